@@ -1,0 +1,1 @@
+"""Data distillation: the library behind the workflow's command-line programs."""

@@ -1,0 +1,53 @@
+"""What every command-line program of the workflow shares: errors, logging, progress.
+
+A program is a `main(argv)` that parses its arguments and calls the library. `run(main)` turns a
+`UserError` into one clear line and exit code 1; any other exception is a bug and keeps its traceback.
+"""
+
+import logging
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from typing import TypeVar
+
+T = TypeVar("T")
+log = logging.getLogger("distill")
+
+
+class UserError(Exception):
+    """Bad input. The message is one line: what is wrong, where (file, id), and what to do."""
+
+
+def run(main: Callable[[], None]) -> None:
+    """Runs a program's `main`; logs go to stderr, which the workflow redirects into the rule's log."""
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr
+    )
+    try:
+        main()
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)
+    except BrokenPipeError:
+        with suppress(OSError):
+            sys.stdout.close()
+    except OSError as error:  # a full disk, a missing file, a forbidden folder
+        if error.filename is None and error.errno is None:
+            raise
+        print(f"error: {error.strerror}: {error.filename or ''}".rstrip(": "), file=sys.stderr)
+        sys.exit(1)
+
+
+def progress(items: Iterable[T], total: int, what: str, every: float = 10.0) -> Iterator[T]:
+    """Yields the items; logs a plain line with count, rate and ETA every `every` seconds."""
+    start = last = time.monotonic()
+    done = 0
+    for done, item in enumerate(items, 1):
+        yield item
+        now = time.monotonic()
+        if now - last >= every:
+            last = now
+            rate = done / (now - start)
+            log.info("%s: %d/%d, %.1f/s, %.0f s left", what, done, total, rate, (total - done) / rate)
+    log.info("%s: %d in %.1f s", what, done, time.monotonic() - start)
