@@ -1,0 +1,145 @@
+"""The file of keypoint heatmaps of one shard under one view, HDF5, compact.
+
+Datasets, one row per instance, in the order of boxes/{shard}.json: `heatmap` (N, K, S, S) float16 logits in
+the frame of the RoI in the *view* (not inverted), `image_id` (N,), `box` (N, 4) x, y, w, h in the *original*
+image, `score` (N,) of the box, `category_id` (N,). Attributes: view, keypoint_names, flip_pairs (P, 2;
+0-based), model, dataset. A file without instances is valid.
+"""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from distill.files import replacing
+from distill.program import UserError
+from distill.views import View
+
+FLOOR = 12.0  # logits below the peak that are kept apart: e^-12 of the peak's probability
+STEP = 1 / 16
+COLUMNS = {"image_id": ("<i8", ()), "box": ("<f8", (4,)), "score": ("<f8", ()), "category_id": ("<i8", ())}
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a file says about itself. count: instances N; keypoints K = len(keypoint_names)."""
+
+    view: View
+    model: str
+    dataset: str
+    keypoint_names: tuple[str, ...]
+    flip_pairs: tuple[tuple[int, int], ...]
+    count: int
+    size: int
+
+
+@dataclass(frozen=True)
+class Block:
+    """Rows of a file: heatmap (n, K, S, S) float16; the others as in the module's docstring."""
+
+    heatmap: np.ndarray
+    image_id: np.ndarray
+    box: np.ndarray
+    score: np.ndarray
+    category_id: np.ndarray
+
+
+def compact(logits: np.ndarray) -> np.ndarray:
+    """(…, S, S) logits → float16: floored at 12 below each map's peak and rounded to 1/16."""
+    logits = np.asarray(logits, dtype=np.float32)
+    floor = logits.max(axis=(-2, -1), keepdims=True) - FLOOR
+    return (np.round(np.maximum(logits, floor) / STEP) * STEP).astype(np.float16)
+
+
+class HeatmapWriter:
+    """Writes a file, block by block; it appears under its name only when complete.
+
+        with HeatmapWriter(path, view, model, dataset, meta) as writer:
+            writer.append(heatmap, image_id, box, score, category_id)
+
+    view: View or its name; model, dataset: names; meta: anything with `names` (K) and `flip_pairs`.
+    """
+
+    def __init__(self, path: Path | str, view: View | str, model: str, dataset: str, meta: Any, size=56):
+        self.path, self.size, self.keypoints = Path(path), size, len(meta.names)
+        self._attributes = {
+            "view": view.name if isinstance(view, View) else View.parse(view).name,
+            "model": model,
+            "dataset": dataset,
+            "keypoint_names": np.array(list(meta.names), dtype=h5py.string_dtype()),
+            "flip_pairs": np.array(meta.flip_pairs, dtype="<i8").reshape(-1, 2),
+        }
+
+    def __enter__(self) -> "HeatmapWriter":
+        with ExitStack() as stack:
+            temporary = stack.enter_context(replacing(self.path))
+            self._file = stack.enter_context(h5py.File(temporary, "w", locking=False))
+            self._file.attrs.update(self._attributes)
+            shape = (self.keypoints, self.size, self.size)
+            self._file.create_dataset(
+                "heatmap", (0, *shape), "<f2", maxshape=(None, *shape), chunks=(1, *shape), shuffle=True,
+                compression="gzip", compression_opts=4,
+            )  # fmt: skip
+            for name, (dtype, inner) in COLUMNS.items():
+                limits = {"maxshape": (None, *inner), "chunks": (1024, *inner)}
+                self._file.create_dataset(name, (0, *inner), dtype, **limits)
+            self._stack = stack.pop_all()
+        return self
+
+    def append(self, heatmap: Any, image_id: Any, box: Any, score: Any, category_id: Any) -> None:
+        """Adds n rows. heatmap: (n, K, S, S) logits, an array or a tensor on any device; box: x, y, w, h."""
+        if hasattr(heatmap, "detach"):
+            heatmap = heatmap.detach().float().cpu().numpy()
+        heatmap = np.asarray(heatmap)
+        if not np.isfinite(heatmap).all():
+            raise UserError(f"{self.path}: the model's heatmaps are not finite; its training has diverged")
+        rows = {"heatmap": compact(heatmap) if len(heatmap) else heatmap}
+        rows |= zip(COLUMNS, (image_id, box, score, category_id), strict=True)
+        start = len(self._file["image_id"])
+        for name, values in rows.items():
+            data = self._file[name]
+            values = np.asarray(values, dtype=data.dtype).reshape(len(heatmap), *data.shape[1:])
+            data.resize(start + len(values), axis=0)
+            data[start:] = values
+
+    def __exit__(self, *error: Any) -> None:
+        self._stack.__exit__(*error)
+
+
+def read_header(path: str | Path) -> Header:
+    """What a file is about. UserError where it is missing, damaged or not such a file."""
+    with _opened(path) as file:
+        attributes = file.attrs
+        return Header(
+            View.parse(attributes["view"]),
+            attributes["model"],
+            attributes["dataset"],
+            tuple(attributes["keypoint_names"]),
+            tuple((int(a), int(b)) for a, b in attributes["flip_pairs"]),
+            len(file["image_id"]),
+            file["heatmap"].shape[-1],
+        )
+
+
+def read_blocks(path: str | Path, start: int, stop: int) -> Block:
+    """Rows start … stop − 1 (fewer at the end). UserError as read_header."""
+    with _opened(path) as file:
+        return Block(*(file[name][start:stop] for name in ("heatmap", *COLUMNS)))
+
+
+@contextmanager
+def _opened(path: str | Path) -> Iterator[h5py.File]:
+    # No locks: a file never changes under its name, and network file systems often refuse to lock.
+    if not Path(path).exists():
+        raise UserError(f"{path}: no such file")
+    try:
+        with h5py.File(path, "r", locking=False) as file:
+            yield file
+    except (OSError, KeyError, ValueError, TypeError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error) else type(error).__name__
+        message = f"{path}: not a readable file of heatmaps ({reason}); delete it to predict it again"
+        raise UserError(message) from None

@@ -1,0 +1,204 @@
+"""Views: geometric transforms of an image, each a pair of exactly inverse maps (image → view → image).
+
+A view resizes the image, turns it, then mirrors it; the maps of boxes, points and heatmaps follow the same
+order and the inverses the opposite one. The sizes of views are whole pixels, so x and y have factors of
+their own, view_width / width and view_height / height: with a single factor, inversion would be off by up
+to half a pixel at the far border.
+
+Everything here is in float pixels with a pixel's centre at +0.5. `size` is always (width, height) of the
+*original* image. NumPy and OpenCV are imported where used: the workflow imports this module for names alone.
+"""
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from itertools import product
+from typing import TYPE_CHECKING, Any
+
+from distill.program import UserError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+Size = tuple[int, int]
+NAME_PATTERN = r"s\d{4,}(?:-m\d+)?(?:-a\d+(?:\.\d+)?)?(?:-r\d{3})?(?:-flip)?"
+_NAME = re.compile(r"s(\d{4,})(?:-m(\d+))?(?:-a(\d+(?:\.\d+)?))?(?:-r(\d{3}))?(-flip)?")
+
+
+@dataclass(frozen=True)
+class View:
+    """One geometric transform. Raises UserError for values out of range.
+
+    scale: the view's shorter side in pixels. max_side: cap of the longer side, which then decides the scale.
+    aspect: the image is first stretched by √aspect in width and 1/√aspect in height (scale and cap hold for
+    the stretched image). rotate: counterclockwise turn, 0, 90, 180 or 270 degrees. flip: mirrored
+    horizontally, after the turn.
+    """
+
+    scale: int
+    flip: bool = False
+    max_side: int = 2000
+    aspect: float = 1.0
+    rotate: int = 0
+
+    def __post_init__(self) -> None:
+        for key in ("scale", "max_side"):
+            value = getattr(self, key)
+            if type(value) is not int or not 1 <= value <= 100_000:
+                raise UserError(f"view: {key} must be whole pixels from 1 to 100000, not {value!r}")
+        if type(self.flip) is not bool:
+            raise UserError(f"view: flip must be true or false, not {self.flip!r}")
+        if type(self.aspect) not in (int, float) or not 0.1 <= self.aspect <= 10:
+            raise UserError(f"view: aspect must be a number from 0.1 to 10, not {self.aspect!r}")
+        if float(f"{self.aspect:g}") != self.aspect:
+            raise UserError(f"view: aspect {self.aspect!r} has too many digits; {self.aspect:g} would do")
+        if type(self.rotate) is not int or self.rotate not in (0, 90, 180, 270):
+            raise UserError(f"view: rotate must be 0, 90, 180 or 270, not {self.rotate!r}")
+
+    @property
+    def name(self) -> str:
+        """For example s0800, s0800-flip, s0640-m1333-a1.25-r090-flip; defaults are not written."""
+        return (
+            f"s{self.scale:04d}"
+            + (f"-m{self.max_side}" if self.max_side != 2000 else "")
+            + (f"-a{self.aspect:g}" if self.aspect != 1 else "")
+            + (f"-r{self.rotate:03d}" if self.rotate else "")
+            + ("-flip" if self.flip else "")
+        )
+
+    @classmethod
+    def parse(cls, name: str) -> "View":
+        """The view of a name; UserError where the name is not exactly that of a view."""
+        match = _NAME.fullmatch(name)
+        if match:
+            scale, max_side, aspect, rotate, flip = match.groups()
+            view = cls(int(scale), bool(flip), int(max_side or 2000), float(aspect or 1), int(rotate or 0))
+            if view.name == name:
+                return view
+        raise UserError(f"{name!r} names no view; names are like s0800, s0800-flip, s0800-m1333")
+
+    def size(self, width: int, height: int) -> Size:
+        """(width, height) of the view of a width × height image; rounded half up, at least 1 pixel."""
+        view = self._resized(width, height)
+        return view[::-1] if self.rotate % 180 else view
+
+    def forward_points(self, points: "np.ndarray", size: Size) -> "np.ndarray":
+        """(…, 2) x, y in the image → in the view."""
+        import numpy as np
+
+        width, height = self._resized(*size)
+        x, y = np.moveaxis(np.asarray(points, dtype=np.float64), -1, 0)
+        x, y = x * (width / size[0]), y * (height / size[1])
+        for _ in range(self.rotate // 90):
+            x, y, width, height = y, width - x, height, width
+        return np.stack([width - x if self.flip else x, y], axis=-1)
+
+    def inverse_points(self, points: "np.ndarray", size: Size) -> "np.ndarray":
+        """(…, 2) x, y in the view → in the image."""
+        import numpy as np
+
+        width, height = self.size(*size)
+        x, y = np.moveaxis(np.asarray(points, dtype=np.float64), -1, 0)
+        x = width - x if self.flip else x
+        for _ in range(self.rotate // 90):
+            x, y, width, height = height - y, x, height, width
+        return np.stack([x * (size[0] / width), y * (size[1] / height)], axis=-1)
+
+    def forward_boxes(self, boxes: "np.ndarray", size: Size) -> "np.ndarray":
+        """(…, 4) x1, y1, x2, y2 in the image → in the view."""
+        return _map_corners(self.forward_points, boxes, size)
+
+    def inverse_boxes(self, boxes: "np.ndarray", size: Size) -> "np.ndarray":
+        """(…, 4) x1, y1, x2, y2 in the view → in the image."""
+        return _map_corners(self.inverse_points, boxes, size)
+
+    def transform_image(self, image: "np.ndarray") -> "np.ndarray":
+        """(H, W, 3) or (H, W) image → its view, bilinear as in training; always contiguous."""
+        import cv2
+        import numpy as np
+
+        size = self._resized(image.shape[1], image.shape[0])
+        if size != image.shape[1::-1]:
+            image = cv2.resize(image, size, interpolation=cv2.INTER_LINEAR)
+        view = np.rot90(image, self.rotate // 90)
+        return np.ascontiguousarray(view[:, ::-1] if self.flip else view)
+
+    def inverse_heatmap(self, heatmap: "np.ndarray", flip_pairs: Sequence[tuple[int, int]]) -> "np.ndarray":
+        """(…, K, S, S) heatmaps of RoIs in the view → of the same RoIs in the image.
+
+        A mirror image turns left into right: besides x, the channels of `flip_pairs` (0-based) are swapped.
+        A turned RoI is the turned box, so its heatmap is turned with it. May return a view of the array.
+        """
+        import numpy as np
+
+        if self.flip:
+            channels = list(range(heatmap.shape[-3]))
+            for left, right in flip_pairs:
+                channels[left], channels[right] = right, left
+            heatmap = heatmap[..., channels, :, ::-1]
+        return np.rot90(heatmap, -(self.rotate // 90), axes=(-2, -1))
+
+    def _resized(self, width: int, height: int) -> Size:
+        """Size before the turn."""
+        if width < 1 or height < 1:
+            raise UserError(f"an image of {width} × {height} pixels has no view")
+        stretch = math.sqrt(self.aspect)
+        sides = (width * stretch, height / stretch) if stretch != 1 else (width, height)
+        longer, shorter = max(sides), min(sides)
+        # The product first: whole numbers below 2**53 are exact, so that halves are seen as halves.
+        numerator, denominator = (self.scale, shorter)
+        if longer * self.scale > self.max_side * shorter:
+            numerator, denominator = (self.max_side, longer)
+        return tuple(max(1, math.floor(side * numerator / denominator + 0.5)) for side in sides)
+
+
+def _map_corners(transform: Any, boxes: "np.ndarray", size: Size) -> "np.ndarray":
+    """Maps two opposite corners and sorts them again: flips and turns exchange them."""
+    import numpy as np
+
+    boxes = np.asarray(boxes, dtype=np.float64)
+    corners = transform(boxes.reshape(*boxes.shape[:-1], 2, 2), size)
+    return np.concatenate([corners.min(axis=-2), corners.max(axis=-2)], axis=-1)
+
+
+def expand(spec: Any) -> list[View]:
+    """The views of an entry of the configuration, in its order. UserError for anything else.
+
+    A list names views one by one, each a name ("s0800-flip") or a mapping {scale: 800, flip: true}. A mapping
+    with `scales` is a grid, {scales: [400, 500], flip: true, aspects: [1, 1.25], rotations: [0, 90]}: all
+    combinations, and `flip: true` there means both without and with. Either may set max_side. Lists may hold
+    grids.
+    """
+    views: list[View] = []
+    for item in spec if isinstance(spec, list) else [spec]:
+        views += [View.parse(item)] if isinstance(item, str) else _grid(item)
+    if not views:
+        raise UserError("views: the list is empty")
+    for i, view in enumerate(views):
+        if view in views[:i]:
+            raise UserError(f"views: {view.name} is listed twice")
+    return views
+
+
+def _grid(item: Any) -> list[View]:
+    if not isinstance(item, dict):
+        raise UserError(f"views: {item!r} is neither a name nor a mapping like {{scale: 800}}")
+    if ("scale" in item) == ("scales" in item):
+        raise UserError(f"views: {item!r} needs either 'scale' or 'scales'")
+    plurals = ("scales", "aspects", "rotations")
+    known = {"flip", "max_side", *plurals} if "scales" in item else {f.name for f in fields(View)}
+    if unknown := set(item) - known:
+        raise UserError(f"views: unknown key {min(map(str, unknown))!r} in {item!r}")
+    if "scale" in item:
+        return [View(**item)]
+    axes = [item.get(key, default) for key, default in zip(plurals, (None, [1.0], [0]), strict=True)]
+    for key, axis in zip(plurals, axes, strict=True):
+        if not isinstance(axis, list) or not axis:
+            raise UserError(f"views: {key} must be a list, not {axis!r}")
+    flip = item.get("flip", False)
+    flips = [False, True] if flip is True else [flip]
+    return [
+        View(scale, mirrored, item.get("max_side", 2000), aspect, rotate)
+        for aspect, rotate, scale, mirrored in product(axes[1], axes[2], axes[0], flips)
+    ]
