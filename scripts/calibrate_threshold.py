@@ -1,0 +1,28 @@
+"""Chooses the score thresholds above which merged predictions become labels."""
+
+import argparse
+import json
+
+from distill.calibrate import Options, calibrate
+from distill.files import read_json, write_json
+from distill.program import UserError, run
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--merged", required=True, help="merged predictions of the unlabelled dataset")
+    parser.add_argument("--dataset", required=True, help="JSON of the unlabelled dataset")
+    parser.add_argument("--labelled", required=True, help="JSON of the labelled dataset: what to aim at")
+    parser.add_argument("--options", type=json.loads, default={}, help="JSON of the calibrate options")
+    parser.add_argument("--output", required=True, help="thresholds.json")
+    args = parser.parse_args()
+    try:
+        options = Options(**args.options)
+    except TypeError as error:
+        raise UserError(f"--options: {error}") from None
+    dataset, labelled = read_json(args.dataset), read_json(args.labelled)
+    write_json(args.output, calibrate(args.merged, dataset, labelled, options))
+
+
+if __name__ == "__main__":
+    run(main)
