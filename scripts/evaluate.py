@@ -1,0 +1,25 @@
+"""Computes COCO's average precision of merged predictions on an annotated dataset."""
+
+import argparse
+from pathlib import Path
+
+from distill.evaluate import evaluate
+from distill.files import read_json, write_json
+from distill.program import run
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--dataset", required=True, help="JSON of the annotated dataset")
+    parser.add_argument("--predictions", required=True, help="COCO results")
+    parser.add_argument("--task", choices=["boxes", "keypoints"], help="default: what the predictions carry")
+    parser.add_argument("--output", required=True, type=Path, help="…/{model}/{dataset}/{views}.json")
+    args = parser.parse_args()
+    model, dataset, views = args.output.absolute().with_suffix("").parts[-3:]
+    names = {"model": model, "dataset": dataset, "views": views}
+    metrics = evaluate(read_json(args.dataset), read_json(args.predictions), args.task)
+    write_json(args.output, {**names, **metrics})
+
+
+if __name__ == "__main__":
+    run(main)
