@@ -1,0 +1,24 @@
+"""Writes a table of results as CSV and Markdown."""
+
+import argparse
+import json
+
+from distill.files import read_json
+from distill.program import log, run
+from distill.tables import build, markdown, write
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--name", required=True, help="the table's name")
+    parser.add_argument("--spec", required=True, type=json.loads, help="JSON: rows, task, reference, gap")
+    parser.add_argument("--evaluations", required=True, nargs="+", help="the files that the rows name")
+    parser.add_argument("--output", required=True, help="….csv; the Markdown is written beside it")
+    args = parser.parse_args()
+    table = build(args.spec, {path: read_json(path) for path in args.evaluations})
+    write(table, args.output)
+    log.info("table %s\n%s", args.name, markdown(table))
+
+
+if __name__ == "__main__":
+    run(main)

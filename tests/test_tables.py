@@ -1,0 +1,159 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from distill.files import write_json
+from distill.program import UserError
+from distill.tables import PAPER_GAP, build, markdown, write
+
+SCRIPTS = Path(__file__).parents[1] / "scripts"
+
+
+def evaluation(ap, task="boxes", box_ap=0.7, **more):
+    names = ["AP", "AP50", "AP75", "APM", "APL"] + (["APS"] if task == "boxes" else [])
+    block = dict.fromkeys(names, ap) | more | {"per_category": {"cat": ap}}
+    boxes = dict.fromkeys([*names, "APS"], box_ap)
+    return {"task": task, **block, "boxes": boxes, task: block}
+
+
+APS = {  # mean, sample standard deviation over three seeds, by hand
+    "teacher": [0.38, 0.40, 0.42],  # 40 ± 2
+    "long": [0.44, 0.45, 0.49],  # 46 ± 2.6
+    "student": [0.47, 0.48, 0.50],
+    "upper": [0.50, 0.52, 0.51],
+}
+
+
+def study(task="boxes", **spec):
+    evaluations, rows = {}, []
+    for name, values in APS.items():
+        paths = [f"{name}-{i}.json" for i in range(3)]
+        rows.append({"name": name, "views": "plain", "evaluations": paths})
+        evaluations |= {path: evaluation(ap, task) for path, ap in zip(paths, values, strict=True)}
+    return {"rows": rows, "task": task, **spec}, evaluations
+
+
+def test_numbers_by_hand():
+    spec, evaluations = study(reference={"teacher": 54.9})
+    frame = build(spec, evaluations).frame.set_index("row")
+    assert frame.loc["teacher", "AP"] == pytest.approx(40)
+    assert frame.loc["teacher", "AP sd"] == pytest.approx(2)  # √((2² + 0 + 2²) / 2)
+    assert frame.loc["long", "AP sd"] == pytest.approx(np.sqrt((2**2 + 1**2 + 3**2) / 2))
+    assert frame.loc["teacher", ["views", "seeds"]].tolist() == ["plain", 3]
+    assert frame.loc["teacher", "reference"] == 54.9
+    assert frame.loc["teacher", "difference"] == pytest.approx(40 - 54.9)
+    assert frame.loc["student", ["reference", "difference"]].isna().all()
+    assert frame.columns.tolist()[2:6] == ["AP", "AP sd", "AP50", "AP50 sd"]
+    assert "APS" in frame
+
+
+def test_keypoint_tables_have_box_ap_beside_and_no_aps():
+    table = build(*study("keypoints"))
+    assert table.metrics == ["AP", "AP50", "AP75", "APM", "APL", "box AP"]
+    assert table.frame["box AP"].tolist() == pytest.approx([70] * 4)
+    assert table.frame["AP"].iloc[0] == pytest.approx(40)
+    assert build(*study(metrics=["AP75"])).metrics == ["AP75"]
+
+
+def test_a_single_seed_has_no_spread():
+    spec = {"rows": [{"name": "a", "views": "plain", "evaluations": ["a.json"]}]}
+    table = build(spec, {"a.json": evaluation(0.12345)})
+    assert np.isnan(table.frame["AP sd"].iloc[0])
+    assert "| a | plain | 1 | 12.3 | 12.3 |" in markdown(table)
+    assert "±" not in markdown(table)
+
+
+def test_what_no_evaluation_gave_stays_empty():
+    spec, evaluations = study(metrics=["AP", "APS"])
+    evaluations["teacher-1.json"]["boxes"] |= {"APS": None}
+    table = build(spec, evaluations)
+    assert table.frame["APS"].isna().tolist() == [True, False, False, False]
+    assert "| teacher | plain | 3 | 40.0 ± 2.0 |  |" in markdown(table)
+
+
+GAP = {"baseline": ["teacher", "long"], "student": "student", "upper": "upper"}
+
+
+def test_gap_closed_by_hand():
+    table = build(*study(gap=GAP))
+    shares = [100 * 3 / 6, 100 * 3 / 7, 100 * 1 / 2]  # above "long", whose mean is the higher
+    assert table.gap.baseline == "long"
+    assert table.gap.shares == pytest.approx(shares)
+    assert table.gap.of_means == pytest.approx(100 * (145 / 3 - 46) / (51 - 46))
+    frame = table.frame.set_index("row")
+    assert frame.loc["student", "gap closed"] == pytest.approx(np.mean(shares))
+    assert frame.loc["student", "gap closed sd"] == pytest.approx(np.std(shares, ddof=1))
+    assert frame.loc["student", "gap closed in the paper"] == PAPER_GAP == pytest.approx(51.96, abs=0.01)
+    assert frame["gap closed"].count() == 1
+    assert (
+        "Share of the gap from long to upper that student closes: 48% ± 4 "
+        "(seeds: 50%, 43%, 50%; of the mean APs: 47%; paper: 52%)."
+    ) in markdown(table)
+
+
+def test_no_gap_to_close_is_said():
+    table = build(*study(gap={"baseline": "upper", "student": "student", "upper": "long"}))
+    assert np.isnan(table.frame["gap closed"]).all()
+    assert "in 3 of 3 seeds long is not above upper" in markdown(table)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"gap": {**GAP, "upper": "oracle"}}, "oracle must be the name of one row"),
+        ({"reference": {"oracle": 1.0}}, "oracle must be the name of one row"),
+        ({"metrics": ["AP", "AP90"]}, "row teacher: no AP90 in teacher-0.json"),
+        ({"task": "keypoints"}, "teacher-0.json has no evaluation of keypoints"),
+        ({"rows": [{"name": "teacher", "evaluations": []}]}, "is in no row"),
+    ],
+)
+def test_refused(change, message):
+    spec, evaluations = study()
+    with pytest.raises(UserError, match=message):
+        build(spec | change, evaluations)
+
+
+def test_evaluations_are_exactly_those_of_the_rows():
+    spec, evaluations = study()
+    with pytest.raises(UserError, match=r"other.json is in no row"):
+        build(spec, evaluations | {"other.json": evaluation(0.9)})
+    del evaluations["upper-2.json"]
+    with pytest.raises(UserError, match=r"upper-2.json is missing"):
+        build(spec, evaluations)
+    spec["rows"][-1]["evaluations"].pop()
+    with pytest.raises(UserError, match="same seeds"):
+        build(spec | {"gap": GAP}, evaluations)
+
+
+def test_written_files(tmp_path):
+    table = build(*study(gap=GAP, reference={"teacher": 54.9, "student": 60.2}))
+    write(table, tmp_path / "results.csv")
+    frame = pd.read_csv(tmp_path / "results.csv")
+    pd.testing.assert_frame_equal(frame, table.frame, check_exact=True)  # full precision
+    lines = (tmp_path / "results.md").read_text().splitlines()
+    assert lines[0].startswith("| row | views | seeds | AP | AP50 |")
+    assert lines[0].endswith("| reference | difference |")
+    assert lines[2].startswith("| teacher | plain | 3 | 40.0 ± 2.0 |")
+    assert lines[2].endswith("| 54.9 | -14.9 |")
+    assert len({line.count("|") for line in lines[:6]}) == 1
+
+
+def test_program(tmp_path):
+    spec, evaluations = study(gap=GAP)
+    paths = {name: str(tmp_path / name) for name in evaluations}
+    for name, content in evaluations.items():
+        write_json(paths[name], content)
+    for row in spec["rows"]:
+        row["evaluations"] = [paths[name] for name in row["evaluations"]]
+    command = [sys.executable, SCRIPTS / "tabulate.py", "--name", "t", "--spec", json.dumps(spec)]
+    command += ["--evaluations", *paths.values(), "--output", str(tmp_path / "t.csv")]
+    subprocess.run(command, check=True, capture_output=True)
+    assert pd.read_csv(tmp_path / "t.csv")["AP"].tolist() == pytest.approx([40, 46, 145 / 3, 51])
+    failed = subprocess.run([*command[:-4], "--output", "x.csv"], capture_output=True, text=True, check=False)
+    assert failed.returncode == 1
+    assert failed.stderr.startswith("error: table: evaluation")
