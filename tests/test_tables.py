@@ -150,7 +150,7 @@ def test_program(tmp_path):
         write_json(paths[name], content)
     for row in spec["rows"]:
         row["evaluations"] = [paths[name] for name in row["evaluations"]]
-    command = [sys.executable, SCRIPTS / "tabulate.py", "--name", "t", "--spec", json.dumps(spec)]
+    command = [sys.executable, SCRIPTS / "make_table.py", "--name", "t", "--spec", json.dumps(spec)]
     command += ["--evaluations", *paths.values(), "--output", str(tmp_path / "t.csv")]
     subprocess.run(command, check=True, capture_output=True)
     assert pd.read_csv(tmp_path / "t.csv")["AP"].tolist() == pytest.approx([40, 46, 145 / 3, 51])
