@@ -1,0 +1,191 @@
+"""Images as people have them → 8-bit BGR arrays; and a fast scan that finds the ones that cannot be read.
+
+Everything that opens an image goes through `_load`, so that what the scan accepted, training can read.
+Pixels are decoded in full: a truncated file is an error, not a picture with a grey lower half.
+"""
+
+import hashlib
+import io
+import os
+import stat
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from multiprocessing.pool import ThreadPool
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from distill.program import UserError, log, progress
+
+PIXEL_LIMIT = 200_000_000  # a header can promise terabytes: a decompression bomb
+FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP", "GIF", "PPM")  # no format that runs programs (EPS)
+SUFFIXES = (".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".ppm", ".pgm")
+Image.MAX_IMAGE_PIXELS = PIXEL_LIMIT
+
+_EIGHT_BIT = frozenset({"1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr"})
+_SIXTEEN_BIT = frozenset({"I;16", "I;16B", "I;16L", "I;16N", "I"})
+_ORIENTATION = 0x0112  # the EXIF tag; values 5 to 8 swap width and height
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+class _Unreadable(Exception):
+    """The reason, without the path."""
+
+
+@dataclass(frozen=True)
+class Scan:
+    """What a scan found out about one file: sizes are (width, height)."""
+
+    size: tuple[int, int] = (0, 0)  # upright, as EXIF says
+    raw_size: tuple[int, int] = (0, 0)  # as stored
+    hash: str = ""  # blake2b-16 of the file's bytes
+    reason: str | None = None  # why it cannot be read
+
+
+def read_image(path: str | Path, size: tuple[int, int] | None = None) -> np.ndarray:
+    """Reads an image as (H, W, 3) uint8, BGR, contiguous.
+
+    EXIF rotation is applied. Annotation files disagree on whether it should be, so `size` = (width, height),
+    as annotated, decides where it can: if only the stored orientation has that size, that one is returned.
+    Grey, palette and CMYK become colour, alpha is laid over white, 16 bits lose the lower 8.
+    Colour profiles are ignored. Of an animation, the first picture.
+
+    Raises UserError where the file is missing, damaged, truncated, too large, or of another size.
+    """
+    try:
+        with _regular_file(path) as file:
+            image, orientation = _load(file)
+        upright, raw = _sizes(image, orientation)
+        if size is not None and tuple(size) not in (upright, raw):
+            raise _Unreadable(f"is {upright[0]}x{upright[1]} pixels, annotated as {size[0]}x{size[1]}")
+        if orientation in _UPRIGHT and (size is None or tuple(size) == upright):
+            image = image.transpose(_UPRIGHT[orientation])
+        return _bgr(image)
+    except _Unreadable as error:
+        raise UserError(f"{path}: {error}") from None
+
+
+def scan(path: str | Path) -> Scan:
+    """Decodes one image for its true size and hashes its bytes. Never raises for a bad file."""
+    try:
+        with _regular_file(path) as file:
+            digest = hash_bytes(file)
+            file.seek(0)
+            image, orientation = _load(file)
+        return Scan(*_sizes(image, orientation), digest)
+    except _Unreadable as error:
+        return Scan(reason=str(error))
+
+
+def scan_all(paths: list[Path], what: str) -> Iterator[Scan]:
+    """Scans in parallel, in order. Threads will do: decoding and hashing release the interpreter's lock."""
+    with ThreadPool(min(workers(), max(1, len(paths)))) as pool:
+        yield from progress(pool.imap(scan, paths, chunksize=8), len(paths), what)
+
+
+def hash_bytes(data: bytes | io.BufferedIOBase) -> str:
+    """blake2b, 16 bytes, as hexadecimal digits; a file is streamed."""
+    if isinstance(data, bytes):
+        data = io.BytesIO(data)
+    return hashlib.file_digest(data, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+
+
+def workers() -> int:
+    """The processors this process may use (a cluster job has fewer than the machine)."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def list_files(root: str | Path, suffixes: Iterable[str], what: str) -> list[str]:
+    """Files below `root` with these suffixes, sorted, as names relative to it ("sub/a.jpg").
+
+    Hidden files are passed over; so are, with a warning, symbolic links to folders (they may be circular).
+    Raises UserError where there is no such folder, or nothing of the kind in it.
+    """
+    root, suffixes = Path(root), frozenset(suffixes)
+    if not root.is_dir():
+        raise UserError(f"{root}: no such folder of {what}")
+    names, others = [], 0
+    for folder, subfolders, files in os.walk(root):
+        subfolders[:] = [name for name in subfolders if not name.startswith(".")]
+        for name in subfolders:
+            if os.path.islink(os.path.join(folder, name)):
+                log.warning("%s: symbolic link to a folder, not followed", os.path.join(folder, name))
+        for name in files:
+            if not name.startswith(".") and Path(name).suffix.lower() in suffixes:
+                names.append(Path(folder, name).relative_to(root).as_posix())
+            else:
+                others += 1
+    if others:
+        log.info("%s: %d other files are left alone", root, others)
+    if not names:
+        raise UserError(f"{root}: no {what} in this folder (looked for {', '.join(sorted(suffixes))})")
+    for name in names:
+        if not name.isprintable():  # undecodable bytes would not survive a JSON file, line breaks a log
+            raise UserError(f"{root}: the file name {name!r} has unprintable characters: rename it")
+    return sorted(names)
+
+
+def _regular_file(path: str | Path) -> io.BufferedReader:
+    try:
+        if not stat.S_ISREG(os.stat(path).st_mode):  # opening a pipe would wait forever
+            raise _Unreadable("is not a file")
+        if os.path.getsize(path) == 0:
+            raise _Unreadable("is empty")
+        return open(path, "rb")
+    except FileNotFoundError:
+        raise _Unreadable("no such file") from None
+    except OSError as error:
+        raise _Unreadable(f"cannot be opened ({error.strerror})") from None
+
+
+def _load(file: io.BufferedReader) -> tuple[Image.Image, int]:
+    """The decoded image, not rotated yet, and its EXIF orientation."""
+    try:
+        image = Image.open(file, formats=FORMATS)
+        if image.width * image.height > PIXEL_LIMIT:
+            raise Image.DecompressionBombError
+        if image.mode not in _EIGHT_BIT | _SIXTEEN_BIT:
+            raise _Unreadable(f"has pixels of the unsupported kind {image.mode}: convert it to 8-bit RGB")
+        image.load()
+        if image.mode == "I" and (image.getextrema()[0] < 0 or image.getextrema()[1] > 65535):
+            raise _Unreadable("has pixels beyond 16 bits: convert it to 8-bit RGB")
+    except (_Unreadable, MemoryError):
+        raise
+    except Image.DecompressionBombError:
+        raise _Unreadable(f"has more than {PIXEL_LIMIT // 1_000_000} million pixels") from None
+    except UnidentifiedImageError:
+        raise _Unreadable("is not an image of a known format") from None
+    except Exception as error:  # decoders of damaged bytes raise almost anything
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise _Unreadable(f"is damaged ({reason})") from None
+    try:
+        return image, image.getexif().get(_ORIENTATION, 1)
+    except Exception:  # a broken EXIF block does not spoil the picture
+        return image, 1
+
+
+def _sizes(image: Image.Image, orientation: int) -> tuple[tuple[int, int], tuple[int, int]]:
+    """(upright, stored) sizes."""
+    raw = image.size
+    return (raw[::-1] if orientation in (5, 6, 7, 8) else raw), raw
+
+
+def _bgr(image: Image.Image) -> np.ndarray:
+    if image.mode in _SIXTEEN_BIT:
+        grey = (np.asarray(image).astype(np.uint32) >> 8).astype(np.uint8)
+        return np.repeat(grey[:, :, None], 3, axis=2)
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, "white")
+        image = Image.alpha_composite(white, image)
+    rgb = np.asarray(image.convert("RGB"))
+    return np.ascontiguousarray(rgb[:, :, ::-1])
