@@ -1,0 +1,20 @@
+"""datasets/{dataset}.json → datasets/{dataset}.stats.json: how many images, instances and keypoints."""
+
+import argparse
+from pathlib import Path
+
+from distill.dataset_stats import describe
+from distill.files import read_json, write_json
+from distill.program import run
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--dataset", required=True, type=Path)
+    parser.add_argument("--output", required=True, type=Path)
+    args = parser.parse_args(argv)
+    write_json(args.output, describe(read_json(args.dataset)))
+
+
+if __name__ == "__main__":
+    run(main)

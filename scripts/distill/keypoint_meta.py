@@ -1,0 +1,97 @@
+"""What a dataset's keypoints are: names, left/right pairs, skeleton, and the sigmas that scoring needs."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from distill.program import UserError
+
+# OKS constants of COCO's 17 keypoints, by name (pycocotools' `kpt_oks_sigmas`).
+_COCO_SIGMAS = {
+    "nose": 0.026, "eye": 0.025, "ear": 0.035, "shoulder": 0.079, "elbow": 0.072, "wrist": 0.062,
+    "hip": 0.107, "knee": 0.087, "ankle": 0.089,
+}  # fmt: skip
+_PAIRED = [part for part in _COCO_SIGMAS if part != "nose"]
+COCO_KEYPOINTS = ("nose", *(f"{side}_{part}" for part in _PAIRED for side in ("left", "right")))
+DEFAULT_SIGMA = 0.05
+
+
+@dataclass(frozen=True)
+class KeypointMeta:
+    """The one definition shared by all keypoint categories of a dataset. Keypoints are counted from 0."""
+
+    names: tuple[str, ...]  # K
+    flip_pairs: tuple[tuple[int, int], ...]  # left and right partners, 0-based
+    skeleton: tuple[tuple[int, int], ...]  # lines to draw, 0-based (files count from 1)
+    sigmas: tuple[float, ...]  # K, OKS constants as pycocotools takes them
+
+    @property
+    def flip_indices(self) -> tuple[int, ...]:
+        """(K,) the channel that each channel becomes when the image is mirrored."""
+        indices = list(range(len(self.names)))
+        for a, b in self.flip_pairs:
+            indices[a], indices[b] = b, a
+        return tuple(indices)
+
+
+def keypoint_meta(dataset: dict) -> KeypointMeta | None:
+    """The keypoint definition of a dataset (COCO dict), None where no category has keypoints.
+
+    Sigmas: the category's own if it has them; pycocotools' for COCO's 17 keypoints; else 0.05 for each, about
+    the geometric mean of COCO's 0.025 (eyes) and 0.107 (hips). A uniform value only shifts AP as a whole;
+    comparisons between models of one dataset keep their meaning, comparisons with other datasets have none.
+
+    Raises UserError where two categories disagree.
+    """
+    categories = [c for c in dataset["categories"] if c.get("keypoints")]
+    for category in categories[1:]:
+        for key in ("keypoints", "flip_pairs", "sigmas"):
+            if category.get(key) != categories[0].get(key):
+                raise UserError(
+                    f"categories {categories[0]['name']!r} and {category['name']!r} disagree on {key}: "
+                    "all keypoint categories of a dataset must share one definition"
+                )
+    if not categories:
+        return None
+    first = categories[0]
+    names = tuple(first["keypoints"])
+    pairs = first["flip_pairs"] if "flip_pairs" in first else derive_flip_pairs(names)
+    return KeypointMeta(
+        names=names,
+        flip_pairs=tuple((a, b) for a, b in pairs),
+        skeleton=tuple((a - 1, b - 1) for a, b in first.get("skeleton", ())),
+        sigmas=tuple(first.get("sigmas") or default_sigmas(names)),
+    )
+
+
+def default_sigmas(names: Sequence[str]) -> tuple[float, ...]:
+    """(K,) pycocotools' sigmas if these are COCO's 17 keypoints, else `DEFAULT_SIGMA` for each."""
+    if tuple(names) == COCO_KEYPOINTS:
+        return tuple(_COCO_SIGMAS[name.split("_")[-1]] for name in names)
+    return (DEFAULT_SIGMA,) * len(names)
+
+
+def derive_flip_pairs(names: Sequence[str]) -> list[list[int]]:
+    """Pairs of keypoints whose names differ in their side only, 0-based: left_eye/right_eye, l_eye/r_eye,
+    eye.L/eye.R, LeftEye/RightEye, LEye/REye, …  A name without a partner stays unpaired."""
+    index = {name: k for k, name in enumerate(names)}
+    pairs = []
+    for name, k in index.items():
+        for pattern, swap in _SIDES:
+            partner = index.get(pattern.sub(lambda match, swap=swap: swap[match.group()], name, count=1))
+            if partner not in (None, k):
+                pairs.append([k, partner])
+                break
+    return pairs
+
+
+def _sides() -> list[tuple[re.Pattern, dict[str, str]]]:
+    """Patterns that find the left side in a name, each with its right counterpart, case by case."""
+    words = {"left": "right", "Left": "Right", "LEFT": "RIGHT"}
+    letters = {"l": "r", "L": "R"}
+    alone = r"(?<![A-Za-z])[lL](?![A-Za-z])"  # l_eye, eye.L, L1
+    camel = r"^L(?=[A-Z][a-z])|^l(?=[A-Z])|(?<=[a-z])L$"  # LEye, lEye, eyeL
+    return [(re.compile("|".join(words)), words), (re.compile(alone), letters), (re.compile(camel), letters)]
+
+
+_SIDES = _sides()

@@ -1,0 +1,110 @@
+"""One random frame of each video in a folder (the paper's s1m-180), whatever state the videos are in."""
+
+import hashlib
+import io
+from collections.abc import Iterator
+from functools import partial
+from multiprocessing.pool import ThreadPool
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from distill.files import replacing
+from distill.images import hash_bytes, list_files, workers
+from distill.program import progress
+
+SUFFIXES = (
+    ".mp4", ".m4v", ".avi", ".mkv", ".mov", ".webm", ".mpg", ".mpeg", ".flv", ".wmv", ".ts", ".ogv", ".3gp",
+)  # fmt: skip
+
+
+def extract_frames(root: str, seed: int, images_dir: Path) -> Iterator[dict]:
+    """Draws a frame of each video below `root` and writes it to `images_dir`/{video}.jpg (quality 95).
+
+    Yields, in the order of the videos' names, {"file_name", "width", "height", "hash"} or, for a video of
+    which no frame can be decoded, {"file_name", "reason"}. A frame depends on the video and on (seed, name)
+    only. One frame is held in memory for each processor.
+    Raises UserError where there is no such folder or no video in it.
+    """
+    names = list_files(root, SUFFIXES, "videos")
+    with ThreadPool(min(workers(), len(names))) as pool:
+        draw = partial(_extract, Path(root), seed, Path(images_dir))
+        yield from progress(pool.imap(draw, names), len(names), f"frames of {root}")
+
+
+def _extract(root: Path, seed: int, images_dir: Path, name: str) -> dict:
+    digest = hashlib.blake2b(f"{seed}:{name}".encode(), digest_size=16).digest()
+    try:
+        image = random_frame(root / name, np.random.default_rng(int.from_bytes(digest)))
+    except (OSError, ValueError, ArithmeticError, LookupError, RuntimeError) as error:
+        return {"file_name": name, "reason": f"has no readable frame ({' '.join(str(error).split())})"}
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=95)
+    file_name = f"{name}.jpg"  # the suffix stays: a.mp4 and a.avi are two videos
+    with replacing(images_dir / file_name) as temporary:
+        temporary.write_bytes(buffer.getvalue())
+    size = {"width": image.width, "height": image.height}
+    return {"file_name": file_name, **size, "hash": hash_bytes(buffer.getvalue())}
+
+
+def random_frame(path: Path, rng: np.random.Generator) -> Image.Image:
+    """A frame of a video drawn uniformly, upright, as an RGB image.
+
+    A moment of the declared duration is drawn and sought, so that long videos cost no more than short ones.
+    Where there is no duration, or nothing decodes there (a truncated or damaged file), one pass over the
+    frames that do decode draws among them. Raises ValueError or one of PyAV's errors if there are none.
+    """
+    moment = rng.random()
+    frame = None
+    try:
+        frame = _frame_at(path, moment)
+    except (OSError, ValueError, ArithmeticError):
+        frame = None
+    frame = frame or _reservoir(path, rng)
+    image = frame.to_image()
+    return image.rotate(frame.rotation, expand=True) if frame.rotation % 360 else image
+
+
+def _frame_at(path: Path, moment: float):
+    """The frame shown at a fraction of the duration; None where that is unknown or does not decode."""
+    import av
+
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        if not stream.duration:
+            return None
+        start = stream.start_time or 0
+        target = start + int(moment * stream.duration)
+        container.seek(target, stream=stream)  # to the key frame at or before it
+        previous = None
+        for frame in container.decode(stream):
+            if frame.pts is None:
+                return None
+            if frame.pts > target:  # the one before was still on display
+                return previous or frame
+            previous = frame
+        # The end of the stream: fine if the last frame reaches the target, else the file is cut short.
+        length = getattr(previous, "duration", None) or 0
+        return previous if previous and previous.pts + length > target else None
+
+
+def _reservoir(path: Path, rng: np.random.Generator):
+    """One of all decodable frames, uniformly, without knowing how many there are: the i-th replaces the
+    choice with probability 1/i. Decoding stops at the first error."""
+    import av
+
+    chosen = None
+    with av.open(str(path)) as container:
+        if not container.streams.video:
+            raise ValueError("no video stream")
+        try:
+            for i, frame in enumerate(container.decode(video=0), 1):
+                if rng.random() * i < 1:
+                    chosen = frame
+        except (OSError, ValueError):
+            if chosen is None:
+                raise
+    if chosen is None:
+        raise ValueError("no frame")
+    return chosen
