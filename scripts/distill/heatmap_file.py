@@ -16,11 +16,14 @@ import h5py
 import numpy as np
 
 from distill.files import replacing
+from distill.keypoint_meta import KeypointMeta
 from distill.program import UserError
 from distill.views import View
 
-FLOOR = 12.0  # logits below the peak that are kept apart: e^-12 of the peak's probability
-STEP = 1 / 16
+# How exactly a logit is kept, by its distance below the map's peak: (up to this distance, in this step).
+# Errors are to matter little *as probabilities*, and a cell at distance d has e^-d of the peak's.
+STEPS = ((1, 1 / 128), (2, 1 / 64), (4, 1 / 8), (8, 1 / 2))
+FLOOR = STEPS[-1][0]
 COLUMNS = {"image_id": ("<i8", ()), "box": ("<f8", (4,)), "score": ("<f8", ()), "category_id": ("<i8", ())}
 
 
@@ -49,10 +52,21 @@ class Block:
 
 
 def compact(logits: np.ndarray) -> np.ndarray:
-    """(…, S, S) logits → float16: floored at 12 below each map's peak and rounded to 1/16."""
+    """(…, S, S) logits → float16 logits that compress well and give the same probabilities.
+
+    They are rounded by `STEPS`; all cells below the floor get one value, the logarithm of their mean
+    exponential, so that what the softmax divides by stays the same.
+    """
     logits = np.asarray(logits, dtype=np.float32)
-    floor = logits.max(axis=(-2, -1), keepdims=True) - FLOOR
-    return (np.round(np.maximum(logits, floor) / STEP) * STEP).astype(np.float16)
+    peak = logits.max(axis=(-2, -1), keepdims=True)
+    depth = peak - logits
+    low = depth > FLOOR
+    mass = np.exp(-depth, where=low, out=np.zeros_like(depth)).sum(axis=(-2, -1), keepdims=True)
+    fill = -np.log(np.maximum(mass, 1e-12) / np.maximum(low.sum(axis=(-2, -1), keepdims=True), 1))
+    step = np.select([depth <= limit for limit, _ in STEPS], [np.float32(step) for _, step in STEPS], 1)
+    depth = np.where(low, np.round(fill * 8) / 8, np.round(depth / step) * step)
+    finest = STEPS[0][1]
+    return (np.round(peak / finest) * finest - depth).astype(np.float16)
 
 
 class HeatmapWriter:
@@ -61,10 +75,12 @@ class HeatmapWriter:
         with HeatmapWriter(path, view, model, dataset, meta) as writer:
             writer.append(heatmap, image_id, box, score, category_id)
 
-    view: View or its name; model, dataset: names; meta: anything with `names` (K) and `flip_pairs`.
+    view: View or its name; model, dataset: names.
     """
 
-    def __init__(self, path: Path | str, view: View | str, model: str, dataset: str, meta: Any, size=56):
+    def __init__(
+        self, path: Path | str, view: View | str, model: str, dataset: str, meta: KeypointMeta, size=56
+    ):
         self.path, self.size, self.keypoints = Path(path), size, len(meta.names)
         self._attributes = {
             "view": view.name if isinstance(view, View) else View.parse(view).name,
@@ -81,11 +97,11 @@ class HeatmapWriter:
             self._file.attrs.update(self._attributes)
             shape = (self.keypoints, self.size, self.size)
             self._file.create_dataset(
-                "heatmap", (0, *shape), "<f2", maxshape=(None, *shape), chunks=(1, *shape), shuffle=True,
+                "heatmap", (0, *shape), "<f2", maxshape=(None, *shape), chunks=(1, *shape),
                 compression="gzip", compression_opts=4,
             )  # fmt: skip
             for name, (dtype, inner) in COLUMNS.items():
-                limits = {"maxshape": (None, *inner), "chunks": (1024, *inner)}
+                limits = {"maxshape": (None, *inner), "chunks": (1024, *inner), "compression": "gzip"}
                 self._file.create_dataset(name, (0, *inner), dtype, **limits)
             self._stack = stack.pop_all()
         return self

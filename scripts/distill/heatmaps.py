@@ -1,0 +1,76 @@
+"""Merging the keypoint heatmaps of several views of one RoI, and reading keypoints off the result.
+
+method.md §4. N instances, K keypoints, S × S cells of a RoI: cell (row, col) covers the part of the box from
+col/S to (col + 1)/S of its width, and its centre, at (col + 0.5)/S, is where a peak is put in the image.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from distill.program import UserError
+from distill.views import View
+
+AVERAGES = ("probability", "logit")
+
+
+def softmax2d(logits: np.ndarray) -> np.ndarray:
+    """(…, S, S) logits → float32 probabilities over the S² positions of each map."""
+    probability = np.array(logits, dtype=np.float32)
+    probability -= probability.max(axis=(-2, -1), keepdims=True)
+    np.exp(probability, out=probability)
+    probability /= probability.sum(axis=(-2, -1), keepdims=True)
+    return probability
+
+
+class Average:
+    """Running mean of the heatmaps of the same RoIs over views; holds two arrays, whatever the views' number.
+
+    kind: "probability" averages softmaxed maps (the paper), "logit" softmaxes averaged logits (Detectron).
+    flip_pairs: keypoints (0-based) that are each other's mirror image.
+    """
+
+    def __init__(self, kind: str, flip_pairs: Sequence[tuple[int, int]]):
+        check(kind)
+        self.kind, self.flip_pairs, self.views = kind, flip_pairs, 0
+        self._logit = self._probability = np.float32(0)
+
+    def add(self, logits: np.ndarray, view: View) -> None:
+        """logits: (N, K, S, S) in the view's frame."""
+        self.views += 1
+        logits = view.inverse_heatmap(np.asarray(logits, dtype=np.float32), self.flip_pairs)
+        self._logit = self._logit + logits
+        if self.kind == "probability":
+            self._probability = self._probability + softmax2d(logits)
+
+    def result(self) -> tuple[np.ndarray, np.ndarray]:
+        """Mean probabilities and mean logits, both (N, K, S, S)."""
+        logit = self._logit / self.views
+        if self.kind == "logit":
+            return softmax2d(logit), logit
+        return self._probability / self.views, logit
+
+
+def check(kind: str) -> None:
+    """UserError for an unknown kind of average."""
+    if kind not in AVERAGES:
+        raise UserError(f"merge: average {kind!r} is none of {', '.join(AVERAGES)}")
+
+
+def decode(
+    probability: np.ndarray, logit: np.ndarray, boxes: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Keypoints of heatmaps (N, K, S, S) in the RoIs `boxes` (N, 4; x1, y1, x2, y2).
+
+    Returns points (N, K, 2) in the frame of the boxes, at the centre of the cell of the highest probability
+    (the first of equals, by rows), that probability (N, K), and the logit there (N, K).
+    """
+    cells = probability.shape[-1]
+    flat = probability.reshape(*probability.shape[:-2], -1)
+    peak = flat.argmax(axis=-1)[..., None]
+    score = np.take_along_axis(flat, peak, axis=-1)[..., 0]
+    height = np.take_along_axis(logit.reshape(flat.shape), peak, axis=-1)[..., 0]
+    cell = np.concatenate([peak % cells, peak // cells], axis=-1)
+    boxes = np.asarray(boxes, dtype=np.float64)[:, None]
+    points = boxes[..., :2] + (cell + 0.5) / cells * (boxes[..., 2:] - boxes[..., :2])
+    return points, score, height

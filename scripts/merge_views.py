@@ -1,0 +1,36 @@
+"""Inverts and merges the predictions of one shard under several views into COCO results."""
+
+import argparse
+import json
+from pathlib import Path
+
+from distill.files import read_json, write_json
+from distill.merge import Options, merge_boxes, merge_heatmaps
+from distill.program import UserError, run
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--dataset", required=True, help="JSON of the dataset that was predicted")
+    parser.add_argument("--options", type=json.loads, default={}, help="JSON of the merge options")
+    parser.add_argument("--output", required=True, help="JSON of merged results")
+    parser.add_argument("--boxes", help="the shard's fixed boxes, to compare heatmap files with")
+    parser.add_argument("predictions", nargs="+", help="one file a view: .json of boxes or .h5 of heatmaps")
+    args = parser.parse_args()
+    try:
+        options = Options(**args.options)
+    except TypeError as error:
+        raise UserError(f"--options: {error}") from None
+    dataset = read_json(args.dataset)
+    kinds = {Path(path).suffix for path in args.predictions}
+    if kinds == {".json"}:
+        records = merge_boxes(args.predictions, dataset, options)
+    elif kinds == {".h5"}:
+        records = merge_heatmaps(args.predictions, dataset, options, args.boxes)
+    else:
+        raise UserError(f"predictions must be all .json or all .h5, not {', '.join(sorted(kinds))}")
+    write_json(args.output, records)
+
+
+if __name__ == "__main__":
+    run(main)
