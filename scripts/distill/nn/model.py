@@ -1,0 +1,86 @@
+"""Building, saving and loading networks from a model config and the dataset's categories."""
+
+from pathlib import Path
+from typing import Any
+
+import distill.nn  # noqa: F401, registers the torchvision-backed mmcv extension before mmdet is imported
+import torch
+from distill.nn import data, heads, hooks, keypoint_head, sampler  # noqa: F401, fill mmdet's registries
+from mmdet.registry import MODELS
+from mmengine.config import Config
+from mmengine.registry import DefaultScope
+from torch import nn
+
+from distill.files import replacing
+from distill.program import UserError
+
+
+def load_config(path: str | Path) -> Config:
+    """Reads a model config of config/models. Raises UserError where it is missing or broken."""
+    try:
+        return Config.fromfile(path)
+    except (OSError, SyntaxError, KeyError, TypeError, ImportError) as error:
+        raise UserError(f"{path}: cannot read the model config ({error})") from None
+
+
+def has_keypoints(cfg: Config) -> bool:
+    """Whether the config has a keypoint head."""
+    return cfg.model.roi_head.get("keypoint_head") is not None
+
+
+def fit_to_dataset(cfg: Config, categories: list[dict], source: str) -> None:
+    """Sets the numbers of categories and keypoints in place; `source` names the dataset in errors."""
+    if not categories:
+        raise UserError(f"{source}: no categories; a model needs a labelled dataset")
+    cfg.model.roi_head.bbox_head.num_classes = len(categories)
+    if has_keypoints(cfg):
+        counts = {len(category["keypoints"]) for category in categories if category.get("keypoints")}
+        if len(counts) != 1:
+            raise UserError(f"{source}: a keypoint model needs categories with one set of keypoints")
+        cfg.model.roi_head.keypoint_head.keypoints = counts.pop()
+
+
+def build(cfg: Config) -> nn.Module:
+    """The network of a config, in mmdet's scope, without weights."""
+    DefaultScope.get_instance("distill", scope_name="mmdet")
+    # Convolutions run faster in this layout, on CPU and on tensor cores.
+    return MODELS.build(cfg.model).to(memory_format=torch.channels_last)
+
+
+def save(path: Path, state_dict: dict[str, torch.Tensor], meta: dict[str, Any]) -> None:
+    """Writes weights and meta such that the same content gives the same bytes."""
+    weights = {key: value.detach().cpu().contiguous().clone() for key, value in sorted(state_dict.items())}
+    with replacing(path) as temporary, open(temporary, "wb") as file:
+        torch.save({"state_dict": weights, "meta": meta}, file)
+
+
+def read_weights(path: str | Path) -> dict[str, Any]:
+    """Reads a model file's {"state_dict", "meta"} without unpickling anything but tensors and plain types."""
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file") from None
+    except Exception as error:  # torch raises half a dozen kinds for a file that is not a checkpoint
+        raise UserError(f"{path}: not a checkpoint of tensors ({str(error).splitlines()[0]})") from None
+    if not isinstance(checkpoint, dict):
+        raise UserError(f"{path}: not a checkpoint of tensors")
+    return checkpoint if "state_dict" in checkpoint else {"state_dict": checkpoint, "meta": {}}
+
+
+def load(folder: str | Path, device: torch.device) -> tuple[nn.Module, dict[str, Any]]:
+    """The trained network of a model artifact in eval mode, and its meta (categories, keypoints, name)."""
+    cfg = Config.fromfile(Path(folder) / "config.py")
+    checkpoint = read_weights(Path(folder) / "model.pth")
+    cfg.model.backbone.init_cfg = None
+    network = build(cfg)
+    network.load_state_dict(checkpoint["state_dict"])
+    return network.to(device).eval(), checkpoint["meta"]
+
+
+def pick_device(name: str) -> torch.device:
+    """cpu, cuda or auto (cuda where there is one). Raises UserError where cuda is asked for and missing."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and not torch.cuda.is_available():
+        raise UserError("device: cuda is asked for but torch sees no GPU; set `device: auto` or `cpu`")
+    return torch.device(name)

@@ -1,0 +1,300 @@
+"""Training through mmengine's Runner: the schedule of method.md §6, resumable at any iteration."""
+
+import hashlib
+import json
+import os
+import platform
+import shutil
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from mmengine.config import Config
+from mmengine.dist import barrier, get_world_size, is_main_process
+from mmengine.runner import Runner
+
+from distill.files import read_json, replacing, write_json
+from distill.nn import model as models
+from distill.program import UserError, log
+
+
+@dataclass(frozen=True)
+class Job:
+    """One training: the model config, the resolved spec (config/README.md), its inputs and outputs."""
+
+    name: str
+    config: Path
+    spec: dict
+    labelled: Path
+    labels: Path | None
+    init: Path | None
+    work: Path
+    output: Path
+    device: str = "auto"
+
+
+def iterations_of(spec: dict, images: int) -> int:
+    """Iterations of a spec; `auto` is 18 epochs as the paper's 130k (×360/130 with labels), at least 5,000."""
+    if spec["iterations"] != "auto":
+        return int(spec["iterations"])
+    epochs = 18 * (360 / 130 if spec.get("ratio") else 1)
+    return max(5000, round(epochs * images / spec["batch"]))
+
+
+def file_hash(path: Path) -> str:
+    """Digest of a file's bytes."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "blake2b").hexdigest()[:32]
+
+
+def input_hashes(job: Job) -> dict[str, str]:
+    """Digests of every file that shapes a training."""
+    paths = {"labelled": job.labelled, "labels": job.labels, "init": job.init}
+    return {key: file_hash(path) for key, path in paths.items() if path is not None}
+
+
+def dataloader(job: Job, coco: dict, iterations: int, keypoints: int, workers: int) -> dict:
+    """Config of the training images: labelled ones and, for a student, generated ones in the given ratio."""
+    spec = job.spec
+    pairs = next((c["flip_pairs"] for c in coco["categories"] if c.get("flip_pairs")), [])
+    scales = [(spec["max_side"], side) for side in spec["scales"]]
+    pipeline = [
+        dict(type="LoadImage"),
+        dict(type="LoadInstances", keypoints=keypoints),
+        dict(type="RandomChoiceResize", scales=scales, resize_type="ResizeInstances", keep_ratio=True),
+        dict(type="FlipInstances", prob=0.5, flip_pairs=pairs),
+        dict(type="PackInstances"),
+    ]
+    metainfo = dict(classes=[category["name"] for category in coco["categories"]])
+    common = dict(type="CocoJson", pipeline=pipeline, metainfo=metainfo)
+    parts = [dict(common, ann_file=str(job.labelled))]
+    if job.labels:
+        background = spec.get("background", "sample") == "sample"
+        parts.append(dict(common, ann_file=str(job.labels), generated=True, background=background))
+    mix = dict(batch=spec["batch"], iterations=iterations, seed=spec["seed"], ratio=spec.get("ratio"))
+    return dict(
+        batch_size=spec["batch"] // get_world_size(),
+        num_workers=workers,
+        persistent_workers=workers > 0,
+        pin_memory=torch.cuda.is_available(),
+        dataset=dict(type="MixedDataset", datasets=parts),
+        sampler=dict(type="RatioSampler", **mix),
+        collate_fn=dict(type="pseudo_collate"),
+    )
+
+
+def schedule(spec: dict, iterations: int) -> dict:
+    """Optimizer and learning rate: SGD 0.9, 1e-4; linear warm-up; ÷10 at the milestones (method §6)."""
+    warmup = min(spec.get("warmup", 500), max(1, iterations // 10))
+    rate = spec["lr"] * spec["batch"] / 16
+    optimizer = dict(type="SGD", lr=rate, momentum=0.9, weight_decay=1e-4)
+    clip = dict(max_norm=35, norm_type=2)
+    wrapper = dict(type="OptimWrapper", optimizer=optimizer, clip_grad=clip)
+    if spec.get("amp"):
+        wrapper |= dict(type="AmpOptimWrapper", dtype="bfloat16" if not torch.cuda.is_available() else "float16")
+    milestones = [round(share * iterations) for share in spec.get("milestones", [0.7, 0.9])]
+    return dict(
+        optim_wrapper=wrapper,
+        param_scheduler=[
+            dict(type="LinearLR", start_factor=0.1, by_epoch=False, begin=0, end=warmup),
+            dict(type="MultiStepLR", by_epoch=False, begin=0, end=iterations, milestones=milestones, gamma=0.1),
+        ],
+        train_cfg=dict(type="IterBasedTrainLoop", max_iters=iterations, val_interval=iterations + 1),
+    )
+
+
+def init_backbone(cfg: Config, init: str) -> None:
+    """Sets the backbone's initial weights: `pretrained` (ImageNet, the config's), `none`, or a local file."""
+    backbone = cfg.model.backbone
+    if init == "pretrained":
+        return
+    backbone.init_cfg = None
+    if init != "none" and Path(init).is_file():
+        backbone.init_cfg = dict(type="Pretrained", checkpoint=init)
+
+
+def full_config(job: Job, workers: int) -> tuple[Config, list[dict]]:
+    """The complete mmengine config of a training, and the dataset's categories."""
+    coco = read_json(job.labelled)
+    spec = job.spec
+    cfg = models.load_config(job.config)
+    models.fit_to_dataset(cfg, coco["categories"], str(job.labelled))
+    init_backbone(cfg, spec.get("init", "pretrained"))
+    keypoints = cfg.model.roi_head.keypoint_head.keypoints if models.has_keypoints(cfg) else 0
+    images = len(coco["images"]) + (len(read_json(job.labels)["images"]) if job.labels else 0)
+    iterations = iterations_of(spec, images)
+    # History and checkpoints are few enough to read and often enough to lose little.
+    interval = max(1, min(50, iterations // 20))
+    keep = spec.get("checkpoint_every", "auto")
+    every = max(interval, min(2500, iterations // 5)) if keep == "auto" else int(keep)
+    cfg.merge_from_dict(
+        dict(
+            default_scope="mmdet",
+            work_dir=str(job.work),
+            experiment_name="training",
+            train_dataloader=dataloader(job, coco, iterations, keypoints, workers),
+            **schedule(spec, iterations),
+            default_hooks=dict(
+                logger=dict(type="LoggerHook", interval=interval, log_metric_by_epoch=False),
+                checkpoint=dict(type="CheckpointHook", interval=every, by_epoch=False, max_keep_ckpts=2),
+                sampler_seed=None,
+            ),
+            custom_hooks=[
+                dict(type="SeedEachStep", seed=spec["seed"]),
+                dict(type="FiniteLoss"),
+                dict(type="PlainCheckpoint"),
+                dict(type="History", path=str(job.work / "history.csv"), interval=interval),
+                dict(type="StopOnSignal"),
+            ],
+            env_cfg=dict(cudnn_benchmark=False),
+            randomness=dict(seed=spec["seed"]),
+            log_processor=dict(by_epoch=False, window_size=interval),
+            visualizer=dict(type="Visualizer", vis_backends=[]),
+            log_level="INFO",
+        )
+    )
+    return cfg, coco["categories"]
+
+
+def fingerprint(job: Job, cfg: Config) -> str:
+    """Digest of everything that shapes the training; paths and workers do not."""
+    shape = {
+        "model": json.loads(json.dumps(cfg.model.to_dict(), default=str)),
+        "spec": job.spec,
+        "inputs": input_hashes(job),
+        "optimizer": cfg.optim_wrapper.to_dict(),
+    }
+    return hashlib.blake2b(json.dumps(shape, sort_keys=True).encode(), digest_size=16).hexdigest()
+
+
+def last_checkpoint(work: Path) -> Path | None:
+    """The newest checkpoint that can be read: a job may have been killed while writing the last one."""
+    for path in sorted(work.glob("iter_*.pth"), key=lambda p: int(p.stem[5:]), reverse=True):
+        try:
+            torch.load(path, map_location="meta", weights_only=True, mmap=True)
+            return path
+        except Exception as error:  # truncated zip, missing records, …
+            log.warning("%s is damaged (%s); taking the one before", path, str(error).splitlines()[0])
+            if is_main_process():
+                path.unlink(missing_ok=True)
+    return None
+
+
+def prepare_work(job: Job, mark: str) -> Path | None:
+    """Readies the work folder; returns the checkpoint to resume from. Another training's work is discarded."""
+    note = job.work / "fingerprint.txt"
+    if is_main_process() and not (note.is_file() and note.read_text() == mark):
+        shutil.rmtree(job.work, ignore_errors=True)
+        job.work.mkdir(parents=True)
+        note.write_text(mark)
+    barrier()
+    found = last_checkpoint(job.work)
+    barrier()
+    return found
+
+
+def start_processes(device: torch.device) -> None:
+    """Joins the process group when torchrun started us: NCCL on GPUs, gloo on CPUs."""
+    if int(os.environ.get("WORLD_SIZE", 1)) > 1:
+        if device.type == "cuda":
+            torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+        torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+
+
+def load_initial_weights(network: torch.nn.Module, path: Path) -> None:
+    """Weights of another model where names and shapes agree; heads of other categories start anew."""
+    state = models.read_weights(path)["state_dict"]
+    own = network.state_dict()
+    fitting = {k: v for k, v in state.items() if k in own and own[k].shape == v.shape}
+    if not fitting:
+        raise UserError(f"{path}: none of its tensors fits this model; check `init` and `config`")
+    network.load_state_dict(fitting, strict=False)
+    log.info("%s: %d of %d tensors taken, the others start anew", path, len(fitting), len(own))
+
+
+def git_commit() -> str:
+    """The commit of the code, empty outside a repository."""
+    here = Path(__file__).parent
+    done = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=here, capture_output=True, text=True)
+    return done.stdout.strip()
+
+
+def train(job: Job, workers: int = 0) -> None:
+    """Trains one model and writes model.pth, config.py, history.csv and run.json.
+
+    Raises UserError for unusable inputs and where the loss is not finite.
+    """
+    device = models.pick_device(job.device)
+    start_processes(device)
+    world = get_world_size()
+    if job.spec["batch"] % world:
+        raise UserError(f"model {job.name}: batch {job.spec['batch']} is not a multiple of {world} GPUs")
+    cfg, categories = full_config(job, workers)
+    mark = fingerprint(job, cfg)
+    checkpoint = prepare_work(job, mark)
+    resumes = _count_resumes(job.work, checkpoint)
+    cfg.load_from, cfg.resume = (str(checkpoint), True) if checkpoint else (None, False)
+    cfg.launcher = "pytorch" if world > 1 else "none"
+    cfg.model_wrapper_cfg = dict(type="MMDistributedDataParallel") if world > 1 else None
+    if world > 1 and device.type == "cuda":
+        cfg.model_wrapper_cfg.device_ids = [int(os.environ["LOCAL_RANK"])]
+    runner = Runner.from_cfg(cfg)
+    runner.model.to(memory_format=torch.channels_last)
+    network = getattr(runner.model, "module", runner.model)
+    if checkpoint is None:
+        network.init_weights()
+        network.backbone.init_cfg = None  # the Runner must not initialise again
+        if job.init:
+            load_initial_weights(network, job.init)
+    if job.spec.get("freeze_rpn"):
+        network.rpn_head.requires_grad_(False)
+    start, first = time.time(), runner.iter
+    runner._init_model_weights = lambda: None  # done above, once and with `init`
+    runner.train()
+    if is_main_process():
+        meta = {
+            "model": job.name,
+            "categories": categories,
+            "iterations": runner.max_iters,
+            "task": "keypoints" if models.has_keypoints(cfg) else "boxes",
+        }
+        models.save(job.output / "model.pth", network.state_dict(), meta)
+        _write_records(job, cfg, start, runner.max_iters - first, resumes, mark)
+    barrier()
+
+
+def _count_resumes(work: Path, checkpoint: Path | None) -> int:
+    counter = work / "resumes.txt"
+    count = int(counter.read_text()) + 1 if counter.is_file() else 0
+    count = count if checkpoint else 0
+    if is_main_process():
+        counter.write_text(str(count))
+    return count
+
+
+def _write_records(job: Job, cfg: Config, start: float, iterations: int, resumes: int, mark: str) -> None:
+    with replacing(job.output / "config.py") as path:
+        path.write_text(cfg.pretty_text)
+    with replacing(job.output / "history.csv") as path:
+        shutil.copyfile(job.work / "history.csv", path)
+    seconds = time.time() - start
+    write_json(
+        job.output / "run.json",
+        {
+            "model": job.name,
+            "spec": job.spec,
+            "seed": job.spec["seed"],
+            "inputs": input_hashes(job),
+            "fingerprint": mark,
+            "commit": git_commit(),
+            "versions": {"python": platform.python_version(), "torch": torch.__version__},
+            "device": torch.cuda.get_device_name() if torch.cuda.is_available() else platform.processor(),
+            "processes": get_world_size(),
+            "threads": torch.get_num_threads(),
+            "resumes": resumes,
+            "seconds": round(seconds, 1),
+            "seconds_per_iteration": round(seconds / max(1, iterations), 4),
+        },
+    )

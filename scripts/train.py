@@ -1,0 +1,30 @@
+"""Trains one model: a teacher on labelled images, or a student on labelled images and generated labels."""
+
+import argparse
+import json
+from pathlib import Path
+
+from distill.program import run
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--name", required=True, help="name of the model")
+    parser.add_argument("--config", type=Path, required=True, help="model config of config/models")
+    parser.add_argument("--spec", type=json.loads, required=True, help="JSON: iterations, batch, lr, scales, …")
+    parser.add_argument("--labelled", type=Path, required=True, help="COCO JSON of the labelled dataset")
+    parser.add_argument("--labels", type=Path, help="COCO JSON of generated labels (a student)")
+    parser.add_argument("--init", type=Path, help="model.pth to fine-tune from")
+    parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
+    parser.add_argument("--workers", type=int, default=0, help="processes that load images, per GPU")
+    parser.add_argument("--work", type=Path, required=True, help="folder of checkpoints")
+    parser.add_argument("--output", type=Path, required=True, help="folder of the model")
+    args = vars(parser.parse_args())
+    workers = args.pop("workers")
+    from distill.nn.training import Job, train
+
+    train(Job(**args), workers)
+
+
+if __name__ == "__main__":
+    run(main)
