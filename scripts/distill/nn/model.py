@@ -5,7 +5,7 @@ from typing import Any
 
 import distill.nn  # noqa: F401, registers the torchvision-backed mmcv extension before mmdet is imported
 import torch
-from distill.nn import data, heads, hooks, keypoint_head, sampler  # noqa: F401, fill mmdet's registries
+from distill.nn import amp, data, heads, hooks, keypoint_head, sampler  # noqa: F401, fill mmdet's registries
 from mmdet.registry import MODELS
 from mmengine.config import Config
 from mmengine.registry import DefaultScope

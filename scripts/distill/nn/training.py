@@ -93,7 +93,7 @@ def schedule(spec: dict, iterations: int) -> dict:
     clip = dict(max_norm=35, norm_type=2)
     wrapper = dict(type="OptimWrapper", optimizer=optimizer, clip_grad=clip)
     if spec.get("amp"):
-        wrapper |= dict(type="AmpOptimWrapper", dtype="bfloat16" if not torch.cuda.is_available() else "float16")
+        wrapper["type"] = "BFloat16OptimWrapper"
     milestones = [round(share * iterations) for share in spec.get("milestones", [0.7, 0.9])]
     return dict(
         optim_wrapper=wrapper,
@@ -105,23 +105,14 @@ def schedule(spec: dict, iterations: int) -> dict:
     )
 
 
-def init_backbone(cfg: Config, init: str) -> None:
-    """Sets the backbone's initial weights: `pretrained` (ImageNet, the config's), `none`, or a local file."""
-    backbone = cfg.model.backbone
-    if init == "pretrained":
-        return
-    backbone.init_cfg = None
-    if init != "none" and Path(init).is_file():
-        backbone.init_cfg = dict(type="Pretrained", checkpoint=init)
-
-
 def full_config(job: Job, workers: int) -> tuple[Config, list[dict]]:
     """The complete mmengine config of a training, and the dataset's categories."""
     coco = read_json(job.labelled)
     spec = job.spec
     cfg = models.load_config(job.config)
     models.fit_to_dataset(cfg, coco["categories"], str(job.labelled))
-    init_backbone(cfg, spec.get("init", "pretrained"))
+    if spec.get("init", "pretrained") != "pretrained":  # otherwise the config's ImageNet weights
+        cfg.model.backbone.init_cfg = None
     keypoints = cfg.model.roi_head.keypoint_head.keypoints if models.has_keypoints(cfg) else 0
     images = len(coco["images"]) + (len(read_json(job.labels)["images"]) if job.labels else 0)
     iterations = iterations_of(spec, images)
@@ -204,9 +195,11 @@ def start_processes(device: torch.device) -> None:
 
 
 def load_initial_weights(network: torch.nn.Module, path: Path) -> None:
-    """Weights of another model where names and shapes agree; heads of other categories start anew."""
+    """Weights of another model, or of a backbone alone, where names and shapes agree; the rest starts anew."""
     state = models.read_weights(path)["state_dict"]
     own = network.state_dict()
+    if not state.keys() & own.keys():
+        state = {f"backbone.{key}": value for key, value in state.items()}
     fitting = {k: v for k, v in state.items() if k in own and own[k].shape == v.shape}
     if not fitting:
         raise UserError(f"{path}: none of its tensors fits this model; check `init` and `config`")

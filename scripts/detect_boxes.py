@@ -1,0 +1,21 @@
+"""Detects the boxes of one shard under the plain view: the RoIs of a keypoint model under all views."""
+
+import json
+
+from infer_view import arguments
+
+from distill.program import run
+
+
+def main() -> None:
+    parser = arguments(__doc__)
+    parser.add_argument("--candidates", type=json.loads, required=True, help='{"min_score": …, "per_image": …}')
+    args = vars(parser.parse_args())
+    args["shards"] = (args.pop("shard"), args["shards"])
+    from distill.nn.prediction import detect_boxes
+
+    detect_boxes(**args)
+
+
+if __name__ == "__main__":
+    run(main)

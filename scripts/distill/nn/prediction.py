@@ -1,0 +1,213 @@
+"""What a model sees under one view: boxes, or heatmaps in given boxes, in that view's own pixels.
+
+Images are taken in an order of like shapes, so that a batch shares one padded size; an image's padding does
+not depend on its batch, nor therefore on the number of shards.
+"""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from distill.nn.model import load, pick_device
+from mmdet.structures import DetDataSample
+from mmdet.structures.bbox import bbox2roi
+from torch.utils.data import DataLoader, Dataset
+
+from distill.boxes import xywh_to_xyxy, xyxy_to_xywh
+from distill.datasets import keypoint_meta, shard
+from distill.files import read_json, write_json
+from distill.heatmap_file import HeatmapWriter
+from distill.images import read_image
+from distill.program import UserError, progress
+from distill.views import View
+
+DIVISOR = 32  # the network pads to its coarsest stride
+Image = dict[str, Any]
+
+
+class ViewedImages(Dataset):
+    """Images (H, W, 3) uint8 of a dataset under one view; `images` are records of the dataset JSON."""
+
+    def __init__(self, root: Path, images: list[Image], view: View) -> None:
+        self.root, self.images, self.view = root, images, view
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> tuple[Image, np.ndarray]:
+        image = self.images[index]
+        pixels = read_image(self.root / image["file_name"], (image["width"], image["height"]))
+        return image, self.view.transform_image(pixels)
+
+
+def in_order_of_shape(images: list[Image]) -> list[Image]:
+    """Like shapes next to each other under every view: by aspect ratio, then size, then id."""
+    return sorted(images, key=lambda i: (i["width"] / i["height"], i["width"], i["id"]))
+
+
+def batches(images: list[Image], view: View, most: int) -> list[list[int]]:
+    """Runs of at most `most` consecutive images whose views are padded to the same size."""
+    runs: list[list[int]] = []
+    last = None
+    for index, image in enumerate(images):
+        width, height = view.size(image["width"], image["height"])
+        shape = (-(-width // DIVISOR), -(-height // DIVISOR))
+        if shape != last or len(runs[-1]) == most:
+            runs.append([])
+        runs[-1].append(index)
+        last = shape
+    return runs
+
+
+class Predictor:
+    """A trained model on a device. `batch` images at most go through the network together."""
+
+    def __init__(self, folder: Path, device: str = "auto", batch: int | None = None, workers: int = 0) -> None:
+        self.device = pick_device(device)
+        self.network, self.meta = load(folder, self.device)
+        self.batch = batch or (16 if self.device.type == "cuda" else 4)
+        self.workers = workers
+        self.category_ids = np.array([category["id"] for category in self.meta["categories"]])
+
+    @torch.inference_mode()
+    def run(self, root: Path, images: list[Image], view: View, each: Callable) -> Iterator[Any]:
+        """Yields each(image records, features, samples) for every batch, in order."""
+        dataset = ViewedImages(root, images, view)
+        loader = DataLoader(
+            dataset,
+            batch_sampler=batches(images, view, self.batch),
+            collate_fn=list,
+            num_workers=self.workers,
+            pin_memory=False,
+        )
+        for items in progress(loader, len(loader), f"batches of {view.name}"):
+            records, pixels = zip(*items, strict=True)
+            samples = [
+                DetDataSample(metainfo={"img_shape": p.shape[:2], "ori_shape": p.shape[:2], "scale_factor": (1, 1)})
+                for p in pixels
+            ]  # fmt: skip
+            tensors = [torch.from_numpy(p).permute(2, 0, 1) for p in pixels]
+            data = self.network.data_preprocessor({"inputs": tensors, "data_samples": samples})
+            yield each(records, data["inputs"], data["data_samples"])
+
+    def boxes(self, root: Path, images: list[Image], view: View) -> Iterator[tuple[Image, dict]]:
+        """Yields (image, {"boxes" (N, 4) x1 y1 x2 y2 in the view, "scores" (N,), "category_ids" (N,)})."""
+
+        def each(records, inputs, samples):
+            return zip(records, self.network.predict(inputs, samples, rescale=False), strict=True)
+
+        for batch in self.run(root, images, view, each):
+            for image, sample in batch:
+                found = sample.pred_instances
+                yield (
+                    image,
+                    {
+                        "boxes": found.bboxes.double().cpu().numpy(),
+                        "scores": found.scores.double().cpu().numpy(),
+                        "category_ids": self.category_ids[found.labels.cpu().numpy()],
+                    },
+                )
+
+    def heatmaps(
+        self, root: Path, images: list[Image], boxes: dict[int, np.ndarray], view: View
+    ) -> Iterator[torch.Tensor]:
+        """Yields heatmaps (n, K, 56, 56), logits in the view, of `boxes` (image id → (n, 4) in the image)."""
+
+        def each(records, inputs, samples):
+            size = [(image["width"], image["height"]) for image in records]
+            regions = [
+                torch.from_numpy(view.forward_boxes(boxes[image["id"]], size)).to(inputs)
+                for image, size in zip(records, size, strict=True)
+            ]
+            features = self.network.extract_feat(inputs)
+            return self.network.roi_head.predict_heatmaps(features, bbox2roi(regions))
+
+        return self.run(root, images, view, each)
+
+
+def read_shard(dataset: Path, index: int, count: int) -> tuple[dict, Path, list[Image]]:
+    """A dataset's JSON, image root, and the images of one shard in order of shape."""
+    coco = read_json(dataset)
+    return coco, Path(coco["info"]["image_root"]), in_order_of_shape(shard(coco["images"], index, count))
+
+
+def result(image_id: int, category_id: int, box: np.ndarray, score: float) -> dict[str, Any]:
+    """One record of COCO's results format; `box` is x, y, w, h."""
+    return {
+        "image_id": image_id,
+        "category_id": int(category_id),
+        "bbox": [round(float(value), 3) for value in box],
+        "score": round(float(score), 6),
+    }
+
+
+def detect_boxes(
+    model: Path, dataset: Path, view: View, shards: tuple[int, int], candidates: dict, output: Path, **options
+) -> None:
+    """Writes the boxes of a keypoint model: those of the plain view, in original pixels, that can still
+    become labels or count in AP. `candidates`: min_score, and per_image, the most of one image."""
+    _, root, images = read_shard(dataset, *shards)
+    records = []
+    for image, found in Predictor(model, **options).boxes(root, images, view):
+        size = np.array([image["width"], image["height"]] * 2)
+        boxes = view.inverse_boxes(found["boxes"], (image["width"], image["height"])).clip(0, size)
+        sides = boxes[:, 2:] - boxes[:, :2]
+        keep = (found["scores"] >= candidates["min_score"]) & (sides >= 1).all(1)
+        order = np.argsort(-found["scores"][keep], kind="stable")[: candidates["per_image"]]
+        rows = np.flatnonzero(keep)[order]
+        for row, box in zip(rows, xyxy_to_xywh(boxes[rows]), strict=True):
+            record = result(image["id"], found["category_ids"][row], box, found["scores"][row])
+            records.append({"id": len(records) + 1, **record})
+    write_json(output, records)
+
+
+def infer_boxes(
+    model: Path, dataset: Path, view: View, shards: tuple[int, int], output: Path, **options
+) -> None:
+    """Writes the boxes under one view, not inverted, with a header (design.md)."""
+    _, root, images = read_shard(dataset, *shards)
+    predictor = Predictor(model, **options)
+    records = []
+    for image, found in predictor.boxes(root, images, view):
+        rows = zip(found["category_ids"], xyxy_to_xywh(found["boxes"]), found["scores"], strict=True)
+        records += [result(image["id"], *row) for row in rows]
+    header = [
+        {
+            "id": image["id"],
+            "width": image["width"],
+            "height": image["height"],
+            **dict(zip(("view_width", "view_height"), view.size(image["width"], image["height"]), strict=True)),
+        }
+        for image in images
+    ]
+    names = {"view": view.name, "model": predictor.meta["model"], "dataset": dataset.stem}
+    write_json(output, {**names, "images": header, "predictions": records})
+
+
+def infer_heatmaps(
+    model: Path, dataset: Path, view: View, shards: tuple[int, int], boxes: Path, output: Path, **options
+) -> None:
+    """Writes the heatmaps of given boxes under one view, not inverted, in the boxes' order."""
+    _, root, images = read_shard(dataset, *shards)
+    predictor = Predictor(model, **options)
+    meta = keypoint_meta({"categories": predictor.meta["categories"]})
+    if meta is None or predictor.network.roi_head.keypoint_head is None:
+        raise UserError(f"{model}: has no keypoint head")
+    records = read_json(boxes)
+    ids = np.array([record["image_id"] for record in records], np.int64)
+    frame = np.array([record["bbox"] for record in records], np.float64).reshape(-1, 4)
+    scores = np.array([record["score"] for record in records])
+    categories = np.array([record["category_id"] for record in records], np.int64)
+    rows_of = {image_id: np.flatnonzero(ids == image_id) for image_id in dict.fromkeys(ids.tolist())}
+    images = [image for image in images if image["id"] in rows_of]
+    regions = {image_id: xywh_to_xyxy(frame[rows]) for image_id, rows in rows_of.items()}
+    if len(ids) and np.concatenate([rows_of[image["id"]] for image in images]).tolist() != list(range(len(ids))):
+        raise UserError(f"{boxes}: is not of this shard of {dataset}; remove it and run again")
+    done = 0
+    with HeatmapWriter(output, view, predictor.meta["model"], dataset.stem, meta) as writer:
+        for heatmaps in predictor.heatmaps(root, images, regions, view):
+            rows = slice(done, done + len(heatmaps))
+            writer.append(heatmaps, ids[rows], frame[rows], scores[rows], categories[rows])
+            done = rows.stop

@@ -1,0 +1,40 @@
+"""Predicts one shard of a dataset under one view: boxes, or heatmaps where fixed boxes are given."""
+
+import argparse
+from pathlib import Path
+
+from distill.program import run
+from distill.views import View
+
+
+def arguments(description: str) -> argparse.ArgumentParser:
+    """The arguments of every prediction."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--model", type=Path, required=True, help="folder with model.pth and config.py")
+    parser.add_argument("--dataset", type=Path, required=True, help="dataset JSON")
+    parser.add_argument("--view", type=View.parse, required=True, help="for example s0800-flip")
+    parser.add_argument("--shard", type=int, default=0, help="this shard, from 0 …")
+    parser.add_argument("--shards", type=int, default=1, help="… of so many")
+    parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
+    parser.add_argument("--batch", type=int, help="most images in a batch (default 4, on a GPU 16)")
+    parser.add_argument("--workers", type=int, default=0, help="processes that load images")
+    parser.add_argument("--output", type=Path, required=True)
+    return parser
+
+
+def main() -> None:
+    parser = arguments(__doc__)
+    parser.add_argument("--boxes", type=Path, help="fixed boxes of the shard: predict heatmaps in them")
+    args = vars(parser.parse_args())
+    args["shards"] = (args.pop("shard"), args["shards"])
+    from distill.nn.prediction import infer_boxes, infer_heatmaps
+
+    if args["boxes"] is None:
+        args.pop("boxes")
+        infer_boxes(**args)
+    else:
+        infer_heatmaps(**args)
+
+
+if __name__ == "__main__":
+    run(main)
