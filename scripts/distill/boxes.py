@@ -30,35 +30,39 @@ def clip(boxes: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """(N, M) intersection over union of (N, 4) with (M, 4); 0 for boxes without area."""
+    """(N, M) intersection over union of each of (N, 4) with each of (M, 4); 0 for boxes without area."""
     a, b = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
-    sides = []
-    for low, high in ((0, 2), (1, 3)):
-        side = np.minimum(a[:, None, high], b[None, :, high])
-        side -= np.maximum(a[:, None, low], b[None, :, low])
-        sides.append(np.maximum(side, 0, out=side))
-    intersection = sides[0] * sides[1]
-    union = area(a)[:, None] + area(b)[None]
-    union -= intersection
-    return np.divide(intersection, union, out=np.zeros_like(union), where=union > 0)
+    return iou_of_pairs(a.T[:, :, None], b.T[:, None, :])
 
 
-def nms(boxes: np.ndarray, scores: np.ndarray, categories: np.ndarray, threshold: float) -> np.ndarray:
-    """Indices of the boxes that survive non-maximum suppression within their category, best first.
+def iou_of_pairs(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """(…,) intersection over union of boxes given by coordinate first, (4, …) float64, broadcast."""
+    width = np.maximum(np.minimum(a[2], b[2]) - np.maximum(a[0], b[0]), 0)
+    height = np.maximum(np.minimum(a[3], b[3]) - np.maximum(a[1], b[1]), 0)
+    intersection = width * height
+    union = (a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - intersection
+    return np.divide(intersection, union, out=np.zeros_like(intersection), where=intersection > 0)
+
+
+def nms(
+    boxes: np.ndarray, scores: np.ndarray, categories: np.ndarray, threshold: float, most: int | None = None
+) -> np.ndarray:
+    """Indices of the boxes that survive non-maximum suppression within their category, best score first.
 
     boxes (N, 4), scores (N,), categories (N,). A box goes where its IoU with a better survivor is above the
-    threshold. Equal scores: the lower index is better.
-    """
-    import torch
-    from torchvision.ops import nms as torchvision_nms
+    threshold. Equal scores: the lower index is better. most: stop at so many survivors in each category.
 
-    boxes = np.asarray(boxes, dtype=np.float64)
-    if not len(boxes):
-        return np.zeros(0, dtype=np.int64)
-    # Each category gets a place of its own on the plane, so that one pass does all. The offsets are multiples
-    # of a power of two: coordinates of few binary digits stay exact, others move by less than 1e-9 pixels.
-    _, place = np.unique(categories, return_inverse=True)
-    step = 2.0 ** np.ceil(np.log2(max(np.ptp(boxes), 0.5) + 1))
-    moved = boxes + (place * step)[:, None]
-    keep = torchvision_nms(torch.from_numpy(moved), torch.tensor(np.asarray(scores, np.float64)), threshold)
-    return keep.numpy()
+    Greedy, but all categories take a step at once: each keeps its best box and drops what that one covers.
+    """
+    index = np.lexsort((-np.asarray(scores), categories))
+    left, category = np.asarray(boxes, dtype=np.float64)[index].T.copy(), np.asarray(categories)[index]
+    survivors = [index[:0]]
+    while len(index) and (most is None or len(survivors) <= most):
+        best = np.flatnonzero(np.concatenate([[True], category[1:] != category[:-1]]))
+        survivors.append(index[best])
+        rivals = np.diff(best, append=len(index))
+        stay = iou_of_pairs(np.repeat(left[:, best], rivals, axis=1), left) <= threshold
+        stay[best] = False
+        left, category, index = left[:, stay], category[stay], index[stay]
+    keep = np.sort(np.concatenate(survivors))
+    return keep[np.argsort(-np.asarray(scores)[keep], kind="stable")]

@@ -1,11 +1,14 @@
-"""Merging the boxes of several views of one image: NMS picks survivors, then all boxes vote on them.
+"""Merging the boxes of several views of an image: NMS picks survivors, then all boxes vote on them.
 
 Bounding-box voting: Gidaris & Komodakis 2015; method.md §4; the score rules are those of Detectron's
-`box_voting` (utils/boxes.py). Everything is a masked mean over the union of the views' boxes, so one IoU
-matrix of survivors × union and a few matrix products do all boxes of all categories at once.
+`box_voting` (utils/boxes.py). Everything is a sum over pairs of a survivor and a voter, so all boxes of all
+categories are done at once.
 
-N boxes of the union, R survivors; boxes (·, 4) x1, y1, x2, y2 in pixels of the original image.
+N boxes of the union of all views, R survivors, P pairs; boxes (·, 4) x1, y1, x2, y2 in pixels of the original
+image.
 """
+
+from collections.abc import Callable
 
 import numpy as np
 
@@ -29,25 +32,31 @@ def vote(
     """The merged boxes (R, 4), scores (R,) and categories (R,) of one image, best score first.
 
     boxes: (N, 4), scores: (N,) from 0 to 1, categories: (N,), of all views together. nms: IoU above which a
-    box goes because of a better one of its category. vote: IoU from which a box of the same category votes
-    on a survivor's coordinates, with its score as its weight. The survivor always votes; where all votes
-    weigh nothing, it stays as it is. Equal scores: the box that comes first in the union is better.
-    rule, beta: see _merge_scores and check.
+    box goes because of a better one of its category. vote: IoU (above 0) from which a box of the category
+    votes on a survivor's coordinates, with its score as its weight. The survivor always votes; where all
+    votes weigh nothing, it stays as it is. Equal scores: the box that comes first in the union is better.
+    rule: id keeps the survivor's score; for the others and beta see _merge_scores.
     """
+    check(rule, beta)
     boxes, scores = np.asarray(boxes, dtype=np.float64).reshape(-1, 4), np.asarray(scores, dtype=np.float64)
     categories = np.asarray(categories)
-    check(rule, beta)
-    keep = box_math.nms(boxes, scores, categories, nms)
-    if rule == "id":  # voting leaves the scores alone: what will be cut need not vote
-        keep = keep[:max_per_image]
-    overlap = box_math.iou(boxes[keep], boxes)
-    overlap[np.arange(len(keep)), keep] = 1  # also of boxes without area
-    votes = (overlap >= vote) & (categories[keep, None] == categories[None])
-    merged_boxes = _mean_boxes(votes, boxes, scores, keep)
-    merged_scores = _merge_scores(votes, overlap, scores, keep, rule, beta)
+    # By the id rule voting leaves the scores alone: what will be cut need not vote.
+    most = max_per_image if rule == "id" else len(boxes)
+    keep = box_math.nms(boxes, scores, categories, nms, most)[:most]
+    survivor, voter, overlap = _pairs(boxes, categories, keep, vote)
+
+    def total(values: np.ndarray) -> np.ndarray:
+        return np.bincount(survivor, values, minlength=len(keep))
+
+    merged_boxes = boxes[keep]
+    count, weight = total(np.ones(len(voter))), total(scores[voter])
+    moved = (count > 1) & (weight > 0)  # one that votes alone keeps its coordinates to the last bit
+    for side in range(4):
+        merged_boxes[moved, side] = total(scores[voter] * boxes[voter, side])[moved] / weight[moved]
+    merged_scores = scores[keep] if rule == "id" else _merge_scores(total, scores[voter], overlap, rule, beta)
     # Rounded, or the last bits of sums would decide between equal scores.
     best = np.argsort(-np.round(merged_scores, 9), kind="stable")[:max_per_image]
-    return merged_boxes[best], merged_scores[best], categories[keep][best]
+    return merged_boxes[best], merged_scores[best], categories[keep[best]]
 
 
 def check(rule: str, beta: float) -> None:
@@ -58,37 +67,45 @@ def check(rule: str, beta: float) -> None:
         raise UserError(f"merge: beta must be a number above 0, not {beta!r}")
 
 
-def _mean_boxes(votes: np.ndarray, boxes: np.ndarray, scores: np.ndarray, keep: np.ndarray) -> np.ndarray:
-    """(R, 4) score-weighted means; a survivor that votes alone keeps its coordinates to the last bit."""
-    weights = votes @ scores
-    means = boxes[keep]
-    moved = (votes.sum(axis=1) > 1) & (weights > 0)
-    means[moved] = (votes[moved] @ (boxes * scores[:, None])) / weights[moved, None]
-    return means
+def _pairs(
+    boxes: np.ndarray, categories: np.ndarray, keep: np.ndarray, threshold: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Who votes on whom: survivor (P,), a position in `keep`; voter (P,), a row of boxes; their IoU (P,)."""
+    order = np.argsort(categories, kind="stable")  # boxes of a category stand together
+    start, stop = (np.searchsorted(categories[order], categories[keep], side) for side in ("left", "right"))
+    survivor = np.repeat(np.arange(len(keep)), stop - start)
+    voter = order[np.arange(len(survivor)) + np.repeat(stop - np.cumsum(stop - start), stop - start)]
+    columns = boxes.T.copy()
+    for low, high in ((0, 2), (1, 3)):  # most pairs are apart, which is quickly seen
+        near = columns[low, voter] < columns[high, keep][survivor]
+        near &= columns[high, voter] > columns[low, keep][survivor]
+        near |= voter == keep[survivor]
+        survivor, voter = survivor[near], voter[near]
+    overlap = box_math.iou_of_pairs(columns[:, keep[survivor]], columns[:, voter])
+    overlap[voter == keep[survivor]] = 1  # also of boxes without area
+    votes = overlap >= threshold
+    return survivor[votes], voter[votes], overlap[votes]
 
 
 def _merge_scores(
-    votes: np.ndarray, overlap: np.ndarray, scores: np.ndarray, keep: np.ndarray, rule: str, beta: float
+    total: Callable[[np.ndarray], np.ndarray], scores: np.ndarray, overlap: np.ndarray, rule: str, beta: float
 ) -> np.ndarray:
-    """(R,) scores by the rule; w are the voters' scores, n their number.
+    """(R,) scores by the rule. total: sums (P,) values by survivor; scores: w, of the voters, (P,).
 
-    id: the survivor's own. avg: mean w. temp_avg: mean of w^(1/β) / (w^(1/β) + (1−w)^(1/β)), the probability
-    against its complement at temperature β. iou_avg: mean of w weighted by IoU with the survivor.
+    n is the number of voters. avg: mean w. temp_avg: mean of w^(1/β) / (w^(1/β) + (1−w)^(1/β)), the
+    probability against its complement at temperature β. iou_avg: mean of w weighted by IoU with the survivor.
     generalized_avg: (mean w^β)^(1/β). quasi_sum: Σw / n^β.
     """
-    if rule == "id":
-        return scores[keep]
     if rule == "iou_avg":
-        weights = votes * overlap
-        return (weights @ scores) / weights.sum(axis=1)
-    count = votes.sum(axis=1)
+        return total(scores * overlap) / total(overlap)
+    count = total(np.ones(len(scores)))
     if rule == "quasi_sum":
-        return (votes @ scores) / count**beta
+        return total(scores) / count**beta
     if rule == "generalized_avg":
-        return ((votes @ scores**beta) / count) ** (1 / beta)
+        return (total(scores**beta) / count) ** (1 / beta)
     if rule == "temp_avg":
         with np.errstate(divide="ignore"):  # log 0 is meant: its probability stays 0
             logs = np.log([scores, 1 - scores]) / beta
         own, other = np.exp(logs - logs.max(axis=0))
         scores = own / (own + other)
-    return (votes @ scores) / count
+    return total(scores) / count
