@@ -6,9 +6,10 @@ import zlib
 
 import numpy as np
 import pytest
+from PIL import Image
+
 from distill.images import PIXEL_LIMIT, list_files, read_image, scan
 from distill.program import UserError
-from PIL import Image
 
 BLUE_BGR = [200, 40, 10]
 

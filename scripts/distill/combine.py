@@ -70,8 +70,8 @@ def _drawn(pool: list[dict], spec: dict, seed: int) -> list[dict]:
 
 
 def _listed(pool: list[dict], ids: str | list, source: dict, of: str) -> list[dict]:
-    """Images named in a file (one a line; # begins a comment) or a list: by file name, with or without its
-    suffix, or by id. Unknown ones are refused; excluded ones stay out."""
+    """Images named in a file (one a line; # begins a comment) or a list: by file name, by id, or by file name
+    without its suffix, in this order of precedence. Unknown ones are refused; excluded ones stay out."""
     if isinstance(ids, str):
         try:
             lines = Path(ids).read_text(encoding="utf-8").splitlines()
@@ -80,10 +80,11 @@ def _listed(pool: list[dict], ids: str | list, source: dict, of: str) -> list[di
         wanted = [line for line in (line.split("#")[0].strip() for line in lines) if line]
     else:
         wanted = [str(item) for item in ids]
-    table: dict[str, dict | None] = {str(image["id"]): image for image in source["images"]}
-    for image in source["images"]:  # a bare name that two files share is no name
+    table: dict[str, dict | None] = {}
+    for image in source["images"]:
         stem = PurePosixPath(image["file_name"]).with_suffix("").as_posix()
-        table[stem] = None if stem in table and table[stem] is not image else image
+        table[stem] = None if stem in table else image  # a name that two files share is no name
+    table |= {str(image["id"]): image for image in source["images"]}
     table |= {image["file_name"]: image for image in source["images"]}
     problems = Problems(ids if isinstance(ids, str) else "ids")
     for item in wanted:

@@ -3,10 +3,12 @@
 import hashlib
 import io
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import partial
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
 
+import av
 import numpy as np
 from PIL import Image
 
@@ -37,7 +39,7 @@ def _extract(root: Path, seed: int, images_dir: Path, name: str) -> dict:
     digest = hashlib.blake2b(f"{seed}:{name}".encode(), digest_size=16).digest()
     try:
         image = random_frame(root / name, np.random.default_rng(int.from_bytes(digest)))
-    except (OSError, ValueError, ArithmeticError, LookupError, RuntimeError) as error:
+    except (av.FFmpegError, ValueError) as error:
         return {"file_name": name, "reason": f"has no readable frame ({' '.join(str(error).split())})"}
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", quality=95)
@@ -53,58 +55,64 @@ def random_frame(path: Path, rng: np.random.Generator) -> Image.Image:
 
     A moment of the declared duration is drawn and sought, so that long videos cost no more than short ones.
     Where there is no duration, or nothing decodes there (a truncated or damaged file), one pass over the
-    frames that do decode draws among them. Raises ValueError or one of PyAV's errors if there are none.
+    frames that do decode draws among them. Raises ValueError or av.FFmpegError if there are none.
     """
     moment = rng.random()
-    frame = None
     try:
         frame = _frame_at(path, moment)
-    except (OSError, ValueError, ArithmeticError):
+    except av.FFmpegError:  # also of seeking, which not every format can
         frame = None
     frame = frame or _reservoir(path, rng)
     image = frame.to_image()
     return image.rotate(frame.rotation, expand=True) if frame.rotation % 360 else image
 
 
-def _frame_at(path: Path, moment: float):
+def _frame_at(path: Path, moment: float) -> av.VideoFrame | None:
     """The frame shown at a fraction of the duration; None where that is unknown or does not decode."""
-    import av
-
     with av.open(str(path)) as container:
-        stream = container.streams.video[0]
-        if not stream.duration:
+        stream = _stream(container)
+        duration = stream.duration
+        if not duration and container.duration:  # Matroska knows it for the whole file only
+            duration = container.duration / av.time_base / stream.time_base
+        if not duration:
             return None
-        start = stream.start_time or 0
-        target = start + int(moment * stream.duration)
+        target = int((stream.start_time or 0) + moment * float(duration))
         container.seek(target, stream=stream)  # to the key frame at or before it
         previous = None
-        for frame in container.decode(stream):
+        for frame in _frames(container, stream):
             if frame.pts is None:
                 return None
             if frame.pts > target:  # the one before was still on display
                 return previous or frame
             previous = frame
-        # The end of the stream: fine if the last frame reaches the target, else the file is cut short.
-        length = getattr(previous, "duration", None) or 0
-        return previous if previous and previous.pts + length > target else None
+        # The end: fine if the last frame lasts until the target, else the file is cut short.
+        return previous if previous and previous.pts + previous.duration > target else None
 
 
-def _reservoir(path: Path, rng: np.random.Generator):
+def _reservoir(path: Path, rng: np.random.Generator) -> av.VideoFrame:
     """One of all decodable frames, uniformly, without knowing how many there are: the i-th replaces the
-    choice with probability 1/i. Decoding stops at the first error."""
-    import av
-
+    choice with probability 1/i."""
     chosen = None
     with av.open(str(path)) as container:
-        if not container.streams.video:
-            raise ValueError("no video stream")
-        try:
-            for i, frame in enumerate(container.decode(video=0), 1):
-                if rng.random() * i < 1:
-                    chosen = frame
-        except (OSError, ValueError):
-            if chosen is None:
-                raise
+        for i, frame in enumerate(_frames(container, _stream(container)), 1):
+            if rng.random() * i < 1:
+                chosen = frame
     if chosen is None:
-        raise ValueError("no frame")
+        raise ValueError("nothing decodes")
     return chosen
+
+
+def _stream(container: av.container.InputContainer) -> av.VideoStream:
+    if not container.streams.video:
+        raise ValueError("no video stream")
+    stream = container.streams.video[0]
+    stream.thread_type = "NONE"  # videos run in parallel; and frame threads lose frames before a damaged one
+    return stream
+
+
+def _frames(container: av.container.InputContainer, stream: av.VideoStream) -> Iterator[av.VideoFrame]:
+    """The frames that decode; damaged packets are passed over, a file that breaks off just ends."""
+    with suppress(av.FFmpegError):
+        for packet in container.demux(stream):
+            with suppress(av.FFmpegError):
+                yield from packet.decode()

@@ -1,0 +1,130 @@
+"""One random frame of each video: drawn fairly, by seed and name, from whatever decodes."""
+
+import struct
+from collections import Counter
+
+import av
+import numpy as np
+import pytest
+
+from distill.datasets import build
+from distill.images import read_image
+from distill.program import UserError
+from distill.videos import random_frame
+
+
+def film(path, frames, container=None, codec="mpeg4", level=20):
+    """Frame i is a flat grey of level · i."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with av.open(str(path), "w", format=container) as out:
+        stream = out.add_stream(codec, rate=10)
+        stream.width, stream.height = 64, 48
+        stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
+        stream.gop_size = 4
+        for i in range(frames):
+            grey = np.full((48, 64, 3), level * i, np.uint8)
+            out.mux(stream.encode(av.VideoFrame.from_ndarray(grey, "rgb24")))
+        out.mux(stream.encode(None))
+    return path
+
+
+def shown(image, level=20):
+    """The number of the frame in the picture."""
+    return round(float(np.asarray(image).mean()) / level)
+
+
+def frames_of(videos, out, seed=0, **options):
+    return build("clips", {"kind": "videos", "videos": str(videos), "seed": seed, **options}, {}, out)
+
+
+def test_a_frame_depends_on_seed_and_name(tmp_path):
+    for name in ("a.mp4", "b.mp4", "sub/c.avi", "d.mkv", "a.avi"):
+        film(tmp_path / "videos" / name, 10)
+    one, two = (frames_of(tmp_path / "videos", tmp_path / name) for name in ("one", "two"))
+    names = [f"{name}.jpg" for name in ("a.avi", "a.mp4", "b.mp4", "d.mkv", "sub/c.avi")]
+    assert [image["file_name"] for image in one["images"]] == names
+    assert one["images"] == two["images"]
+    assert one["info"]["image_root"] == str(tmp_path / "one")
+    image = read_image(tmp_path / "one" / names[0], (64, 48))
+    assert image.shape == (48, 64, 3)
+    drawn = [[shown(read_image(tmp_path / "one" / name)) for name in names]]
+    for seed in (1, 2):
+        frames_of(tmp_path / "videos", tmp_path / "one", seed)
+        drawn.append([shown(read_image(tmp_path / "one" / name)) for name in names])
+    assert len({tuple(d) for d in drawn}) == 3
+    (tmp_path / "videos/a.avi").unlink()  # the others' frames stay what they are
+    fewer = frames_of(tmp_path / "videos", tmp_path / "three")
+    assert [image["hash"] for image in fewer["images"]] == [image["hash"] for image in one["images"][1:]]
+
+
+@pytest.mark.parametrize("name", ["sought.mp4", "without_duration.ts", "raw.m4v"])
+def test_every_frame_is_as_likely(tmp_path, name):
+    container = "m4v" if name == "raw.m4v" else None
+    path = film(tmp_path / name, 5, container, codec="mpeg4", level=50)
+    counts = Counter(shown(random_frame(path, np.random.default_rng(seed)), 50) for seed in range(200))
+    assert set(counts) == set(range(5))
+    assert min(counts.values()) >= 20  # 40 expected; below 20 has p < 1e-3 for all five together
+
+
+@pytest.mark.parametrize(("suffix", "codec"), [("avi", "mjpeg"), ("mkv", "mpeg4"), ("ts", "mpeg4")])
+def test_a_video_cut_short_gives_one_of_its_frames(tmp_path, suffix, codec):
+    path = film(tmp_path / f"whole.{suffix}", 12, codec=codec)
+    cut = tmp_path / f"cut.{suffix}"
+    cut.write_bytes(path.read_bytes()[: path.stat().st_size * 4 // 5])
+    counts = Counter(shown(random_frame(cut, np.random.default_rng(seed))) for seed in range(100))
+    assert 6 <= len(counts) < 12
+    assert max(counts.values()) < 40
+
+
+def test_a_damaged_middle_is_passed_over(tmp_path):
+    path = film(tmp_path / "a.avi", 12, codec="mjpeg")
+    data = bytearray(path.read_bytes())
+    middle = data.find(b"\xff\xd8", len(data) // 2)
+    data[middle : middle + 200] = bytes(200)
+    path.write_bytes(data)
+    seen = {shown(random_frame(path, np.random.default_rng(seed))) for seed in range(60)}
+    assert {0, 1, 10, 11} < seen
+
+
+def test_a_phone_held_upright(tmp_path):
+    path = tmp_path / "a.mp4"
+    bright_left = np.zeros((48, 64, 3), np.uint8)
+    bright_left[:, :32] = 255
+    with av.open(str(path), "w") as out:
+        stream = out.add_stream("mpeg4", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        out.mux(stream.encode(av.VideoFrame.from_ndarray(bright_left, "rgb24")))
+        out.mux(stream.encode(None))
+    data = bytearray(path.read_bytes())
+    matrix = data.find(b"tkhd") + 44  # shown rotated by 90° clockwise: (x, y) → (-y, x)
+    data[matrix : matrix + 20] = struct.pack(">5i", 0, 1 << 16, 0, -1 << 16, 0)
+    path.write_bytes(data)
+    image = np.asarray(random_frame(path, np.random.default_rng(0)))
+    assert image.shape == (64, 48, 3)
+    assert image[:24].mean() > 200
+    assert image[40:].mean() < 50
+
+
+def test_broken_videos_are_left_out_up_to_the_limit(tmp_path):
+    for i in range(3):
+        film(tmp_path / "videos" / f"{i}.mp4", 3)
+    (tmp_path / "videos/broken.mp4").write_bytes(b"\0" * 5000)
+    (tmp_path / "videos/empty.mp4").touch()
+    with av.open(str(tmp_path / "videos/sound.mp4"), "w") as out:
+        stream = out.add_stream("aac", rate=8000)
+        sound = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), "fltp", "mono")
+        sound.sample_rate = 8000
+        out.mux(stream.encode(sound))
+        out.mux(stream.encode(None))
+    with pytest.raises(UserError, match="3 of 6 videos cannot be read"):
+        frames_of(tmp_path / "videos", tmp_path / "out")
+    dataset = frames_of(tmp_path / "videos", tmp_path / "out", unreadable=0.5)
+    assert [image["file_name"] for image in dataset["images"]] == ["0.mp4.jpg", "1.mp4.jpg", "2.mp4.jpg"]
+    assert [video["file_name"] for video in dataset["info"]["skipped"]] == [
+        "broken.mp4",
+        "empty.mp4",
+        "sound.mp4",
+    ]
+    assert "\n" not in "".join(video["reason"] for video in dataset["info"]["skipped"])
+    with pytest.raises(UserError, match="no videos in this folder"):
+        frames_of(tmp_path / "out", tmp_path / "out2")
