@@ -24,7 +24,7 @@ def softmax2d(logits: np.ndarray) -> np.ndarray:
 
 
 class Average:
-    """Running mean of the heatmaps of the same RoIs over views; holds two arrays, whatever the views' number.
+    """Running mean of the heatmaps of the same RoIs over views; its size does not depend on their number.
 
     kind: "probability" averages softmaxed maps (the paper), "logit" softmaxes averaged logits (Detectron).
     flip_pairs: keypoints (0-based) that are each other's mirror image.
@@ -33,22 +33,29 @@ class Average:
     def __init__(self, kind: str, flip_pairs: Sequence[tuple[int, int]]):
         check(kind)
         self.kind, self.flip_pairs, self.views = kind, flip_pairs, 0
-        self._logit = self._probability = np.float32(0)
+        # Sums by orientation: inverting is linear, so it is done once for all views that are turned alike.
+        self._sums: dict[tuple[bool, int], tuple[View, np.ndarray, np.ndarray]] = {}
 
     def add(self, logits: np.ndarray, view: View) -> None:
         """logits: (N, K, S, S) in the view's frame."""
         self.views += 1
-        logits = view.inverse_heatmap(np.asarray(logits, dtype=np.float32), self.flip_pairs)
-        self._logit = self._logit + logits
+        logits = np.asarray(logits, dtype=np.float32)
+        orientation = (view.flip, view.rotate)
+        if orientation not in self._sums:
+            self._sums[orientation] = (view, np.zeros_like(logits), np.zeros_like(logits))
+        _, logit, probability = self._sums[orientation]
+        logit += logits
         if self.kind == "probability":
-            self._probability = self._probability + softmax2d(logits)
+            probability += softmax2d(logits)
 
     def result(self) -> tuple[np.ndarray, np.ndarray]:
-        """Mean probabilities and mean logits, both (N, K, S, S)."""
-        logit = self._logit / self.views
-        if self.kind == "logit":
-            return softmax2d(logit), logit
-        return self._probability / self.views, logit
+        """Mean probabilities and mean logits, both (N, K, S, S), in the image's frame."""
+        logit, probability = (
+            sum(sums[0].inverse_heatmap(sums[i], self.flip_pairs) for sums in self._sums.values())
+            / self.views
+            for i in (1, 2)
+        )
+        return (softmax2d(logit) if self.kind == "logit" else probability), logit
 
 
 def check(kind: str) -> None:
