@@ -333,6 +333,7 @@ def test_random_subsets(tmp_path):
     rest = subset(whole, exclude="half", sources={"half": half}, strip_annotations=True)
     assert sorted(ids(rest) + ids(half)) == ids(whole)
     assert (rest["annotations"], rest["categories"]) == ([], [])
+    assert ids(subset(whole, strip_annotations=True)) == ids(whole)
     quarter = subset(whole, exclude=["half"], fraction=0.5, sources={"half": half})
     assert len(quarter["images"]) == 5  # of what remains
     assert not set(ids(quarter)) & set(ids(half))
@@ -372,7 +373,6 @@ def test_listed_subsets(tmp_path):
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ({}, "needs one of"),
         ({"fraction": 0.5, "images": 2}, "one of fraction and images"),
         ({"fraction": 0}, "fraction 0"),
         ({"fraction": 0.01}, "cannot draw 0 of 4"),

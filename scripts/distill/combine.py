@@ -11,7 +11,7 @@ from distill.program import UserError, log
 def subset(spec: dict, sources: dict, images_dir: Path | None) -> dict:
     """Part of a dataset, with the annotations of that part. In this order: `range` [a, b] keeps the images
     from fraction a to b in their order; `exclude` takes out what is, byte for byte, in other datasets; then
-    one of `fraction` (of what remains), `images` (a number) and `ids` chooses, or all the rest is taken.
+    one of `fraction` (of what remains), `images` (a number) and `ids` chooses; without any of these, all is taken.
 
     A random choice ranks images by a hash of (seed, their bytes): it does not depend on their order, and
     with one seed a smaller choice is part of every larger one.
@@ -30,8 +30,6 @@ def subset(spec: dict, sources: dict, images_dir: Path | None) -> dict:
     ways = [way for way in ("fraction", "images", "ids") if way in spec]
     if len(ways) > 1:
         raise UserError(f"give one of {' and '.join(ways)}, not both")
-    if not ways and "range" not in spec and "exclude" not in spec:
-        raise UserError("a subset needs one of fraction, images, ids, range, exclude")
     if ways == ["ids"]:
         pool = _listed(pool, spec["ids"], source, spec["of"])
     elif ways:
