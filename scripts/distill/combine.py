@@ -11,7 +11,7 @@ from distill.program import UserError, log
 def subset(spec: dict, sources: dict, images_dir: Path | None) -> dict:
     """Part of a dataset, with the annotations of that part. In this order: `range` [a, b] keeps the images
     from fraction a to b in their order; `exclude` takes out what is, byte for byte, in other datasets; then
-    one of `fraction` (of what remains), `images` (a number) and `ids` chooses; without any of these, all is taken.
+    one of `fraction` (of what remains), `images` (a number) and `ids` chooses. What is not given takes all.
 
     A random choice ranks images by a hash of (seed, their bytes): it does not depend on their order, and
     with one seed a smaller choice is part of every larger one.
