@@ -1,0 +1,41 @@
+from snakemake.utils import min_version
+
+min_version("9.0")
+
+
+# A configuration given on the command line replaces the demo instead of being mixed into it.
+if "datasets" not in config:
+
+    configfile: "config/config.yaml"
+
+
+include: "rules/common.smk"
+include: "rules/datasets.smk"
+include: "rules/train.smk"
+include: "rules/predict.smk"
+include: "rules/merge.smk"
+include: "rules/calibrate.smk"
+include: "rules/evaluate.smk"
+include: "rules/report.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        f"{R}/report.html",
+        expand(f"{R}/tables/{{table}}.csv", table=study["tables"]),
+
+
+rule labels:
+    input:
+        expand(f"{R}/labels/{{labels}}/annotations.json", labels=study["labels"]),
+
+
+for name in study["tables"]:
+
+    rule:
+        name:
+            name
+        input:
+            f"{R}/tables/{name}.csv",
+            f"{R}/tables/{name}.md",

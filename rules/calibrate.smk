@@ -1,0 +1,38 @@
+rule calibrate_threshold:
+    input:
+        unpack(label_inputs),
+    output:
+        f"{R}/labels/{{labels}}/thresholds.json",
+    log:
+        f"{R}/logs/labels/{{labels}}/thresholds.log",
+    conda:
+        "../envs/distill.yaml"
+    resources:
+        mem_mb=8000,
+        runtime=60,
+    params:
+        version=version("calibrate"),
+        options=lambda wildcards: json.dumps(study["labels"][wildcards.labels]["calibrate"]),
+    shell:
+        "python scripts/calibrate_threshold.py --merged {input.merged} --dataset {input.dataset}"
+        " --labelled {input.labelled} --options {params.options:q} --output {output} > {log} 2>&1"
+
+
+rule generate_labels:
+    input:
+        unpack(label_inputs),
+        thresholds=f"{R}/labels/{{labels}}/thresholds.json",
+    output:
+        f"{R}/labels/{{labels}}/annotations.json",
+    log:
+        f"{R}/logs/labels/{{labels}}/annotations.log",
+    conda:
+        "../envs/distill.yaml"
+    resources:
+        mem_mb=8000,
+        runtime=60,
+    params:
+        version=version("calibrate"),
+    shell:
+        "python scripts/generate_labels.py --merged {input.merged} --dataset {input.dataset}"
+        " --labelled {input.labelled} --thresholds {input.thresholds} --output {output} > {log} 2>&1"

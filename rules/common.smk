@@ -1,0 +1,246 @@
+import ast
+import json
+import os
+import re
+import sys
+from pathlib import Path
+
+ROOT = Path(workflow.basedir)
+sys.path.append(str(ROOT / "scripts"))  # last: scripts/ holds programs that must hide no package
+
+from distill.files import write_json
+from distill.program import UserError
+from distill.references import sources
+from distill.schema import defaults
+from distill.study import lineage, resolve, training
+
+# The programs run in the environment of Snakemake itself, unless conda puts another one in front.
+os.environ.update(PATH=f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}")
+
+# Raise a number when the meaning of a stage changes: its results are then made anew, with all that follows.
+# Other changes of the code run nothing again.
+VERSIONS = {
+    "dataset": 1,
+    "train": 1,
+    "predict": 1,
+    "merge": 1,
+    "calibrate": 1,
+    "evaluate": 1,
+    "report": 1,
+}
+
+try:
+    study = resolve(config, ROOT)
+except UserError as error:
+    sys.exit(f"error: {error}")
+
+R = study["results"]
+SHARDS = [f"{shard:03d}" for shard in range(study["shards"])]
+KEPT = {"all": SHARDS, "none": []}.get(str(study["keep_heatmaps"]))
+if KEPT is None:
+    KEPT = [f"{shard:03d}" for shard in study["keep_heatmaps"]]
+GPU = 0 if study["device"] == "cpu" else 1
+MODEL_FILES = ["model.pth", "config.py", "history.csv", "run.json"]
+
+
+def version(stage):
+    return f"{stage} {VERSIONS[stage]}"
+
+
+def one_of(names):
+    """The pattern of a wildcard that is one of the names; matches nothing where there are none."""
+    return "|".join(map(re.escape, names)) or "(?!)"
+
+
+def models_of(task=None, student=None):
+    """The pattern of models of a task, or of teachers or students."""
+    return one_of(
+        name
+        for name, model in study["models"].items()
+        if task in (None, model["task"]) and student in (None, bool(model["labels"]))
+    )
+
+
+def untracked(value):
+    """A parameter that decides how a job runs but not what it makes, so that its change runs nothing again:
+    Snakemake does not compare parameters that depend on resources."""
+    return lambda wildcards, resources: value(wildcards) if callable(value) else value
+
+
+wildcard_constraints:
+    dataset=one_of(study["datasets"]),
+    validation=one_of(study["evaluate"]["on"]),
+    model=models_of(),
+    labels=one_of(study["labels"]),
+    views=one_of(study["merged"]),
+    view=one_of({view for views in study["views"].values() for view in views}),
+    shard=one_of(SHARDS),
+    table=one_of(study["tables"]),
+
+
+# --- datasets ---
+
+
+def dataset_file(name):
+    return f"{R}/datasets/{name}.json"
+
+
+def dataset_sources(wildcards):
+    return [dataset_file(source) for source in sources(study["datasets"][wildcards.dataset])]
+
+
+def dataset_files(wildcards):
+    """The files and folders that a dataset is read from; of the images of an annotation file only the latter."""
+    spec = study["datasets"][wildcards.dataset]
+    keys = ["annotations", "videos", "ids"] + (["images"] if spec["kind"] == "folder" else [])
+    return [spec[key] for key in keys if isinstance(spec.get(key), str)]
+
+
+def dataset_spec(wildcards):
+    return json.dumps(study["datasets"][wildcards.dataset])
+
+
+def dataset_meaning(wildcards):
+    """The part of a spec that decides what is in the dataset."""
+    spec = study["datasets"][wildcards.dataset]
+    return json.dumps({key: spec[key] for key in sorted(spec) if key != "unreadable"})
+
+
+# --- models ---
+
+
+def config_files(path):
+    """A model config and the files of this project that it is based on."""
+    bases = [
+        ast.literal_eval(line.value)
+        for line in ast.parse((ROOT / path).read_text()).body
+        if isinstance(line, ast.Assign) and getattr(line.targets[0], "id", "") == "_base_"
+    ]
+    files = [path]
+    for base in bases[0] if bases and isinstance(bases[0], list) else bases:
+        if "::" not in base:  # there it is of an installed package
+            files += config_files(os.path.normpath(os.path.join(os.path.dirname(path), base)))
+    return list(dict.fromkeys(files))
+
+
+def training_inputs(wildcards):
+    model = study["models"][wildcards.model]
+    config, *bases = config_files(f"config/models/{model['config']}.py")
+    inputs = {"config": config, "bases": bases, "labelled": dataset_file(model["labelled"])}
+    if model["labels"]:
+        inputs["labels"] = f"{R}/labels/{model['labels']}/annotations.json"
+    if model["init"] in study["models"]:
+        inputs["init"] = f"{R}/models/{model['init']}/model.pth"
+    elif model["init"] not in ("pretrained", "none"):
+        inputs["init"] = model["init"]
+    return inputs
+
+
+def training_meaning(wildcards):
+    """The part of a model's options that decides what is trained: without those that are at their defaults
+    (so that a new option retrains no old model) and how often checkpoints are written."""
+    usual = {**defaults(ROOT, "models"), "checkpoint_every": None}
+    options = training(study["models"][wildcards.model]) | {"checkpoint_every": None}
+    return json.dumps({key: value for key, value in sorted(options.items()) if usual.get(key) != value})
+
+
+def training_spec(wildcards):
+    return json.dumps(training(study["models"][wildcards.model]))
+
+
+def training_options(wildcards, input):
+    return [f"--{key} {input[key]}" for key in ("labels", "init") if key in input.keys()]
+
+
+def launcher(wildcards):
+    gpus = study["models"][wildcards.model]["gpus"]
+    return f"torchrun --standalone --nproc-per-node {gpus}" if GPU and gpus > 1 else "python"
+
+
+# --- predictions ---
+
+
+def model_files(wildcards):
+    """What a prediction needs of a model."""
+    return expand(f"{R}/models/{wildcards.model}/{{file}}", file=["model.pth", "config.py"])
+
+
+def fixed_boxes(wildcards):
+    """The boxes that the heatmaps of all views are of; box models have none."""
+    keypoints = study["models"][wildcards.model]["task"] == "keypoints"
+    return (
+        expand(f"{R}/predictions/{{model}}/{{dataset}}/boxes/{{shard}}.json", **wildcards)
+        if keypoints
+        else []
+    )
+
+
+def predictions(wildcards):
+    """The shard under every view of the set."""
+    suffix = "h5" if study["models"][wildcards.model]["task"] == "keypoints" else "json"
+    views = study["views"][study["merged"][wildcards.views]["views"]]
+    return expand(
+        f"{R}/predictions/{{model}}/{{dataset}}/{{view}}/{{shard}}.{suffix}", view=views, **wildcards
+    )
+
+
+def merge_options(wildcards):
+    """The options that matter for the task."""
+    options = study["merged"][wildcards.views]["options"]
+    keypoints = study["models"][wildcards.model]["task"] == "keypoints"
+    return json.dumps({key: value for key, value in options.items() if (key == "average") == keypoints})
+
+
+# --- labels ---
+
+
+def label_inputs(wildcards):
+    labels = study["labels"][wildcards.labels]
+    return {
+        "merged": f"{R}/merged/{labels['teacher']}/{labels['dataset']}/{labels['merged']}.json",
+        "dataset": dataset_file(labels["dataset"]),
+        "labelled": dataset_file(labels["labelled"]),
+    }
+
+
+# --- evaluation, tables, report ---
+
+
+def split_checks(wildcards):
+    """The proofs that no image of the validation set is among the images that the model is trained on."""
+    model = study["models"][wildcards.model]
+    used = [model["labelled"]] + ([study["labels"][model["labels"]]["dataset"]] if model["labels"] else [])
+    return expand(f"{R}/datasets/splits/{wildcards.dataset}/{{dataset}}.json", dataset=used)
+
+
+def evaluations(table):
+    return [path for row in study["tables"][table]["rows"] for path in row["evaluations"]]
+
+
+def table_spec(wildcards):
+    table = study["tables"][wildcards.table]
+    rows = [{key: row[key] for key in ("name", "views", "evaluations")} for row in table["rows"]]
+    return json.dumps({**table, "rows": rows})
+
+
+def report_inputs(wildcards):
+    """All that the report shows of what the tables are made from."""
+    rows = [row for table in study["tables"].values() for row in table["rows"]]
+    models, labels = lineage(study, [model for row in rows for model in row["models"]])
+    used = [study["models"][model]["labelled"] for model in models]
+    used += [study["labels"][name]["dataset"] for name in labels]
+    used += [study["models"][model]["validation"] for model in models]
+    evaluated = dict.fromkeys(path for table in study["tables"] for path in evaluations(table))
+    return {
+        "study": f"{R}/study.json",
+        "tables": expand(f"{R}/tables/{{table}}.csv", table=study["tables"]),
+        "evaluations": list(evaluated),
+        "merged": [path.replace(f"{R}/evaluation/", f"{R}/merged/", 1) for path in evaluated],
+        "labels": expand(
+            f"{R}/labels/{{labels}}/{{file}}", labels=labels, file=["annotations.json", "thresholds.json"]
+        ),
+        "models": expand(f"{R}/models/{{model}}/{{file}}", model=models, file=["history.csv", "run.json"]),
+        "datasets": expand(
+            f"{R}/datasets/{{dataset}}{{file}}", dataset=dict.fromkeys(used), file=[".json", ".stats.json"]
+        ),
+    }

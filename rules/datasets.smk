@@ -1,0 +1,65 @@
+rule split_data:
+    input:
+        sources=dataset_sources,
+        files=dataset_files,
+    output:
+        f"{R}/datasets/{{dataset}}.json",
+    log:
+        f"{R}/logs/datasets/{{dataset}}.log",
+    priority: 100
+    conda:
+        "../envs/distill.yaml"
+    resources:
+        mem_mb=8000,
+        runtime=240,
+    params:
+        version=version("dataset"),
+        meaning=dataset_meaning,
+        spec=untracked(dataset_spec),
+        sources=lambda wildcards, input: [f"--source {Path(path).stem}={path}" for path in input.sources],
+        images=lambda wildcards, output: output[0].removesuffix(".json"),
+    shell:
+        "python scripts/split_data.py --name {wildcards.dataset} --spec {params.spec:q} {params.sources}"
+        " --images {params.images} --output {output} > {log} 2>&1"
+
+
+rule describe_dataset:
+    input:
+        f"{R}/datasets/{{dataset}}.json",
+    output:
+        f"{R}/datasets/{{dataset}}.stats.json",
+    log:
+        f"{R}/logs/datasets/{{dataset}}.stats.log",
+    conda:
+        "../envs/distill.yaml"
+    resources:
+        mem_mb=4000,
+        runtime=30,
+    params:
+        version=version("dataset"),
+    shell:
+        "python scripts/describe_dataset.py --dataset {input} --output {output} > {log} 2>&1"
+
+
+# Needed by evaluations, not by trainings: a changed validation set must not retrain a model. Its priority has it
+# run before the trainings nevertheless. (An input marked ancient() would hide other changes of a training from
+# Snakemake in a run in which the validation set changes too.)
+rule check_splits:
+    input:
+        validation=f"{R}/datasets/{{validation}}.json",
+        training=f"{R}/datasets/{{dataset}}.json",
+    output:
+        f"{R}/datasets/splits/{{validation}}/{{dataset}}.json",
+    log:
+        f"{R}/logs/datasets/splits/{{validation}}/{{dataset}}.log",
+    priority: 100
+    conda:
+        "../envs/distill.yaml"
+    resources:
+        mem_mb=4000,
+        runtime=30,
+    params:
+        version=version("dataset"),
+    shell:
+        "python scripts/check_splits.py --validation {input.validation} --training {input.training}"
+        " --output {output} > {log} 2>&1"

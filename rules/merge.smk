@@ -1,0 +1,41 @@
+rule merge_views:
+    input:
+        dataset=f"{R}/datasets/{{dataset}}.json",
+        boxes=fixed_boxes,
+        predictions=predictions,
+    output:
+        f"{R}/merged/{{model}}/{{dataset}}/{{views}}/{{shard}}.json",
+    log:
+        f"{R}/logs/merged/{{model}}/{{dataset}}/{{views}}/{{shard}}.log",
+    benchmark:
+        f"{R}/benchmarks/merged/{{model}}/{{dataset}}/{{views}}/{{shard}}.tsv"
+    conda:
+        "../envs/distill.yaml"
+    resources:
+        mem_mb=4000,
+        runtime=120,
+    params:
+        version=version("merge"),
+        options=merge_options,
+        boxes=lambda wildcards, input: f"--boxes {input.boxes}" if input.boxes else "",
+    shell:
+        "python scripts/merge_views.py --dataset {input.dataset} --options {params.options:q} --output {output}"
+        " {params.boxes} {input.predictions} > {log} 2>&1"
+
+
+rule gather_shards:
+    input:
+        expand(f"{R}/merged/{{{{model}}}}/{{{{dataset}}}}/{{{{views}}}}/{{shard}}.json", shard=SHARDS),
+    output:
+        f"{R}/merged/{{model}}/{{dataset}}/{{views}}.json",
+    log:
+        f"{R}/logs/merged/{{model}}/{{dataset}}/{{views}}.log",
+    conda:
+        "../envs/distill.yaml"
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    params:
+        version=version("merge"),
+    shell:
+        "python scripts/gather_shards.py --output {output} {input} > {log} 2>&1"

@@ -1,0 +1,36 @@
+rule train_teacher:
+    input:
+        unpack(training_inputs),
+    output:
+        expand(f"{R}/models/{{{{model}}}}/{{file}}", file=MODEL_FILES),
+    log:
+        f"{R}/logs/models/{{model}}.log",
+    benchmark:
+        f"{R}/benchmarks/models/{{model}}.tsv"
+    wildcard_constraints:
+        model=models_of(student=False),
+    conda:
+        "../envs/distill.yaml"
+    threads: study["threads"]
+    resources:
+        gpu=lambda wildcards: GPU * study["models"][wildcards.model]["gpus"],
+        mem_mb=lambda wildcards: 16000 * study["models"][wildcards.model]["gpus"],
+        runtime=5 * 24 * 60,
+    params:
+        version=version("train"),
+        meaning=training_meaning,
+        options=training_options,
+        launcher=untracked(launcher),
+        spec=untracked(training_spec),
+        threads=untracked(study["threads"]),
+        device=untracked(study["device"]),
+        folder=lambda wildcards, output: Path(output[0]).parent,
+    shell:
+        "OMP_NUM_THREADS={params.threads} {params.launcher} scripts/train.py --name {wildcards.model}"
+        " --config {input.config} --spec {params.spec:q} --device {params.device} --labelled {input.labelled}"
+        " {params.options} --work {params.folder}.work --output {params.folder} > {log} 2>&1"
+
+
+use rule train_teacher as retrain_student with:
+    wildcard_constraints:
+        model=models_of(student=True),

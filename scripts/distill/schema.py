@@ -1,0 +1,81 @@
+"""The schemas in config/schemas: validation in one clear line, and the defaults that they hold."""
+
+from collections.abc import Iterable, Mapping
+from copy import deepcopy
+from difflib import get_close_matches
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import yaml
+from jsonschema.exceptions import ValidationError
+from referencing import Registry, Resource
+
+from distill.program import UserError
+
+_ORDER = {"additionalProperties": 0, "required": 1}
+
+
+@cache
+def documents(root: Path) -> dict[str, dict]:
+    """The schemas by `$id`; `study` is that of a whole configuration."""
+    loaded = [yaml.safe_load(path.read_text()) for path in sorted((root / "config/schemas").glob("*.yaml"))]
+    return {document["$id"]: document for document in loaded}
+
+
+def validate(config: Mapping[str, Any], root: Path) -> None:
+    """Raises UserError, one line that names the key, what is wrong with it and what is allowed."""
+    schemas = documents(root)
+    registry = Registry().with_resources((name, Resource.from_contents(doc)) for name, doc in schemas.items())
+    validator = jsonschema.Draft202012Validator(schemas["study"], registry=registry)
+    errors = list(validator.iter_errors(config))
+    if errors:  # the one highest up; a misspelt key before the key that is missing for it
+        raise UserError(
+            _explain(min(errors, key=lambda e: (len(e.absolute_path), _ORDER.get(e.validator, 2))))
+        )
+
+
+def defaults(root: Path, name: str, definition: str | None = None) -> dict[str, Any]:
+    """The defaults of a schema's properties, or of those of one of its definitions."""
+    document = documents(root)[name]
+    properties = (document["$defs"][definition] if definition else document)["properties"]
+    result = {}
+    for key, schema in properties.items():
+        if "default" not in schema and schema.get("$ref", "").startswith("#/$defs/"):
+            schema = document["$defs"][schema["$ref"].removeprefix("#/$defs/")]
+        if "default" in schema:
+            result[key] = deepcopy(schema["default"])
+    return result
+
+
+def suggestion(name: str, known: Iterable[str]) -> str:
+    """`; did you mean 'x'?`, or what there is, or nothing."""
+    known = list(known)
+    if close := get_close_matches(name, known, n=1, cutoff=0.6):
+        return f"; did you mean {close[0]!r}?"
+    return f"; there is {', '.join(known)}" if known else ""
+
+
+def _explain(error: ValidationError) -> str:
+    where = ".".join(str(part) for part in error.absolute_path) or "config"
+    value, allowed = error.instance, error.validator_value
+    match error.validator:
+        case "additionalProperties":
+            known = list(error.schema["properties"])
+            unknown = next(key for key in value if key not in known)
+            return f"{where}: unknown key {unknown!r}{suggestion(unknown, known)}"
+        case "required":
+            missing = [key for key in allowed if key not in value]
+            return f"{where}: needs the key {' and '.join(map(repr, missing))}"
+        case "pattern" if "propertyNames" in error.absolute_schema_path:
+            return f"{where}: {value!r} cannot be a name; names are of letters, digits, - and _"
+        case "enum":
+            return f"{where}: {value!r} is not one of {', '.join(map(str, allowed))}"
+        case "type":
+            kinds = " or ".join([allowed] if isinstance(allowed, str) else allowed)
+            kinds = kinds.replace("object", "mapping").replace("array", "list").replace("string", "text")
+            return f"{where}: must be {kinds}, not {value!r}"
+        case "pattern":
+            return f"{where}: {value!r} is not allowed; {error.schema['description'].split('. ')[0]}"
+    return f"{where}: {' '.join(error.message.split())}"

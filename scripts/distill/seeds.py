@@ -1,0 +1,69 @@
+"""A study over several seeds: everything that depends on chance is there once for each."""
+
+from collections.abc import Mapping
+from graphlib import TopologicalSorter
+from typing import Any
+
+from distill.program import UserError
+from distill.references import sources
+
+
+def repeat(study: dict[str, Any]) -> None:
+    """Adds the seeds to those of subsets and models; several repeat these and all that is made from them."""
+    drawn, seeds = _drawn(study), study["seeds"]
+    old = {key: study[key] for key in ("datasets", "models", "labels")}
+    new: dict[str, dict[str, Any]] = {key: {} for key in old}
+
+    def named(name: str, seed: int, repeated: bool = True) -> str:
+        return f"{name}-seed{seed}" if repeated and len(seeds) > 1 else name
+
+    def dataset(name: str, seed: int) -> str:
+        return named(name, seed, name in drawn)
+
+    def put(kind: str, name: str, entry: dict[str, Any]) -> None:
+        if name in new[kind]:
+            raise UserError(f"{kind}: {name!r} is also the name that another one gets for a seed; rename one")
+        new[kind][name] = entry
+
+    for name, spec in old["datasets"].items():
+        for seed in seeds if name in drawn else seeds[:1]:
+            copy = dict(spec)
+            for key in ("of", "exclude"):
+                if isinstance(copy.get(key), str):
+                    copy[key] = dataset(copy[key], seed)
+                elif key in copy:
+                    copy[key] = [dataset(source, seed) for source in copy[key]]
+            if _draws(spec) and spec.get("seed", 0) + seed:
+                copy["seed"] = spec.get("seed", 0) + seed
+            put("datasets", dataset(name, seed), copy)
+    for name, model in old["models"].items():
+        for seed in seeds:
+            copy = {**model, "seed": model["seed"] + seed, "labelled": dataset(model["labelled"], seed)}
+            copy["labels"] = model["labels"] and named(model["labels"], seed)
+            copy["init"] = named(model["init"], seed, model["init"] in old["models"])
+            copy["validation"] = dataset(study["evaluate"]["on"], seed)
+            put("models", named(name, seed), copy)
+    for name, entry in old["labels"].items():
+        for seed in seeds:
+            copy = {**entry, "teacher": named(entry["teacher"], seed)}
+            copy |= {key: dataset(entry[key], seed) for key in ("dataset", "labelled")}
+            put("labels", named(name, seed), copy)
+    for table in study["tables"].values():
+        for row in table["rows"]:
+            row["models"] = [named(row["model"], seed) for seed in seeds]
+    study["evaluate"]["on"] = list(dict.fromkeys(dataset(study["evaluate"]["on"], seed) for seed in seeds))
+    study |= new
+
+
+def _draws(spec: Mapping[str, Any]) -> bool:
+    return spec["kind"] == "subset" and ("fraction" in spec or "images" in spec)
+
+
+def _drawn(study: Mapping[str, Any]) -> set[str]:
+    """The datasets that depend on a random draw, directly or through what they are made from."""
+    datasets = study["datasets"]
+    drawn: set[str] = set()
+    for name in TopologicalSorter({name: sources(spec) for name, spec in datasets.items()}).static_order():
+        if _draws(datasets[name]) or not drawn.isdisjoint(sources(datasets[name])):
+            drawn.add(name)
+    return drawn

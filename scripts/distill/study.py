@@ -1,0 +1,243 @@
+"""A study: one configuration, validated and resolved into everything that the workflow is to make.
+
+`resolve` is pure: no file is written and nothing is imported that takes time. Its result is kept as
+study.json and has these keys beside the plain options of config/schemas/study.yaml:
+
+- datasets: {name: spec}, defaults left out, so that a new option with a default changes no dataset
+- views: {view set: [view name]}
+- merged: {merged name: {views: view set, options}}: each view set, and "{views}~{labels}" for labels with
+  merge options of their own
+- models: {name: {config, task, labelled, labels or None, validation, gpus, … the options of training}}
+- labels: {name: {teacher, dataset, labelled, views, merged, merge, calibrate}}
+- evaluate: {on: [validation dataset of each seed], views: [view set]}
+- tables: {name: {task, rows: [{name, model, models, views, evaluations}], metrics?, reference, gap?}}
+
+With several seeds, models, labels and randomly drawn datasets appear once for each, as {name}-seed{n}.
+"""
+
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from distill import schema
+from distill.program import UserError
+from distill.references import check, known
+from distill.schema import suggestion
+from distill.seeds import repeat
+from distill.views import expand
+
+TRAINING = (
+    *("iterations", "batch", "lr", "warmup", "milestones", "scales", "max_side", "init", "seed"),
+    *("freeze_rpn", "background", "amp", "checkpoint_every"),
+)
+FILLED = ("labelled", "unlabelled", "val")  # the datasets of a study that names no models
+CHOICES = ("fraction", "images", "ids")  # of a subset
+
+
+def resolve(config: Mapping[str, Any], root: Path) -> dict[str, Any]:
+    """The resolved study (see above). `root`: the project's folder, for schemas and model configs.
+
+    Raises UserError, one line, for an unknown key, a bad value, a missing reference or a cycle.
+    """
+    config = _text_keys(config)
+    schema.validate(config, root)
+    study = {**schema.defaults(root, "study"), **config}
+    for key in ("candidates", "evaluate"):
+        study[key] = {**_nested(root, key), **study[key]}
+    study["datasets"] = {name: _dataset(name, spec, study, root) for name, spec in study["datasets"].items()}
+    study["models"] = _models(study, root)
+    study["views"] = _views(study, root)
+    study["labels"] = _labels(study, root)
+    check(study)
+    study["tables"] = _tables(study)
+    repeat(study)
+    study["merged"] = _merged(study)
+    _add_evaluations(study)
+    del study["model"], study["merge"], study["calibrate"]
+    return study
+
+
+def training(model: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of a resolved model that the training program takes."""
+    return {key: model[key] for key in (*TRAINING, *(["ratio"] if model["labels"] else []))}
+
+
+def lineage(study: Mapping[str, Any], models: Iterable[str]) -> tuple[list[str], list[str]]:
+    """All models and labels that the given models of a resolved study come from, themselves included."""
+    wanted, labels, todo = {}, {}, list(models)
+    while todo:
+        name = todo.pop()
+        if name in wanted or name not in study["models"]:
+            continue
+        model = wanted[name] = study["models"][name]
+        todo.append(model["init"])
+        if model["labels"]:
+            labels[model["labels"]] = study["labels"][model["labels"]]
+            todo.append(labels[model["labels"]]["teacher"])
+    return [name for name in study["models"] if name in wanted], [n for n in study["labels"] if n in labels]
+
+
+def _text_keys(value: Any, where: str = "config") -> Any:
+    """YAML reads a bare `on` as true and 101 as a number; keys are text."""
+    if isinstance(value, list):
+        return [_text_keys(item, where) for item in value]
+    if not isinstance(value, Mapping):
+        return value
+    result = {}
+    for key, item in value.items():
+        key = "on" if key is True else key
+        if not isinstance(key, str):
+            raise UserError(f"{where}: the key {key!r} must be text; put it in quotes")
+        result[key] = _text_keys(item, key if where == "config" else f"{where}.{key}")
+    return result
+
+
+def _nested(root: Path, key: str) -> dict[str, Any]:
+    properties = schema.documents(root)["study"]["properties"][key]["properties"]
+    return {name: option["default"] for name, option in properties.items()}
+
+
+def _dataset(name: str, spec: dict[str, Any], study: dict[str, Any], root: Path) -> dict[str, Any]:
+    if spec["kind"] == "subset" and len(given := [key for key in CHOICES if key in spec]) > 1:
+        raise UserError(f"datasets.{name}: {' and '.join(given)} exclude each other")
+    unset = schema.defaults(root, "datasets", spec["kind"])
+    spec = {key: value for key, value in spec.items() if key not in unset or value != unset[key]}
+    if spec["kind"] in ("coco", "folder", "videos"):
+        spec.setdefault("unreadable", study["unreadable"])
+    for key in ("annotations", "images", "videos", "ids"):
+        if isinstance(spec.get(key), str):
+            spec[key] = os.path.normpath(os.path.join(study["data"], spec[key]))
+    return spec
+
+
+def _models(study: dict[str, Any], root: Path) -> dict[str, Any]:
+    if "models" not in study:
+        for name in FILLED:
+            if name not in study["datasets"]:
+                needed = f"datasets: a study without models needs {', '.join(FILLED)}; there is no {name!r}"
+                raise UserError(needed + suggestion(name, [n for n in study["datasets"] if n not in FILLED]))
+        student = {"labels": next(iter(study.get("labels") or ["distilled"]))}
+        study["models"] = {"teacher": {}, "student": student}
+    common = study.get("model", {})
+    study["model"] = {"config": common} if isinstance(common, str) else common
+    return {name: _model(name, {**study["model"], **own}, root) for name, own in study["models"].items()}
+
+
+def _model(name: str, given: dict[str, Any], root: Path) -> dict[str, Any]:
+    if "config" not in given:
+        raise UserError(
+            f"models.{name}: needs the key 'config' (or give all models one: `model: faster_rcnn_tiny`)"
+        )
+    configs = sorted(path.stem for path in (root / "config/models").glob("*.py"))
+    known(given["config"], configs, f"models.{name}.config", "model config")
+    by_config = _by_config(given["config"], root)
+    role = "student" if given.get("labels") else "teacher"
+    model = {"labels": None, **schema.defaults(root, "models"), **by_config["model"]}
+    model |= {"iterations": by_config["iterations"][role], **given}
+    if "warmup" not in given and model["iterations"] != "auto":
+        model["warmup"] = min(model["warmup"], model["iterations"] // 10)
+    model["task"] = "keypoints" if model["config"].startswith("keypoint") else "boxes"
+    return model
+
+
+def _by_config(config: str, root: Path) -> dict[str, Any]:
+    """The defaults of config/models/defaults.yaml for a model config."""
+    table = yaml.safe_load((root / "config/models/defaults.yaml").read_text())
+    return {**table["default"], **table.get(config.rpartition("_")[2], {})}
+
+
+def _views(study: dict[str, Any], root: Path) -> dict[str, list[str]]:
+    config = study["model"].get("config") or next(iter(study["models"].values()))["config"]
+    sets = {**_by_config(config, root)["views"], **study.get("views", {})}
+    result = {}
+    for name, spec in sets.items():
+        try:
+            result[name] = [view.name for view in expand(spec)]
+        except UserError as error:
+            raise UserError(f"views.{name}: {str(error).removeprefix('views: ')}") from None
+    return result
+
+
+def _labels(study: dict[str, Any], root: Path) -> dict[str, Any]:
+    if "labels" not in study:
+        usual = "teacher" in study["models"] and "unlabelled" in study["datasets"]
+        study["labels"] = {"distilled": {}} if usual else {}
+    result = {}
+    for name, own in study["labels"].items():
+        entry = {**schema.defaults(root, "labels"), **own}
+        for key in ("merge", "calibrate"):
+            entry[key] = {**schema.defaults(root, "labels", key), **study[key], **entry[key]}
+        result[name] = entry
+    for key in ("merge", "calibrate"):
+        study[key] = {**schema.defaults(root, "labels", key), **study[key]}
+    return result
+
+
+def _tables(study: dict[str, Any]) -> dict[str, Any]:
+    """The tables with a row for each model and view set; names are those before the repetition over seeds."""
+    if "tables" not in study:
+        study["tables"] = {"results": {"rows": _all_rows(study)}}
+    return {name: _table(f"tables.{name}", table, study) for name, table in study["tables"].items()}
+
+
+def _all_rows(study: dict[str, Any]) -> list[dict[str, str]]:
+    """Every model, and teachers also under the views that made their labels."""
+    rows = [{"model": model} for model in study["models"]]
+    for entry in study["labels"].values():
+        row = {"model": entry["teacher"], "views": entry["views"]}
+        if row not in rows and entry["views"] not in study["evaluate"]["views"]:
+            rows.insert(rows.index({"model": entry["teacher"]}) + 1, row)
+    return rows
+
+
+def _table(where: str, table: dict[str, Any], study: dict[str, Any]) -> dict[str, Any]:
+    usual = study["evaluate"]["views"]
+    rows: dict[str, dict[str, str]] = {}
+    for row in table["rows"]:
+        row = {"model": row} if isinstance(row, str) else row
+        known(row["model"], study["models"], f"{where}.rows", "model")
+        for views in [row["views"]] if "views" in row else usual:
+            known(views, study["views"], f"{where}.rows", "view set")
+            name = row.get("name", row["model"])
+            if views != usual[0] and not ("name" in row and "views" in row):
+                name = f"{name} ({views})"
+            if name in rows:
+                raise UserError(f"{where}.rows: two rows are called {name!r}; give one of them another name")
+            rows[name] = {"name": name, "model": row["model"], "views": views}
+    tasks = {study["models"][row["model"]]["task"] for row in rows.values()}
+    if len(tasks) > 1:
+        raise UserError(f"{where}.rows: models of boxes and of keypoints do not go into one table")
+    gap = table.get("gap", {})
+    baseline = gap.get("baseline", [])
+    for name in [baseline] if isinstance(baseline, str) else baseline:
+        known(name, rows, f"{where}.gap.baseline", "row")
+    for key in ("student", "upper"):
+        if gap:
+            known(gap[key], rows, f"{where}.gap.{key}", "row")
+    for name in table.get("reference", {}):
+        known(name, rows, f"{where}.reference", "row")
+    return {"task": tasks.pop(), "reference": {}, **table, "rows": list(rows.values())}
+
+
+def _merged(study: dict[str, Any]) -> dict[str, Any]:
+    """What is merged how: every view set, and once more for labels with merge options of their own."""
+    merged = {views: {"views": views, "options": study["merge"]} for views in study["views"]}
+    for name, entry in study["labels"].items():
+        entry["merged"] = entry["views"]
+        if entry["merge"] != study["merge"]:
+            entry["merged"] = f"{entry['views']}~{name}"
+            merged[entry["merged"]] = {"views": entry["views"], "options": entry["merge"]}
+    return merged
+
+
+def _add_evaluations(study: dict[str, Any]) -> None:
+    folder = f"{study['results']}/evaluation"
+    for table in study["tables"].values():
+        for row in table["rows"]:
+            row["evaluations"] = [
+                f"{folder}/{model}/{study['models'][model]['validation']}/{row['views']}.json"
+                for model in row["models"]
+            ]
