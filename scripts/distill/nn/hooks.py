@@ -36,7 +36,7 @@ class FiniteLoss(Hook):
     priority = "HIGH"
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
-        loss = float(outputs["loss"])
+        loss = float(outputs["loss"].detach())
         if math.isfinite(loss):
             return
         checkpoints = sorted(Path(runner.work_dir).glob("iter_*.pth"), key=lambda p: int(p.stem[5:]))
@@ -118,7 +118,7 @@ class History(Hook):
         all_reduce(drawn)
         self.drawn += drawn
         for key, value in outputs.items():
-            self.sums[key] = self.sums.get(key, 0.0) + float(value)
+            self.sums[key] = self.sums.get(key, 0.0) + float(torch.as_tensor(value).detach())
         self.steps += 1
         done = batch_idx + 1
         if done % self.interval and done != runner.max_iters:
