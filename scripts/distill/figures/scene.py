@@ -104,12 +104,13 @@ def _annotate(figure: Figure, number: int, owners: np.ndarray, full: int) -> dic
     area = np.count_nonzero(own)
     if area < max(_MIN_AREA * FINE**2, _MIN_SHOWN * full):
         return None
-    distance = cv2.distanceTransform((~own).astype(np.uint8), cv2.DIST_L2, 3) / FINE
+    distance = cv2.distanceTransform((~own[::FINE, ::FINE]).astype(np.uint8), cv2.DIST_L2, 3)
     keypoints, labelled = [], 0
     for k, (x, y) in enumerate(np.round(figure.keypoints, 2).tolist()):
         row, column = int(np.floor(y * FINE)), int(np.floor(x * FINE))
         inside = 0 <= row < owners.shape[0] and 0 <= column < owners.shape[1]
-        if not inside or figure.turned_away[k] or distance[row, column] > _GUESSABLE * figure.height:
+        far = inside and distance[row // FINE, column // FINE] > _GUESSABLE * figure.height
+        if not inside or figure.turned_away[k] or far:
             keypoints += [0, 0, 0]
             continue
         top, part = divmod(int(owners[row, column]), PARTS)
