@@ -3,9 +3,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from distill import boxes as box_math
 from distill.program import UserError
-from distill.voting import RULES, vote
+from distill.voting import RULES, suppress, vote
 
 
 def overlap(a, b):
@@ -93,7 +92,7 @@ def test_one_view_after_nms_passes_through_to_the_last_bit(rule):
     corners = rng.uniform(0, 400, (300, 2))
     boxes = np.concatenate([corners, corners + rng.uniform(5, 120, (300, 2))], axis=1)
     scores, categories = rng.uniform(0, 1, 300), rng.integers(0, 5, 300)
-    keep = box_math.nms(boxes, scores, categories, 0.5)[:100]
+    keep = suppress(boxes, scores, categories, 0.5, 0.8, 100)[0]
     assert len(keep) == 100
     again = vote(boxes[keep], scores[keep], categories[keep], rule=rule, beta=1.0)
     np.testing.assert_array_equal(again[0], boxes[keep])
@@ -105,7 +104,7 @@ def test_voting_brings_jittered_boxes_nearer_to_the_truth():
     """What merging is for: the mean over views is better than the best-scored view."""
     rng = np.random.default_rng(1)
     truth = np.concatenate([(corners := rng.uniform(0, 2000, (50, 2))), corners + 60], axis=1)
-    truth = truth[box_math.nms(truth, np.ones(50), np.zeros(50), 0.0)]
+    truth = truth[suppress(truth, np.ones(50), np.zeros(50), 0.0, 0.8)[0]]
     union = np.concatenate([truth + rng.normal(0, 2, truth.shape) for _ in range(18)])
     scores, categories = rng.uniform(0.5, 1, len(union)), np.zeros(len(union), dtype=int)
 
@@ -114,7 +113,7 @@ def test_voting_brings_jittered_boxes_nearer_to_the_truth():
 
     merged, _, _ = vote(union, scores, categories)
     assert len(merged) == len(truth)
-    assert error(merged) < 0.5 * error(union[box_math.nms(union, scores, categories, 0.5)])
+    assert error(merged) < 0.5 * error(union[suppress(union, scores, categories, 0.5, 0.8)[0]])
 
 
 def test_many_categories_are_suppressed_apart_and_exactly():
@@ -122,7 +121,7 @@ def test_many_categories_are_suppressed_apart_and_exactly():
     boxes = np.array([[0, 0, 10, 10], [0, 0, 10, 5], [0, 4.999, 10, 10], [5, 0, 10, 10]])
     boxes = np.concatenate([boxes + i for i in range(500)])
     categories = np.repeat(np.arange(500) * 7 + 1, 4)
-    keep = box_math.nms(boxes, np.tile([0.9, 0.8, 0.7, 0.6], 500), categories, 0.5)
+    keep = suppress(boxes, np.tile([0.9, 0.8, 0.7, 0.6], 500), categories, 0.5, 0.8)[0]
     assert sorted(keep) == [i for i in range(2000) if i % 4 != 2]
 
 

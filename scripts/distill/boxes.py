@@ -42,27 +42,3 @@ def iou_of_pairs(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     intersection = width * height
     union = (a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - intersection
     return np.divide(intersection, union, out=np.zeros_like(intersection), where=intersection > 0)
-
-
-def nms(
-    boxes: np.ndarray, scores: np.ndarray, categories: np.ndarray, threshold: float, most: int | None = None
-) -> np.ndarray:
-    """Indices of the boxes that survive non-maximum suppression within their category, best score first.
-
-    boxes (N, 4), scores (N,), categories (N,). A box goes where its IoU with a better survivor is above the
-    threshold. Equal scores: the lower index is better. most: stop at so many survivors in each category.
-
-    Greedy, but all categories take a step at once: each keeps its best box and drops what that one covers.
-    """
-    index = np.lexsort((-np.asarray(scores), categories))
-    left, category = np.asarray(boxes, dtype=np.float64)[index].T.copy(), np.asarray(categories)[index]
-    survivors = [index[:0]]
-    while len(index) and (most is None or len(survivors) <= most):
-        best = np.flatnonzero(np.concatenate([[True], category[1:] != category[:-1]]))
-        survivors.append(index[best])
-        rivals = np.diff(best, append=len(index))
-        stay = iou_of_pairs(np.repeat(left[:, best], rivals, axis=1), left) <= threshold
-        stay[best] = False
-        left, category, index = left[:, stay], category[stay], index[stay]
-    keep = np.sort(np.concatenate(survivors))
-    return keep[np.argsort(-np.asarray(scores)[keep], kind="stable")]

@@ -41,9 +41,8 @@ def vote(
     boxes, scores = np.asarray(boxes, dtype=np.float64).reshape(-1, 4), np.asarray(scores, dtype=np.float64)
     categories = np.asarray(categories)
     # By the id rule voting leaves the scores alone: what will be cut need not vote.
-    most = max_per_image if rule == "id" else len(boxes)
-    keep = box_math.nms(boxes, scores, categories, nms, most)[:most]
-    survivor, voter, overlap = _pairs(boxes, categories, keep, vote)
+    most = max_per_image if rule == "id" else None
+    keep, survivor, voter, overlap = suppress(boxes, scores, categories, nms, vote, most)
 
     def total(values: np.ndarray) -> np.ndarray:
         return np.bincount(survivor, values, minlength=len(keep))
@@ -67,24 +66,49 @@ def check(rule: str, beta: float) -> None:
         raise UserError(f"merge: beta must be a number above 0, not {beta!r}")
 
 
-def _pairs(
-    boxes: np.ndarray, categories: np.ndarray, keep: np.ndarray, threshold: float
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Who votes on whom: survivor (P,), a position in `keep`; voter (P,), a row of boxes; their IoU (P,)."""
-    order = np.argsort(categories, kind="stable")  # boxes of a category stand together
-    start, stop = (np.searchsorted(categories[order], categories[keep], side) for side in ("left", "right"))
-    survivor = np.repeat(np.arange(len(keep)), stop - start)
-    voter = order[np.arange(len(survivor)) + np.repeat(stop - np.cumsum(stop - start), stop - start)]
-    columns = boxes.T.copy()
-    for low, high in ((0, 2), (1, 3)):  # most pairs are apart, which is quickly seen
-        near = columns[low, voter] < columns[high, keep][survivor]
-        near &= columns[high, voter] > columns[low, keep][survivor]
-        near |= voter == keep[survivor]
-        survivor, voter = survivor[near], voter[near]
-    overlap = box_math.iou_of_pairs(columns[:, keep[survivor]], columns[:, voter])
-    overlap[voter == keep[survivor]] = 1  # also of boxes without area
-    votes = overlap >= threshold
-    return survivor[votes], voter[votes], overlap[votes]
+def suppress(
+    boxes: np.ndarray,
+    scores: np.ndarray,
+    categories: np.ndarray,
+    nms: float,
+    vote: float,
+    most: int | None = None,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Non-maximum suppression within categories, and who votes on whom; arguments as in `vote`.
+
+    Returns keep (R,), the rows that survive, best score first, at most `most`; and by pair survivor (P,), a
+    position in keep, voter (P,), a row, and their IoU (P,), 1 of each survivor with itself.
+
+    Greedy, but all categories take a step at once: each keeps its best box, which is compared with all boxes
+    of its category; those that it covers are out, but vote.
+    """
+    row = np.lexsort((-scores, categories))  # categories stand together, their best boxes first
+    columns, category, alive = boxes[row].T.copy(), categories[row], np.ones(len(row), dtype=bool)
+    keep, pairs = [row[:0]], [(row[:0], row[:0], np.zeros(0))]
+    while alive.any() and (most is None or len(keep) <= most):
+        first = np.flatnonzero(np.concatenate([[True], category[1:] != category[:-1]]))
+        unfinished = np.logical_or.reduceat(alive, first)
+        members = np.diff(first, append=len(row))
+        if not unfinished.all():
+            left = np.repeat(unfinished, members)
+            row, columns, category, alive = row[left], columns[:, left], category[left], alive[left]
+            continue
+        candidates = np.flatnonzero(alive)
+        best = candidates[np.searchsorted(candidates, first)]
+        overlap = box_math.iou_of_pairs(np.repeat(columns[:, best], members, axis=1), columns)
+        alive &= overlap <= nms
+        alive[best] = False
+        overlap[best] = 1  # also of boxes without area
+        votes = np.flatnonzero(overlap >= vote)
+        keep.append(row[best])
+        pairs.append((np.repeat(row[best], members)[votes], row[votes], overlap[votes]))
+    kept = np.sort(np.concatenate(keep))
+    kept = kept[np.argsort(-scores[kept], kind="stable")][:most]
+    position = np.full(len(boxes), -1)
+    position[kept] = np.arange(len(kept))
+    survivor, voter, overlap = (np.concatenate(parts) for parts in zip(*pairs, strict=True))
+    mine = position[survivor] >= 0
+    return kept, position[survivor[mine]], voter[mine], overlap[mine]
 
 
 def _merge_scores(
