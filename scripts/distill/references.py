@@ -39,7 +39,7 @@ def check(study: dict[str, Any]) -> None:
         if model["init"] not in (*models, "pretrained", "none") and not _is_path(model["init"]):
             known(model["init"], ["pretrained", "none", *models], f"models.{name}.init", "model")
         if model["labels"]:
-            known(model["labels"], labels, f"models.{name}.labels", "labels")
+            known(model["labels"], labels, f"models.{name}.labels", "label set")
             needs[f"models.{name}"].append(f"labels.{model['labels']}")
             teacher = labels[model["labels"]]["teacher"]
             if model["task"] == "keypoints" != models[teacher]["task"]:

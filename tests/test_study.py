@@ -1,0 +1,275 @@
+"""Configuration → resolved study: what is filled in, what seeds repeat, what is refused in one line."""
+
+import copy
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from distill import schema
+from distill.program import UserError
+from distill.study import lineage, resolve, training
+
+ROOT = Path(__file__).parents[1]
+SMALLEST = """
+datasets:
+  labelled: {kind: coco, images: a, annotations: a.json}
+  unlabelled: {kind: folder, images: b}
+  val: {kind: coco, images: c, annotations: c.json}
+model: faster_rcnn_tiny
+"""
+DRAWN = """
+datasets:
+  all: {kind: figures, images: 9}
+  labelled: {kind: subset, of: all, images: 3, seed: 5}
+  unlabelled: {kind: subset, of: all, exclude: labelled, strip_annotations: true}
+  val: {kind: figures, images: 4, seed: 1}
+model: faster_rcnn_tiny
+models: {teacher: {}, student: {labels: distilled, init: teacher, seed: 1}, upper: {labelled: all}}
+"""
+
+
+def study_of(text: str, extra: str = "") -> dict:
+    return resolve(yaml.safe_load(text) | (yaml.safe_load(extra) or {}), ROOT)
+
+
+def test_the_smallest_study_is_filled_in():
+    study = study_of(SMALLEST)
+    teacher, student = study["models"]["teacher"], study["models"]["student"]
+    assert (teacher["labels"], student["labels"]) == (None, "distilled")
+    assert study["labels"]["distilled"]["teacher"] == "teacher"
+    assert study["labels"]["distilled"]["dataset"] == "unlabelled"
+    assert study["labels"]["distilled"]["labelled"] == teacher["labelled"] == "labelled"
+    assert len(study["views"]["plain"]) == 1 < len(study["views"]["all"])
+    assert set(study["views"]["plain"]) <= set(study["views"]["all"]), "the plain view is predicted once only"
+    rows = [(row["name"], row["evaluations"]) for row in study["tables"]["results"]["rows"]]
+    assert rows == [
+        ("teacher", ["results/evaluation/teacher/val/plain.json"]),
+        ("teacher (all)", ["results/evaluation/teacher/val/all.json"]),
+        ("student", ["results/evaluation/student/val/plain.json"]),
+    ]
+
+
+def test_defaults_follow_the_model_and_are_overridden_from_the_general_to_the_particular():
+    tiny, paper = study_of(SMALLEST), study_of(SMALLEST, "model: keypoint_rcnn_r50_fpn")
+    assert tiny["models"]["teacher"]["init"] == "none"
+    spec = training(paper["models"]["student"])
+    assert (spec["batch"], spec["lr"], spec["iterations"], spec["ratio"]) == (16, 0.02, 360000, [6, 4])
+    assert (spec["init"], spec["warmup"], spec["milestones"]) == ("pretrained", 500, [0.7, 0.9])
+    assert "ratio" not in training(paper["models"]["teacher"])
+    assert len(paper["views"]["all"]) == 18
+    assert paper["models"]["teacher"]["task"] == "keypoints"
+
+    study = study_of(
+        SMALLEST,
+        """
+        model: {config: faster_rcnn_tiny, batch: 4, iterations: 900}
+        models: {teacher: {}, student: {labels: distilled, batch: 2, iterations: auto}}""",
+    )
+    teacher, student = study["models"]["teacher"], study["models"]["student"]
+    assert (teacher["batch"], teacher["iterations"], teacher["warmup"]) == (4, 900, 90)
+    assert (student["batch"], student["iterations"], student["warmup"]) == (2, "auto", 500)
+
+
+def test_options_of_labels_differ_from_the_study_only_where_they_say_so():
+    labels = "labels: {distilled: {}, voted: {merge: {score: avg}, calibrate: {instances: 2}}}"
+    study = study_of(SMALLEST, f"merge: {{vote: 0.9}}\n{labels}")
+    assert study["labels"]["distilled"]["merged"] == "all"
+    assert study["labels"]["voted"]["merged"] == "all~voted"
+    assert study["merged"]["all"]["options"]["score"] == "id"
+    assert study["merged"]["all~voted"]["views"] == "all"
+    options = study["merged"]["all~voted"]["options"]
+    assert (options["vote"], options["score"], options["nms"]) == (0.9, "avg", 0.5)
+    assert study["labels"]["voted"]["calibrate"]["instances"] == 2
+    assert study["labels"]["distilled"]["calibrate"]["instances"] == 1
+
+
+def test_several_seeds_repeat_what_depends_on_chance_and_share_the_rest():
+    study = study_of(DRAWN, "seeds: [0, 2]")
+    assert set(study["datasets"]) == {
+        *("all", "val", "labelled-seed0", "labelled-seed2", "unlabelled-seed0", "unlabelled-seed2")
+    }
+    assert study["datasets"]["labelled-seed2"]["seed"] == 7
+    assert study["datasets"]["unlabelled-seed2"]["exclude"] == "labelled-seed2"
+    student, upper = study["models"]["student-seed2"], study["models"]["upper-seed2"]
+    assert (student["labelled"], student["labels"]) == ("labelled-seed2", "distilled-seed2")
+    assert (student["init"], student["seed"], upper["seed"], upper["labelled"]) == (
+        "teacher-seed2",
+        3,
+        2,
+        "all",
+    )
+    assert study["labels"]["distilled-seed2"]["dataset"] == "unlabelled-seed2"
+    row = study["tables"]["results"]["rows"][0]
+    assert row["models"] == ["teacher-seed0", "teacher-seed2"]
+    assert row["evaluations"][1] == "results/evaluation/teacher-seed2/val/plain.json"
+    assert study["evaluate"]["on"] == ["val"]
+
+
+def test_one_seed_is_added_without_renaming():
+    study = study_of(DRAWN, "seeds: [4]")
+    assert study["datasets"]["labelled"]["seed"] == 9
+    assert study["models"]["student"]["seed"] == 5
+
+
+def test_a_drawn_validation_set_belongs_to_its_seed():
+    drawn = DRAWN.replace("{kind: figures, images: 4, seed: 1}", "{kind: subset, of: all, images: 2}")
+    study = study_of(drawn, "seeds: [0, 1]")
+    assert study["evaluate"]["on"] == ["val-seed0", "val-seed1"]
+    assert study["models"]["teacher-seed1"]["validation"] == "val-seed1"
+    assert "/teacher-seed1/val-seed1/" in study["tables"]["results"]["rows"][0]["evaluations"][1]
+
+
+def test_defaults_that_are_written_out_change_no_dataset():
+    plain, explicit = (
+        study_of(DRAWN),
+        study_of(DRAWN.replace("images: 9", "images: 9, seed: 0, style: photo")),
+    )
+    assert plain["datasets"] == explicit["datasets"]
+
+
+def test_paths_of_datasets_start_from_one_folder():
+    datasets = study_of(SMALLEST, "data: ../shared")["datasets"]
+    assert datasets["labelled"]["annotations"] == "../shared/a.json"
+    assert datasets["unlabelled"]["images"] == "../shared/b"
+
+
+def test_several_view_sets_make_a_row_for_each():
+    study = study_of(
+        SMALLEST,
+        "evaluate: {views: [plain, all]}\ntables: {t: {rows: [student], reference: {student (all): 3}}}",
+    )
+    assert [row["name"] for row in study["tables"]["t"]["rows"]] == ["student", "student (all)"]
+
+
+def test_lineage_is_all_that_a_model_comes_from():
+    study = study_of(DRAWN)
+    assert lineage(study, ["upper"]) == (["upper"], [])
+    assert lineage(study, ["student"]) == (["teacher", "student"], ["distilled"])
+
+
+def test_resolving_changes_nothing_that_it_was_given():
+    config = yaml.safe_load(DRAWN)
+    before = copy.deepcopy(config)
+    first = resolve(config, ROOT)
+    assert config == before
+    assert resolve(config, ROOT) == first
+
+
+REFUSED = """
+modle: faster_rcnn_tiny
+=> config: unknown key 'modle'; did you mean 'model'?
+
+model: {config: faster_rcnn_tiny, iteration: 3}
+=> model: unknown key 'iteration'; did you mean 'iterations'?
+
+model: faster_rcnn_tyny
+=> models.teacher.config: there is no model config 'faster_rcnn_tyny'; did you mean 'faster_rcnn_tiny'?
+
+models: {teacher: {labelled: lbelled}}
+=> models.teacher.labelled: there is no dataset 'lbelled'; did you mean 'labelled'?
+
+models: {teacher: {}, s: {labels: destilled}}
+=> models.s.labels: there is no label set 'destilled'; did you mean 'distilled'?
+
+models: {teacher: {init: techer}}
+=> models.teacher.init: there is no model 'techer'; did you mean 'teacher'?
+
+labels: {distilled: {views: al}}
+=> labels.distilled.views: there is no view set 'al'; did you mean 'all'?
+
+evaluate: {on: vall}
+=> evaluate.on: there is no dataset 'vall'; did you mean 'val'?
+
+tables: {t: {rows: [studnet]}}
+=> tables.t.rows: there is no model 'studnet'; did you mean 'student'?
+
+tables: {t: {rows: [student], reference: {stud: 1}}}
+=> tables.t.reference: there is no row 'stud'; did you mean 'student'?
+
+models: {a: {labels: x}}
+labels: {x: {teacher: a}}
+=> a cycle, each made from the next: labels.x → models.a → labels.x
+
+models: {a: {init: b}, b: {init: a}}
+=> a cycle, each made from the next: models.a → models.b → models.a
+
+shards: two
+=> shards: must be integer, not 'two'
+
+device: gpu
+=> device: 'gpu' is not one of auto, cpu, cuda
+
+views: {plain: [{scal: 800}]}
+=> views.plain.0: unknown key 'scal'; did you mean 'scale'?
+
+views: {plain: [{scale: 0}]}
+=> views.plain.0.scale: 0 is less than the minimum of 1
+
+models: {101: {}}
+=> models: the key 101 must be text; put it in quotes
+
+models: {../a: {}}
+=> models: '../a' cannot be a name; names are of letters, digits, - and _
+
+keep_heatmaps: [1]
+=> keep_heatmaps: there is no shard 1; shards are 0 to 0
+
+datasets: {a: {kind: coco, image: x}}
+=> datasets.a: unknown key 'image'; did you mean 'images'?
+
+datasets: {a: {kind: coco, images: x}}
+=> datasets.a: needs the key 'annotations'
+
+datasets: {a: {kind: subset, of: a}}
+models: {t: {labelled: a}}
+evaluate: {on: a}
+=> a cycle, each made from the next: datasets.a → datasets.a
+
+datasets: {labelled: {kind: figures, images: 1}}
+=> datasets: a study without models needs labelled, unlabelled, val; there is no 'unlabelled'
+
+model: keypoint_rcnn_tiny
+views: {plain: {scales: [1, 2]}}
+=> views.plain: must be a single view, since the boxes of keypoint models are detected under it
+
+model: keypoint_rcnn_tiny
+models: {teacher: {config: faster_rcnn_tiny}, s: {labels: distilled}}
+=> models.s: a keypoint model cannot learn from teacher, which predicts boxes only
+""".strip().split("\n\n")
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_mistakes_are_one_clear_line(case):
+    extra, message = case.split("\n=> ")
+    with pytest.raises(UserError) as error:
+        study_of(SMALLEST, extra)
+    assert str(error.value) == message
+
+
+def test_every_key_of_the_schemas_is_documented():
+    """The reference of the configuration is made from the schemas."""
+
+    def undocumented(node, where):
+        if not isinstance(node, dict):
+            return
+        for key, option in node.get("properties", {}).items():
+            if not {"const", "$ref"} & set(option) and not {"description", "unit"} <= set(option):
+                yield f"{where}.{key}"
+        for key, child in node.items():
+            for item in child if isinstance(child, list) else [child]:
+                yield from undocumented(item, f"{where}.{key}")
+
+    assert not [
+        key for name, document in schema.documents(ROOT).items() for key in undocumented(document, name)
+    ]
+
+
+def test_resolving_a_study_imports_nothing_slow():
+    code = "import sys, distill.study; print(*{'torch', 'numpy', 'pandas', 'cv2'} & set(sys.modules))"
+    found = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT / "scripts", capture_output=True, text=True, check=True
+    )
+    assert found.stdout.strip() == ""
