@@ -1,4 +1,5 @@
 import ast
+import hashlib
 import json
 import os
 import re
@@ -103,7 +104,7 @@ def dataset_spec(wildcards):
 def dataset_meaning(wildcards):
     """The part of a spec that decides what is in the dataset."""
     spec = study["datasets"][wildcards.dataset]
-    return json.dumps({key: spec[key] for key in sorted(spec) if key != "unreadable"})
+    return {key: spec[key] for key in sorted(spec) if key != "unreadable"}
 
 
 # --- models ---
@@ -139,9 +140,13 @@ def training_inputs(wildcards):
 def training_meaning(wildcards):
     """The part of a model's options that decides what is trained: without those that are at their defaults
     (so that a new option retrains no old model) and how often checkpoints are written."""
-    usual = {**defaults(ROOT, "models"), "checkpoint_every": None}
-    options = training(study["models"][wildcards.model]) | {"checkpoint_every": None}
-    return json.dumps({key: value for key, value in sorted(options.items()) if usual.get(key) != value})
+    usual = defaults(ROOT, "models")
+    options = training(study["models"][wildcards.model])
+    return {
+        key: value
+        for key, value in sorted(options.items())
+        if key != "checkpoint_every" and usual.get(key) != value
+    }
 
 
 def training_spec(wildcards):

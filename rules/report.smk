@@ -9,9 +9,9 @@ rule study:
     log:
         f"{R}/logs/study.log",
     params:
-        study=json.dumps(study),
+        study=hashlib.sha256(json.dumps(study).encode()).hexdigest(),
     run:
-        write_json(output[0], json.loads(params.study))
+        write_json(output[0], study)
 
 
 rule tabulate:

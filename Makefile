@@ -1,0 +1,34 @@
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+BIN := .venv/bin
+SNAKEMAKE := $(BIN)/snakemake
+
+.PHONY: env demo test lint clean
+
+env: .venv/complete  ## make .venv from the pinned files of envs/
+
+.venv/complete: envs/requirements.txt
+	python3.11 -m venv .venv
+	$(BIN)/pip install --quiet -r envs/requirements.txt
+	touch $@
+
+CHATTER := ^(\[|Select jobs|Execute [0-9]|Using |Assuming |Building |Rules claiming |Conda env|(local)?rule )
+DETAILS := ^    (input|output|jobid|benchmark|reason|wildcards|priority|threads|resources): |^    log: [^(]*$$
+
+demo: env  ## the whole chain on generated images, then its table and report
+	@$(SNAKEMAKE) --quiet host reason 2>&1 | grep --line-buffered -vE '$(CHATTER)|$(DETAILS)'
+	@echo; cat results/demo/tables/demo.md
+	@echo; echo "The page to look at: $(CURDIR)/results/demo/report.html"
+
+test: env  ## all tests
+	$(BIN)/pytest
+
+lint: env
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/snakefmt --check Snakefile rules
+	$(SNAKEMAKE) --lint
+
+clean:  ## the demo's results and the caches; not the environment
+	rm -rf results/demo .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
