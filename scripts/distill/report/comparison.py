@@ -1,0 +1,115 @@
+"""On which images do two models differ most? Agreement of predictions with the ground truth, image by image.
+
+This picks pictures to look at; AP is evaluated elsewhere. Boxes are x, y, w, h in files' pixels.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from distill.keypoint_meta import keypoint_meta
+from distill.labels import candidates
+
+Record = Mapping[str, Any]
+MATCH = 0.5  # IoU or OKS from which two instances are the same
+
+
+def cutoff(scores: Sequence[float], count: int) -> float:
+    """The score at which about `count` of the scores remain: that of rank `count` (1-based).
+
+    The same rule as the calibration of labels, used here to draw as many instances as there are in truth.
+    -inf if there are no more than `count` scores, +inf if `count` is 0.
+    """
+    if count <= 0:
+        return float("inf")
+    if len(scores) <= count:
+        return float("-inf")
+    return float(np.partition(np.asarray(scores, float), -count)[-count])
+
+
+@dataclass(frozen=True)
+class Shown:
+    """The predictions of one model that are drawn: as many instances and keypoints as the ground truth has.
+
+    by_image: results by image id. visible: keypoints with a score above it are drawn.
+    """
+
+    by_image: dict[Any, list[dict[str, Any]]]
+    visible: float
+
+    @classmethod
+    def of(cls, path: Path, truth: dict[str, Any]) -> "Shown":
+        """Merged predictions on the annotated dataset `truth`, cut at the scores that leave its counts."""
+        predictions = list(candidates(path, truth, truth["categories"]))
+        instances = sum(not a.get("iscrowd") for a in truth["annotations"])
+        lowest = cutoff([p["score"] for p in predictions], instances)
+        kept = [p for p in predictions if p["score"] >= lowest]
+        points = sum(v > 0 for a in truth["annotations"] for v in a.get("keypoints", ())[2::3])
+        visible = cutoff([s for p in kept for s in p.get("keypoints", ())[2::3]], points)
+        return cls(group_by_image(kept), max(0.0, float(np.nextafter(visible, -np.inf))))
+
+
+def differences(truth: dict[str, Any], teacher: Shown, student: Shown) -> list[tuple[dict[str, Any], float]]:
+    """(image, agreement of the student − agreement of the teacher), the student's greatest gain first."""
+    wanted, meta = group_by_image(truth["annotations"]), keypoint_meta(truth)
+    sigmas = meta.sigmas if meta else ()
+
+    def score(shown: Shown, image: Record) -> float:
+        return agreement(shown.by_image.get(image["id"], ()), wanted.get(image["id"], ()), sigmas)
+
+    changes = [(image, score(student, image) - score(teacher, image)) for image in truth["images"]]
+    return sorted(changes, key=lambda pair: (-pair[1], pair[0]["id"]))
+
+
+def group_by_image(records: Iterable[dict[str, Any]]) -> dict[Any, list[dict[str, Any]]]:
+    """Records by their image_id, in order."""
+    result: dict[Any, list[dict[str, Any]]] = {}
+    for record in records:
+        result.setdefault(record["image_id"], []).append(record)
+    return result
+
+
+def similarity(prediction: Record, truth: Record, sigmas: Sequence[float]) -> float:
+    """OKS (COCO's, sigmas (K,)) where the truth has visible keypoints, else IoU; 0 … 1.
+
+    IoU with a crowd region is the share of the prediction that lies inside it, as COCO has it.
+    """
+    keypoints = np.asarray(truth.get("keypoints") or [], float).reshape(-1, 3)
+    visible = keypoints[:, 2] > 0
+    if visible.any() and prediction.get("keypoints") and not truth.get("iscrowd"):
+        sigma = np.asarray(sigmas, float)[visible]
+        points = np.asarray(prediction["keypoints"], float).reshape(-1, 3)
+        squared = ((points[visible, :2] - keypoints[visible, :2]) ** 2).sum(1)
+        area = truth.get("area") or truth["bbox"][2] * truth["bbox"][3]
+        return float(np.exp(-squared / (8 * area * sigma**2 + np.spacing(1))).mean())
+    (px, py, pw, ph), (tx, ty, tw, th) = prediction["bbox"], truth["bbox"]
+    inside = max(0.0, min(px + pw, tx + tw) - max(px, tx)) * max(0.0, min(py + ph, ty + th) - max(py, ty))
+    union = pw * ph if truth.get("iscrowd") else pw * ph + tw * th - inside
+    return inside / union if union > 0 else 0.0
+
+
+def agreement(predictions: Sequence[Record], truths: Sequence[Record], sigmas: Sequence[float] = ()) -> float:
+    """2 Σ similarity of matches / (predictions + truths) of one image: an F-score that also sees position.
+
+    Greedy matching by descending score within a category, from MATCH on; predictions inside crowd regions are
+    not counted. 1 for an empty image without predictions.
+    """
+    wanted = [t for t in truths if not t.get("iscrowd")]
+    crowds = [t for t in truths if t.get("iscrowd")]
+    free, total, counted = set(range(len(wanted))), 0.0, 0
+    for prediction in sorted(predictions, key=lambda p: -p["score"]):
+        category = prediction["category_id"]
+        same = [i for i in sorted(free) if wanted[i]["category_id"] == category]
+        values = [similarity(prediction, wanted[i], sigmas) for i in same]
+        if values and max(values) >= MATCH:
+            best = int(np.argmax(values))
+            total += values[best]
+            free.remove(same[best])
+        elif any(c["category_id"] == category and similarity(prediction, c, sigmas) >= MATCH for c in crowds):
+            continue
+        counted += 1
+    size = counted + len(wanted)
+    return 2 * total / size if size else 1.0

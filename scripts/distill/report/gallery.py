@@ -1,0 +1,93 @@
+"""The pictures of the report: generated labels, and two models beside the ground truth."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from distill.report.comparison import Shown, differences, group_by_image
+from distill.report.drawing import Album, colour_of, overlay, panel
+from distill.report.reading import plural
+
+PER_GROUP = 8  # pictures in each part of a gallery
+GAINS, LOSSES = 6, 3  # compared images on which the student does better, worse
+
+Image = Mapping[str, Any]
+
+
+def gallery(labels: Mapping[str, Any], album: Album) -> dict[str, Any]:
+    """Labels (a COCO file with scores) drawn on their images, in groups; what cannot be read is left out."""
+    by_image = group_by_image(labels["annotations"])
+    groups = []
+    for title, images in pick(labels["images"], by_image):
+        drawn = [_card(labels, image, by_image.get(image["id"], []), album) for image in images]
+        if cards := [card for card in drawn if card]:
+            groups.append({"title": title, "cards": cards})
+    return {
+        "images": len(labels["images"]),
+        "labels": len(labels["annotations"]),
+        "empty": len(labels["images"]) - len(by_image),
+        "groups": groups,
+        "legend": legend(labels["categories"]),
+    }
+
+
+def _card(
+    labels: Mapping[str, Any], image: Image, annotations: list[dict[str, Any]], album: Album
+) -> dict[str, Any] | None:
+    picture = album.add(labels["info"]["image_root"], image)
+    if picture is None:
+        return None
+    note, scores = plural(len(annotations), "label"), [annotation["score"] for annotation in annotations]
+    if scores:
+        span = f"{min(scores):.2f} – {max(scores):.2f}" if len(scores) > 1 else f"{scores[0]:.2f}"
+        note += f", score {span}"
+    svg = panel(picture, overlay(annotations, labels["categories"]), image["file_name"])
+    return {"file": image["file_name"], "note": note, "svg": svg}
+
+
+def pick(
+    images: Sequence[Image], by_image: Mapping[Any, Sequence[Mapping[str, Any]]]
+) -> list[tuple[str, list[Image]]]:
+    """The groups of a gallery by the mean score of an image; the same for the same labels."""
+    mean = {i: sum(a["score"] for a in found) / len(found) for i, found in by_image.items()}
+    ranked = sorted((i for i in images if i["id"] in mean), key=lambda i: (-mean[i["id"]], i["id"]))
+    drawn = np.random.default_rng(0).permutation(len(images))[:PER_GROUP]
+    return [
+        ("Most confident", ranked[:PER_GROUP]),
+        ("Least confident", ranked[PER_GROUP:][-PER_GROUP:][::-1]),
+        ("A random draw of all unlabelled images", [images[i] for i in sorted(drawn)]),
+    ]
+
+
+def compared(truth: dict[str, Any], teacher: Shown, student: Shown, album: Album) -> dict[str, Any]:
+    """Teacher, student and ground truth on the images on which the student gains and loses most."""
+    categories, wanted = truth["categories"], group_by_image(truth["annotations"])
+    changes = differences(truth, teacher, student)
+    better = [pair for pair in changes if pair[1] > 0]
+    worse = [pair for pair in reversed(changes) if pair[1] < 0]
+    rows = []
+    for image, change in better[:GAINS] + worse[:LOSSES]:
+        picture, name = album.add(truth["info"]["image_root"], image), image["file_name"]
+        if picture is None:
+            continue
+        drawn = {
+            "teacher": overlay(teacher.by_image.get(image["id"], ()), categories, teacher.visible),
+            "student": overlay(student.by_image.get(image["id"], ()), categories, student.visible),
+            "ground truth": overlay(wanted.get(image["id"], ()), categories),
+        }
+        panels = {role: panel(picture, svg, f"{role}: {name}") for role, svg in drawn.items()}
+        rows.append({"file": name, "change": change, "panels": panels})
+    same = len(changes) - len(better) - len(worse)
+    counts = {"better": len(better), "worse": len(worse), "same": same}
+    return {**counts, "rows": rows, "legend": legend(categories)}
+
+
+def legend(categories: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Category names with their colours, and whether left and right are told apart."""
+    colours = colour_of(categories)
+    return {
+        "categories": [(c["name"], colours[c["id"]]) for c in categories[:20]],
+        "sides": any(c.get("keypoints") and c.get("flip_pairs") for c in categories),
+        "keypoints": any(c.get("keypoints") for c in categories),
+    }

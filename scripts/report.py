@@ -1,0 +1,25 @@
+"""Writes the page that shows a study: R/report.html from R/study.json and what lies beside it."""
+
+import argparse
+import logging
+from pathlib import Path
+
+from distill.files import read_json, replacing
+from distill.program import run
+from distill.report.page import Report
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--study", type=Path, required=True, help="the resolved study (JSON)")
+    parser.add_argument("--results", type=Path, required=True, help="the results folder of the study")
+    parser.add_argument("--output", type=Path, required=True, help="the HTML page to write")
+    arguments = parser.parse_args()
+    page = Report(read_json(arguments.study), arguments.results).render()
+    with replacing(arguments.output) as temporary:
+        temporary.write_text(page, encoding="utf-8")
+    logging.getLogger("distill").info("%s: %.1f MB", arguments.output, len(page) / 1e6)
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,315 @@
+"""The report: what it shows is what the artifacts say, and nothing outside the file is needed to see it."""
+
+import json
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from distill import tables
+from distill.files import write_json
+from distill.report.comparison import Shown, agreement, cutoff, differences
+from distill.report.drawing import Album, overlay
+from distill.report.gallery import pick
+from distill.report.page import Report
+from distill.report.reading import duration, parse_table
+
+PERSON = {
+    "id": 1,
+    "name": "person",
+    "keypoints": ["nose", "left_hand", "right_hand"],
+    "skeleton": [[1, 2], [1, 3], [2, 3]],
+    "flip_pairs": [[1, 2]],
+}
+SIGMAS = (0.05, 0.05, 0.05)
+POINTS = [30, 30, 2, 20, 40, 2, 40, 40, 2]
+
+
+def person(image: int, score: float | None = None, shift: float = 0.0, points=POINTS) -> dict:
+    points = [v + shift if i % 3 == 0 else v for i, v in enumerate(points)]
+    record = {"image_id": image, "category_id": 1, "bbox": [10.0 + shift, 20.0, 40.0, 40.0], "area": 1600.0}
+    return record | {"keypoints": points} | ({"score": score} if score is not None else {})
+
+
+def dataset(root: Path, annotations: list, images: int = 3) -> dict:
+    names = ["a.png", "b <script>.png", "c.png"]
+    listed = [{"id": i + 1, "file_name": names[i], "width": 64, "height": 48} for i in range(images)]
+    info = {"description": "", "image_root": str(root), "kind": "coco", "skipped": []}
+    return {"info": info, "images": listed, "annotations": annotations, "categories": [PERSON]}
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> tuple[dict, Path]:
+    """A study of three images and two models: the student is right on images 1 and 2, the teacher on 3."""
+    pictures, results = tmp_path / "pictures", tmp_path / "results"
+    pictures.mkdir()
+    truth = dataset(pictures, [person(i) | {"id": i, "iscrowd": 0} for i in (1, 2, 3)])
+    for number, image in enumerate(truth["images"]):
+        cv2.imwrite(str(pictures / image["file_name"]), np.full((48, 64, 3), 60 * number, np.uint8))
+    write_json(results / "datasets/val.json", truth)
+    write_json(results / "datasets/labelled.json", truth)
+    write_json(results / "datasets/unlabelled.json", truth | {"annotations": [], "categories": []})
+    found = {"teacher": {1: 15, 2: 30, 3: 0}, "student": {1: 0, 2: 0, 3: 30}}  # pixels beside the truth
+    scored = [20, 40, 0.9, 20, 40, 0.8, 40, 40, 0.7]
+    for model, shifts in found.items():
+        merged = [person(i, 0.9, shift, scored) for i, shift in shifts.items()]
+        write_json(results / f"merged/{model}/val/plain.json", merged)
+        ap = {"AP": {"teacher": 0.301, "student": 0.452}[model]}
+        write_json(results / f"evaluation/{model}/val/plain.json", ap)
+        history = "iteration,lr,loss,labelled,generated,ratio\n10,0.1,2.5,6,4,1.5\n20,0.1,1.5,12,8,1.5\n"
+        (results / f"models/{model}").mkdir(parents=True)
+        (results / f"models/{model}/history.csv").write_text(history)
+        write_json(results / f"models/{model}/run.json", {"seed": 0, "seconds": 75, "commit": "abcdef"})
+    write_json(results / "merged/teacher/unlabelled/all.json", [person(1, 0.8), person(2, 0.3)])
+    kept = [person(1, 0.8) | {"id": 1, "keypoint_scores": [0.9, 0.8, 0.1]}]
+    write_json(results / "labels/distilled/annotations.json", truth | {"annotations": kept})
+    counts = {"threshold": 0.8, "aimed": 3, "met": 1, "candidates": 2, "short": True}
+    means = {"mean_labelled": 1.0, "mean_met": 1 / 3}
+    thresholds = {"instances": {"1": {"name": "person", **counts, **means}}, "keypoints": None, "images": {}}
+    write_json(results / "labels/distilled/thresholds.json", thresholds)
+    (results / "tables").mkdir()
+    (results / "tables/main.md").write_text("| row | AP |\n| --- | ---: |\n| student | 45.2 |\n\nPercent.\n")
+    model = {"config": "keypoint_rcnn_tiny", "labelled": "labelled", "validation": "val", "iterations": 20}
+    resolved = {
+        "seeds": [0],
+        "views": {"plain": ["s0200"], "all": ["s0200", "s0200-flip"]},
+        "models": {
+            "teacher": model | {"labels": None},
+            "student": model | {"labels": "distilled", "ratio": [6, 4]},
+        },
+        "labels": {
+            "distilled": {"teacher": "teacher", "dataset": "unlabelled", "views": "all", "merged": "all"}
+        },
+        "evaluate": {"on": ["val"], "views": ["plain"]},
+        "tables": {"main": {}},
+    }
+    return resolved, results
+
+
+class Elements(HTMLParser):
+    """All start tags of a page, its text, and whether tags nest."""
+
+    VOID = frozenset({"meta", "input", "br", "link", "img"})
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.found: list[tuple[str, dict]] = []
+        self.open: list[str] = []
+        self.text = ""
+        self.feed(page)
+        assert self.open == []
+
+    def handle_starttag(self, tag, attrs):
+        self.found.append((tag, dict(attrs)))
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.found.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text += data
+
+
+def test_page_shows_the_artifacts_and_needs_no_other_file(study):
+    resolved, results = study
+    page = Report(resolved, results).render()
+    parsed = Elements(page)
+    text = re.sub(r"\s+", " ", parsed.text)
+    assert "The student reaches 45.2 AP on val; its teacher 30.1 (+15.1)." in text
+    for shown in ("seen under 2 views", "aimed at 3", "too few candidates: all taken", "6 : 4", "1 min 15 s"):
+        assert shown in text
+    assert "better on 2 images, worse on 1, the same on 0" in text
+    assert "1 label on 3 images, 2 of which got none" in text
+    ids = {attributes["id"] for _, attributes in parsed.found if "id" in attributes}
+    links = [v for _, attributes in parsed.found for k, v in attributes.items() if k in ("href", "src")]
+    assert all(link.startswith("data:image/jpeg;base64,") or link[1:] in ids for link in links)
+    assert "url(http" not in page
+    assert "@import" not in page
+    assert sum(link.startswith("data:") for link in links) == 3  # each image once, however often it is shown
+    assert not any(tag == "script" for tag, _ in parsed.found)  # nor from a file's name
+    assert "b <script>.png" in parsed.text
+
+
+def test_page_is_deterministic(study):
+    assert Report(*study).render() == Report(*study).render()
+
+
+def test_sections_without_artifacts_are_left_out(study):
+    resolved, results = study
+    for path in sorted(results.rglob("*"), reverse=True):
+        path.unlink() if path.is_file() else path.rmdir()
+    text = Elements(Report(resolved, results).render()).text
+    assert "has not been evaluated" in text
+    assert "Generated labels" not in text
+
+
+def test_images_that_cannot_be_read_are_left_out(study):
+    resolved, results = study
+    for path in (results.parent / "pictures").iterdir():
+        path.write_bytes(b"no image")
+    page = Report(resolved, results).render()
+    assert "data:image" not in page
+    assert "The images could not be read" in page
+
+
+def test_seeds_are_one_family_with_the_mean_of_their_ap(study):
+    resolved, results = study
+    models, labels = resolved["models"], resolved["labels"]
+    resolved["seeds"] = [0, 1]
+    for seed in (0, 1):
+        for name in ("teacher", "student"):
+            made = models[name] | {"labels": models[name]["labels"] and f"distilled-seed{seed}"}
+            models[f"{name}-seed{seed}"] = made
+            write_json(results / f"evaluation/{name}-seed{seed}/val/plain.json", {"AP": 0.1 + 0.2 * seed})
+        labels[f"distilled-seed{seed}"] = labels["distilled"] | {"teacher": f"teacher-seed{seed}"}
+    for name in ("teacher", "student"):
+        del models[name]
+    del labels["distilled"]
+    report = Report(resolved, results)
+    assert report.headline() == pytest.approx({"teacher": 20, "student": 20, "seeds": 2, "validation": "val"})
+    assert [card["value"] for card in report.chains()[0]][1::3] == ["20.0", "20.0"]
+    assert list(report.shown_labels.items()) == [("distilled", "distilled-seed0")]
+
+
+def test_program_writes_the_page(study):
+    resolved, results = study
+    write_json(results / "study.json", resolved)
+    program = Path(__file__).parent.parent / "scripts/report.py"
+    options = ["--study", results / "study.json", "--results", results, "--output", results / "report.html"]
+    subprocess.run([sys.executable, program, *options], check=True, capture_output=True)
+    assert (results / "report.html").read_text().startswith("<!DOCTYPE html>")
+
+
+def test_overlay_tells_left_from_right_and_hides_what_is_invisible():
+    drawn = str(overlay([person(1) | {"iscrowd": 0}], [PERSON]))
+    paths = dict(re.findall(r'<path class="([^"]*)" d="([^"]*)"', drawn))
+    assert paths["limb left"] == "M30.0 30.0L20.0 40.0"
+    assert paths["limb right"] == "M30.0 30.0L40.0 40.0"
+    assert paths["limb middle"] == "M20.0 40.0L40.0 40.0"  # hand to hand belongs to neither side
+    assert paths["dot left"] == "M20.0 40.0h0"
+    assert 'x="10.0" y="20.0" width="40.0" height="40.0"' in drawn
+    hidden = str(overlay([person(1, points=[30, 30, 2, 0, 0, 0, 40, 40, 2])], [PERSON]))
+    assert set(re.findall(r'<path class="([^"]*)"', hidden)) == {
+        *("limb halo", "limb right", "dot halo", "dot right", "dot middle")
+    }
+    by_score = overlay(
+        [person(1, 0.5, points=[30, 30, 0.2, 20, 40, 0.3, 40, 40, 0.9])], [PERSON], visible=0.3
+    )
+    assert re.findall(r'<path class="([^"]*)"', str(by_score)) == ["dot halo", "dot right"]
+    assert "person 0.50" in str(by_score)
+
+
+def test_overlay_of_other_categories_and_no_skeleton():
+    plain = {"id": 2, "name": "<cell>"}
+    drawn = str(
+        overlay([{"category_id": 2, "bbox": [1, 2, 3, 4]}, {"category_id": 7, "bbox": [0, 0, 1, 1]}], [plain])
+    )
+    assert drawn.count('class="instance"') == 1
+    assert "&lt;cell&gt;" in drawn
+
+
+def test_album_embeds_once_reduces_and_keeps_to_its_budget(tmp_path):
+    noise = np.random.default_rng(0).integers(0, 255, (300, 400, 3), np.uint8)
+    images = [{"file_name": f"{i}.png", "width": 400, "height": 300} for i in range(5)]
+    for image in images:
+        cv2.imwrite(str(tmp_path / image["file_name"]), noise)
+    album = Album(side=100)
+    first = album.add(str(tmp_path), images[0])
+    assert album.add(str(tmp_path), images[0]) is first
+    assert (first.width, first.height) == (400, 300)  # overlays are in original pixels
+    budget = Album(side=100, budget=int(1.5 * album.used))
+    assert [budget.add(str(tmp_path), image) is not None for image in images] == [
+        True,
+        True,
+        False,
+        False,
+        False,
+    ]
+    assert str(budget.definitions()).count("data:image/jpeg") == 2
+
+
+def test_cutoff_leaves_the_count():
+    scores = np.random.default_rng(0).permutation(np.arange(1, 51) / 100).tolist()
+    for count in (1, 7, 50):
+        assert sum(score >= cutoff(scores, count) for score in scores) == count
+    assert cutoff(scores, 0) == float("inf")
+    assert cutoff(scores, 51) == float("-inf")
+    assert cutoff([], 3) == float("-inf")
+
+
+def test_agreement_rewards_position_sides_and_counts():
+    truth = [person(1)]
+    assert agreement([person(1, 0.9)], truth, SIGMAS) == pytest.approx(1)
+    near, far = (agreement([person(1, 0.9, shift)], truth, SIGMAS) for shift in (1, 3))
+    assert 1 > near > far > 0
+    swapped = person(1, 0.9, points=[30, 30, 2, 40, 40, 2, 20, 40, 2])
+    assert agreement([swapped], truth, SIGMAS) == 0  # two of three keypoints are wrong
+    assert agreement([person(1, 0.9), person(1, 0.8)], truth, SIGMAS) == pytest.approx(2 / 3)  # a duplicate
+    assert agreement([], truth, SIGMAS) == 0
+    assert agreement([], [], SIGMAS) == 1
+
+
+def test_agreement_ignores_what_lies_in_a_crowd():
+    crowd = {"category_id": 1, "bbox": [0, 0, 100, 100], "iscrowd": 1}
+    inside = {"category_id": 1, "bbox": [10, 10, 5, 5], "score": 0.9}
+    assert agreement([inside], [crowd]) == 1
+    assert agreement([inside | {"bbox": [200, 10, 5, 5]}], [crowd]) == 0
+    assert agreement([inside | {"category_id": 2}], [crowd]) == 0
+
+
+def test_differences_put_the_greatest_gain_first(study):
+    _, results = study
+    truth = json.loads((results / "datasets/val.json").read_text())
+    shown = [Shown.of(results / f"merged/{model}/val/plain.json", truth) for model in ("teacher", "student")]
+    changes = differences(truth, *shown)
+    assert [change > 0 for _, change in changes] == [True, True, False]
+    assert changes[-1][0]["id"] == 3
+
+
+def test_as_many_predictions_are_shown_as_there_are_instances(tmp_path):
+    truth = dataset(tmp_path, [person(i, points=[30, 30, 2, 20, 40, 1, 0, 0, 0]) for i in (1, 2)])
+    scored = [30, 30, 0.9, 20, 40, 0.6, 40, 40, 0.5]
+    write_json(tmp_path / "merged.json", [person(i % 3 + 1, 0.1 * i, points=scored) for i in range(1, 8)])
+    shown = Shown.of(tmp_path / "merged.json", truth)
+    assert sorted(p["score"] for found in shown.by_image.values() for p in found) == pytest.approx([0.6, 0.7])
+    assert 0.5 < shown.visible < 0.6  # of each, the truth shows two of three keypoints
+
+
+def test_gallery_groups():
+    images = [{"id": i, "file_name": f"{i}.jpg"} for i in range(40)]
+    by_image = {i: [{"score": i / 40}] for i in range(12)}
+    (_, most), (_, least), (_, random) = groups = pick(images, by_image)
+    assert [image["id"] for image in most] == [11, 10, 9, 8, 7, 6, 5, 4]
+    assert [image["id"] for image in least] == [0, 1, 2, 3]  # none is shown as both
+    assert any(image["id"] >= 12 for image in random)  # images that got no label are drawn too
+    assert groups == pick(images, by_image)
+
+
+def test_table_is_read_as_it_was_written():
+    rows = [{"name": name, "views": "plain", "evaluations": [name]} for name in ("a|b", "student")]
+    metrics = dict.fromkeys(tables.METRICS["boxes"], 0.5)
+    evaluations = {"a|b": {"boxes": metrics | {"AP": 0.25}}, "student": {"boxes": metrics}}
+    table = parse_table(tables.markdown(tables.build({"rows": rows, "task": "boxes"}, evaluations)))
+    assert [name for name, _ in table["header"]][:4] == ["row", "views", "seeds", "AP"]
+    assert [[cell["text"] for cell in row][:4] for row in table["rows"]] == [
+        *(["a|b", "plain", "1", "25.0"], ["student", "plain", "1", "50.0"])
+    ]
+    assert [row[3]["bar"] for row in table["rows"]] == [0.5, 1]
+    assert table["notes"] == ["Percent."]
+    assert parse_table("") == {"header": [], "rows": [], "notes": []}
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0.2, "0 s"), (75, "1 min 15 s"), (93784, "1 d 2 h"), (3600, "1 h 0 min")]
+)
+def test_duration(seconds, text):
+    assert duration(seconds) == text
