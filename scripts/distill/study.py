@@ -138,7 +138,7 @@ def _model(name: str, given: dict[str, Any], root: Path) -> dict[str, Any]:
     model = {"labels": None, **schema.defaults(root, "models"), **by_config["model"]}
     model |= {"iterations": by_config["iterations"][role], **given}
     if "warmup" not in given and model["iterations"] != "auto":
-        model["warmup"] = min(model["warmup"], model["iterations"] // 10)
+        model["warmup"] = min(model["warmup"], max(1, model["iterations"] // 10))
     model["task"] = "keypoints" if model["config"].startswith("keypoint") else "boxes"
     return model
 
