@@ -7,9 +7,14 @@ SNAKEMAKE := $(BIN)/snakemake
 
 env: .venv/complete  ## make .venv from the pinned files of envs/
 
-.venv/complete: envs/requirements.txt
+.venv/complete: envs/build.txt envs/requirements.txt
+	@command -v python3.11 > /dev/null || { echo "error: Python 3.11 is missing: apt install python3.11-venv python3.11-dev" >&2; exit 1; }
+	@python3.11 -c "import ensurepip" 2> /dev/null || { echo "error: Python 3.11 cannot make environments: apt install python3.11-venv" >&2; exit 1; }
+	@command -v cc > /dev/null || { echo "error: a C compiler is missing: apt install build-essential" >&2; exit 1; }
+	@python3.11 -c "import pathlib, sysconfig as s; exit(not pathlib.Path(s.get_path('include'), 'Python.h').exists())" || { echo "error: Python's headers are missing: apt install python3.11-dev" >&2; exit 1; }
 	python3.11 -m venv .venv
-	$(BIN)/pip install --quiet -r envs/requirements.txt
+	$(BIN)/pip install --quiet -r envs/build.txt
+	$(BIN)/pip install --quiet --no-deps --no-build-isolation -r envs/requirements.txt
 	touch $@
 
 CHATTER := ^(\[|Select jobs|Execute [0-9]|Using |Assuming |Building |Rules claiming |Conda env|(local)?rule )

@@ -9,7 +9,14 @@ model = dict(
             out_channels=64,
             featmap_strides=[4, 8, 16, 32],
         ),
-        keypoint_head=dict(type="KeypointHead", keypoints=17, in_channels=64, convs=3, channels=64),
+        keypoint_head=dict(
+            type="KeypointHead",
+            keypoints=17,
+            in_channels=64,
+            convs=3,
+            channels=64,
+            norm_cfg=dict(type="GN", num_groups=8),
+        ),
     ),
     train_cfg=dict(rcnn=dict(sampler=dict(num=32))),
 )

@@ -1,5 +1,6 @@
 """Building, saving and loading networks from a model config and the dataset's categories."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,8 @@ def build(cfg: Config) -> nn.Module:
 def save(path: Path, state_dict: dict[str, torch.Tensor], meta: dict[str, Any]) -> None:
     """Writes weights and meta such that the same content gives the same bytes."""
     weights = {key: value.detach().cpu().contiguous().clone() for key, value in sorted(state_dict.items())}
+    # A pickle depends on which equal strings are one object; those of a parsed text always are the same ones.
+    meta = json.loads(json.dumps(meta))
     with replacing(path) as temporary, open(temporary, "wb") as file:
         torch.save({"state_dict": weights, "meta": meta}, file)
 

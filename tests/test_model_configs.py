@@ -1,0 +1,59 @@
+"""Every model config builds and runs forward and backward; any number of categories and keypoints fits."""
+
+import pytest
+import torch
+from conftest import ROOT
+from distill.nn import model as models
+from mmdet.structures import DetDataSample
+from mmengine.structures import InstanceData
+
+CONFIGS = sorted(path.stem for path in (ROOT / "config/models").glob("*.py"))
+
+
+def sample(keypoints):
+    instances = InstanceData(
+        bboxes=torch.tensor([[4.0, 4, 40, 50], [20, 10, 60, 60]]), labels=torch.tensor([0, 2])
+    )
+    if keypoints:
+        points = torch.full((2, keypoints, 3), 2.0)
+        points[..., :2] = 30
+        instances.keypoints = points
+    sample = DetDataSample(gt_instances=instances, ignored_instances=InstanceData(bboxes=torch.zeros(0, 4)))
+    sample.set_metainfo({"img_shape": (64, 64), "ori_shape": (64, 64), "scale_factor": (1, 1), "generated": False})
+    return sample
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+def test_forward_and_backward(config):
+    cfg = models.load_config(ROOT / f"config/models/{config}.py")
+    categories = [{"id": i, "name": str(i), "keypoints": ["a", "b", "c", "d", "e"]} for i in range(3)]
+    models.fit_to_dataset(cfg, categories, "test")
+    cfg.model.backbone.init_cfg = None
+    torch.manual_seed(0)
+    network = models.build(cfg)
+    keypoints = 5 if models.has_keypoints(cfg) else 0
+    data = network.data_preprocessor(
+        {"inputs": [torch.randint(0, 255, (3, 64, 64), dtype=torch.uint8)], "data_samples": [sample(keypoints)]}, True
+    )
+    losses = network.loss(data["inputs"], data["data_samples"])
+    total, _ = network.parse_losses(losses)
+    total.backward()
+    assert torch.isfinite(total)
+    assert ("loss_keypoint" in losses) == config.startswith("keypoint")
+    still = [n for n, p in network.named_parameters() if p.requires_grad and p.grad is None]
+    assert not still
+
+
+def test_names_of_the_design_are_all_there():
+    names = [f"{task}_rcnn_{size}" for task in ("faster", "keypoint")
+             for size in ("r50_fpn", "r101_fpn", "x101_32x4d_fpn", "x101_64x4d_fpn", "tiny")]  # fmt: skip
+    assert sorted(names) == CONFIGS
+
+
+def test_keypoint_head_is_the_papers():
+    cfg = models.load_config(ROOT / "config/models/keypoint_rcnn_r50_fpn.py")
+    head = models.build(cfg).roi_head
+    assert head.keypoint_roi_extractor.roi_layers[0].output_size == (14, 14)
+    convs = [m for m in head.keypoint_head.convs if isinstance(m, torch.nn.Conv2d)]
+    assert [conv.out_channels for conv in convs] == [512] * 8
+    assert head.keypoint_head(torch.zeros(1, 256, 14, 14)).shape == (1, 17, 56, 56)
