@@ -30,10 +30,10 @@ def muted(rng: np.random.Generator) -> np.ndarray:
 
 
 def _surface(rng: np.random.Generator, size: tuple[int, int]) -> np.ndarray:
-    """(h, w, 3) float32: two colours mixed by noise, with stripes, tiles or bricks at times."""
+    """(h, w, 3) float32: two like colours mixed by noise, with stripes, tiles or bricks at times."""
     width, height = size
     first = muted(rng)
-    second = np.clip(first + rng.normal(0, 35, 3), 0, 255) if rng.random() < 0.6 else muted(rng)
+    second = np.clip(first + rng.normal(0, 30, 3), 0, 255)
     noise = octaves(rng, size, int(rng.integers(2, 12)), int(rng.integers(1, 5)), rng.uniform(0.4, 0.9))
     mix = 0.5 + 0.3 * rng.uniform(0.3, 1.5) * noise
     kind = rng.choice(["plain", "stripes", "tiles", "gradient"], p=[0.4, 0.22, 0.2, 0.18])
@@ -179,5 +179,5 @@ def photograph(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
     picture += (rng.uniform(0.75, 1.15) - 1) * (picture - 110)  # contrast
     if (blur := rng.uniform(0.0, 1.1)) > 0.3:
         picture = cv2.GaussianBlur(picture, (0, 0), blur)
-    picture += rng.uniform(1, 9) * rng.standard_normal(picture.shape, dtype=np.float32)
+    picture += rng.uniform(1, 7) * rng.standard_normal(picture.shape, dtype=np.float32)
     return np.clip(picture, 0, 255).astype(np.uint8)
