@@ -11,7 +11,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--name", required=True, help="name of the model")
     parser.add_argument("--config", type=Path, required=True, help="model config of config/models")
-    parser.add_argument("--spec", type=json.loads, required=True, help="JSON: iterations, batch, lr, scales, …")
+    parser.add_argument(
+        "--spec", type=json.loads, required=True, help="JSON: iterations, batch, lr, scales, …"
+    )
     parser.add_argument("--labelled", type=Path, required=True, help="COCO JSON of the labelled dataset")
     parser.add_argument("--labels", type=Path, help="COCO JSON of generated labels (a student)")
     parser.add_argument("--init", type=Path, help="model.pth to fine-tune from")

@@ -12,10 +12,15 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 CATEGORIES = [
-    {"id": 3, "name": "arrow", "keypoints": ["tip", "left", "right"], "skeleton": [[1, 2], [1, 3]],
-     "flip_pairs": [[1, 2]]},
+    {
+        "id": 3,
+        "name": "arrow",
+        "keypoints": ["tip", "left", "right"],
+        "skeleton": [[1, 2], [1, 3]],
+        "flip_pairs": [[1, 2]],
+    },
     {"id": 7, "name": "disc"},
-]  # fmt: skip
+]
 
 
 def draw_dataset(folder: Path, images: int, seed: int, annotated: bool = True, size=(128, 96)) -> Path:
@@ -26,11 +31,17 @@ def draw_dataset(folder: Path, images: int, seed: int, annotated: bool = True, s
     for index in range(images):
         width, height = size if index % 3 else size[::-1]
         pixels = np.full((height, width, 3), rng.integers(60, 200), np.uint8)
-        for label in rng.permutation([3, 7])[: 1 + index % 2]:
+        for label in sorted(rng.permutation([3, 7])[: 1 + index % 2], reverse=True):  # arrows on top
             side = int(rng.integers(28, 48))
             x, y = (int(rng.integers(2, s - side - 2)) for s in (width, height))
-            annotation = {"id": len(coco["annotations"]) + 1, "image_id": index + 1, "category_id": int(label),
-                          "bbox": [x, y, side, side], "area": side * side, "iscrowd": 0}  # fmt: skip
+            annotation = {
+                "id": len(coco["annotations"]) + 1,
+                "image_id": index + 1,
+                "category_id": int(label),
+                "bbox": [x, y, side, side],
+                "area": side * side,
+                "iscrowd": 0,
+            }
             if label == 3:
                 tip, left, right = (x + side // 2, y + 2), (x + 3, y + side - 3), (x + side - 3, y + side - 3)
                 cv2.line(pixels, tip, left, (0, 0, 255), 4)
@@ -51,7 +62,15 @@ def draw_dataset(folder: Path, images: int, seed: int, annotated: bool = True, s
     return path
 
 
-SPEC = {"iterations": 20, "batch": 2, "lr": 0.02, "scales": [96, 112], "max_side": 200, "init": "none", "seed": 0}
+SPEC = {
+    "iterations": 20,
+    "batch": 2,
+    "lr": 0.02,
+    "scales": [96, 112],
+    "max_side": 200,
+    "init": "none",
+    "seed": 0,
+}
 
 
 def training_job(tmp_path: Path, config: str, labelled: Path, name="model", labels=None, **spec):
@@ -59,9 +78,16 @@ def training_job(tmp_path: Path, config: str, labelled: Path, name="model", labe
     from distill.nn.training import Job
 
     return Job(
-        name, ROOT / f"config/models/{config}.py", {**SPEC, **spec}, labelled, labels, None,
-        tmp_path / f"{name}.work", tmp_path / name, "cpu",
-    )  # fmt: skip
+        name,
+        ROOT / f"config/models/{config}.py",
+        {**SPEC, **spec},
+        labelled,
+        labels,
+        None,
+        tmp_path / f"{name}.work",
+        tmp_path / name,
+        "cpu",
+    )
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+
 from distill.heatmaps import decode
 from distill.nn import model as _registries  # noqa: F401
 from distill.nn.keypoint_head import KeypointHead, encode_keypoints

@@ -3,6 +3,7 @@
 import pytest
 import torch
 import torchvision
+
 from distill.nn import mmcv_ext
 
 mmcv_ext.install()

@@ -3,9 +3,10 @@
 import pytest
 import torch
 from conftest import ROOT
-from distill.nn import model as models
 from mmdet.structures import DetDataSample
 from mmengine.structures import InstanceData
+
+from distill.nn import model as models
 
 CONFIGS = sorted(path.stem for path in (ROOT / "config/models").glob("*.py"))
 
@@ -19,7 +20,9 @@ def sample(keypoints):
         points[..., :2] = 30
         instances.keypoints = points
     sample = DetDataSample(gt_instances=instances, ignored_instances=InstanceData(bboxes=torch.zeros(0, 4)))
-    sample.set_metainfo({"img_shape": (64, 64), "ori_shape": (64, 64), "scale_factor": (1, 1), "generated": False})
+    sample.set_metainfo(
+        {"img_shape": (64, 64), "ori_shape": (64, 64), "scale_factor": (1, 1), "generated": False}
+    )
     return sample
 
 
@@ -33,7 +36,11 @@ def test_forward_and_backward(config):
     network = models.build(cfg)
     keypoints = 5 if models.has_keypoints(cfg) else 0
     data = network.data_preprocessor(
-        {"inputs": [torch.randint(0, 255, (3, 64, 64), dtype=torch.uint8)], "data_samples": [sample(keypoints)]}, True
+        {
+            "inputs": [torch.randint(0, 255, (3, 64, 64), dtype=torch.uint8)],
+            "data_samples": [sample(keypoints)],
+        },
+        True,
     )
     losses = network.loss(data["inputs"], data["data_samples"])
     total, _ = network.parse_losses(losses)
@@ -45,8 +52,11 @@ def test_forward_and_backward(config):
 
 
 def test_names_of_the_design_are_all_there():
-    names = [f"{task}_rcnn_{size}" for task in ("faster", "keypoint")
-             for size in ("r50_fpn", "r101_fpn", "x101_32x4d_fpn", "x101_64x4d_fpn", "tiny")]  # fmt: skip
+    names = [
+        f"{task}_rcnn_{size}"
+        for task in ("faster", "keypoint")
+        for size in ("r50_fpn", "r101_fpn", "x101_32x4d_fpn", "x101_64x4d_fpn", "tiny")
+    ]
     assert sorted(names) == CONFIGS
 
 

@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+
 from distill.nn import sampler as module
 from distill.nn.sampler import Epochs, RatioSampler, first_counts
 

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 import torch
 from conftest import ROOT, SPEC, draw_dataset, training_job
+
 from distill.nn.model import read_weights
 from distill.nn.training import fingerprint, full_config, iterations_of, train
 from distill.program import UserError
@@ -18,9 +19,24 @@ from distill.program import UserError
 
 def program(job, *before):
     """The command line of a job."""
-    command = [*(before or (sys.executable,)), ROOT / "scripts/train.py", "--name", job.name, "--config", job.config,
-               "--spec", json.dumps(job.spec), "--labelled", job.labelled, "--device", "cpu", "--work", job.work,
-               "--output", job.output]  # fmt: skip
+    command = [
+        *(before or (sys.executable,)),
+        ROOT / "scripts/train.py",
+        "--name",
+        job.name,
+        "--config",
+        job.config,
+        "--spec",
+        json.dumps(job.spec),
+        "--labelled",
+        job.labelled,
+        "--device",
+        "cpu",
+        "--work",
+        job.work,
+        "--output",
+        job.output,
+    ]
     if job.labels:
         command += ["--labels", job.labels]
     return [str(part) for part in command]
@@ -123,9 +139,15 @@ def test_background_of_generated_images_can_be_left_out(tmp_path, arrows, genera
     losses = {}
     for background in ("sample", "ignore"):
         job = training_job(
-            tmp_path, "faster_rcnn_tiny", arrows, background, generated, ratio=[1, 99], background=background,
+            tmp_path,
+            "faster_rcnn_tiny",
+            arrows,
+            background,
+            generated,
+            ratio=[1, 99],
+            background=background,
             iterations=8,
-        )  # fmt: skip
+        )
         train(job)
         losses[background] = pd.read_csv(job.output / "history.csv")["loss_cls"].iloc[-1]
     assert losses["sample"] != losses["ignore"]
@@ -163,7 +185,9 @@ def test_boxes_only_data_is_refused_by_a_keypoint_model(tmp_path, arrows):
 
 def test_error_of_the_program_is_one_line(tmp_path, arrows):
     job = training_job(tmp_path, "faster_rcnn_tiny", tmp_path / "missing.json")
-    done = subprocess.run(program(job), capture_output=True, text=True, env={**os.environ, "PYTHONWARNINGS": "ignore"})
+    done = subprocess.run(
+        program(job), capture_output=True, text=True, env={**os.environ, "PYTHONWARNINGS": "ignore"}
+    )
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1] == f"error: {tmp_path / 'missing.json'}: no such file"
     assert "Traceback" not in done.stderr

@@ -26,6 +26,15 @@ _FRONTS = {
     "emblem": [[(-0.05, 0.21), (0, 0.24), (0.05, 0.21), (0.03, 0.14), (-0.03, 0.14)]],
     "buttons": [[(-0.01, y), (0, y + 0.01), (0.01, y), (0, y - 0.01)] for y in (0.22, 0.17, 0.12, 0.07)],
 }
+# Pads from shoulder to ankle: radius in heights, part, and how far they stand out.
+_PADS = [
+    (0.04, UPPER_ARM, 0.02),
+    (0.033, FOREARM, 0.02),
+    (0.027, FOREARM, 0.02),
+    (0.045, THIGH, 0.03),
+    (0.043, SHANK, 0.02),
+    (0.03, SHANK, 0.02),
+]
 _STRAPS = [[(x, 0.32), (x + 0.024, 0.32), (x + 0.024, 0.1), (x, 0.1)] for x in (-0.077, 0.053)]
 _NUMBER = [(-0.06, 0.26), (0.06, 0.26), (0.06, 0.19), (-0.06, 0.19)]
 _BUCKLE = np.array([(x, y, 0.075) for x in (-0.016, 0.016) for y in (0.005, 0.03)])
@@ -93,6 +102,12 @@ class Figure:
             lit = capsule(*(ends + radii[:, None] * [0.3 * self.light, -0.2]), *(0.5 * radii))
             patches.append(Patch(lit, tuple(colour * 1.13 + 4), part, depth, gloss=True))
         return patches
+
+    def _pad(self, joint, radius, colour, part, lift) -> Patch:
+        """A round pad on a joint, (3,) in the camera frame."""
+        at = self._project(joint[None])
+        size = radius * self.height * self.shape.thickness
+        return Patch(at + size * CIRCLE, tuple(colour), part, joint[2] + lift, 0.006 * self.height)
 
     def _solid(self, points, colour, part, depth, **more) -> Patch:
         """The hull of (n, 3) points in the camera frame."""
@@ -166,6 +181,9 @@ class Figure:
             patches += self._segment(hip, knee, 0.056, 0.043, thigh, THIGH + s)
             patches += self._segment(knee, ankle, 0.041, 0.027, shank, SHANK + s, far - 0.003)
             patches += self._segment(body.heels[s], body.toes[s], 0.026, 0.022, wear.shoes, SHANK + s, far)
+            worn = zip((shoulder, elbow, wrist, hip, knee, ankle), _PADS, wear.pads, strict=True)
+            for joint, (radius, part, lift), colour in worn:
+                patches.append(self._pad(joint, radius, colour, part + s, lift))
         return patches
 
     def _draw_head(self) -> list[Patch]:

@@ -14,7 +14,37 @@ from mmengine.dataset import ConcatDataset
 
 from distill.files import read_json
 from distill.images import read_image
+from distill.keypoint_meta import KeypointMeta
 from distill.program import UserError
+
+
+def pose_metainfo(name: str, meta: KeypointMeta) -> dict:
+    """mmpose's description of a set of keypoints: names, flip_indices, skeleton, sigmas, colours."""
+    from mmpose.datasets.datasets.utils import parse_pose_metainfo  # slow; boxes do without
+
+    swaps = {a: b for pair in meta.flip_pairs for a, b in (pair, pair[::-1])}
+    return parse_pose_metainfo(
+        {
+            "dataset_name": name,
+            "paper_info": {},
+            "keypoint_info": {
+                i: {
+                    "name": point,
+                    "id": i,
+                    "color": [0, 128, 255],
+                    "type": "",
+                    "swap": meta.names[swaps[i]] if i in swaps else "",
+                }
+                for i, point in enumerate(meta.names)
+            },
+            "skeleton_info": {
+                i: {"link": (meta.names[a], meta.names[b]), "id": i, "color": [0, 128, 255]}
+                for i, (a, b) in enumerate(meta.skeleton)
+            },
+            "joint_weights": [1.0] * len(meta.names),
+            "sigmas": list(meta.sigmas),
+        }
+    )
 
 
 @DATASETS.register_module()
@@ -127,20 +157,18 @@ class ResizeInstances(Resize):
 
 @TRANSFORMS.register_module()
 class FlipInstances(RandomFlip):
-    """mmdet's horizontal RandomFlip; keypoints are mirrored and the dataset's pairs swapped."""
+    """mmdet's horizontal RandomFlip; keypoints are mirrored and exchanged by mmpose's `flip_indices`."""
 
-    def __init__(self, prob: float = 0.5, flip_pairs: list[list[int]] | None = None) -> None:
+    def __init__(self, prob: float = 0.5, flip_indices: list[int] | None = None) -> None:
         super().__init__(prob=prob, direction="horizontal")
-        self.flip_pairs = flip_pairs or []
+        self.flip_indices = flip_indices
 
     def _flip(self, results: dict) -> None:
         super()._flip(results)
         if "gt_keypoints" in results:
-            keypoints = results["gt_keypoints"]
+            keypoints = results["gt_keypoints"][:, self.flip_indices]
             keypoints[..., 0] = results["img"].shape[1] - keypoints[..., 0]
-            if self.flip_pairs:
-                a, b = np.array(self.flip_pairs).T
-                keypoints[:, np.r_[a, b]] = keypoints[:, np.r_[b, a]]
+            results["gt_keypoints"] = keypoints
 
 
 @TRANSFORMS.register_module()
@@ -151,6 +179,14 @@ class PackInstances(PackDetInputs):
 
     def __init__(self) -> None:
         super().__init__(
-            meta_keys=("img_id", "img_path", "ori_shape", "img_shape", "scale_factor", "flip", "generated",
-                       "background")  # fmt: skip
+            meta_keys=(
+                "img_id",
+                "img_path",
+                "ori_shape",
+                "img_shape",
+                "scale_factor",
+                "flip",
+                "generated",
+                "background",
+            )
         )

@@ -5,7 +5,6 @@ K keypoints, N RoIs, S = 56 cells a side. Boxes are x1, y1, x2, y2 in pixels of 
 
 from itertools import pairwise
 
-import torch
 import torch.nn.functional as F
 from mmcv.cnn import ConvModule
 from mmdet.registry import MODELS
@@ -34,7 +33,8 @@ class KeypointHead(BaseModule):
     """`convs` 3×3 convolutions, a 4×4 stride-2 deconvolution to K channels, ×2 bilinear upsampling.
 
     Args: keypoints K; convs and channels of the stack (8 and 512 in Detectron); in_channels of the RoI
-    features (N, C, 14, 14); norm_cfg: none in Detectron; a head from random weights learns sooner with one. The output is (N, K, 56, 56) logits; the loss is the softmax cross-entropy over
+    features (N, C, 14, 14); norm_cfg: none in Detectron, but a narrow head from random weights learns sooner
+    with one. The output is (N, K, 56, 56) logits; the loss is the softmax cross-entropy over
     the 56² positions of each visible keypoint, averaged over the visible keypoints (method §2).
     """
 

@@ -1,8 +1,8 @@
 """mmcv without its compiled extension: NMS and RoIAlign from torchvision.
 
-mmdet imports all of `mmcv.ops`, each of which looks its functions up in the compiled `mmcv._ext`. Building that
-takes a quarter of an hour and nvcc; Faster R-CNN needs two of its operators, and torchvision ships both for CPU
-and CUDA. Where `mmcv._ext` is missing, `install()` puts a module with those two in its place.
+mmdet imports all of `mmcv.ops`, each of which looks its functions up in the compiled `mmcv._ext`. Building
+that takes a quarter of an hour and nvcc; Faster R-CNN needs two of its operators, and torchvision ships both
+for CPU and CUDA. Where `mmcv._ext` is missing, `install()` puts a module with those two in its place.
 """
 
 import importlib.util
@@ -22,10 +22,19 @@ def nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int) -> Ten
 
 
 def roi_align_forward(
-    input: Tensor, rois: Tensor, output: Tensor, argmax_y: Tensor, argmax_x: Tensor, *,
-    aligned_height: int, aligned_width: int, spatial_scale: float, sampling_ratio: int, pool_mode: int,
+    input: Tensor,
+    rois: Tensor,
+    output: Tensor,
+    argmax_y: Tensor,
+    argmax_x: Tensor,
+    *,
+    aligned_height: int,
+    aligned_width: int,
+    spatial_scale: float,
+    sampling_ratio: int,
+    pool_mode: int,
     aligned: bool,
-) -> None:  # fmt: skip
+) -> None:
     """Writes the pooled features (N, C, h, w) of `rois` (N, 5: image, x1, y1, x2, y2) into `output`."""
     if pool_mode != 1:
         raise NotImplementedError("mmcv._ext.roi_align_forward with pool_mode='max' needs the compiled mmcv")
@@ -36,15 +45,30 @@ def roi_align_forward(
 
 
 def roi_align_backward(
-    grad_output: Tensor, rois: Tensor, argmax_y: Tensor, argmax_x: Tensor, grad_input: Tensor, *,
-    aligned_height: int, aligned_width: int, spatial_scale: float, sampling_ratio: int, pool_mode: int,
+    grad_output: Tensor,
+    rois: Tensor,
+    argmax_y: Tensor,
+    argmax_x: Tensor,
+    grad_input: Tensor,
+    *,
+    aligned_height: int,
+    aligned_width: int,
+    spatial_scale: float,
+    sampling_ratio: int,
+    pool_mode: int,
     aligned: bool,
-) -> None:  # fmt: skip
+) -> None:
     """Writes the gradient with respect to the features into `grad_input` (B, C, H, W)."""
     gradient = torch.ops.torchvision._roi_align_backward(
-        grad_output.float(), rois.float(), spatial_scale, aligned_height, aligned_width, *grad_input.shape,
-        sampling_ratio, aligned,
-    )  # fmt: skip
+        grad_output.float(),
+        rois.float(),
+        spatial_scale,
+        aligned_height,
+        aligned_width,
+        *grad_input.shape,
+        sampling_ratio,
+        aligned,
+    )
     grad_input.copy_(gradient)
 
 

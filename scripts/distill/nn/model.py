@@ -4,15 +4,15 @@ import json
 from pathlib import Path
 from typing import Any
 
-import distill.nn  # noqa: F401, registers the torchvision-backed mmcv extension before mmdet is imported
 import torch
-from distill.nn import amp, data, heads, hooks, keypoint_head, sampler  # noqa: F401, fill mmdet's registries
 from mmdet.registry import MODELS
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from torch import nn
 
+import distill.nn  # noqa: F401, registers the torchvision-backed mmcv extension before mmdet is imported
 from distill.files import replacing
+from distill.nn import amp, data, heads, hooks, keypoint_head, sampler  # noqa: F401, fill mmdet's registries
 from distill.program import UserError
 
 

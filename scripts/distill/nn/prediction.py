@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from distill.nn.model import load, pick_device
 from mmdet.structures import DetDataSample
 from mmdet.structures.bbox import bbox2roi
 from torch.utils.data import DataLoader, Dataset
@@ -20,6 +19,7 @@ from distill.datasets import keypoint_meta, shard
 from distill.files import read_json, write_json
 from distill.heatmap_file import HeatmapWriter
 from distill.images import read_image
+from distill.nn.model import load, pick_device
 from distill.program import UserError, progress
 from distill.views import View
 
@@ -64,7 +64,9 @@ def batches(images: list[Image], view: View, most: int) -> list[list[int]]:
 class Predictor:
     """A trained model on a device. `batch` images at most go through the network together."""
 
-    def __init__(self, folder: Path, device: str = "auto", batch: int | None = None, workers: int = 0) -> None:
+    def __init__(
+        self, folder: Path, device: str = "auto", batch: int | None = None, workers: int = 0
+    ) -> None:
         self.device = pick_device(device)
         self.network, self.meta = load(folder, self.device)
         self.batch = batch or (16 if self.device.type == "cuda" else 4)
@@ -85,9 +87,11 @@ class Predictor:
         for items in progress(loader, len(loader), f"batches of {view.name}"):
             records, pixels = zip(*items, strict=True)
             samples = [
-                DetDataSample(metainfo={"img_shape": p.shape[:2], "ori_shape": p.shape[:2], "scale_factor": (1, 1)})
+                DetDataSample(
+                    metainfo={"img_shape": p.shape[:2], "ori_shape": p.shape[:2], "scale_factor": (1, 1)}
+                )
                 for p in pixels
-            ]  # fmt: skip
+            ]
             tensors = [torch.from_numpy(p).permute(2, 0, 1) for p in pixels]
             data = self.network.data_preprocessor({"inputs": tensors, "data_samples": samples})
             yield each(records, data["inputs"], data["data_samples"])
@@ -178,7 +182,9 @@ def infer_boxes(
             "id": image["id"],
             "width": image["width"],
             "height": image["height"],
-            **dict(zip(("view_width", "view_height"), view.size(image["width"], image["height"]), strict=True)),
+            **dict(
+                zip(("view_width", "view_height"), view.size(image["width"], image["height"]), strict=True)
+            ),
         }
         for image in images
     ]
@@ -203,7 +209,9 @@ def infer_heatmaps(
     rows_of = {image_id: np.flatnonzero(ids == image_id) for image_id in dict.fromkeys(ids.tolist())}
     images = [image for image in images if image["id"] in rows_of]
     regions = {image_id: xywh_to_xyxy(frame[rows]) for image_id, rows in rows_of.items()}
-    if len(ids) and np.concatenate([rows_of[image["id"]] for image in images]).tolist() != list(range(len(ids))):
+    if len(ids) and np.concatenate([rows_of[image["id"]] for image in images]).tolist() != list(
+        range(len(ids))
+    ):
         raise UserError(f"{boxes}: is not of this shard of {dataset}; remove it and run again")
     done = 0
     with HeatmapWriter(output, view, predictor.meta["model"], dataset.stem, meta) as writer:

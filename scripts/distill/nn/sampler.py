@@ -65,7 +65,7 @@ class RatioSampler(Sampler):
         self.skipped += samples
 
     def minibatch(self, iteration: int, first: int, second: int, epochs: list[Epochs]) -> list[int]:
-        """Indices of one global minibatch; `first` of each dataset were drawn before it, in shuffled order."""
+        """Indices of one global minibatch; `first` and `second` images were drawn of each part before it."""
         count = int(self.counts[iteration])
         indices = [epochs[0][first + i] for i in range(count)]
         indices += [self.sizes[0] + epochs[1][second + i] for i in range(self.batch - count)]

@@ -15,14 +15,16 @@ from mmengine.config import Config
 from mmengine.dist import barrier, get_world_size, is_main_process
 from mmengine.runner import Runner
 
+from distill.datasets import keypoint_meta
 from distill.files import read_json, replacing, write_json
 from distill.nn import model as models
+from distill.nn.data import pose_metainfo
 from distill.program import UserError, log
 
 
 @dataclass(frozen=True)
 class Job:
-    """One training: the model config, the resolved spec (config/README.md), its inputs and outputs."""
+    """One training: the model config, a model's options in the study, its inputs and outputs."""
 
     name: str
     config: Path
@@ -36,7 +38,7 @@ class Job:
 
 
 def iterations_of(spec: dict, images: int) -> int:
-    """Iterations of a spec; `auto` is 18 epochs as the paper's 130k (×360/130 with labels), at least 5,000."""
+    """Iterations of a spec; `auto`: 18 epochs like the paper (×360/130 for students), at least 5,000."""
     if spec["iterations"] != "auto":
         return int(spec["iterations"])
     epochs = 18 * (360 / 130 if spec.get("ratio") else 1)
@@ -58,16 +60,18 @@ def input_hashes(job: Job) -> dict[str, str]:
 def dataloader(job: Job, coco: dict, iterations: int, keypoints: int, workers: int) -> dict:
     """Config of the training images: labelled ones and, for a student, generated ones in the given ratio."""
     spec = job.spec
-    pairs = next((c["flip_pairs"] for c in coco["categories"] if c.get("flip_pairs")), [])
+    metainfo = dict(classes=[category["name"] for category in coco["categories"]])
+    if keypoints:
+        flip_indices = pose_metainfo(job.name, keypoint_meta(coco))["flip_indices"]
+        metainfo["flip_indices"] = flip_indices
     scales = [(spec["max_side"], side) for side in spec["scales"]]
     pipeline = [
         dict(type="LoadImage"),
         dict(type="LoadInstances", keypoints=keypoints),
         dict(type="RandomChoiceResize", scales=scales, resize_type="ResizeInstances", keep_ratio=True),
-        dict(type="FlipInstances", prob=0.5, flip_pairs=pairs),
+        dict(type="FlipInstances", prob=0.5, flip_indices=metainfo.get("flip_indices")),
         dict(type="PackInstances"),
     ]
-    metainfo = dict(classes=[category["name"] for category in coco["categories"]])
     common = dict(type="CocoJson", pipeline=pipeline, metainfo=metainfo)
     parts = [dict(common, ann_file=str(job.labelled))]
     if job.labels:
@@ -99,7 +103,9 @@ def schedule(spec: dict, iterations: int) -> dict:
         optim_wrapper=wrapper,
         param_scheduler=[
             dict(type="LinearLR", start_factor=0.1, by_epoch=False, begin=0, end=warmup),
-            dict(type="MultiStepLR", by_epoch=False, begin=0, end=iterations, milestones=milestones, gamma=0.1),
+            dict(
+                type="MultiStepLR", by_epoch=False, begin=0, end=iterations, milestones=milestones, gamma=0.1
+            ),
         ],
         train_cfg=dict(type="IterBasedTrainLoop", max_iters=iterations, val_interval=iterations + 1),
     )
@@ -174,7 +180,7 @@ def last_checkpoint(work: Path) -> Path | None:
 
 
 def prepare_work(job: Job, mark: str) -> Path | None:
-    """Readies the work folder; returns the checkpoint to resume from. Another training's work is discarded."""
+    """Readies the work folder, discarding another training's; returns the checkpoint to resume from."""
     note = job.work / "fingerprint.txt"
     if is_main_process() and not (note.is_file() and note.read_text() == mark):
         shutil.rmtree(job.work, ignore_errors=True)
@@ -195,7 +201,7 @@ def start_processes(device: torch.device) -> None:
 
 
 def load_initial_weights(network: torch.nn.Module, path: Path) -> None:
-    """Weights of another model, or of a backbone alone, where names and shapes agree; the rest starts anew."""
+    """Weights of another model, or of a backbone, where names and shapes agree; the rest starts anew."""
     state = models.read_weights(path)["state_dict"]
     own = network.state_dict()
     if not state.keys() & own.keys():
@@ -210,7 +216,9 @@ def load_initial_weights(network: torch.nn.Module, path: Path) -> None:
 def git_commit() -> str:
     """The commit of the code, empty outside a repository."""
     here = Path(__file__).parent
-    done = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=here, capture_output=True, text=True)
+    done = subprocess.run(
+        ["git", "describe", "--always", "--dirty"], cwd=here, capture_output=True, text=True
+    )
     return done.stdout.strip()
 
 

@@ -1,0 +1,160 @@
+"""Prediction: views, shards and batches change nothing but what they should."""
+
+import json
+
+import h5py
+import numpy as np
+import pytest
+import torch
+
+from distill.boxes import xywh_to_xyxy
+from distill.nn.prediction import (
+    Predictor,
+    batches,
+    detect_boxes,
+    in_order_of_shape,
+    infer_boxes,
+    infer_heatmaps,
+)
+from distill.program import UserError
+from distill.views import View
+
+PLAIN = View(96)
+CANDIDATES = {"min_score": 0.05, "per_image": 20}
+
+
+def read(path):
+    return json.loads(path.read_text())
+
+
+@pytest.fixture(scope="module")
+def predicted(tmp_path_factory, keypoint_model, arrows):
+    """Boxes, and heatmaps under a plain and a flipped view, of one shard."""
+    folder = tmp_path_factory.mktemp("predictions")
+    common = dict(device="cpu")
+    detect_boxes(keypoint_model, arrows, PLAIN, (0, 1), CANDIDATES, folder / "boxes.json", **common)
+    for view in (PLAIN, View(96, flip=True)):
+        output = folder / f"{view.name}.h5"
+        infer_heatmaps(keypoint_model, arrows, view, (0, 1), folder / "boxes.json", output, **common)
+    return folder
+
+
+def test_boxes_are_candidates_in_original_pixels(predicted, arrows):
+    records = read(predicted / "boxes.json")
+    sizes = {image["id"]: (image["width"], image["height"]) for image in read(arrows)["images"]}
+    assert len(records) > 5
+    assert [record["id"] for record in records] == list(range(1, len(records) + 1))
+    for record in records:
+        x, y, w, h = record["bbox"]
+        width, height = sizes[record["image_id"]]
+        assert 0 <= x < x + w <= width + 1e-3
+        assert 0 <= y < y + h <= height + 1e-3
+        assert record["score"] >= CANDIDATES["min_score"]
+        assert record["category_id"] in (3, 7)
+    counts = np.bincount([record["image_id"] for record in records])
+    assert counts.max() <= CANDIDATES["per_image"]
+
+
+def test_heatmap_rows_are_the_boxes(predicted):
+    records = read(predicted / "boxes.json")
+    with h5py.File(predicted / "s0096.h5") as file:
+        assert file["heatmap"].shape == (len(records), 3, 56, 56)
+        assert file["image_id"][:].tolist() == [record["image_id"] for record in records]
+        assert np.allclose(file["box"][:], [record["bbox"] for record in records])
+        assert file.attrs["view"] == "s0096"
+        assert file.attrs["flip_pairs"].tolist() == [[1, 2]]
+        assert list(file.attrs["keypoint_names"]) == ["tip", "left", "right"]
+
+
+def test_a_flipped_view_is_the_prediction_on_the_mirrored_image(keypoint_model, predicted, arrows):
+    """Not inverted: its heatmaps are those of the mirror image with mirrored boxes."""
+    records = read(predicted / "boxes.json")
+    image = next(i for i in read(arrows)["images"] if i["id"] == records[0]["image_id"])
+    rows = [n for n, record in enumerate(records) if record["image_id"] == image["id"]]
+    predictor = Predictor(keypoint_model, "cpu")
+    from distill.images import read_image
+
+    pixels = PLAIN.transform_image(read_image(arrows.parent / "images" / image["file_name"]))[:, ::-1].copy()
+    data = predictor.network.data_preprocessor({"inputs": [torch.from_numpy(pixels).permute(2, 0, 1)]})
+    boxes = PLAIN.forward_boxes(
+        xywh_to_xyxy(np.array([records[n]["bbox"] for n in rows])), (image["width"], image["height"])
+    )
+    boxes[:, [0, 2]] = pixels.shape[1] - boxes[:, [2, 0]]
+    rois = torch.tensor(np.c_[np.zeros(len(rows)), boxes], dtype=torch.float32)
+    with torch.inference_mode():
+        features = predictor.network.extract_feat(data["inputs"])
+        expected = predictor.network.roi_head.predict_heatmaps(features, rois)
+    with h5py.File(predicted / "s0096-flip.h5") as file:
+        found = file["heatmap"][rows]
+    peaks = expected.flatten(2).argmax(-1).numpy()
+    assert (found.reshape(*peaks.shape, -1).argmax(-1) == peaks).mean() > 0.95
+
+
+@pytest.mark.parametrize("shards", [2, 5])
+def test_results_do_not_depend_on_the_number_of_shards(tmp_path, keypoint_model, arrows, shards):
+    def records(count):
+        found = []
+        for index in range(count):
+            path = tmp_path / f"{index}-{count}.json"
+            infer_boxes(keypoint_model, arrows, PLAIN, (index, count), path, device="cpu", batch=1)
+            found += read(path)["predictions"]
+        key = lambda r: (r["image_id"], -r["score"], r["bbox"])  # noqa: E731
+        return sorted(found, key=key)
+
+    assert records(1) == records(shards)
+
+
+def test_batches_agree_with_single_images(tmp_path, keypoint_model, arrows):
+    outputs = []
+    for batch in (1, 4):
+        path = tmp_path / f"{batch}.json"
+        infer_boxes(keypoint_model, arrows, PLAIN, (0, 1), path, device="cpu", batch=batch)
+        outputs.append(read(path)["predictions"])
+    assert len(outputs[0]) == len(outputs[1])
+    scores = [np.array([r["score"] for r in output]) for output in outputs]
+    assert np.allclose(*scores, atol=1e-3)
+
+
+def test_header_of_a_view(tmp_path, keypoint_model, arrows):
+    view = View(64, flip=True)
+    infer_boxes(keypoint_model, arrows, view, (0, 1), tmp_path / "x.json", device="cpu")
+    result = read(tmp_path / "x.json")
+    assert (result["view"], result["model"], result["dataset"]) == ("s0064-flip", "model", "arrows")
+    for image in result["images"]:
+        assert (image["view_width"], image["view_height"]) == view.size(image["width"], image["height"])
+    assert len(result["images"]) == 12
+
+
+def test_images_of_like_shape_share_a_batch():
+    images = [
+        {"id": n, "width": w, "height": h}
+        for n, (w, h) in enumerate([(640, 480), (480, 640), (640, 478)] * 4)
+    ]
+    ordered = in_order_of_shape(images)
+    groups = batches(ordered, View(800), 16)
+    assert [len(group) for group in groups] == [4, 8]
+    assert sorted(index for group in groups for index in group) == list(range(12))
+    assert max(map(len, batches(ordered, View(800), 3))) == 3
+
+
+def test_shard_without_a_box_gives_an_empty_file(tmp_path, keypoint_model, arrows):
+    (tmp_path / "boxes.json").write_text("[]")
+    infer_heatmaps(
+        keypoint_model, arrows, PLAIN, (0, 1), tmp_path / "boxes.json", tmp_path / "x.h5", device="cpu"
+    )
+    with h5py.File(tmp_path / "x.h5") as file:
+        assert file["heatmap"].shape == (0, 3, 56, 56)
+
+
+def test_boxes_of_another_shard_are_refused(tmp_path, keypoint_model, predicted, arrows):
+    with pytest.raises(UserError, match="is not of this shard"):
+        infer_heatmaps(
+            keypoint_model, arrows, PLAIN, (1, 2), predicted / "boxes.json", tmp_path / "x.h5", device="cpu"
+        )
+
+
+def test_cuda_that_is_not_there_is_one_line(keypoint_model):
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    with pytest.raises(UserError, match="sees no GPU"):
+        Predictor(keypoint_model, "cuda")

@@ -1,0 +1,127 @@
+"""The training images: keypoints follow every transform, and a draw is a pure function of its key."""
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+from conftest import SPEC, draw_dataset, training_job
+from mmdet.registry import DATASETS
+from mmengine.registry import DefaultScope
+from mmpose.datasets.datasets.utils import parse_pose_metainfo
+
+from distill.figures import CATEGORY
+from distill.keypoint_meta import keypoint_meta
+from distill.nn.data import pose_metainfo
+from distill.nn.training import dataloader
+from distill.program import UserError
+
+
+def build(path, tmp_path, keypoints=3, labels=None, **spec):
+    DefaultScope.get_instance("distill", scope_name="mmdet")
+    job = training_job(tmp_path, "keypoint_rcnn_tiny", path, labels=labels, ratio=[6, 4], **spec)
+    coco = json.loads(path.read_text())
+    return DATASETS.build(dataloader(job, coco, 10, keypoints, 0)["dataset"])
+
+
+def colour_at(image, point):
+    """The colour around a point, as the sign of red against blue (BGR channels first)."""
+    x, y = (int(v) for v in point)
+    patch = image[:, max(0, y - 2) : y + 3, max(0, x - 2) : x + 3].astype(float).mean((1, 2))
+    return patch[2] - patch[0]
+
+
+def test_keypoints_follow_flips_and_scales(arrows, tmp_path):
+    dataset = build(arrows, tmp_path, scales=[64, 96, 128])
+    flips, shapes, checked = set(), set(), 0
+    for index in range(len(dataset)):
+        for draw in range(4):
+            item = dataset[index, (0, draw, 0)]
+            image, sample = item["inputs"].numpy(), item["data_samples"]
+            flips.add(sample.flip)
+            shapes.add(min(image.shape[1:]))
+            instances = sample.gt_instances
+            for points, label in zip(instances.keypoints.numpy(), instances.labels, strict=True):
+                if label:  # a disc has no keypoints
+                    assert (points[:, 2] == 0).all()
+                    continue
+                # A mirrored arrow has its red barb on its right: the colour stays, the name is swapped.
+                left, right = (2, 1) if sample.flip else (1, 2)
+                assert colour_at(image, points[left, :2]) > 30  # red
+                assert colour_at(image, points[right, :2]) < -30  # blue
+                assert points[1, 0] < points[2, 0]  # what is called left stays left of what is called right
+                checked += 1
+    assert flips == {True, False}
+    assert shapes == {64, 96, 128}
+    assert checked > 20
+
+
+def test_boxes_and_keypoints_scale_by_exact_factors(arrows, tmp_path):
+    dataset = build(arrows, tmp_path, scales=[77])
+    coco = json.loads(arrows.read_text())
+    for index in range(len(dataset)):
+        sample = dataset[index, (1, index, 0)]["data_samples"]
+        image = next(i for i in coco["images"] if i["id"] == sample.img_id)
+        height, width = sample.img_shape
+        factor = np.array([width / image["width"], height / image["height"]])
+        truth = [a for a in coco["annotations"] if a["image_id"] == image["id"]]
+        for annotation, box in zip(truth, sample.gt_instances.bboxes.tensor.numpy(), strict=True):
+            x, y, w, h = annotation["bbox"]
+            expected = np.array([x, y, x + w, y + h]) * np.tile(factor, 2)
+            if sample.flip:
+                expected[[0, 2]] = width - expected[[2, 0]]
+            assert np.allclose(box, expected, atol=1e-3)
+
+
+def test_a_draw_depends_on_its_key_alone(arrows, tmp_path):
+    dataset = build(arrows, tmp_path, scales=[64, 96, 128])
+    first = dataset[3, (0, 5, 1)]["inputs"]
+    dataset[4, (0, 6, 0)]
+    assert (dataset[3, (0, 5, 1)]["inputs"] == first).all()
+    others = [dataset[3, (0, n, 1)]["inputs"] for n in range(6, 16)]
+    assert any(o.shape != first.shape or (o != first).any() for o in others)
+
+
+def test_generated_images_come_after_labelled_ones_and_say_so(arrows, tmp_path):
+    labels = draw_dataset(tmp_path / "generated", 5, seed=1)
+    dataset = build(arrows, tmp_path, labels=labels, background="ignore")
+    assert dataset.sizes == [12, 5]
+    metas = [dataset[i, (0, 0, 0)]["data_samples"].metainfo for i in range(17)]
+    assert [m["generated"] for m in metas] == [False] * 12 + [True] * 5
+    assert [m["background"] for m in metas] == [True] * 12 + [False] * 5
+
+
+def test_images_without_instances_and_crowds_are_left_out(tmp_path):
+    path = draw_dataset(tmp_path / "some", 4, seed=2)
+    coco = json.loads(path.read_text())
+    coco["annotations"] = [a for a in coco["annotations"] if a["image_id"] != 2]
+    for annotation in coco["annotations"]:
+        if annotation["image_id"] == 3:
+            annotation["iscrowd"] = 1
+    path.write_text(json.dumps(coco))
+    assert build(path, tmp_path).sizes == [2]
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+def test_processes_get_their_share_of_the_batch(arrows, tmp_path, batch):
+    job = training_job(tmp_path, "keypoint_rcnn_tiny", arrows, batch=batch)
+    loader = dataloader(job, json.loads(arrows.read_text()), 10, 3, 0)
+    assert loader["batch_size"] == batch
+    assert loader["sampler"]["batch"] == batch
+    assert SPEC["batch"] == 2
+
+
+def test_an_image_that_went_missing_is_named(arrows, tmp_path):
+    path = draw_dataset(tmp_path / "gone", 3, seed=3)
+    dataset = build(path, tmp_path)
+    (tmp_path / "gone/images/0000.png").unlink()
+    with pytest.raises(UserError, match=r"0000\.png"):
+        dataset[0, (0, 0, 0)]
+    assert cv2.imread(str(tmp_path / "gone/images/0001.png")) is not None
+
+
+def test_mmpose_agrees_on_cocos_keypoints():
+    theirs = parse_pose_metainfo({"from_file": "configs/_base_/datasets/coco.py"})
+    ours = pose_metainfo("figures", keypoint_meta({"categories": [CATEGORY]}))
+    assert ours["flip_indices"] == theirs["flip_indices"]
+    assert np.allclose(ours["sigmas"], theirs["sigmas"])
