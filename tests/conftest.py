@@ -102,5 +102,5 @@ def keypoint_model(tmp_path_factory, arrows) -> Path:
     from distill.nn.training import train
 
     folder = tmp_path_factory.mktemp("model")
-    train(training_job(folder, "keypoint_rcnn_tiny", arrows, iterations=60, lr=0.08))
+    train(training_job(folder, "keypoint_rcnn_tiny", arrows, iterations=60))
     return folder / "model"

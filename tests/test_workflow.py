@@ -345,7 +345,7 @@ def test_the_log_of_a_failed_job_has_its_message(tmp_path):
     assert not (project.folder / "out/models").exists(), "refused before any training began"
 
 
-@pytest.mark.parametrize("name", ["config", "bccd", "mouse", "people"])
+@pytest.mark.parametrize("name", ["config", "figures", "bccd", "mouse", "people"])
 def test_the_studies_that_are_here_can_be_planned(name):
     path = ROOT / "config" / f"{name}.yaml"
     data = ROOT / yaml.safe_load(path.read_text()).get("data", ".")

@@ -146,7 +146,7 @@ def _model(name: str, given: dict[str, Any], root: Path) -> dict[str, Any]:
 def _by_config(config: str, root: Path) -> dict[str, Any]:
     """The defaults of config/models/defaults.yaml for a model config."""
     table = yaml.safe_load((root / "config/models/defaults.yaml").read_text())
-    return {**table["default"], **table.get(config.rpartition("_")[2], {})}
+    return {**table["default"], **table.get(config.rpartition("_")[2], {}), **table.get(config, {})}
 
 
 def _views(study: dict[str, Any], root: Path) -> dict[str, list[str]]:

@@ -1,5 +1,6 @@
 """Training through mmengine's Runner: the schedule of method.md §6, resumable at any iteration."""
 
+import fcntl
 import hashlib
 import json
 import os
@@ -9,6 +10,7 @@ import subprocess
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import torch
 from mmengine.config import Config
@@ -17,6 +19,7 @@ from mmengine.runner import Runner
 
 from distill.datasets import keypoint_meta
 from distill.files import read_json, replacing, write_json
+from distill.nn import amp
 from distill.nn import model as models
 from distill.nn.data import pose_metainfo
 from distill.program import UserError, log
@@ -89,14 +92,17 @@ def dataloader(job: Job, coco: dict, iterations: int, keypoints: int, workers: i
     )
 
 
-def schedule(spec: dict, iterations: int) -> dict:
-    """Optimizer and learning rate: SGD 0.9, 1e-4; linear warm-up; ÷10 at the milestones (method §6)."""
+def schedule(spec: dict, iterations: int, optimizer: dict | None = None) -> dict:
+    """Optimizer and learning rate: SGD 0.9, 1e-4; linear warm-up; ÷10 at the milestones (method §6).
+
+    `optimizer` of the model config, without `lr`, replaces SGD.
+    """
     warmup = min(spec.get("warmup", 500), max(1, iterations // 10))
     rate = spec["lr"] * spec["batch"] / 16
-    optimizer = dict(type="SGD", lr=rate, momentum=0.9, weight_decay=1e-4)
+    optimizer = {**(optimizer or dict(type="SGD", momentum=0.9, weight_decay=1e-4)), "lr": rate}
     clip = dict(max_norm=35, norm_type=2)
     wrapper = dict(type="OptimWrapper", optimizer=optimizer, clip_grad=clip)
-    if spec.get("amp"):
+    if spec.get("amp") and amp.supported():
         wrapper["type"] = "BFloat16OptimWrapper"
     milestones = [round(share * iterations) for share in spec.get("milestones", [0.7, 0.9])]
     return dict(
@@ -132,7 +138,7 @@ def full_config(job: Job, workers: int) -> tuple[Config, list[dict]]:
             work_dir=str(job.work),
             experiment_name="training",
             train_dataloader=dataloader(job, coco, iterations, keypoints, workers),
-            **schedule(spec, iterations),
+            **schedule(spec, iterations, cfg.pop("optimizer", None)),
             default_hooks=dict(
                 logger=dict(type="LoggerHook", interval=interval, log_metric_by_epoch=False),
                 checkpoint=dict(type="CheckpointHook", interval=every, by_epoch=False, max_keep_ckpts=2),
@@ -177,6 +183,18 @@ def last_checkpoint(work: Path) -> Path | None:
             if is_main_process():
                 path.unlink(missing_ok=True)
     return None
+
+
+def lock_work(work: Path) -> IO:
+    """Waits until no other process trains in the work folder (one that outlived its Snakemake, say)."""
+    work.parent.mkdir(parents=True, exist_ok=True)
+    lock = open(work.with_suffix(".lock"), "w")  # noqa: SIM115, held until the process ends
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        log.warning("another process is training in %s; waiting for its end", work)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+    return lock
 
 
 def prepare_work(job: Job, mark: str) -> Path | None:
@@ -234,6 +252,7 @@ def train(job: Job, workers: int = 0) -> None:
         raise UserError(f"model {job.name}: batch {job.spec['batch']} is not a multiple of {world} GPUs")
     cfg, categories = full_config(job, workers)
     mark = fingerprint(job, cfg)
+    lock = lock_work(job.work) if is_main_process() else None
     checkpoint = prepare_work(job, mark)
     resumes = _count_resumes(job.work, checkpoint)
     cfg.load_from, cfg.resume = (str(checkpoint), True) if checkpoint else (None, False)
@@ -263,6 +282,7 @@ def train(job: Job, workers: int = 0) -> None:
         }
         models.save(job.output / "model.pth", network.state_dict(), meta)
         _write_records(job, cfg, start, runner.max_iters - first, resumes, mark)
+        lock.close()
     barrier()
 
 
