@@ -1,6 +1,5 @@
 """Training through mmengine's Runner: the schedule of method.md §6, resumable at any iteration."""
 
-import fcntl
 import hashlib
 import json
 import os
@@ -10,7 +9,6 @@ import subprocess
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 import torch
 from mmengine.config import Config
@@ -19,7 +17,7 @@ from mmengine.runner import Runner
 
 from distill.datasets import keypoint_meta
 from distill.files import read_json, replacing, write_json
-from distill.nn import amp
+from distill.nn import amp, work
 from distill.nn import model as models
 from distill.nn.data import pose_metainfo
 from distill.program import UserError, log
@@ -172,44 +170,6 @@ def fingerprint(job: Job, cfg: Config) -> str:
     return hashlib.blake2b(json.dumps(shape, sort_keys=True).encode(), digest_size=16).hexdigest()
 
 
-def last_checkpoint(work: Path) -> Path | None:
-    """The newest checkpoint that can be read: a job may have been killed while writing the last one."""
-    for path in sorted(work.glob("iter_*.pth"), key=lambda p: int(p.stem[5:]), reverse=True):
-        try:
-            torch.load(path, map_location="meta", weights_only=True, mmap=True)
-            return path
-        except Exception as error:  # truncated zip, missing records, …
-            log.warning("%s is damaged (%s); taking the one before", path, str(error).splitlines()[0])
-            if is_main_process():
-                path.unlink(missing_ok=True)
-    return None
-
-
-def lock_work(work: Path) -> IO:
-    """Waits until no other process trains in the work folder (one that outlived its Snakemake, say)."""
-    work.parent.mkdir(parents=True, exist_ok=True)
-    lock = open(work.with_suffix(".lock"), "w")  # noqa: SIM115, held until the process ends
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        log.warning("another process is training in %s; waiting for its end", work)
-        fcntl.flock(lock, fcntl.LOCK_EX)
-    return lock
-
-
-def prepare_work(job: Job, mark: str) -> Path | None:
-    """Readies the work folder, discarding another training's; returns the checkpoint to resume from."""
-    note = job.work / "fingerprint.txt"
-    if is_main_process() and not (note.is_file() and note.read_text() == mark):
-        shutil.rmtree(job.work, ignore_errors=True)
-        job.work.mkdir(parents=True)
-        note.write_text(mark)
-    barrier()
-    found = last_checkpoint(job.work)
-    barrier()
-    return found
-
-
 def start_processes(device: torch.device) -> None:
     """Joins the process group when torchrun started us: NCCL on GPUs, gloo on CPUs."""
     if int(os.environ.get("WORLD_SIZE", 1)) > 1:
@@ -252,9 +212,9 @@ def train(job: Job, workers: int = 0) -> None:
         raise UserError(f"model {job.name}: batch {job.spec['batch']} is not a multiple of {world} GPUs")
     cfg, categories = full_config(job, workers)
     mark = fingerprint(job, cfg)
-    lock = lock_work(job.work) if is_main_process() else None
-    checkpoint = prepare_work(job, mark)
-    resumes = _count_resumes(job.work, checkpoint)
+    lock = work.lock_folder(job.work) if is_main_process() else None
+    checkpoint = work.prepare(job.work, mark)
+    resumes = work.count_resumes(job.work, checkpoint)
     cfg.load_from, cfg.resume = (str(checkpoint), True) if checkpoint else (None, False)
     cfg.launcher = "pytorch" if world > 1 else "none"
     cfg.model_wrapper_cfg = dict(type="MMDistributedDataParallel") if world > 1 else None
@@ -284,15 +244,6 @@ def train(job: Job, workers: int = 0) -> None:
         _write_records(job, cfg, start, runner.max_iters - first, resumes, mark)
         lock.close()
     barrier()
-
-
-def _count_resumes(work: Path, checkpoint: Path | None) -> int:
-    counter = work / "resumes.txt"
-    count = int(counter.read_text()) + 1 if counter.is_file() else 0
-    count = count if checkpoint else 0
-    if is_main_process():
-        counter.write_text(str(count))
-    return count
 
 
 def _write_records(job: Job, cfg: Config, start: float, iterations: int, resumes: int, mark: str) -> None:
