@@ -75,7 +75,7 @@ class CocoJson(BaseDetDataset):
                     "keypoints": annotation.get("keypoints"),
                 }
             )
-        return [
+        records = [
             {
                 "img_path": str(root / image["file_name"]),
                 "img_id": image["id"],
@@ -88,11 +88,9 @@ class CocoJson(BaseDetDataset):
             for image in coco["images"]
             if any(not instance["ignore_flag"] for instance in instances[image["id"]])
         ]
-
-    def full_init(self) -> None:
-        super().full_init()
-        if len(self) == 0:
+        if not records:
             raise UserError(f"{self.ann_file}: no image with an instance to train on")
+        return records
 
     def prepare_data(self, idx):
         index, key = idx

@@ -217,9 +217,9 @@ def train(job: Job, workers: int = 0) -> None:
     resumes = work.count_resumes(job.work, checkpoint)
     cfg.load_from, cfg.resume = (str(checkpoint), True) if checkpoint else (None, False)
     cfg.launcher = "pytorch" if world > 1 else "none"
-    cfg.model_wrapper_cfg = dict(type="MMDistributedDataParallel") if world > 1 else None
-    if world > 1 and device.type == "cuda":
-        cfg.model_wrapper_cfg.device_ids = [int(os.environ["LOCAL_RANK"])]
+    if world > 1:
+        devices = [int(os.environ["LOCAL_RANK"])] if device.type == "cuda" else None
+        cfg.model_wrapper_cfg = dict(type="MMDistributedDataParallel", device_ids=devices)
     runner = Runner.from_cfg(cfg)
     runner.model.to(memory_format=torch.channels_last)
     network = getattr(runner.model, "module", runner.model)
