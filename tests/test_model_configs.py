@@ -64,6 +64,6 @@ def test_keypoint_head_is_the_papers():
     cfg = models.load_config(ROOT / "config/models/keypoint_rcnn_r50_fpn.py")
     head = models.build(cfg).roi_head
     assert head.keypoint_roi_extractor.roi_layers[0].output_size == (14, 14)
-    convs = [m for m in head.keypoint_head.convs if isinstance(m, torch.nn.Conv2d)]
+    convs = [m for m in head.keypoint_head.modules() if isinstance(m, torch.nn.Conv2d)]
     assert [conv.out_channels for conv in convs] == [512] * 8
     assert head.keypoint_head(torch.zeros(1, 256, 14, 14)).shape == (1, 17, 56, 56)
