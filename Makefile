@@ -3,7 +3,7 @@ SHELL := bash
 BIN := .venv/bin
 SNAKEMAKE := $(BIN)/snakemake
 
-.PHONY: env demo test lint clean
+.PHONY: env demo test bench lint clean
 
 env: .venv/complete  ## make .venv from the pinned files of envs/
 
@@ -27,6 +27,9 @@ demo: env  ## the whole chain on generated images, then its table and report
 
 test: env  ## all tests
 	$(BIN)/pytest
+
+bench: env  ## ratios measured side by side
+	for program in tests/bench/bench_*.py; do PYTHONPATH=scripts $(BIN)/python $$program; done
 
 lint: env
 	$(BIN)/ruff check .
