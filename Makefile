@@ -29,7 +29,7 @@ test: env  ## all tests
 	$(BIN)/pytest
 
 bench: env  ## ratios measured side by side
-	for program in tests/bench/bench_*.py; do PYTHONPATH=scripts $(BIN)/python $$program; done
+	for program in tests/bench/bench_*.py; do $(BIN)/python $$program; done
 
 lint: env
 	$(BIN)/ruff check .
