@@ -12,7 +12,7 @@ from distill.figures.skeleton import PARTS, Shape, own_parts, sample_pose
 from distill.figures.wardrobe import sample_outfit
 
 STYLES = ("photo", "sketch")
-_COUNTS = [0.05, 0.38, 0.3, 0.17, 0.07, 0.02, 0.01]  # probability of 0, 1, … figures in an image
+_COUNTS = [0.03, 0.12, 0.22, 0.25, 0.2, 0.11, 0.07]  # probability of 0, 1, … figures in an image
 _MIN_AREA, _MIN_SHOWN, _MIN_KEYPOINTS = 48, 0.4, 5  # a figure of which less can be seen is left out
 _GUESSABLE = 0.12  # a hidden joint is labelled up to this distance (in heights) from what is seen
 
@@ -70,8 +70,8 @@ def _sample_figure(
     width, height = size
     pose, outfit = sample_pose(rng), sample_outfit(rng)
     shape = Shape(*rng.uniform([0.88, 0.93, 0.95], [1.18, 1.07, 1.3]), thickness=rng.uniform(0.85, 1.3))
-    tall = np.exp(rng.uniform(*np.log([45, 100] if rng.random() < 0.12 else [100, 230]))) * min(size) / 240
-    centre = np.array([rng.uniform(0, width), rng.normal(0.55, 0.12 + 0.1 * (1 - tall / min(size))) * height])
+    tall = np.exp(rng.uniform(*np.log([60, 100] if rng.random() < 0.2 else [100, 180]))) * min(size) / 240
+    centre = np.array([rng.uniform(0.08, 0.92) * width, rng.normal(0.55, 0.12 + 0.1 * (1 - tall / min(size))) * height])
     centre[1] = np.clip(centre[1], 0.1 * height, 0.95 * height)
     if others and rng.random() < 0.45:
         near = others[rng.integers(len(others))]

@@ -78,7 +78,7 @@ def sample_pose(rng: np.random.Generator) -> Pose:
     spine = rng.normal(0, [0.12, 0.1, 0.2])
     side = rng.permutation(2)  # which leg leads
     kinds = ["stand", "walk", "sit", "squat", "bend", "kick"]
-    kind = rng.choice(kinds, p=[0.28, 0.32, 0.16, 0.08, 0.08, 0.08])
+    kind = rng.choice(kinds, p=[0.45, 0.39, 0.04, 0.04, 0.04, 0.04])
     if kind == "walk":
         stride = rng.uniform(0.25, 0.9)
         hip = np.array([stride, -0.6 * stride])[side]
@@ -97,16 +97,16 @@ def sample_pose(rng: np.random.Generator) -> Pose:
         hip = np.array([rng.uniform(0.6, 1.6), rng.uniform(-0.3, 0.1)])[side]
         knee = np.array([rng.uniform(0.0, 1.6), rng.uniform(0.0, 0.4)])[side]
         hip_out = pair(0.05, 0.5)
-    for s in np.flatnonzero(rng.random(2) < 0.4 if rng.random() < 0.6 else [False, False]):
+    for s in np.flatnonzero(rng.random(2) < 0.4 if rng.random() < 0.5 else [False, False]):
         raised = rng.choice(["side", "up", "front", "hip"])  # an arm that does something of its own
         low, high = {"side": (1.0, 1.8), "up": (1.9, 2.9), "front": (0.0, 0.4), "hip": (0.6, 0.9)}[raised]
         arm_out[s] = rng.uniform(low, high)
         arm[s] = rng.uniform(0.8, 2.6) if raised == "front" else rng.uniform(-0.4, 0.3)
         elbow[s] = rng.uniform(1.4, 2.0) if raised == "hip" else rng.uniform(0.0, 1.9)
         elbow_turn[s] = rng.uniform(0.9, 1.5) if raised == "hip" else rng.uniform(-1.6, 1.0)
-    yaw = rng.choice([0.0, np.pi, np.pi / 2, -np.pi / 2], p=[0.44, 0.24, 0.16, 0.16]) + rng.normal(0, 0.45)
+    yaw = rng.choice([0.0, np.pi, np.pi / 2, -np.pi / 2], p=[0.66, 0.22, 0.06, 0.06]) + rng.normal(0, 0.35)
     roll = rng.normal(0, 0.08)
-    if rng.random() < 0.08:
+    if rng.random() < 0.02:
         roll = rng.choice([-1, 1]) * rng.normal(np.pi / 2, 0.25)  # lying
     view = np.array([rng.normal(0.12, 0.12), roll, yaw])
     head = rng.normal(0, [0.2, 0.15, 0.45])
