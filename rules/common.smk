@@ -5,6 +5,7 @@ import os
 import re
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 ROOT = Path(workflow.basedir)
 sys.path.append(str(ROOT / "scripts"))  # last: scripts/ holds programs that must hide no package
@@ -233,6 +234,20 @@ def label_inputs(wildcards):
 
 
 # --- evaluation, tables, report ---
+
+
+def all_predictions(wildcards):
+    """All shards under every view of the set."""
+    return [path for shard in SHARDS for path in predictions(SimpleNamespace(**dict(wildcards), shard=shard))]
+
+
+def selections():
+    """Of every label set: its teachers under its views on the validation set."""
+    return [
+        f"{R}/selection/{'+'.join(entry['teachers'])}/{study['models'][entry['teacher']]['validation']}"
+        f"/{entry['merged']}.csv"
+        for entry in study["labels"].values()
+    ]
 
 
 def split_checks(wildcards):
