@@ -191,11 +191,10 @@ def pixels(box):
     return tuple(math.ceil(max(box[i + 2] - box[i], 1)) for i in (0, 1))
 
 
-def decode_pixels(logits, box):
-    """As decode, after resizing the logits to the pixels of the RoI; the softmax is over these."""
+def decode_pixels(evidence, logits, box):
+    """(x, y, logit) of one keypoint: the peak of the evidence, resized like the logits to the RoI."""
     width, height = pixels(box)
-    fine = resize(logits, width, height)
-    row, column = peak(fine)
+    row, column = peak(resize(evidence, width, height))
     x = box[0] + (column + 0.5) * max(box[2] - box[0], 1) / width
     y = box[1] + (row + 0.5) * max(box[3] - box[1], 1) / height
-    return x, y, softmax(fine)[row][column], fine[row][column]
+    return x, y, resize(logits, width, height)[row][column]

@@ -156,8 +156,7 @@ def test_planted_keypoints_are_found_in_every_view(tmp_path, options):
     found = np.array([record["keypoints"] for record in merged]).reshape(4, 3, 3)
     cell = np.maximum(BOXES[:, None, 2:] / 56, 1 if options.upsample else 0)  # there, a whole pixel
     assert (np.abs(found[..., :2] - keypoints()) <= cell / 2 + 0.01).all()
-    if not options.upsample:  # the probability is that of a cell
-        assert (found[..., 2] > 0.02).all()
+    assert (found[..., 2] > 0.02).all()
     np.testing.assert_allclose([record["keypoint_logits"] for record in merged], 9, atol=0.6)
     assert list(merged[0]) == ["image_id", "category_id", "bbox", "score", "keypoints", "keypoint_logits"]
 

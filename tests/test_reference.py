@@ -1,6 +1,7 @@
 """The fast merging of views against Detectron's semantics written plainly: `reference`."""
 
 import json
+import math
 import tempfile
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import reference
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from distill.heatmaps import AVERAGES, Average, counts, decode, decode_pixels
+from distill.heatmaps import AVERAGES, Average, counts, decode
 from distill.merge import Options, merge_boxes
 from distill.views import View
 from distill.voting import RULES, vote
@@ -183,21 +184,28 @@ def test_decoding_cells(seed, cells, box):
         )
 
 
-@settings(max_examples=300, deadline=None)
+@pytest.mark.parametrize("kind", AVERAGES)
+@settings(max_examples=150, deadline=None)
 @given(seed=st.integers(0, 10**6), cells=st.integers(1, 7), box=boxes)
-def test_decoding_pixels(seed, cells, box):
+def test_decoding_pixels(kind, seed, cells, box):
     """Of nearly equal pixels either may be the peak, so that the reference is asked about the one found."""
-    logits = draw_maps(seed, 1, 1, cells)[0]
-    points, scores, heights = decode_pixels(logits, logits, np.array([box]))
+    rng = np.random.default_rng(seed)
+    maps = rng.normal(0, rng.choice([0.5, 4]), (2, 1, 4, cells, cells)).astype(np.float32)
+    average = Average(kind, ())
+    for logits in maps:
+        average.add(logits, View(PLAIN))
+    probability, logit = average.result()
+    points, scores, heights = decode(probability, logit, np.array([box]), upsample=True)
     width, height = reference.pixels(box)
-    tolerance = 1e-5 * (1 + float(np.abs(logits).max()))
-    for k in range(4):
-        rows = logits[0, k].tolist()
-        x, y, probability, top = reference.decode_pixels(rows, box)
-        assert heights[0, k] == pytest.approx(top, abs=tolerance)
-        assert scores[0, k] == pytest.approx(probability, rel=20 * tolerance)
-        if np.abs(points[0, k] - (x, y)).max() > 1e-6:
-            column = (points[0, k, 0] - box[0]) / max(box[2] - box[0], 1) * width - 0.5
-            row = (points[0, k, 1] - box[1]) / max(box[3] - box[1], 1) * height - 0.5
-            fine = reference.resize(rows, width, height)
-            assert fine[round(row)][round(column)] == pytest.approx(top, abs=tolerance)
+    seen = [(logits[0].tolist(), PLAIN, False) for logits in maps]
+    for k, (likely, high) in enumerate(zip(*reference.merge(seen, kind, ()), strict=True)):
+        evidence = [[math.log(p) for p in row] for row in likely] if kind == "probability" else high
+        x, y, top = reference.decode_pixels(evidence, high, box)
+        assert scores[0, k] == pytest.approx(max(map(max, likely)), rel=1e-4)
+        if np.abs(points[0, k] - (x, y)).max() < 1e-6:
+            assert heights[0, k] == pytest.approx(top, abs=1e-3)
+            continue
+        column = (points[0, k, 0] - box[0]) / max(box[2] - box[0], 1) * width - 0.5
+        row = (points[0, k, 1] - box[1]) / max(box[3] - box[1], 1) * height - 0.5
+        fine = reference.resize(evidence, width, height)
+        assert fine[round(row)][round(column)] == pytest.approx(max(map(max, fine)), abs=1e-3)

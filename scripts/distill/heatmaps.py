@@ -92,40 +92,45 @@ def check(kind: str) -> None:
 
 
 def decode(
-    probability: np.ndarray, logit: np.ndarray, boxes: np.ndarray
+    probability: np.ndarray, logit: np.ndarray, boxes: np.ndarray, upsample: bool = False
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Keypoints of heatmaps (N, K, S, S) in the RoIs `boxes` (N, 4; x1, y1, x2, y2).
 
     Returns points (N, K, 2) in the frame of the boxes, at the centre of the cell of the highest probability
-    (the first of equals, by rows), that probability (N, K), and the logit there (N, K).
+    (the first of equals, by rows), that probability (N, K), and the logit there (N, K). With `upsample`
+    points and logits are Detectron's (`heatmaps_to_keypoints`), of maps resized to the RoI; the probability
+    remains that of a cell: a pixel's would be lower in larger boxes, and one threshold is to serve all.
     """
+    boxes = np.asarray(boxes, dtype=np.float64)
     cells = probability.shape[-1]
     flat = probability.reshape(*probability.shape[:-2], -1)
     peak = flat.argmax(axis=-1)[..., None]
     score = np.take_along_axis(flat, peak, axis=-1)[..., 0]
+    if upsample:
+        points, height = _decode_pixels(probability, logit, boxes)
+        return points, score, height
     height = np.take_along_axis(logit.reshape(flat.shape), peak, axis=-1)[..., 0]
     cell = np.concatenate([peak % cells, peak // cells], axis=-1)
-    boxes = np.asarray(boxes, dtype=np.float64)[:, None]
+    boxes = boxes[:, None]
     points = boxes[..., :2] + (cell + 0.5) / cells * (boxes[..., 2:] - boxes[..., :2])
     return points, score, height
 
 
-def decode_pixels(
-    evidence: np.ndarray, logit: np.ndarray, boxes: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """As `decode`, on maps resized (bicubic) to the whole pixels of the RoI, rounded up: Detectron's
-    `heatmaps_to_keypoints`. evidence: (N, K, S, S) logarithms of the probabilities, or the logits, which
-    differ by a constant. The probability returned is that of one such pixel."""
-    sides = np.maximum(np.asarray(boxes, dtype=np.float64)[:, 2:] - boxes[:, :2], 1)
+def _decode_pixels(
+    probability: np.ndarray, logit: np.ndarray, boxes: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Points (N, K, 2) and logits (N, K) of `decode`, after resizing (bicubic) to the RoI's whole pixels,
+    rounded up. Logarithms of probabilities are resized, which differ from averaged logits by a constant."""
+    sides = np.maximum(boxes[:, 2:] - boxes[:, :2], 1)
     pixels = np.ceil(sides).astype(int)
-    points, score, height = (np.zeros((*logit.shape[:2], *inner)) for inner in ((2,), (), ()))
+    points, height = np.zeros((*logit.shape[:2], 2)), np.zeros(logit.shape[:2])
+    evidence = np.log(np.maximum(probability, np.finfo(np.float32).tiny), dtype=np.float32)
     for n, k in np.ndindex(logit.shape[:2]):
-        logs, logits = (
+        found, logits = (
             cv2.resize(maps[n, k], pixels[n].tolist(), interpolation=cv2.INTER_CUBIC)
             for maps in (evidence, logit)
         )
-        row, column = np.unravel_index(logs.argmax(), logs.shape)
+        row, column = np.unravel_index(found.argmax(), found.shape)
         points[n, k] = boxes[n, :2] + (column + 0.5, row + 0.5) * sides[n] / pixels[n]
-        score[n, k] = 1 / np.exp(logs - logs[row, column], dtype=np.float64).sum()
         height[n, k] = logits[row, column]
-    return points, score, height
+    return points, height

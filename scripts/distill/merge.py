@@ -18,7 +18,6 @@ from distill.program import UserError
 from distill.views import View
 
 AGAIN = "delete this shard's predictions and they are made again"
-TINY = 1e-30  # a probability whose logarithm is finite
 
 
 @dataclass(frozen=True)
@@ -28,7 +27,7 @@ class Options:
     Of boxes: nms, vote, score, beta, max_per_image, see `voting.vote`; boxes: "union" of the views' boxes, or
     "average" of what every view makes of the same boxes. Of keypoints: average, see `heatmaps.Average`;
     size_dependent: None, or the area in pixels from which an object is large, see `heatmaps.counts`; plain:
-    the plain view's scale, for it; upsample: `heatmaps.decode_pixels` instead of `decode`.
+    the plain view's scale, for it; upsample: see `heatmaps.decode`.
     """
 
     nms: float = 0.5
@@ -204,12 +203,7 @@ def _keypoint_records(
     rows: heatmap_file.Block, average: heatmaps.Average, options: Options
 ) -> Iterator[dict]:
     boxes = box_math.xywh_to_xyxy(rows.box)
-    probability, logit = average.result()
-    if options.upsample:
-        mean = np.log(np.maximum(probability, TINY)) if options.average == "probability" else logit
-        points, scores, logits = heatmaps.decode_pixels(mean, logit, boxes)
-    else:
-        points, scores, logits = heatmaps.decode(probability, logit, boxes)
+    points, scores, logits = heatmaps.decode(*average.result(), boxes, options.upsample)
     scores = np.round(scores.astype(np.float64), 6)
     keypoints = np.concatenate([np.round(points, 2), scores[..., None]], axis=-1)
     columns = (
