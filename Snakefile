@@ -31,6 +31,11 @@ rule labels:
         expand(f"{R}/labels/{{labels}}/annotations.json", labels=study["labels"]),
 
 
+rule views:
+    input:
+        selections(),
+
+
 for name in study["tables"]:
 
     rule:

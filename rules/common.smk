@@ -5,6 +5,7 @@ import os
 import re
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 ROOT = Path(workflow.basedir)
 sys.path.append(str(ROOT / "scripts"))  # last: scripts/ holds programs that must hide no package
@@ -68,10 +69,14 @@ def untracked(value):
     return lambda wildcards, resources: value(wildcards) if callable(value) else value
 
 
+TEACHERS = ["+".join(entry["teachers"]) for entry in study["labels"].values()]  # those of each label set
+
+
 wildcard_constraints:
     dataset=one_of(study["datasets"]),
-    validation=one_of(study["evaluate"]["on"]),
+    validation=one_of(study["datasets"]),
     model=models_of(),
+    of=f"(@({models_of()}))?",
     labels=one_of(study["labels"]),
     views=one_of(study["merged"]),
     view=one_of({view for views in study["views"].values() for view in views}),
@@ -170,30 +175,50 @@ def model_files(wildcards):
     return expand(f"{R}/models/{wildcards.model}/{{file}}", file=["model.pth", "config.py"])
 
 
-def fixed_boxes(wildcards):
-    """The boxes that the heatmaps of all views are of; box models have none."""
-    keypoints = study["models"][wildcards.model]["task"] == "keypoints"
-    return (
-        expand(f"{R}/predictions/{{model}}/{{dataset}}/boxes/{{shard}}.json", **wildcards)
-        if keypoints
-        else []
-    )
+def has_keypoints(wildcards):
+    return study["models"][wildcards.model.split("+")[0]]["task"] == "keypoints"
+
+
+def boxes_to_predict(wildcards):
+    """The shard's boxes that a view is predicted in: those of the model after the @, or a keypoint model's own.
+    Without, a box model proposes its own under every view."""
+    owner = wildcards.of.removeprefix("@") or (wildcards.model if has_keypoints(wildcards) else "")
+    return [f"{R}/predictions/{owner}/{wildcards.dataset}/boxes/{wildcards.shard}.json"] if owner else []
+
+
+def boxes_to_merge(wildcards):
+    """The shard's boxes that the heatmaps of all views, and of all teachers, are of; box models have none."""
+    first = wildcards.model.split("+")[0]
+    boxes = f"{R}/predictions/{first}/{wildcards.dataset}/boxes/{wildcards.shard}.json"
+    return [boxes] if has_keypoints(wildcards) else []
 
 
 def predictions(wildcards):
-    """The shard under every view of the set."""
-    suffix = "h5" if study["models"][wildcards.model]["task"] == "keypoints" else "json"
-    views = study["views"][study["merged"][wildcards.views]["views"]]
-    return expand(
-        f"{R}/predictions/{{model}}/{{dataset}}/{{view}}/{{shard}}.{suffix}", view=views, **wildcards
-    )
+    """The shard under every view of the set by every model of a+b, in the boxes of the first where they share."""
+    models, merged = wildcards.model.split("+"), study["merged"][wildcards.views]
+    alone = models[:1] if has_keypoints(wildcards) else []
+    shared = has_keypoints(wildcards) or merged["options"]["boxes"] == "average"
+    suffix = "h5" if has_keypoints(wildcards) else "json"
+    return [
+        f"{R}/predictions/{model}/{wildcards.dataset}/{view}{of}/{wildcards.shard}.{suffix}"
+        for model in models
+        for of in [f"@{models[0]}" if shared and model not in alone else ""]
+        for view in study["views"][merged["views"]]
+    ]
 
 
 def merge_options(wildcards):
-    """The options that matter for the task."""
+    """The options that matter for the task and are not at their defaults (so that a new one merges nothing again)."""
     options = study["merged"][wildcards.views]["options"]
-    keypoints = study["models"][wildcards.model]["task"] == "keypoints"
-    return json.dumps({key: value for key, value in options.items() if (key == "average") == keypoints})
+    usual = defaults(ROOT, "labels", "merge")
+    mine = ["average", "size_dependent", "plain", "upsample"]
+    return json.dumps(
+        {
+            key: value
+            for key, value in options.items()
+            if (key in mine) == has_keypoints(wildcards) and usual.get(key) != value
+        }
+    )
 
 
 # --- labels ---
@@ -202,7 +227,7 @@ def merge_options(wildcards):
 def label_inputs(wildcards):
     labels = study["labels"][wildcards.labels]
     return {
-        "merged": f"{R}/merged/{labels['teacher']}/{labels['dataset']}/{labels['merged']}.json",
+        "merged": f"{R}/merged/{'+'.join(labels['teachers'])}/{labels['dataset']}/{labels['merged']}.json",
         "dataset": dataset_file(labels["dataset"]),
         "labelled": dataset_file(labels["labelled"]),
     }
@@ -211,11 +236,26 @@ def label_inputs(wildcards):
 # --- evaluation, tables, report ---
 
 
+def all_predictions(wildcards):
+    """All shards under every view of the set."""
+    return [path for shard in SHARDS for path in predictions(SimpleNamespace(**dict(wildcards), shard=shard))]
+
+
+def selections():
+    """Of every label set: its teachers under its views on the validation set."""
+    return [
+        f"{R}/selection/{'+'.join(entry['teachers'])}/{study['models'][entry['teacher']]['validation']}"
+        f"/{entry['merged']}.csv"
+        for entry in study["labels"].values()
+    ]
+
+
 def split_checks(wildcards):
     """The proofs that no image of the validation set is among the images that the model is trained on."""
-    model = study["models"][wildcards.model]
-    used = [model["labelled"]] + ([study["labels"][model["labels"]]["dataset"]] if model["labels"] else [])
-    return expand(f"{R}/datasets/splits/{wildcards.dataset}/{{dataset}}.json", dataset=used)
+    models = [study["models"][name] for name in wildcards.model.split("+")]
+    used = [model["labelled"] for model in models]
+    used += [study["labels"][model["labels"]]["dataset"] for model in models if model["labels"]]
+    return expand(f"{R}/datasets/splits/{wildcards.dataset}/{{dataset}}.json", dataset=dict.fromkeys(used))
 
 
 def evaluations(table):

@@ -19,3 +19,29 @@ rule evaluate:
     shell:
         "python scripts/evaluate.py --dataset {input.dataset} --predictions {input.predictions}"
         " --output {output} > {log} 2>&1"
+
+
+# Any model, annotated dataset and view set can be asked for by path; the target `views` has those of the labels.
+rule select_views:
+    input:
+        dataset=f"{R}/datasets/{{dataset}}.json",
+        predictions=all_predictions,
+        splits=split_checks,
+    output:
+        multiext(f"{R}/selection/{{model}}/{{dataset}}/{{views}}", ".csv", ".md", ".svg"),
+    log:
+        f"{R}/logs/selection/{{model}}/{{dataset}}/{{views}}.log",
+    wildcard_constraints:
+        model=one_of([*study["models"], *TEACHERS]),
+    conda:
+        "../envs/distill.yaml"
+    threads: 8
+    resources:
+        mem_mb=16000,
+        runtime=24 * 60,
+    params:
+        version=version("evaluate"),
+        options=merge_options,
+    shell:
+        "python scripts/select_views.py --dataset {input.dataset} --options {params.options:q}"
+        " --processes {threads} --output {output[0]} {input.predictions} > {log} 2>&1"

@@ -1,7 +1,7 @@
 rule merge_views:
     input:
         dataset=f"{R}/datasets/{{dataset}}.json",
-        boxes=fixed_boxes,
+        boxes=boxes_to_merge,
         predictions=predictions,
     output:
         f"{R}/merged/{{model}}/{{dataset}}/{{views}}/{{shard}}.json",
@@ -9,6 +9,8 @@ rule merge_views:
         f"{R}/logs/merged/{{model}}/{{dataset}}/{{views}}/{{shard}}.log",
     benchmark:
         f"{R}/benchmarks/merged/{{model}}/{{dataset}}/{{views}}/{{shard}}.tsv"
+    wildcard_constraints:
+        model=one_of([*study["models"], *TEACHERS]),
     conda:
         "../envs/distill.yaml"
     resources:
@@ -30,6 +32,8 @@ rule gather_shards:
         f"{R}/merged/{{model}}/{{dataset}}/{{views}}.json",
     log:
         f"{R}/logs/merged/{{model}}/{{dataset}}/{{views}}.log",
+    wildcard_constraints:
+        model=one_of([*study["models"], *TEACHERS]),
     conda:
         "../envs/distill.yaml"
     resources:

@@ -11,8 +11,6 @@ rule detect_boxes:
         f"{R}/logs/predictions/{{model}}/{{dataset}}/boxes/{{shard}}.log",
     benchmark:
         f"{R}/benchmarks/predictions/{{model}}/{{dataset}}/boxes/{{shard}}.tsv"
-    wildcard_constraints:
-        model=models_of("keypoints"),
     conda:
         "../envs/distill.yaml"
     resources:
@@ -32,16 +30,18 @@ rule detect_boxes:
         " --device {params.device} --output {output} > {log} 2>&1"
 
 
+# In {view}@{model}: predicted in the boxes of that model, which views or teachers share.
 rule infer_view_boxes:
     input:
         dataset=f"{R}/datasets/{{dataset}}.json",
         model=model_files,
+        boxes=boxes_to_predict,
     output:
-        f"{R}/predictions/{{model}}/{{dataset}}/{{view}}/{{shard}}.json",
+        f"{R}/predictions/{{model}}/{{dataset}}/{{view}}{{of}}/{{shard}}.json",
     log:
-        f"{R}/logs/predictions/{{model}}/{{dataset}}/{{view}}/{{shard}}.log",
+        f"{R}/logs/predictions/{{model}}/{{dataset}}/{{view}}{{of}}/{{shard}}.log",
     benchmark:
-        f"{R}/benchmarks/predictions/{{model}}/{{dataset}}/{{view}}/{{shard}}.tsv"
+        f"{R}/benchmarks/predictions/{{model}}/{{dataset}}/{{view}}{{of}}/{{shard}}.tsv"
     wildcard_constraints:
         model=models_of("boxes"),
     conda:
@@ -55,7 +55,7 @@ rule infer_view_boxes:
         shards=study["shards"],
         device=untracked(study["device"]),
         model=lambda wildcards, input: Path(input.model[0]).parent,
-        boxes="",
+        boxes=lambda wildcards, input: f"--boxes {input.boxes}" if input.boxes else "",
     shell:
         "python scripts/infer_view.py --model {params.model} --dataset {input.dataset} --view {wildcards.view}"
         " --shard {wildcards.shard} --shards {params.shards} {params.boxes} --device {params.device}"
@@ -64,26 +64,16 @@ rule infer_view_boxes:
 
 # Heatmaps stay, or go once they are merged: `keep_heatmaps`.
 use rule infer_view_boxes as infer_view_heatmaps with:
-    input:
-        dataset=f"{R}/datasets/{{dataset}}.json",
-        model=model_files,
-        boxes=f"{R}/predictions/{{model}}/{{dataset}}/boxes/{{shard}}.json",
     output:
-        f"{R}/predictions/{{model}}/{{dataset}}/{{view}}/{{shard}}.h5",
+        f"{R}/predictions/{{model}}/{{dataset}}/{{view}}{{of}}/{{shard}}.h5",
     wildcard_constraints:
         model=models_of("keypoints"),
         shard=one_of(KEPT),
-    params:
-        version=version("predict"),
-        shards=study["shards"],
-        device=untracked(study["device"]),
-        model=lambda wildcards, input: Path(input.model[0]).parent,
-        boxes=lambda wildcards, input: f"--boxes {input.boxes}",
 
 
 use rule infer_view_heatmaps as infer_view_temporary with:
     output:
-        temp(f"{R}/predictions/{{model}}/{{dataset}}/{{view}}/{{shard}}.h5"),
+        temp(f"{R}/predictions/{{model}}/{{dataset}}/{{view}}{{of}}/{{shard}}.h5"),
     wildcard_constraints:
         model=models_of("keypoints"),
         shard=one_of([shard for shard in SHARDS if shard not in KEPT]),

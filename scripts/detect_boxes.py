@@ -1,4 +1,4 @@
-"""Detects the boxes of one shard under the plain view: the RoIs of a keypoint model under all views."""
+"""Detects the boxes of one shard under the plain view: the RoIs that all views share."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Predicts one shard of a dataset under one view: boxes, or heatmaps where fixed boxes are given."""
+"""Predicts one shard of a dataset under one view: boxes (.json), or heatmaps (.h5) in given boxes."""
 
 import argparse
 from pathlib import Path
@@ -24,16 +24,12 @@ def arguments(description: str) -> argparse.ArgumentParser:
 
 def main() -> None:
     parser = arguments(__doc__)
-    parser.add_argument("--boxes", type=Path, help="fixed boxes of the shard: predict heatmaps in them")
+    parser.add_argument("--boxes", type=Path, help="boxes of the shard to predict in, of detect_boxes.py")
     args = vars(parser.parse_args())
     args["shards"] = (args.pop("shard"), args["shards"])
     from distill.nn.prediction import infer_boxes, infer_heatmaps
 
-    if args["boxes"] is None:
-        args.pop("boxes")
-        infer_boxes(**args)
-    else:
-        infer_heatmaps(**args)
+    infer_boxes(**args) if args["output"].suffix == ".json" else infer_heatmaps(**args)
 
 
 if __name__ == "__main__":

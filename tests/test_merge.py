@@ -137,17 +137,49 @@ def write_heatmaps(path, view, boxes=BOXES, images=IMAGES):
     return path
 
 
-@pytest.mark.parametrize("average", ["probability", "logit"])
-def test_planted_keypoints_are_found_in_every_view(tmp_path, average):
+@pytest.mark.parametrize(
+    "options",
+    [
+        Options(),
+        Options(average="logit"),
+        Options(average="max_logit"),
+        Options(upsample=True),
+        Options(upsample=True, average="logit"),
+        Options(size_dependent=5000, plain=500),
+    ],
+)
+def test_planted_keypoints_are_found_in_every_view(tmp_path, options):
     paths = [write_heatmaps(tmp_path / f"{view.name}.h5", view) for view in VIEWS]
-    merged = list(merge_heatmaps(paths, DATASET, Options(average=average), block=3))
+    merged = list(merge_heatmaps(paths, DATASET, options, block=3))
     assert [record["image_id"] for record in merged] == IMAGES.tolist()
     assert [record["bbox"] for record in merged] == BOXES.tolist()
     found = np.array([record["keypoints"] for record in merged]).reshape(4, 3, 3)
-    assert (np.abs(found[..., :2] - keypoints()) <= BOXES[:, None, 2:] / 56 / 2 + 0.01).all()
+    cell = np.maximum(BOXES[:, None, 2:] / 56, 1 if options.upsample else 0)  # there, a whole pixel
+    assert (np.abs(found[..., :2] - keypoints()) <= cell / 2 + 0.01).all()
     assert (found[..., 2] > 0.02).all()
     np.testing.assert_allclose([record["keypoint_logits"] for record in merged], 9, atol=0.6)
     assert list(merged[0]) == ["image_id", "category_id", "bbox", "score", "keypoints", "keypoint_logits"]
+
+
+def test_where_scales_depend_on_size_the_wrong_ones_say_nothing(tmp_path):
+    """Under the small view small objects look elsewhere, under the large one large objects do."""
+    areas, boxes = BOXES[:, 2] * BOXES[:, 3], BOXES.copy()
+    paths = []
+    for scale, misled in ((400, areas < 5000), (500, areas < 0), (700, areas >= 5000)):
+        path = tmp_path / f"{scale}.h5"
+        with heatmap_file.HeatmapWriter(path, View(scale), "m", "d", META) as writer:
+            for row, wrong in enumerate(misled):
+                heatmap = np.zeros((1, 3, 56, 56))
+                heatmap[..., 10, 50 if wrong else 20] = 30 if wrong else 9
+                writer.append(heatmap, [IMAGES[row]], boxes[row][None], [0.75], [1])
+        paths.append(path)
+    options = Options(average="logit", size_dependent=5000, plain=500)
+    for record, box in zip(merge_heatmaps(paths, DATASET, options), boxes, strict=True):
+        np.testing.assert_allclose(
+            record["keypoints"][:2], box[:2] + np.array([20.5, 10.5]) / 56 * box[2:], atol=0.01
+        )
+    with pytest.raises(UserError, match="needs views both up to and from the plain scale, 500"):
+        list(merge_heatmaps(paths[:1], DATASET, options))
 
 
 def test_heatmaps_are_read_in_blocks(tmp_path, monkeypatch):

@@ -90,6 +90,50 @@ def test_a_flipped_view_is_the_prediction_on_the_mirrored_image(keypoint_model, 
     assert (found.reshape(*peaks.shape, -1).argmax(-1) == peaks).mean() > 0.95
 
 
+def test_shared_boxes_are_refined_as_the_networks_own_proposals_are(
+    tmp_path, keypoint_model, predicted, arrows, monkeypatch
+):
+    """With the network's own proposals as shared boxes, its detections are among what comes back."""
+    predictor = Predictor(keypoint_model, "cpu")
+    image = read(arrows)["images"][0]
+    seen, propose = [], predictor.network.rpn_head.predict
+
+    def proposals(*args, **kwargs):
+        seen.append(propose(*args, **kwargs))
+        return seen[-1]
+
+    monkeypatch.setattr(predictor.network.rpn_head, "predict", proposals)
+    root = arrows.parent / "images"
+    ((_, detected),) = predictor.boxes(root, [image], PLAIN)
+    assert len(detected["boxes"]) > 0
+    size = (image["width"], image["height"])
+    regions = {image["id"]: PLAIN.inverse_boxes(seen[0][0].bboxes.double().numpy(), size)}
+    ((_, boxes, scores),) = predictor.refined(root, [image], regions, PLAIN)
+    assert boxes.shape == (len(regions[image["id"]]), 2, 4)
+    for box, score, category in zip(
+        detected["boxes"], detected["scores"], detected["category_ids"], strict=True
+    ):
+        column = predictor.category_ids.tolist().index(category)
+        row = np.abs(boxes[:, column] - box).max(axis=1).argmin()
+        np.testing.assert_allclose(boxes[row, column], box, atol=0.01)
+        assert scores[row, column] == pytest.approx(score, abs=1e-4)
+
+
+def test_a_view_in_shared_boxes_has_one_record_for_each(tmp_path, keypoint_model, predicted, arrows):
+    shared = read(predicted / "boxes.json")
+    view = View(64, flip=True)
+    arguments = (keypoint_model, arrows, view, (0, 1), tmp_path / "x.json", predicted / "boxes.json")
+    infer_boxes(*arguments, device="cpu")
+    result = read(tmp_path / "x.json")
+    for key in ("id", "image_id", "category_id"):
+        assert [record[key] for record in result["predictions"]] == [record[key] for record in shared]
+    assert len(result["images"]) == 12
+    other = [record | {"category_id": 99} for record in shared]
+    (tmp_path / "boxes.json").write_text(json.dumps(other))
+    with pytest.raises(UserError, match="category 99 is unknown"):
+        infer_boxes(*arguments[:-1], tmp_path / "boxes.json", device="cpu")
+
+
 @pytest.mark.parametrize("shards", [2, 5])
 def test_results_do_not_depend_on_the_number_of_shards(tmp_path, keypoint_model, arrows, shards):
     def records(count):

@@ -83,7 +83,13 @@ def study(tmp_path: Path) -> tuple[dict, Path]:
             "student": model | {"labels": "distilled", "ratio": [6, 4]},
         },
         "labels": {
-            "distilled": {"teacher": "teacher", "dataset": "unlabelled", "views": "all", "merged": "all"}
+            "distilled": {
+                "teacher": "teacher",
+                "teachers": ["teacher"],
+                "dataset": "unlabelled",
+                "views": "all",
+                "merged": "all",
+            }
         },
         "evaluate": {"on": ["val"], "views": ["plain"]},
         "tables": {"main": {}},
@@ -170,7 +176,8 @@ def test_seeds_are_one_family_with_the_mean_of_their_ap(study):
             made = models[name] | {"labels": models[name]["labels"] and f"distilled-seed{seed}"}
             models[f"{name}-seed{seed}"] = made
             write_json(results / f"evaluation/{name}-seed{seed}/val/plain.json", {"AP": 0.1 + 0.2 * seed})
-        labels[f"distilled-seed{seed}"] = labels["distilled"] | {"teacher": f"teacher-seed{seed}"}
+        teacher = f"teacher-seed{seed}"
+        labels[f"distilled-seed{seed}"] = labels["distilled"] | {"teacher": teacher, "teachers": [teacher]}
     for name in ("teacher", "student"):
         del models[name]
     del labels["distilled"]

@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from distill import schema
+from distill.config_reference import reference
 from distill.program import UserError
 from distill.study import lineage, resolve, training
 
@@ -136,6 +137,16 @@ def test_paths_of_datasets_start_from_one_folder():
     assert datasets["unlabelled"]["images"] == "../shared/b"
 
 
+def test_several_teachers_are_repeated_and_shown_together():
+    labels = "labels: {distilled: {teacher: [teacher, upper]}}\nseeds: [0, 1]"
+    study = study_of(DRAWN, labels)
+    entry = study["labels"]["distilled-seed1"]
+    assert (entry["teacher"], entry["teachers"]) == ("teacher-seed1", ["teacher-seed1", "upper-seed1"])
+    assert lineage(study, ["student-seed1"])[0] == ["teacher-seed1", "student-seed1", "upper-seed1"]
+    rows = [row["name"] for row in study["tables"]["results"]["rows"]]
+    assert rows == ["teacher", "teacher (all)", "student", "upper", "upper (all)"]
+
+
 def test_several_view_sets_make_a_row_for_each():
     study = study_of(
         SMALLEST,
@@ -195,6 +206,25 @@ labels: {x: {teacher: a}}
 
 models: {a: {init: b}, b: {init: a}}
 => a cycle, each made from the next: models.a → models.b → models.a
+
+labels: {distilled: {teacher: [teacher, techer]}}
+=> labels.distilled.teacher: there is no model 'techer'; did you mean 'teacher'?
+
+models: {teacher: {}, k: {config: keypoint_rcnn_tiny}, s: {labels: distilled}}
+labels: {distilled: {teacher: [teacher, k]}}
+=> labels.distilled.teacher: teachers of boxes and of keypoints do not make one label set
+
+models: {a: {labels: x}, b: {}}
+labels: {x: {teacher: [b, a]}}
+=> a cycle, each made from the next: labels.x → models.a → labels.x
+
+views: {plain: {scales: [1, 2]}}
+merge: {boxes: average}
+=> views.plain: must be a single view, since the shared boxes are detected under it
+
+views: {plain: [{scale: 200}], all: {scales: [100, 150]}}
+merge: {size_dependent: 900}
+=> merge.size_dependent: views.all needs scales up to and from plain's, 200
 
 shards: two
 => shards: must be integer, not 'two'
@@ -265,6 +295,29 @@ def test_every_key_of_the_schemas_is_documented():
     assert not [
         key for name, document in schema.documents(ROOT).items() for key in undocumented(document, name)
     ]
+
+
+def test_the_reference_of_the_configuration_is_that_of_the_schemas():
+    """Otherwise: python scripts/document_config.py"""
+    page = reference(ROOT)
+    assert (ROOT / "config/README.md").read_text() == page
+    rows = [line.split(" | ") for line in page.splitlines() if line.startswith("| `")]
+    assert ["| `score`", "`id`", "name", "6 |"] in [[row[0], *row[2:]] for row in rows]
+    assert ["| `of`", "*required*", "datasets", " |"] in [[row[0], *row[2:]] for row in rows]
+
+    def keys(node):
+        if isinstance(node, dict):
+            named = node.get("properties", {})
+            yield from (key for key, option in named.items() if "const" not in option)
+            for child in node.values():
+                yield from keys(child)
+        elif isinstance(node, list):
+            for child in node:
+                yield from keys(child)
+
+    every = sorted(key for document in schema.documents(ROOT).values() for key in keys(document))
+    documented = [row[0].strip("| `") for row in rows if len(row) == 5]
+    assert sorted(documented) == every
 
 
 def test_resolving_a_study_imports_nothing_slow():

@@ -135,6 +135,17 @@ def test_finetuning_takes_the_weights_that_fit(tmp_path, arrows, keypoint_model)
     assert all(torch.equal(before[key], after[key]) for key in before if key.endswith("weight"))
 
 
+def test_a_frozen_rpn_stays_as_it_was(tmp_path, arrows, keypoint_model):
+    job = training_job(tmp_path, "keypoint_rcnn_tiny", arrows, iterations=2, freeze_rpn=True)
+    object.__setattr__(job, "init", keypoint_model / "model.pth")
+    train(job)
+    before = read_weights(keypoint_model / "model.pth")["state_dict"]
+    after = read_weights(job.output / "model.pth")["state_dict"]
+    kept = {key for key in before if torch.equal(before[key], after[key])}
+    assert {key for key in before if key.startswith("rpn_head.")} <= kept
+    assert not any(key.startswith("roi_head.bbox_head.fc_") for key in kept)
+
+
 def test_background_of_generated_images_can_be_left_out(tmp_path, arrows, generated):
     losses = {}
     for background in ("sample", "ignore"):

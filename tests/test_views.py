@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from distill.heatmaps import decode
@@ -32,6 +32,7 @@ sizes = st.one_of(
 )
 
 
+@settings(max_examples=500, deadline=None)
 @given(views, sizes, st.integers(0, 1000))
 def test_boxes_and_points_go_forth_and_back(view, size, seed):
     rng = np.random.default_rng(seed)
@@ -90,21 +91,41 @@ def test_the_turn_is_counterclockwise():
     assert View(2, rotate=90, flip=True).transform_image(image).tolist() == [[5, 2], [4, 1], [3, 0]]
 
 
-@given(views, st.integers(0, 1000))
-def test_a_peak_planted_in_a_view_is_found_in_the_image(view, seed):
-    """In the mirrored view the left eye is seen in the right eye's channel."""
+pairings = st.permutations(
+    range(6)
+).flatmap(  # any pairs: none, some or all keypoints, in any order
+    lambda order: st.integers(0, 3).map(lambda n: [tuple(order[2 * i : 2 * i + 2]) for i in range(n)])
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(views, sizes, pairings, st.integers(0, 1000))
+def test_a_peak_planted_in_a_view_is_found_in_the_image(view, size, pairs, seed):
+    """Within half a cell. In a mirrored view the left eye is seen in the right eye's channel."""
     rng = np.random.default_rng(seed)
-    size, cells, pairs, partner = (311, 207), 14, [(1, 2), (4, 0)], [4, 2, 1, 3, 0]
-    box = np.array([20.3, 31.9, 200.1, 180.2])
-    points = box[:2] + rng.uniform(0, 1, (5, 2)) * (box[2:] - box[:2])
+    cells = int(rng.integers(2, 57))
+    box = np.sort(rng.uniform(0, 1, (2, 2)), axis=0).ravel() * (*size, *size)
+    points = box[:2] + rng.uniform(0, 1, (6, 2)) * (box[2:] - box[:2])
     seen_box, seen = view.forward_boxes(box, size), view.forward_points(points, size)
     cell = ((seen - seen_box[:2]) / (seen_box[2:] - seen_box[:2]) * cells).astype(int).clip(0, cells - 1)
-    heatmap = np.zeros((1, 5, cells, cells), dtype=np.float32)
-    for k, (column, row) in enumerate(cell):
-        heatmap[0, partner[k] if view.flip else k, row, column] = 1
+    partner = dict(pairs) | {right: left for left, right in pairs} if view.flip else {}
+    heatmap = np.zeros((1, 6, cells, cells), dtype=np.float32)
+    for keypoint, (column, row) in enumerate(cell):
+        heatmap[0, partner.get(keypoint, keypoint), row, column] = 1
     heatmap = view.inverse_heatmap(heatmap, pairs)
     found = decode(heatmap, heatmap, box[None])[0][0]
     assert (np.abs(found - points) <= (box[2:] - box[:2]) / cells / 2 + 1e-6).all()
+
+
+@given(st.integers(1, 1300), pairings)
+def test_a_flip_swaps_exactly_the_pairs(scale, pairs):
+    channels = np.arange(6, dtype=np.float32)[:, None, None] * np.ones((6, 2, 2))
+    swapped = View(scale, flip=True).inverse_heatmap(channels, pairs)[:, 0, 0].tolist()
+    expected = list(range(6))
+    for left, right in pairs:
+        expected[left], expected[right] = right, left
+    assert swapped == expected
+    assert View(scale).inverse_heatmap(channels, pairs)[:, 0, 0].tolist() == list(range(6))
 
 
 @given(views)

@@ -1,89 +1,8 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from distill.program import UserError
 from distill.voting import RULES, suppress, vote
-
-
-def overlap(a, b):
-    width = min(a[2], b[2]) - max(a[0], b[0])
-    height = min(a[3], b[3]) - max(a[1], b[1])
-    if width <= 0 or height <= 0:
-        return 0.0
-    both = width * height
-    return both / ((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - both)
-
-
-def reference(boxes, scores, categories, nms, threshold, rule, beta, max_per_image):
-    """Detectron's NMS, box voting and cut, one box at a time, as its papers describe them."""
-    order = sorted(range(len(boxes)), key=lambda i: -scores[i])
-    survivors = []
-    for i in order:
-        if all(categories[i] != categories[s] or overlap(boxes[i], boxes[s]) <= nms for s in survivors):
-            survivors.append(i)
-    results = []
-    for s in survivors:
-        voters = [
-            i
-            for i in range(len(boxes))
-            if i == s or (categories[i] == categories[s] and overlap(boxes[i], boxes[s]) >= threshold)
-        ]
-        w = [scores[i] for i in voters]
-        box = list(boxes[s])
-        if sum(w) > 0:
-            box = [sum(scores[i] * boxes[i][c] for i in voters) / sum(w) for c in range(4)]
-        if rule == "id":
-            score = scores[s]
-        elif rule == "avg":
-            score = sum(w) / len(w)
-        elif rule == "temp_avg":
-            smooth = [(x ** (1 / beta), (1 - x) ** (1 / beta)) for x in w]
-            score = sum(yes / (yes + no) for yes, no in smooth) / len(w)
-        elif rule == "iou_avg":
-            ious = [1.0 if i == s else overlap(boxes[i], boxes[s]) for i in voters]
-            score = sum(x * iou for x, iou in zip(w, ious, strict=True)) / sum(ious)
-        elif rule == "generalized_avg":
-            score = (sum(x**beta for x in w) / len(w)) ** (1 / beta)
-        elif rule == "quasi_sum":
-            score = sum(w) / len(w) ** beta
-        results.append((box, score, categories[s]))
-    results.sort(key=lambda result: -round(result[1], 9))
-    return results[:max_per_image]
-
-
-corner = st.integers(0, 8)
-side = st.integers(0, 8)  # 0: boxes without area
-unions = st.lists(
-    st.tuples(
-        st.tuples(corner, corner, side, side).map(lambda b: (b[0], b[1], b[0] + b[2] / 2, b[1] + b[3] / 2)),
-        st.sampled_from([0.0, 0.1, 0.3, 0.3, 0.5, 0.75, 0.9, 1.0]),
-        st.sampled_from([1, 2, 90]),
-    ),
-    max_size=40,
-)
-
-
-@pytest.mark.parametrize("rule", RULES)
-@settings(max_examples=150, deadline=None)
-@given(
-    union=unions,
-    nms=st.sampled_from([0.3, 0.5, 1.0]),
-    threshold=st.sampled_from([0.4, 0.8, 1.0]),
-    beta=st.sampled_from([0.5, 1.0, 2.0]),
-    most=st.sampled_from([3, 100]),
-)
-def test_voting_equals_the_reference(rule, union, nms, threshold, beta, most):
-    boxes, scores, categories = zip(*union, strict=True) if union else ((), (), ())
-    expected = reference(boxes, scores, categories, nms, threshold, rule, beta, most)
-    merged = vote(
-        np.array(boxes).reshape(-1, 4), np.array(scores), np.array(categories, dtype=int),
-        nms=nms, vote=threshold, rule=rule, beta=beta, max_per_image=most,
-    )  # fmt: skip
-    assert merged[2].tolist() == [category for _, _, category in expected]
-    np.testing.assert_allclose(merged[1], [score for _, score, _ in expected], atol=1e-9)
-    np.testing.assert_allclose(merged[0], np.reshape([box for box, _, _ in expected], (-1, 4)), atol=1e-9)
 
 
 @pytest.mark.parametrize("rule", [rule for rule in RULES if rule != "temp_avg"])

@@ -26,7 +26,7 @@ for path in paths:
         digest.update(Path(path).read_bytes())
 names = {"train.py": ["model.pth", "config.py", "history.csv", "run.json"]}.get(Path(__file__).name)
 files = [output / name for name in names] if names else [output]
-files += [output.with_suffix(".md")] if output.suffix == ".csv" else []
+files += [output.with_suffix(".md"), output.with_suffix(".svg")] if output.suffix == ".csv" else []
 for file in files:
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(digest.hexdigest())
@@ -183,6 +183,85 @@ def test_merge_options_of_one_label_set_leave_the_evaluations_alone(edited):
     teacher = {path for path in plan["merge_views"] if path.startswith("merged/teacher/")}
     assert teacher == {f"merged/teacher/unlabelled/all~distilled/00{shard}.json" for shard in (0, 1)}
     assert models_of(plan["evaluate"]) == {"student"}
+
+
+def test_several_teachers_make_one_label_set(edited):
+    """Boxes: the union over teachers. Keypoints: in the boxes of the first teacher."""
+    edited.config["models"] |= {
+        "other": {"seed": 1},
+        "learner": {"labels": "keypoints-of-two"},
+        "box-learner": {"config": "faster_rcnn_tiny", "labels": "boxes-of-two"},
+    }
+    edited.config["labels"] |= {
+        "keypoints-of-two": {"teacher": ["teacher", "other"]},
+        "boxes-of-two": {"teacher": ["box-teacher", "box-student"]},
+    }
+    edited.config["tables"] = {"both": {"rows": ["learner"]}, "boxes": {"rows": ["box-learner"]}}
+    plan = edited.plan()
+    heatmaps = {path for path in plan["infer_view_heatmaps"] if "/unlabelled/" in path}
+    views = [f"s{scale:04d}{flip}" for scale in (160, 200) for flip in ("", "-flip")]
+    assert heatmaps == {f"predictions/other/unlabelled/{v}@teacher/00{s}.h5" for v in views for s in (0, 1)}
+    assert not any(path.startswith("predictions/other/unlabelled") for path in plan["detect_boxes"])
+    boxes = {path for path in plan["infer_view_boxes"] if "/unlabelled/" in path}
+    assert boxes == {f"predictions/box-student/unlabelled/{v}/00{s}.json" for v in views for s in (0, 1)}
+    assert {
+        "merged/teacher+other/unlabelled/all.json",
+        "merged/box-teacher+box-student/unlabelled/all.json",
+    } <= plan["gather_shards"]
+    assert models_of(plan["train_teacher"]) == {"other"}
+    assert models_of(plan["retrain_student"]) == {"learner", "box-learner"}
+
+
+def test_a_second_round_is_a_matter_of_configuration(edited):
+    edited.config["labels"]["again"] = {"teacher": "student"}
+    edited.config["models"]["second"] = {"labels": "again"}
+    edited.config["tables"]["keypoints"]["rows"].append("second")
+    plan = edited.plan()
+    assert models_of(plan["retrain_student"]) == {"second"}
+    assert plan["generate_labels"] == {"labels/again/annotations.json"}
+    assert "merged/student/unlabelled/all.json" in plan["gather_shards"]
+    assert "train_teacher" not in plan
+
+
+def test_averaged_boxes_are_predicted_in_those_of_the_plain_view(edited):
+    edited.config["labels"]["boxes"]["merge"] = {"boxes": "average"}
+    plan = edited.plan()
+    mine = {path for path in plan["infer_view_boxes"] if "box-teacher" in path}
+    assert {path.split("/")[3] for path in mine} == {
+        f"s{scale:04d}{flip}@box-teacher" for scale in (160, 200) for flip in ("", "-flip")
+    }
+    assert {f"predictions/box-teacher/unlabelled/boxes/00{shard}.json" for shard in (0, 1)} <= plan[
+        "detect_boxes"
+    ]
+    assert "merged/box-teacher/unlabelled/all~boxes.json" in plan["gather_shards"]
+
+
+def test_views_are_selected_by_measurement_on_the_validation_set(done):
+    plan = done.plan("views")
+    assert plan["select_views"] == {
+        f"selection/{model}/val/all{end}"
+        for model in ("teacher", "box-teacher")
+        for end in (".csv", ".md", ".svg")
+    }
+    assert models_of(plan["infer_view_boxes"]) == {"box-teacher"}
+    assert not {"train_teacher", "merge_views", "evaluate"} & set(plan)
+
+
+@pytest.mark.parametrize(
+    "knob",
+    [
+        {"init": "teacher"},
+        {"init": "teacher", "freeze_rpn": True},
+        {"background": "ignore"},
+    ],
+    ids=lambda knob: "-".join(knob),
+)
+def test_a_knob_of_the_student_trains_it_alone(edited, knob):
+    edited.config["models"]["student"] |= knob
+    plan = edited.plan("keypoints")
+    assert models_of(plan["retrain_student"]) == {"student"}
+    assert models_of(plan["merge_views"]) == {"student"}
+    assert not {"train_teacher", "generate_labels"} & set(plan)
 
 
 def test_a_longer_student_touches_no_prediction_of_the_teacher(edited):

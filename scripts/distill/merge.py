@@ -5,7 +5,7 @@ of several models on the same images merge alike (each pair of model and view on
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,15 +22,24 @@ AGAIN = "delete this shard's predictions and they are made again"
 
 @dataclass(frozen=True)
 class Options:
-    """The merge options of a study. nms, vote, score, beta, max_per_image: of boxes, see `voting.vote`;
-    average: of keypoints, see `heatmaps.Average`. Raises UserError for values out of range."""
+    """The merge options of a study. Raises UserError for values out of range.
+
+    Of boxes: nms, vote, score, beta, max_per_image, see `voting.vote`; boxes: "union" of the views' boxes, or
+    "average" of what every view makes of the same boxes. Of keypoints: average, see `heatmaps.Average`;
+    size_dependent: None, or the area in pixels from which an object is large, see `heatmaps.counts`; plain:
+    the plain view's scale, for it; upsample: see `heatmaps.decode`.
+    """
 
     nms: float = 0.5
     vote: float = 0.8
     score: str = "id"
     beta: float = 1.0
     max_per_image: int = 100
+    boxes: str = "union"
     average: str = "probability"
+    size_dependent: float | None = None
+    plain: int | None = None
+    upsample: bool = False
 
     def __post_init__(self) -> None:
         for key, value in (("nms", self.nms), ("vote", self.vote)):
@@ -38,6 +47,10 @@ class Options:
                 raise UserError(f"merge: {key} must be an IoU above 0 and up to 1, not {value!r}")
         if self.max_per_image < 1:
             raise UserError(f"merge: max_per_image must be at least 1, not {self.max_per_image!r}")
+        if self.boxes not in ("union", "average"):
+            raise UserError(f"merge: boxes is {self.boxes!r}; it is union or average")
+        if self.size_dependent is not None and self.plain is None:
+            raise UserError("merge: size_dependent needs the scale of the plain view, plain")
         voting.check(self.score, self.beta)
         heatmaps.check(self.average)
 
@@ -45,12 +58,14 @@ class Options:
 @dataclass(frozen=True)
 class _Boxes:
     """One file's boxes (n, 4; x1, y1, x2, y2, in the original image), scores and categories, (n,), sorted by
-    image; those of image i of the shard are rows starts[i] … starts[i + 1] − 1."""
+    image; those of image i of the shard are rows starts[i] … starts[i + 1] − 1. ids: of the shared boxes that
+    they were predicted in, (n,), −1 where there are none."""
 
     sizes: dict[int, tuple[int, int]]  # image id → width, height
     boxes: np.ndarray
     scores: np.ndarray
     categories: np.ndarray
+    ids: np.ndarray
     starts: np.ndarray
 
 
@@ -58,8 +73,9 @@ def merge_boxes(paths: Sequence[str | Path], dataset: dict, options: Options) ->
     """COCO results, image by image in the files' order, the best score first.
 
     paths: JSON files of one shard, one for each view. dataset: COCO dict that holds the images. Boxes are
-    inverted and clipped to the image; those outside it are dropped. Raises UserError where a file is missing
-    or damaged, a view comes twice, or the files (or the dataset) disagree about the images.
+    inverted and clipped to the image, then the union of all views, or their average, votes; what has no area
+    is dropped. Raises UserError where a file is missing or damaged, a view comes twice, or the files (or the
+    dataset) disagree about the images, or for an average about the boxes.
     """
     known = {image["id"]: (image["width"], image["height"]) for image in dataset["images"]}
     seen: dict[Any, str | Path] = {}
@@ -72,12 +88,17 @@ def merge_boxes(paths: Sequence[str | Path], dataset: dict, options: Options) ->
             if known.get(image_id) != size:
                 raise UserError(f"{path}: image {image_id} of {size} is not in the dataset; {AGAIN}")
         files.append(content)
+    if options.boxes == "average":
+        files = files and [_average(files, paths)]
     for i, image_id in enumerate(files[0].sizes if files else ()):
         rows = [slice(*file.starts[i : i + 2]) for file in files]
+        boxes, scores, categories = (
+            np.concatenate([getattr(file, key)[at] for file, at in zip(files, rows, strict=True)])
+            for key in ("boxes", "scores", "categories")
+        )
+        inside = box_math.area(boxes) > 0
         boxes, scores, categories = voting.vote(
-            np.concatenate([file.boxes[at] for file, at in zip(files, rows, strict=True)]),
-            np.concatenate([file.scores[at] for file, at in zip(files, rows, strict=True)]),
-            np.concatenate([file.categories[at] for file, at in zip(files, rows, strict=True)]),
+            boxes[inside], scores[inside], categories[inside],
             nms=options.nms, vote=options.vote, rule=options.score, beta=options.beta,
             max_per_image=options.max_per_image,
         )  # fmt: skip
@@ -100,6 +121,7 @@ def _read_boxes(path: str | Path, seen: dict) -> _Boxes:
         boxes = np.array([record["bbox"] for record in records], dtype=np.float64).reshape(len(records), 4)
         scores = np.array([record["score"] for record in records], dtype=np.float64)
         categories = np.array([record["category_id"] for record in records], dtype=np.int64)
+        ids = np.array([record.get("id", -1) for record in records], dtype=np.int64)
         for image in content["images"]:
             if view.size(image["width"], image["height"]) != (image["view_width"], image["view_height"]):
                 raise UserError(f"{path}: image {image['id']} was not predicted in the size of {view.name}")
@@ -111,9 +133,19 @@ def _read_boxes(path: str | Path, seen: dict) -> _Boxes:
     for i, size in enumerate(sizes.values()):
         rows = slice(*starts[i : i + 2])
         boxes[rows] = box_math.clip(view.inverse_boxes(boxes[rows], size), size)
-    inside = box_math.area(boxes) > 0
-    starts = np.concatenate([[0], np.cumsum(inside)])[starts]
-    return _Boxes(sizes, boxes[inside], scores[order][inside], categories[order][inside], starts)
+    return _Boxes(sizes, boxes, scores[order], categories[order], ids[order], starts)
+
+
+def _average(files: Sequence[_Boxes], paths: Sequence[str | Path]) -> _Boxes:
+    """The mean over files of boxes and scores (Detectron's AVG heuristics): rows are of the same boxes."""
+    first = files[0]
+    for path, file in zip(paths, files, strict=True):
+        if (file.ids < 0).any():
+            raise UserError(f"{path}: its boxes are the view's own, of which there is no average; {AGAIN}")
+        if not np.array_equal(file.ids, first.ids) or not np.array_equal(file.categories, first.categories):
+            raise UserError(f"{path}: its boxes are not those of {paths[0]}; {AGAIN}")
+    boxes, scores = (np.mean([getattr(file, key) for file in files], axis=0) for key in ("boxes", "scores"))
+    return replace(first, boxes=boxes, scores=scores)
 
 
 def merge_heatmaps(
@@ -137,6 +169,12 @@ def merge_heatmaps(
         for what in ("count", "size", "keypoint_names", "flip_pairs"):
             if getattr(header, what) != getattr(headers[0], what):
                 raise UserError(f"{path}: its {what} differs from that of {paths[0]}; {AGAIN}")
+    scales = [header.view.scale for header in headers]
+    if options.size_dependent is not None and headers and not min(scales) <= options.plain <= max(scales):
+        raise UserError(
+            f"merge: size_dependent needs views both up to and from the plain scale, {options.plain}; "
+            f"these are from {min(scales)} to {max(scales)}"
+        )
     known = {image["id"] for image in dataset["images"]}
     expected = None if boxes is None else read_json(boxes)
     if expected is not None and headers and len(expected) != headers[0].count:
@@ -149,16 +187,23 @@ def merge_heatmaps(
             first = first or rows
             if any(not np.array_equal(getattr(rows, c), getattr(first, c)) for c in heatmap_file.COLUMNS):
                 raise UserError(f"{path}: its instances are not those of {paths[0]}; {AGAIN}")
-            average.add(rows.heatmap, header.view)
+            used = None
+            if options.size_dependent is not None:
+                areas = rows.box[:, 2] * rows.box[:, 3]
+                used = heatmaps.counts(header.view, options.plain, areas, options.size_dependent)
+            average.add(rows.heatmap, header.view, used)
         if expected is not None and not _same(first, expected[start : start + block]):
             raise UserError(f"{paths[0]}: its instances are not those of {boxes}; {AGAIN}")
         if unknown := set(first.image_id.tolist()) - known:
             raise UserError(f"{paths[0]}: image {min(unknown)} is not in the dataset; {AGAIN}")
-        yield from _keypoint_records(first, average)
+        yield from _keypoint_records(first, average, options)
 
 
-def _keypoint_records(rows: heatmap_file.Block, average: heatmaps.Average) -> Iterator[dict]:
-    points, scores, logits = heatmaps.decode(*average.result(), box_math.xywh_to_xyxy(rows.box))
+def _keypoint_records(
+    rows: heatmap_file.Block, average: heatmaps.Average, options: Options
+) -> Iterator[dict]:
+    boxes = box_math.xywh_to_xyxy(rows.box)
+    points, scores, logits = heatmaps.decode(*average.result(), boxes, options.upsample)
     scores = np.round(scores.astype(np.float64), 6)
     keypoints = np.concatenate([np.round(points, 2), scores[..., None]], axis=-1)
     columns = (

@@ -28,11 +28,16 @@ def check(study: dict[str, Any]) -> None:
             known(source, datasets, f"datasets.{name}", "dataset")
         needs[f"datasets.{name}"] = [f"datasets.{source}" for source in sources(spec)]
     for name, entry in labels.items():
-        known(entry["teacher"], models, f"labels.{name}.teacher", "model")
+        for teacher in entry["teachers"]:
+            known(teacher, models, f"labels.{name}.teacher", "model")
         known(entry["dataset"], datasets, f"labels.{name}.dataset", "dataset")
         known(entry["views"], views, f"labels.{name}.views", "view set")
+        if len({models[teacher]["task"] for teacher in entry["teachers"]}) > 1:
+            raise UserError(
+                f"labels.{name}.teacher: teachers of boxes and of keypoints do not make one label set"
+            )
         entry["labelled"] = models[entry["teacher"]]["labelled"]
-        needs[f"labels.{name}"] = [f"models.{entry['teacher']}"]
+        needs[f"labels.{name}"] = [f"models.{teacher}" for teacher in entry["teachers"]]
     for name, model in models.items():
         known(model["labelled"], datasets, f"models.{name}.labelled", "dataset")
         needs[f"models.{name}"] = [f"models.{model['init']}"] if model["init"] in models else []
@@ -53,10 +58,12 @@ def check(study: dict[str, Any]) -> None:
     known(study["evaluate"]["on"], datasets, "evaluate.on", "dataset")
     for name in study["evaluate"]["views"]:
         known(name, views, "evaluate.views", "view set")
-    if len(views["plain"]) != 1 and any(model["task"] == "keypoints" for model in models.values()):
-        raise UserError(
-            "views.plain: must be a single view, since the boxes of keypoint models are detected under it"
-        )
+    averaged = "average" in (
+        options["boxes"] for options in (study["merge"], *(e["merge"] for e in labels.values()))
+    )
+    if len(views["plain"]) != 1 and (averaged or any(m["task"] == "keypoints" for m in models.values())):
+        what = "shared boxes" if averaged else "boxes of keypoint models"
+        raise UserError(f"views.plain: must be a single view, since the {what} are detected under it")
     for shard in study["keep_heatmaps"] if isinstance(study["keep_heatmaps"], list) else []:
         if shard >= study["shards"]:
             raise UserError(

@@ -45,7 +45,8 @@ def repeat(study: dict[str, Any]) -> None:
             put("models", named(name, seed), copy)
     for name, entry in old["labels"].items():
         for seed in seeds:
-            copy = {**entry, "teacher": named(entry["teacher"], seed)}
+            copy = {**entry, "teachers": [named(teacher, seed) for teacher in entry["teachers"]]}
+            copy["teacher"] = copy["teachers"][0]
             copy |= {key: dataset(entry[key], seed) for key in ("dataset", "labelled")}
             put("labels", named(name, seed), copy)
     for table in study["tables"].values():

@@ -8,7 +8,7 @@ study.json and has these keys beside the plain options of config/schemas/study.y
 - merged: {merged name: {views: view set, options}}: each view set, and "{views}~{labels}" for labels with
   merge options of their own
 - models: {name: {config, task, labelled, labels or None, validation, gpus, … the options of training}}
-- labels: {name: {teacher, dataset, labelled, views, merged, merge, calibrate}}
+- labels: {name: {teacher, teachers, dataset, labelled, views, merged, merge, calibrate}}; teacher: the first
 - evaluate: {on: [validation dataset of each seed], views: [view set]}
 - tables: {name: {task, rows: [{name, model, models, views, evaluations}], metrics?, reference, gap?}}
 
@@ -27,7 +27,7 @@ from distill.program import UserError
 from distill.references import check, known
 from distill.schema import suggestion
 from distill.seeds import repeat
-from distill.views import expand
+from distill.views import View, expand
 
 TRAINING = (
     *("iterations", "batch", "lr", "warmup", "milestones", "scales", "max_side", "init", "seed"),
@@ -76,7 +76,7 @@ def lineage(study: Mapping[str, Any], models: Iterable[str]) -> tuple[list[str],
         todo.append(model["init"])
         if model["labels"]:
             labels[model["labels"]] = study["labels"][model["labels"]]
-            todo.append(labels[model["labels"]]["teacher"])
+            todo += labels[model["labels"]]["teachers"]
     return [name for name in study["models"] if name in wanted], [n for n in study["labels"] if n in labels]
 
 
@@ -168,6 +168,8 @@ def _labels(study: dict[str, Any], root: Path) -> dict[str, Any]:
     result = {}
     for name, own in study["labels"].items():
         entry = {**schema.defaults(root, "labels"), **own}
+        entry["teachers"] = [entry["teacher"]] if isinstance(entry["teacher"], str) else entry["teacher"]
+        entry["teacher"] = entry["teachers"][0]
         for key in ("merge", "calibrate"):
             entry[key] = {**schema.defaults(root, "labels", key), **study[key], **entry[key]}
         result[name] = entry
@@ -187,9 +189,10 @@ def _all_rows(study: dict[str, Any]) -> list[dict[str, str]]:
     """Every model, and teachers also under the views that made their labels."""
     rows = [{"model": model} for model in study["models"]]
     for entry in study["labels"].values():
-        row = {"model": entry["teacher"], "views": entry["views"]}
-        if row not in rows and entry["views"] not in study["evaluate"]["views"]:
-            rows.insert(rows.index({"model": entry["teacher"]}) + 1, row)
+        for teacher in entry["teachers"]:
+            row = {"model": teacher, "views": entry["views"]}
+            if row not in rows and entry["views"] not in study["evaluate"]["views"]:
+                rows.insert(rows.index({"model": teacher}) + 1, row)
     return rows
 
 
@@ -230,6 +233,14 @@ def _merged(study: dict[str, Any]) -> dict[str, Any]:
         if entry["merge"] != study["merge"]:
             entry["merged"] = f"{entry['views']}~{name}"
             merged[entry["merged"]] = {"views": entry["views"], "options": entry["merge"]}
+    plain = View.parse(study["views"]["plain"][0]).scale
+    for entry in merged.values():
+        if entry["options"]["size_dependent"] is not None:
+            scales = [View.parse(view).scale for view in study["views"][entry["views"]]]
+            if not min(scales) <= plain <= max(scales):
+                where = f"views.{entry['views']}"
+                raise UserError(f"merge.size_dependent: {where} needs scales up to and from plain's, {plain}")
+            entry["options"] = {**entry["options"], "plain": plain}
     return merged
 
 

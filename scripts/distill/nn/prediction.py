@@ -5,6 +5,7 @@ not depend on its batch, nor therefore on the number of shards.
 """
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy as np
 import torch
 from mmdet.structures import DetDataSample
 from mmdet.structures.bbox import bbox2roi
+from mmengine.structures import InstanceData
 from torch.utils.data import DataLoader, Dataset
 
 from distill.boxes import xywh_to_xyxy, xyxy_to_xywh
@@ -114,21 +116,52 @@ class Predictor:
                     },
                 )
 
-    def heatmaps(
-        self, root: Path, images: list[Image], boxes: dict[int, np.ndarray], view: View
-    ) -> Iterator[torch.Tensor]:
-        """Yields heatmaps (n, K, 56, 56), logits in the view, of `boxes` (image id → (n, 4) in the image)."""
+    def refined(
+        self, root: Path, images: list[Image], regions: dict[int, np.ndarray], view: View
+    ) -> Iterator[tuple[Image, np.ndarray, np.ndarray]]:
+        """Yields (image, boxes (n, C, 4) in the view, scores (n, C)) for each of C categories, of the RoIs
+        `regions` (image id → (n, 4) in the image): the box head's word on them, without suppression."""
+        classes = len(self.category_ids)
 
         def each(records, inputs, samples):
-            size = [(image["width"], image["height"]) for image in records]
-            regions = [
-                torch.from_numpy(view.forward_boxes(boxes[image["id"]], size)).to(inputs)
-                for image, size in zip(records, size, strict=True)
-            ]
+            rois = self._rois(records, regions, view, inputs)
+            head = self.network.roi_head
+            found = head.predict_bbox(
+                self.network.extract_feat(inputs),
+                [sample.metainfo for sample in samples],
+                [InstanceData(bboxes=boxes) for boxes in rois],
+                rcnn_test_cfg=None,
+            )
+            return zip(records, found, strict=True)
+
+        for batch in self.run(root, images, view, each):
+            for image, sample in batch:
+                boxes = sample.bboxes.double().cpu().numpy().reshape(len(sample), -1, 4)
+                scores = sample.scores[:, :classes].double().cpu().numpy()
+                yield image, np.broadcast_to(boxes, (len(sample), classes, 4)), scores
+
+    def heatmaps(
+        self, root: Path, images: list[Image], regions: dict[int, np.ndarray], view: View
+    ) -> Iterator[torch.Tensor]:
+        """Yields heatmaps (n, K, 56, 56), logits in the view, of `regions` (image id → (n, 4), image)."""
+
+        def each(records, inputs, samples):
             features = self.network.extract_feat(inputs)
-            return self.network.roi_head.predict_heatmaps(features, bbox2roi(regions))
+            rois = bbox2roi(self._rois(records, regions, view, inputs))
+            return self.network.roi_head.predict_heatmaps(features, rois)
 
         return self.run(root, images, view, each)
+
+    @staticmethod
+    def _rois(
+        records: list[Image], regions: dict[int, np.ndarray], view: View, inputs: torch.Tensor
+    ) -> list[torch.Tensor]:
+        """The regions of each image in its view, (n, 4) on the device of the inputs."""
+        size = [(image["width"], image["height"]) for image in records]
+        return [
+            torch.from_numpy(view.forward_boxes(regions[image["id"]], size)).to(inputs)
+            for image, size in zip(records, size, strict=True)
+        ]
 
 
 def read_shard(dataset: Path, index: int, count: int) -> tuple[dict, Path, list[Image]]:
@@ -167,16 +200,75 @@ def detect_boxes(
     write_json(output, records)
 
 
+@dataclass(frozen=True)
+class SharedBoxes:
+    """Boxes of a shard that were detected before, in the file's order: ids, image_ids, scores, category_ids
+    (N,), xywh (N, 4) in the image. images: records of the images that have any; regions: image id → (n, 4)
+    x1, y1, x2, y2."""
+
+    ids: np.ndarray
+    image_ids: np.ndarray
+    xywh: np.ndarray
+    scores: np.ndarray
+    category_ids: np.ndarray
+    images: list[Image]
+    regions: dict[int, np.ndarray]
+
+    @classmethod
+    def read(cls, path: Path, images: list[Image], dataset: Path) -> "SharedBoxes":
+        """Raises UserError where the boxes are not of these images in their order."""
+        records = read_json(path)
+        keys = {"id": np.int64, "image_id": np.int64, "bbox": float, "score": float, "category_id": np.int64}
+        ids, image_ids, xywh, scores, category_ids = (
+            np.array([record[key] for record in records], kind) for key, kind in keys.items()
+        )
+        xywh = xywh.reshape(-1, 4)
+        rows_of = {
+            image_id: np.flatnonzero(image_ids == image_id) for image_id in dict.fromkeys(image_ids.tolist())
+        }
+        images = [image for image in images if image["id"] in rows_of]
+        rows = np.concatenate([np.zeros(0, int), *(rows_of[image["id"]] for image in images)])
+        if rows.tolist() != list(range(len(ids))):
+            raise UserError(f"{path}: is not of this shard of {dataset}; remove it and run again")
+        regions = {image_id: xywh_to_xyxy(xywh[rows]) for image_id, rows in rows_of.items()}
+        return cls(ids, image_ids, xywh, scores, category_ids, images, regions)
+
+
 def infer_boxes(
-    model: Path, dataset: Path, view: View, shards: tuple[int, int], output: Path, **options
+    model: Path,
+    dataset: Path,
+    view: View,
+    shards: tuple[int, int],
+    output: Path,
+    boxes: Path | None = None,
+    **options,
 ) -> None:
-    """Writes the boxes under one view, not inverted, with a header (design.md)."""
+    """Writes the boxes under one view, not inverted, with a header (design.md).
+
+    With `boxes`, a file of `detect_boxes`: a box for each of these, with its id and category, as the box head
+    refines and scores it under the view; otherwise those that the model proposes itself.
+    """
     _, root, images = read_shard(dataset, *shards)
     predictor = Predictor(model, **options)
     records = []
-    for image, found in predictor.boxes(root, images, view):
-        rows = zip(found["category_ids"], xyxy_to_xywh(found["boxes"]), found["scores"], strict=True)
-        records += [result(image["id"], *row) for row in rows]
+    if boxes is None:
+        for image, found in predictor.boxes(root, images, view):
+            rows = zip(found["category_ids"], xyxy_to_xywh(found["boxes"]), found["scores"], strict=True)
+            records += [result(image["id"], *row) for row in rows]
+    else:
+        shared = SharedBoxes.read(boxes, images, dataset)
+        if unknown := set(shared.category_ids.tolist()) - set(predictor.category_ids.tolist()):
+            raise UserError(f"{boxes}: category {min(unknown)} is unknown to {model}, so they share no boxes")
+        column = {category: i for i, category in enumerate(predictor.category_ids.tolist())}
+        for image, found, scores in predictor.refined(root, shared.images, shared.regions, view):
+            for row, box, score in zip(
+                np.flatnonzero(shared.image_ids == image["id"]), found, scores, strict=True
+            ):
+                category = column[shared.category_ids[row]]
+                record = result(
+                    image["id"], shared.category_ids[row], xyxy_to_xywh(box[category]), score[category]
+                )
+                records.append({"id": int(shared.ids[row]), **record})
     header = [
         {
             "id": image["id"],
@@ -201,21 +293,11 @@ def infer_heatmaps(
     meta = keypoint_meta({"categories": predictor.meta["categories"]})
     if meta is None or predictor.network.roi_head.keypoint_head is None:
         raise UserError(f"{model}: has no keypoint head")
-    records = read_json(boxes)
-    ids = np.array([record["image_id"] for record in records], np.int64)
-    frame = np.array([record["bbox"] for record in records], np.float64).reshape(-1, 4)
-    scores = np.array([record["score"] for record in records])
-    categories = np.array([record["category_id"] for record in records], np.int64)
-    rows_of = {image_id: np.flatnonzero(ids == image_id) for image_id in dict.fromkeys(ids.tolist())}
-    images = [image for image in images if image["id"] in rows_of]
-    regions = {image_id: xywh_to_xyxy(frame[rows]) for image_id, rows in rows_of.items()}
-    if len(ids) and np.concatenate([rows_of[image["id"]] for image in images]).tolist() != list(
-        range(len(ids))
-    ):
-        raise UserError(f"{boxes}: is not of this shard of {dataset}; remove it and run again")
+    shared = SharedBoxes.read(boxes, images, dataset)
     done = 0
     with HeatmapWriter(output, view, predictor.meta["model"], dataset.stem, meta) as writer:
-        for heatmaps in predictor.heatmaps(root, images, regions, view):
+        for heatmaps in predictor.heatmaps(root, shared.images, shared.regions, view):
             rows = slice(done, done + len(heatmaps))
-            writer.append(heatmaps, ids[rows], frame[rows], scores[rows], categories[rows])
+            columns = (shared.image_ids, shared.xywh, shared.scores, shared.category_ids)
+            writer.append(heatmaps, *(column[rows] for column in columns))
             done = rows.stop

@@ -126,18 +126,20 @@ class Report:
         for family, name in self.shown_labels.items():
             labels, student = self.labels[name], self.student(name)
             teacher = self.models[labels["teacher"]]
-            role = "student as teacher" if teacher["labels"] else "teacher"
             views = plural(len(self.study["views"][labels["views"]]), "view")
             result.append(
                 [
                     self._dataset_card("labelled images", teacher["labelled"]),
-                    self._model_card(role, labels["teacher"]),
+                    *(self._model_card(self._role(one), one) for one in labels["teachers"]),
                     self._dataset_card("unlabelled images", labels["dataset"], f"seen under {views}"),
                     self._labels_card(family, name),
                     *([self._model_card("student", student)] if student else []),
                 ]
             )
         return result
+
+    def _role(self, teacher: str) -> str:
+        return "student as teacher" if self.models[teacher]["labels"] else "teacher"
 
     def _dataset_card(self, role: str, name: str, *notes: str) -> dict[str, Any]:
         dataset = self.dataset(name)
@@ -194,7 +196,8 @@ class Report:
 
     def _histograms(self, name: str, thresholds: Mapping[str, Any]) -> Markup | None:
         entry, labels = self.labels[name], self.optional("labels", name, "annotations.json")
-        path = self.results / "merged" / entry["teacher"] / entry["dataset"] / f"{entry['merged']}.json"
+        merged = self.results / "merged" / "+".join(entry["teachers"])
+        path = merged / entry["dataset"] / f"{entry['merged']}.json"
         dataset = self.dataset(entry["dataset"])
         if not (path.exists() and dataset and labels):
             return None
