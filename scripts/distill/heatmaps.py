@@ -65,12 +65,13 @@ def check(kind: str) -> None:
 
 
 def decode(
-    probability: np.ndarray, logit: np.ndarray, boxes: np.ndarray
+    probability: np.ndarray, logit: np.ndarray, boxes: np.ndarray, upsample: bool = False
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Keypoints of heatmaps (N, K, S, S) in the RoIs `boxes` (N, 4; x1, y1, x2, y2).
 
     Returns points (N, K, 2) in the frame of the boxes, at the centre of the cell of the highest probability
-    (the first of equals, by rows), that probability (N, K), and the logit there (N, K).
+    (the first of equals, by rows), that probability (N, K), and the logit there (N, K). With `upsample` the
+    points are found as in Detectron (`heatmaps_to_keypoints`): at the peak of the heatmap resized to the RoI.
     """
     cells = probability.shape[-1]
     flat = probability.reshape(*probability.shape[:-2], -1)
@@ -79,5 +80,24 @@ def decode(
     height = np.take_along_axis(logit.reshape(flat.shape), peak, axis=-1)[..., 0]
     cell = np.concatenate([peak % cells, peak // cells], axis=-1)
     boxes = np.asarray(boxes, dtype=np.float64)[:, None]
-    points = boxes[..., :2] + (cell + 0.5) / cells * (boxes[..., 2:] - boxes[..., :2])
+    place = _upsampled_peaks(probability, boxes[:, 0]) if upsample else (cell + 0.5) / cells
+    points = boxes[..., :2] + place * (boxes[..., 2:] - boxes[..., :2])
     return points, score, height
+
+
+def _upsampled_peaks(probability: np.ndarray, boxes: np.ndarray) -> np.ndarray:
+    """(N, K, 2) x, y of the peaks of (N, K, S, S) among the pixels of each box, as fractions of its sides.
+
+    Logarithms are resized: those of a single view are its logits, but for a constant that moves no peak.
+    """
+    import cv2
+
+    peaks = np.empty((*probability.shape[:2], 2))
+    sides = np.ceil((boxes[:, 2:] - boxes[:, :2]).clip(min=1)).astype(int).tolist()
+    logarithm = np.log(probability.clip(min=np.finfo(np.float32).tiny), dtype=np.float32)
+    for n, (width, height) in enumerate(sides):
+        for k, heatmap in enumerate(logarithm[n]):
+            resized = cv2.resize(heatmap, (width, height), interpolation=cv2.INTER_CUBIC)
+            row, column = divmod(int(resized.argmax()), width)
+            peaks[n, k] = (column + 0.5) / width, (row + 0.5) / height
+    return peaks

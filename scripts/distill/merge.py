@@ -23,7 +23,8 @@ AGAIN = "delete this shard's predictions and they are made again"
 @dataclass(frozen=True)
 class Options:
     """The merge options of a study. nms, vote, score, beta, max_per_image: of boxes, see `voting.vote`;
-    average: of keypoints, see `heatmaps.Average`. Raises UserError for values out of range."""
+    average, upsample: of keypoints, see `heatmaps.Average` and `decode`. Raises UserError for values out of
+    range."""
 
     nms: float = 0.5
     vote: float = 0.8
@@ -31,6 +32,7 @@ class Options:
     beta: float = 1.0
     max_per_image: int = 100
     average: str = "probability"
+    upsample: bool = False
 
     def __post_init__(self) -> None:
         for key, value in (("nms", self.nms), ("vote", self.vote)):
@@ -154,11 +156,12 @@ def merge_heatmaps(
             raise UserError(f"{paths[0]}: its instances are not those of {boxes}; {AGAIN}")
         if unknown := set(first.image_id.tolist()) - known:
             raise UserError(f"{paths[0]}: image {min(unknown)} is not in the dataset; {AGAIN}")
-        yield from _keypoint_records(first, average)
+        yield from _keypoint_records(first, average, options.upsample)
 
 
-def _keypoint_records(rows: heatmap_file.Block, average: heatmaps.Average) -> Iterator[dict]:
-    points, scores, logits = heatmaps.decode(*average.result(), box_math.xywh_to_xyxy(rows.box))
+def _keypoint_records(rows: heatmap_file.Block, average: heatmaps.Average, upsample: bool) -> Iterator[dict]:
+    boxes = box_math.xywh_to_xyxy(rows.box)
+    points, scores, logits = heatmaps.decode(*average.result(), boxes, upsample)
     scores = np.round(scores.astype(np.float64), 6)
     keypoints = np.concatenate([np.round(points, 2), scores[..., None]], axis=-1)
     columns = (
