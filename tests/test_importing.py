@@ -1,9 +1,13 @@
-"""Published checkpoints: mmdet's agree with mmdet, detectron2's with its meaning; the wrong ones are refused."""
+"""Published checkpoints: mmdet's agree with mmdet, detectron2's with its meaning; wrong ones are refused."""
 
+import json
 import pickle
 import re
+import subprocess
+import sys
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 
 import mmdet
 import numpy as np
@@ -15,15 +19,17 @@ from conftest import ROOT, training_job
 from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
 from mmengine.config import Config
+from mmengine.registry import DefaultScope
 
 from distill.array_pickle import read_arrays
 from distill.datasets import build
 from distill.files import read_json, write_json
 from distill.images import read_image
 from distill.nn import model as models
-from distill.nn.importing import import_model
+from distill.nn.importing import import_model, translate
 from distill.nn.prediction import Predictor, infer_boxes
 from distill.nn.training import full_config
+from distill.nn.zoo import FORMATS
 from distill.program import UserError
 from distill.views import View
 
@@ -46,24 +52,41 @@ def imports(folder, config, format, checkpoint, categories=(PERSON,), **options)
 # --- mmdet ---
 
 
-def mmdets_own(name):
-    """mmdet's network of a config of its model zoo, without weights."""
-    cfg = Config.fromfile(f"{mmdet.__path__[0]}/.mim/configs/{name}.py")
+def mmdets_own(backbone):
+    """The config in mmdet's model zoo, and its network with random weights."""
+    cfg = Config.fromfile(
+        f"{mmdet.__path__[0]}/.mim/configs/faster_rcnn/faster-rcnn_{backbone}_fpn_1x_coco.py"
+    )
     cfg.model.backbone.init_cfg = None
     torch.manual_seed(0)
-    with models.DefaultScope.overwrite_default_scope("mmdet"):
-        return cfg, MODELS.build(cfg.model).eval()
+    with DefaultScope.overwrite_default_scope("mmdet"):
+        return cfg, MODELS.build(cfg.model)
 
 
-@pytest.mark.parametrize("caffe", [False, True])
-def test_detections_are_those_of_mmdet(tmp_path, caffe):
+@pytest.mark.parametrize("backbone", ["r101", "x101-32x4d", "r50-caffe"])
+def test_settings_and_names_are_those_of_mmdets_config(backbone):
+    theirs, network = mmdets_own(backbone)
+    ours = models.load_config(
+        ROOT / f"config/models/faster_rcnn_{backbone.split('-c')[0].replace('-', '_')}_fpn.py"
+    )
+    state = network.state_dict()
+    found, unused, _ = translate(state, {"config": theirs.pretty_text}, FORMATS["mmdet"], ours, Path("x.pth"))
+    assert found.keys() == state.keys()
+    assert not unused
+    assert ours.model.data_preprocessor == theirs.model.data_preprocessor
+    assert ours.model.backbone.style == theirs.model.backbone.style
+    for name in ("neck", "test_cfg"):
+        assert ours.model[name] == theirs.model[name]
+
+
+def test_detections_are_those_of_mmdet(tmp_path):
     """The same weights in mmdet's network of its own config, with its own preprocessing and test."""
     root = tmp_path / "figures"
     coco = build("figures", {"kind": "figures", "images": 3, "seed": 5}, {}, root)
     dataset = small_dataset(tmp_path / "data", coco, root, 1, COCO_80)
     image = read_json(dataset)["images"][0]
     pixels = read_image(dataset.parent / image["file_name"], (image["width"], image["height"]))
-    cfg, network = mmdets_own(f"faster_rcnn/faster-rcnn_r50{'-caffe' if caffe else ''}_fpn_1x_coco")
+    cfg, network = mmdets_own("r50-caffe")
     size = {"img_shape": pixels.shape[:2], "ori_shape": pixels.shape[:2], "scale_factor": (1, 1)}
     batch = {
         "inputs": [torch.from_numpy(pixels.copy()).permute(2, 0, 1)],
@@ -105,7 +128,8 @@ def detectron2_arrays(depth=50, groups=1, keypoints=False):
     random, arrays = np.random.default_rng(0), {}
 
     def layer(name, *shape, bias=True, norm=False):
-        arrays[f"{name}.weight"] = random.normal(0, np.prod(shape[1:]) ** -0.5, shape).astype(np.float32)
+        spread = np.float32(np.prod(shape[1:]) ** -0.5)
+        arrays[f"{name}.weight"] = random.standard_normal(shape, np.float32) * spread
         if bias:
             arrays[f"{name}.bias"] = random.normal(0, 0.1, shape[0]).astype(np.float32)
         if norm:
@@ -146,7 +170,7 @@ def detectron2_arrays(depth=50, groups=1, keypoints=False):
     return arrays
 
 
-def published(path, arrays, protocol=2):
+def published(path, arrays, protocol=4):
     path.write_bytes(pickle.dumps({"model": arrays, "__author__": "Detectron2 Model Zoo"}, protocol))
     return path
 
@@ -183,23 +207,22 @@ def test_detectron2s_backbone_is_caffes(tmp_path):
             assert torch.allclose(feature, x, rtol=1e-3, atol=1e-3 * float(x.abs().max()))
 
 
-def test_every_array_of_detectron2_is_taken_or_reported(tmp_path):
-    for keypoints, groups, depth, config in [
-        (False, 1, 50, "faster_rcnn_r50_fpn"),
-        (True, 32, 101, "keypoint_rcnn_x101_32x8d_fpn"),
-    ]:
-        arrays = detectron2_arrays(depth, groups, keypoints)
-        categories = [PERSON] if keypoints else COCO_80
-        path = published(tmp_path / "d2.pkl", arrays)
-        model = imports(tmp_path, config, "detectron2", path, categories)
-        run, state = read_json(model / "run.json"), models.read_weights(model / "model.pth")["state_dict"]
-        assert run["unused"] == [name for name in arrays if "cell_anchors" in name]
-        given = sorted(float(array.sum()) for name, array in arrays.items() if "cell_anchors" not in name)
-        taken = sorted(float(t.sum()) for name, t in state.items() if not name.endswith("_tracked"))
-        assert np.allclose(given, taken, rtol=1e-4, atol=1e-2)
-        settings = run["settings"]
-        assert settings["backbone"]["style"] == ("pytorch" if groups > 1 else "caffe")
-        assert settings["data_preprocessor"]["std"][0] == (57.375 if groups > 1 else 1)
+@pytest.mark.parametrize(
+    ("arrays", "config", "style", "std"),
+    [
+        ((50, 1, False), "faster_rcnn_r50_fpn", "caffe", 1),
+        ((101, 32, True), "keypoint_rcnn_x101_32x8d_fpn", "pytorch", 57.375),
+    ],
+)
+def test_every_array_of_detectron2_is_taken_or_reported(arrays, config, style, std):
+    tensors = {name: torch.from_numpy(array) for name, array in detectron2_arrays(*arrays).items()}
+    cfg = models.load_config(ROOT / f"config/models/{config}.py")
+    state, unused, settings = translate(tensors, {}, FORMATS["detectron2"], cfg, Path("zoo.pkl"))
+    assert unused == [name for name in tensors if "cell_anchors" in name]
+    taken = {id(tensor) for name, tensor in state.items() if not name.endswith("num_batches_tracked")}
+    assert taken == {id(tensor) for name, tensor in tensors.items() if name not in unused}
+    assert settings["backbone"]["style"] == style
+    assert settings["data_preprocessor"]["std"][0] == std
 
 
 @pytest.mark.parametrize("protocol", [2, 5])
@@ -242,35 +265,24 @@ def test_a_damaged_pickle_is_refused(tmp_path):
 # --- what is refused ---
 
 
-def changed(arrays, **changes):
-    return {k: v for k, v in {**arrays, **changes}.items() if v is not None}
-
-
 @pytest.mark.parametrize(
-    ("arrays", "config", "message"),
+    ("arrays", "extra", "config", "message"),
     [
-        (lambda: detectron2_arrays(), "faster_rcnn_r101_fpn", r"[0-9]+ tensors missing \(backbone.layer3.6"),
-        (lambda: detectron2_arrays(101), "faster_rcnn_r50_fpn", r"tensors unknown \(backbone.layer3.6"),
-        (lambda: detectron2_arrays(), "faster_rcnn_x101_32x8d_fpn", "tensors of another shape"),
-        (
-            lambda: detectron2_arrays(),
-            "keypoint_rcnn_r50_fpn",
-            r"18 tensors missing \(roi_head.keypoint_head",
-        ),
-        (
-            lambda: changed(detectron2_arrays(), **{"roi_heads.box_head.fc3.weight": np.zeros(1)}),
-            "faster_rcnn_r50_fpn",
-            r"1 tensors unknown \(roi_head.bbox_head.shared_fcs.2.weight\)",
-        ),
+        ((50,), [], "faster_rcnn_r101_fpn", r"\d+ tensors missing \(backbone.layer3.6"),
+        ((101,), [], "faster_rcnn_r50_fpn", r"\d+ tensors too many \(backbone.layer3.6"),
+        ((50,), [], "faster_rcnn_tiny", "tensors of another shape"),
+        ((50,), [], "keypoint_rcnn_r50_fpn", r"18 tensors missing \(roi_head.keypoint_head"),
+        ((50,), ["roi_heads.box_head.fc3.bias"], "faster_rcnn_r50_fpn", "1 tensors too many"),
     ],
 )
-def test_another_architecture_is_refused_in_one_line(tmp_path, arrays, config, message):
-    path = published(tmp_path / "d2.pkl", arrays())
+def test_another_architecture_is_refused_in_one_line(arrays, extra, config, message):
+    state = {name: torch.from_numpy(array) for name, array in detectron2_arrays(*arrays).items()}
+    state |= {name: torch.zeros(3) for name in extra}
+    cfg = models.load_config(ROOT / f"config/models/{config}.py")
     with pytest.raises(UserError, match=message) as error:
-        imports(tmp_path, config, "detectron2", path)
-    assert str(error.value).startswith(f"{path}: not a checkpoint of {config}: ")
+        translate(state, {}, FORMATS["detectron2"], cfg, Path("zoo.pkl"))
+    assert str(error.value).startswith("zoo.pkl: not of this architecture; choose another `config`: ")
     assert "\n" not in str(error.value)
-    assert not (tmp_path / "zoo").exists()
 
 
 def test_categories_and_keypoints_are_found_by_name(tmp_path):
@@ -302,3 +314,23 @@ def test_fine_tuning_keeps_the_settings_of_an_imported_model(tmp_path, arrows):
     cfg, _ = full_config(replace(job, init=model / "model.pth"), 0)
     assert not cfg.model.data_preprocessor.bgr_to_rgb
     assert cfg.model.backbone.style == "caffe"
+
+
+def test_by_hand_a_model_imported_again_predicts_the_same(tmp_path, keypoint_model, arrows):
+    """By the program, with the names of what the checkpoint predicts; here in the order of the dataset."""
+    names = {"categories": ["arrow", "disc"], "keypoints": ["tip", "left", "right"]}
+    spec = {"format": "mmdet", "checkpoint": str(keypoint_model / "model.pth"), **names}
+    command = [sys.executable, ROOT / "scripts/import_model.py", "--name", "zoo", "--spec", json.dumps(spec)]
+    command += ["--config", ROOT / "config/models/keypoint_rcnn_tiny.py", "--labelled", arrows]
+    subprocess.run([*command, "--output", tmp_path / "zoo"], check=True)
+    predictions = []
+    for model in (keypoint_model, tmp_path / "zoo"):
+        infer_boxes(model, arrows, View(96), (0, 1), tmp_path / "boxes.json", device="cpu")
+        predictions.append(read_json(tmp_path / "boxes.json")["predictions"])
+    assert predictions[0] == predictions[1]
+    assert len(predictions[0]) > 10
+    del spec["categories"]
+    command[command.index("--spec") + 1] = json.dumps(spec)
+    failed = subprocess.run([*command, "--output", tmp_path / "no"], capture_output=True, text=True)
+    assert failed.returncode == 1
+    assert "has 2 categories; name them in its order with import.categories" in failed.stderr.splitlines()[-1]

@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from mmengine.config import Config
 
 from distill.array_pickle import read_arrays
 from distill.datasets import keypoint_meta
 from distill.files import read_json, replacing, write_json
 from distill.nn import model as models
 from distill.nn import training, zoo
-from distill.nn.zoo import BOX_HEAD, FORMATS, KEYPOINT_HEAD, State
+from distill.nn.zoo import BOX_HEAD, FORMATS, KEYPOINT_HEAD, Format, State
 from distill.program import UserError, log
 from distill.schema import suggestion
 
@@ -33,20 +34,11 @@ def import_model(name: str, config: Path, spec: dict[str, Any], labelled: Path, 
     or a keypoint of the dataset.
     """
     start = time.time()
-    path, layout = Path(spec["checkpoint"]), FORMATS[spec["format"]]
+    path = Path(spec["checkpoint"])
     coco = read_json(labelled)
     cfg = models.load_config(config)
     tensors, meta = read(path)
-    state = {layout.ours(own): tensor for own, tensor in tensors.items()}
-    names = {layout.ours(own): own for own in tensors}
-    settings = layout.settings(cfg, state, meta)
-    cfg.merge_from_dict({"model": settings})
-    if layout.background == "first":
-        background_last(state)
-    expected = shapes(cfg, state)
-    unused = check(state, expected, has_keypoints=models.has_keypoints(cfg), source=path, config=config.stem)
-    unused = [names[key] for key in unused]
-    state = {key: state.get(key, torch.tensor(0)) for key in expected}  # missing: counts of batches
+    state, unused, settings = translate(tensors, meta, FORMATS[spec["format"]], cfg, path)
     classes = len(state[BOX_HEAD + "fc_cls.bias"]) - 1
     known = spec.get("categories") or zoo.categories(classes, meta)
     wanted = [category["name"] for category in coco["categories"]]
@@ -59,9 +51,9 @@ def import_model(name: str, config: Path, spec: dict[str, Any], labelled: Path, 
         count = len(state[KEYPOINT_HEAD + "deconv.bias"])
         points = spec.get("keypoints") or zoo.keypoints(count)
         rows = positions(keypoint_meta(coco).names, points, count, "keypoints", path, labelled)
-        for key in ("weight", "bias"):
+        for key, axis in (("weight", 1), ("bias", 0)):
             tensor = state[f"{KEYPOINT_HEAD}deconv.{key}"]
-            state[f"{KEYPOINT_HEAD}deconv.{key}"] = tensor[:, rows] if tensor.ndim > 1 else tensor[rows]
+            state[f"{KEYPOINT_HEAD}deconv.{key}"] = tensor.index_select(axis, torch.tensor(rows))
     for key in unused:
         log.info("not used: %s", key)
     log.info("%s: %d tensors taken, %d not used", path, len(tensors) - len(unused), len(unused))
@@ -95,11 +87,30 @@ def read(path: Path) -> tuple[State, dict[str, Any]]:
         return {key: torch.from_numpy(array.copy()) for key, array in read_arrays(path).items()}, {}
     content = models.read_weights(path)
     tensors = content["state_dict"].get("model", content["state_dict"])  # detectron2 saves it under "model"
-    if not isinstance(tensors, dict) or not all(
-        isinstance(value, torch.Tensor) for value in tensors.values()
-    ):
+    if not isinstance(tensors, dict) or not all(torch.is_tensor(value) for value in tensors.values()):
         raise UserError(f"{path}: not a state dict of tensors")
     return dict(tensors), content.get("meta") or {}
+
+
+def translate(
+    tensors: State, meta: dict[str, Any], layout: Format, cfg: Config, source: Path
+) -> tuple[State, list[str], dict[str, Any]]:
+    """The tensors of the config's network under our names, the names of those that it does not need, and
+    the settings, which are merged into the config, as are the numbers of categories and keypoints.
+
+    Raises UserError where a tensor is missing, has another shape, or shows another architecture.
+    """
+    names = {layout.ours(name): name for name in tensors}
+    state = {name: tensors[theirs] for name, theirs in names.items()}
+    settings = layout.settings(cfg, state, meta)
+    cfg.merge_from_dict({"model": settings})
+    if layout.background == "first":
+        background_last(state)
+    expected = shapes(cfg, state)
+    check(state, expected, models.has_keypoints(cfg), source)
+    unused = [theirs for name, theirs in names.items() if name not in expected]
+    missing = torch.tensor(0)  # a count of batches
+    return {name: state.get(name, missing) for name in expected}, unused, settings
 
 
 def background_last(state: State) -> None:
@@ -120,7 +131,7 @@ def arrange_categories(state: State, order: list[int]) -> None:
         state[boxes] = state[boxes].unflatten(0, (len(order), 4))[order].flatten(0, 1)
 
 
-def shapes(cfg: Any, state: State) -> dict[str, torch.Size]:
+def shapes(cfg: Config, state: State) -> dict[str, torch.Size]:
     """Name and shape of every tensor of the config's network, with the checkpoint's numbers of categories and
     keypoints. Writes the numbers into the config."""
     cfg.model.backbone.init_cfg = None
@@ -131,20 +142,15 @@ def shapes(cfg: Any, state: State) -> dict[str, torch.Size]:
     return {key: value.shape for key, value in models.build(cfg).state_dict().items()}
 
 
-def check(
-    state: State, expected: dict[str, torch.Size], has_keypoints: bool, source: Path, config: str
-) -> list[str]:
-    """The names in `state` that the network does not need: heads that it lacks, and what can be computed.
-
-    Raises UserError where a tensor is missing, has another shape, or shows another architecture.
-    """
+def check(state: State, expected: dict[str, torch.Size], has_keypoints: bool, source: Path) -> None:
+    """Raises UserError unless `state` holds the expected tensors, and beside them only those of heads that
+    the network lacks and such as it computes itself."""
     spare = ["num_batches_tracked", "mask_", "anchor_generator", "pixel_mean", "pixel_std"]
     spare += [] if has_keypoints else ["keypoint_"]
-    unused = [key for key in state if key not in expected]
     wrong = {
         "missing": [k for k in expected if k not in state and not k.endswith("num_batches_tracked")],
         "of another shape": [k for k in expected if k in state and state[k].shape != expected[k]],
-        "unknown": [key for key in unused if not any(word in key for word in spare)],
+        "too many": [k for k in state if k not in expected and not any(word in k for word in spare)],
     }
     if any(wrong.values()):
         found = "; ".join(
@@ -152,8 +158,7 @@ def check(
             for what, keys in wrong.items()
             if keys
         )
-        raise UserError(f"{source}: not a checkpoint of {config}: {found}")
-    return unused
+        raise UserError(f"{source}: not of this architecture; choose another `config`: {found}")
 
 
 def positions(

@@ -82,7 +82,7 @@ def _mmdet(cfg: Config, state: State, meta: dict[str, Any]) -> dict[str, Any]:
     text = str(meta.get("config", ""))
 
     def numbers(key: str) -> list[float] | None:
-        found = re.search(rf"\b{key}=[\[(]([\d., ]+)[\])]", text)
+        found = re.search(rf"\b{key}=[\[(]([\d.,\s]+)[\])]", text)
         return found and [float(number) for number in re.findall(r"[\d.]+", found[1])]
 
     said = {
