@@ -24,6 +24,7 @@ os.environ.update(PATH=f"{Path(sys.executable).parent}:{os.environ.get('PATH', '
 VERSIONS = {
     "dataset": 1,
     "train": 1,
+    "import": 1,
     "predict": 1,
     "merge": 1,
     "calibrate": 1,
@@ -42,7 +43,7 @@ KEPT = {"all": SHARDS, "none": []}.get(str(study["keep_heatmaps"]))
 if KEPT is None:
     KEPT = [f"{shard:03d}" for shard in study["keep_heatmaps"]]
 GPU = 0 if study["device"] == "cpu" else 1
-MODEL_FILES = ["model.pth", "config.py", "history.csv", "run.json"]
+MODEL_FILES = ["model.pth", "config.py", "history.csv", "run.json"]  # an imported one has no history
 
 
 def version(stage):
@@ -54,12 +55,16 @@ def one_of(names):
     return "|".join(map(re.escape, names)) or "(?!)"
 
 
-def models_of(task=None, student=None):
-    """The pattern of models of a task, or of teachers or students."""
+def models_of(task=None, role=None):
+    """The pattern of models of a task, or of a role: imported, teacher or student."""
+    roles = {
+        name: "imported" if "import" in model else "student" if model["labels"] else "teacher"
+        for name, model in study["models"].items()
+    }
     return one_of(
         name
         for name, model in study["models"].items()
-        if task in (None, model["task"]) and student in (None, bool(model["labels"]))
+        if task in (None, model["task"]) and role in (None, roles[name])
     )
 
 
@@ -140,6 +145,18 @@ def training_inputs(wildcards):
     elif model["init"] not in ("pretrained", "none"):
         inputs["init"] = model["init"]
     return inputs
+
+
+def import_inputs(wildcards):
+    model = study["models"][wildcards.model]
+    config, *bases = config_files(f"config/models/{model['config']}.py")
+    labelled = dataset_file(model["labelled"])
+    return {
+        "config": config,
+        "bases": bases,
+        "labelled": labelled,
+        "checkpoint": model["import"]["checkpoint"],
+    }
 
 
 def training_meaning(wildcards):
@@ -251,10 +268,11 @@ def selections():
 
 
 def split_checks(wildcards):
-    """The proofs that no image of the validation set is among the images that the model is trained on."""
+    """The proofs that no image of the validation set is among the images that the models are trained on here."""
     models = [study["models"][name] for name in wildcards.model.split("+")]
-    used = [model["labelled"] for model in models]
-    used += [study["labels"][model["labels"]]["dataset"] for model in models if model["labels"]]
+    trained = [model for model in models if "import" not in model]
+    used = [model["labelled"] for model in trained]
+    used += [study["labels"][model["labels"]]["dataset"] for model in trained if model["labels"]]
     return expand(f"{R}/datasets/splits/{wildcards.dataset}/{{dataset}}.json", dataset=dict.fromkeys(used))
 
 
@@ -284,7 +302,10 @@ def report_inputs(wildcards):
         "labels": expand(
             f"{R}/labels/{{labels}}/{{file}}", labels=labels, file=["annotations.json", "thresholds.json"]
         ),
-        "models": expand(f"{R}/models/{{model}}/{{file}}", model=models, file=["history.csv", "run.json"]),
+        "runs": expand(f"{R}/models/{{model}}/run.json", model=models),
+        "histories": [
+            f"{R}/models/{model}/history.csv" for model in models if "import" not in study["models"][model]
+        ],
         "datasets": expand(
             f"{R}/datasets/{{dataset}}{{file}}", dataset=dict.fromkeys(used), file=[".json", ".stats.json"]
         ),

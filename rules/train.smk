@@ -8,7 +8,7 @@ rule train_teacher:
     benchmark:
         f"{R}/benchmarks/models/{{model}}.tsv"
     wildcard_constraints:
-        model=models_of(student=False),
+        model=models_of(role="teacher"),
     conda:
         "../envs/distill.yaml"
     threads: study["threads"]
@@ -33,4 +33,27 @@ rule train_teacher:
 
 use rule train_teacher as retrain_student with:
     wildcard_constraints:
-        model=models_of(student=True),
+        model=models_of(role="student"),
+
+
+rule import_model:
+    input:
+        unpack(import_inputs),
+    output:
+        expand(f"{R}/models/{{{{model}}}}/{{file}}", file=["model.pth", "config.py", "run.json"]),
+    log:
+        f"{R}/logs/models/{{model}}.log",
+    wildcard_constraints:
+        model=models_of(role="imported"),
+    conda:
+        "../envs/distill.yaml"
+    resources:
+        mem_mb=8000,
+        runtime=30,
+    params:
+        version=version("import"),
+        spec=lambda wildcards: json.dumps(study["models"][wildcards.model]["import"]),
+        folder=lambda wildcards, output: Path(output[0]).parent,
+    shell:
+        "python scripts/import_model.py --name {wildcards.model} --config {input.config} --spec {params.spec:q}"
+        " --labelled {input.labelled} --output {params.folder} > {log} 2>&1"

@@ -104,3 +104,12 @@ def keypoint_model(tmp_path_factory, arrows) -> Path:
     folder = tmp_path_factory.mktemp("model")
     train(training_job(folder, "keypoint_rcnn_tiny", arrows, iterations=60))
     return folder / "model"
+
+
+@pytest.fixture(scope="session")
+def coco_pose() -> Path:
+    """Real photographs with COCO's keypoints; they are not in this repository."""
+    folder = Path(os.environ.get("COCO_POSE", ROOT.parent / "shared/data/coco_pose"))
+    if not (folder / "annotations.json").is_file():
+        pytest.skip(f"no photographs in {folder}; COCO_POSE=PATH names the folder of config/people.yaml")
+    return folder

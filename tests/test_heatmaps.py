@@ -4,9 +4,10 @@ import h5py
 import numpy as np
 import pytest
 import torch
+from torchvision.models.detection.roi_heads import heatmaps_to_keypoints
 
 from distill import heatmap_file
-from distill.heatmaps import Average, decode, softmax2d
+from distill.heatmaps import AVERAGES, Average, decode, softmax2d
 from distill.keypoint_meta import KeypointMeta
 from distill.program import UserError
 from distill.views import View
@@ -186,3 +187,22 @@ def test_the_order_of_views_does_not_matter():
         results.append(average.result()[0])
     for result in results[1:]:
         np.testing.assert_allclose(result, results[0], rtol=1e-5)
+
+
+def test_upsampled_decoding_is_that_of_torchvision():
+    """For a single view, whatever the average, in RoIs smaller and larger than the heatmap."""
+    rng = np.random.default_rng(4)
+    logits = peaks(rng, 60)[0]
+    corner = rng.uniform(-20, 200, (60, 2))
+    boxes = np.concatenate([corner, corner + np.exp(rng.uniform(-1, 5.5, (60, 2)))], axis=1).astype(
+        np.float32
+    )
+    expected = heatmaps_to_keypoints(torch.from_numpy(logits), torch.from_numpy(boxes))[0][..., :2].numpy()
+    for kind in AVERAGES:
+        average = Average(kind, META.flip_pairs)
+        average.add(logits, View(400))
+        points = decode(*average.result(), boxes, upsample=True)[0]
+        wide = (boxes[:, 2:] - boxes[:, :2] >= 1).all(1)  # torchvision gives others a side of one pixel
+        near = np.abs(points - expected)[wide].max(-1) < 0.01
+        assert wide.sum() > 40
+        assert near.mean() >= 0.995

@@ -109,6 +109,27 @@ def test_several_seeds_repeat_what_depends_on_chance_and_share_the_rest():
     assert study["evaluate"]["on"] == ["val"]
 
 
+IMPORT = "{import: {format: torchvision, checkpoint: zoo.pth}}"
+
+
+def test_an_imported_model_takes_no_options_of_training_and_serves_all_seeds():
+    """What the study's `model` says of training is for the others."""
+    extra = f"""
+        model: {{config: faster_rcnn_tiny, iterations: 7}}
+        models: {{teacher: {IMPORT}, student: {{labels: distilled, init: teacher}}}}
+        seeds: [0, 2]"""
+    study = study_of(DRAWN, extra)
+    assert set(study["models"]) == {"teacher", "student-seed0", "student-seed2"}
+    teacher = study["models"]["teacher"]
+    assert (teacher["import"]["format"], teacher["task"], teacher["labels"]) == ("torchvision", "boxes", None)
+    assert not {"iterations", "batch", "seed"} & set(teacher)
+    student, labels = study["models"]["student-seed2"], study["labels"]["distilled-seed2"]
+    assert (student["init"], student["iterations"]) == ("teacher", 7)
+    assert (labels["teacher"], labels["labelled"]) == ("teacher", "labelled-seed2")
+    path = "results/evaluation/teacher/val/plain.json"
+    assert study["tables"]["results"]["rows"][0]["evaluations"] == [path, path]
+
+
 def test_one_seed_is_added_without_renaming():
     study = study_of(DRAWN, "seeds: [4]")
     assert study["datasets"]["labelled"]["seed"] == 9
@@ -243,6 +264,15 @@ models: {101: {}}
 
 models: {../a: {}}
 => models: '../a' cannot be a name; names are of letters, digits, - and _
+
+models: {teacher: {import: {format: torchvision, checkpoint: x.pth}, lr: 0.1, labels: distilled}}
+=> models.teacher: an imported model is not trained; remove lr, labels
+
+models: {teacher: {import: {format: caffe, checkpoint: x.pth}}}
+=> models.teacher.import.format: 'caffe' is not one of torchvision, mmdet, detectron2
+
+models: {teacher: {import: {format: mmdet}}}
+=> models.teacher.import: needs the key 'checkpoint'
 
 keep_heatmaps: [1]
 => keep_heatmaps: there is no shard 1; shards are 0 to 0

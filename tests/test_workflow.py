@@ -288,6 +288,19 @@ def test_another_model_leaves_the_others_alone(edited):
     assert "retrain_student" not in plan
 
 
+def test_an_imported_model_is_not_trained(edited):
+    (edited.folder / "zoo.pth").touch()
+    edited.config["models"]["zoo"] = {"import": {"format": "torchvision", "checkpoint": "zoo.pth"}}
+    edited.config["labels"]["distilled"] = {"teacher": "zoo"}
+    edited.config["tables"] = {"zoo": {"rows": ["zoo", "student"]}}
+    plan = edited.plan()
+    assert plan["import_model"] == {f"models/zoo/{name}" for name in ("model.pth", "config.py", "run.json")}
+    assert models_of(plan["retrain_student"]) == {"student"}
+    assert models_of(plan["detect_boxes"]) == {"zoo", "student"}
+    assert plan["calibrate_threshold"] == {"labels/distilled/thresholds.json"}
+    assert "train_teacher" not in plan
+
+
 @pytest.mark.parametrize(
     "edit",
     [

@@ -9,7 +9,8 @@ from distill.references import sources
 
 
 def repeat(study: dict[str, Any]) -> None:
-    """Adds the seeds to those of subsets and models; several repeat these and all that is made from them."""
+    """Adds the seeds to those of subsets and models; several repeat these and all that is made from them.
+    Nothing of an imported model is drawn, unless the images are that it is evaluated on."""
     drawn, seeds = _drawn(study), study["seeds"]
     old = {key: study[key] for key in ("datasets", "models", "labels")}
     new: dict[str, dict[str, Any]] = {key: {} for key in old}
@@ -19,6 +20,11 @@ def repeat(study: dict[str, Any]) -> None:
 
     def dataset(name: str, seed: int) -> str:
         return named(name, seed, name in drawn)
+
+    def model(name: str, seed: int) -> str:
+        entry = old["models"].get(name)
+        repeated = entry and ("import" not in entry or study["evaluate"]["on"] in drawn)
+        return named(name, seed, bool(repeated))
 
     def put(kind: str, name: str, entry: dict[str, Any]) -> None:
         if name in new[kind]:
@@ -36,22 +42,24 @@ def repeat(study: dict[str, Any]) -> None:
             if _draws(spec) and spec.get("seed", 0) + seed:
                 copy["seed"] = spec.get("seed", 0) + seed
             put("datasets", dataset(name, seed), copy)
-    for name, model in old["models"].items():
-        for seed in seeds:
-            copy = {**model, "seed": model["seed"] + seed, "labelled": dataset(model["labelled"], seed)}
-            copy["labels"] = model["labels"] and named(model["labels"], seed)
-            copy["init"] = named(model["init"], seed, model["init"] in old["models"])
+    for name, entry in old["models"].items():
+        for seed in seeds if model(name, 0) != model(name, 1) else seeds[:1]:
+            copy = {**entry, "labelled": dataset(entry["labelled"], seed)}
+            if "seed" in entry:
+                copy["seed"] = entry["seed"] + seed
+            copy["labels"] = entry["labels"] and named(entry["labels"], seed)
+            copy["init"] = model(entry["init"], seed)
             copy["validation"] = dataset(study["evaluate"]["on"], seed)
-            put("models", named(name, seed), copy)
+            put("models", model(name, seed), copy)
     for name, entry in old["labels"].items():
         for seed in seeds:
-            copy = {**entry, "teachers": [named(teacher, seed) for teacher in entry["teachers"]]}
+            copy = {**entry, "teachers": [model(teacher, seed) for teacher in entry["teachers"]]}
             copy["teacher"] = copy["teachers"][0]
             copy |= {key: dataset(entry[key], seed) for key in ("dataset", "labelled")}
             put("labels", named(name, seed), copy)
     for table in study["tables"].values():
         for row in table["rows"]:
-            row["models"] = [named(row["model"], seed) for seed in seeds]
+            row["models"] = [model(row["model"], seed) for seed in seeds]
     study["evaluate"]["on"] = list(dict.fromkeys(dataset(study["evaluate"]["on"], seed) for seed in seeds))
     study |= new
 

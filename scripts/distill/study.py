@@ -7,7 +7,8 @@ study.json and has these keys beside the plain options of config/schemas/study.y
 - views: {view set: [view name]}
 - merged: {merged name: {views: view set, options}}: each view set, and "{views}~{labels}" for labels with
   merge options of their own
-- models: {name: {config, task, labelled, labels or None, validation, gpus, … the options of training}}
+- models: {name: {config, task, labelled, labels or None, validation, gpus, … the options of training}};
+  imported ones {config, task, labelled, labels: None, init: none, validation, import}
 - labels: {name: {teacher, teachers, dataset, labelled, views, merged, merge, calibrate}}; teacher: the first
 - evaluate: {on: [validation dataset of each seed], views: [view set]}
 - tables: {name: {task, rows: [{name, model, models, views, evaluations}], metrics?, reference, gap?}}
@@ -33,6 +34,7 @@ TRAINING = (
     *("iterations", "batch", "lr", "warmup", "milestones", "scales", "max_side", "init", "seed"),
     *("freeze_rpn", "background", "amp", "checkpoint_every"),
 )
+IMPORTED = ("config", "import", "labelled")  # the keys of an imported model
 FILLED = ("labelled", "unlabelled", "val")  # the datasets of a study that names no models
 CHOICES = ("fraction", "images", "ids")  # of a subset
 
@@ -123,24 +125,30 @@ def _models(study: dict[str, Any], root: Path) -> dict[str, Any]:
         study["models"] = {"teacher": {}, "student": student}
     common = study.get("model", {})
     study["model"] = {"config": common} if isinstance(common, str) else common
-    return {name: _model(name, {**study["model"], **own}, root) for name, own in study["models"].items()}
+    return {name: _model(name, own, study["model"], root) for name, own in study["models"].items()}
 
 
-def _model(name: str, given: dict[str, Any], root: Path) -> dict[str, Any]:
+def _model(name: str, own: dict[str, Any], common: dict[str, Any], root: Path) -> dict[str, Any]:
+    given = {**common, **own}
     if "config" not in given:
         raise UserError(
             f"models.{name}: needs the key 'config' (or give all models one: `model: faster_rcnn_tiny`)"
         )
     configs = sorted(path.stem for path in (root / "config/models").glob("*.py"))
     known(given["config"], configs, f"models.{name}.config", "model config")
+    task = "keypoints" if given["config"].startswith("keypoint") else "boxes"
+    if "import" in given:
+        if unfit := [key for key in own if key not in IMPORTED]:
+            raise UserError(f"models.{name}: an imported model is not trained; remove {', '.join(unfit)}")
+        usual = {"labelled": schema.defaults(root, "models")["labelled"], "labels": None, "init": "none"}
+        return {**usual, **{key: given[key] for key in IMPORTED if key in given}, "task": task}
     by_config = _by_config(given["config"], root)
     role = "student" if given.get("labels") else "teacher"
     model = {"labels": None, **schema.defaults(root, "models"), **by_config["model"]}
     model |= {"iterations": by_config["iterations"][role], **given}
     if "warmup" not in given and model["iterations"] != "auto":
         model["warmup"] = min(model["warmup"], max(1, model["iterations"] // 10))
-    model["task"] = "keypoints" if model["config"].startswith("keypoint") else "boxes"
-    return model
+    return {**model, "task": task}
 
 
 def _by_config(config: str, root: Path) -> dict[str, Any]:

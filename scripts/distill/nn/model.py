@@ -12,7 +12,7 @@ from torch import nn
 
 import distill.nn  # noqa: F401, registers the torchvision-backed mmcv extension before mmdet is imported
 from distill.files import replacing
-from distill.nn import amp, data, heads, hooks, keypoint_head, sampler  # noqa: F401, fill mmdet's registries
+from distill.nn import amp, anchors, data, heads, hooks, keypoint_head, sampler  # noqa: F401, fill mmdet's registries
 from distill.program import UserError
 
 

@@ -107,6 +107,8 @@ class Predictor:
         for batch in self.run(root, images, view, each):
             for image, sample in batch:
                 found = sample.pred_instances
+                # An imported model may know more categories than the dataset; these come last.
+                found = found[found.labels < len(self.category_ids)]
                 yield (
                     image,
                     {

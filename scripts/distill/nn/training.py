@@ -120,6 +120,8 @@ def full_config(job: Job, workers: int) -> tuple[Config, list[dict]]:
     coco = read_json(job.labelled)
     spec = job.spec
     cfg = models.load_config(job.config)
+    if settings := initial_settings(job):
+        cfg.merge_from_dict({"model": settings})
     models.fit_to_dataset(cfg, coco["categories"], str(job.labelled))
     if spec.get("init", "pretrained") != "pretrained":  # otherwise the config's ImageNet weights
         cfg.model.backbone.init_cfg = None
@@ -176,6 +178,12 @@ def start_processes(device: torch.device) -> None:
         if device.type == "cuda":
             torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
         torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+
+
+def initial_settings(job: Job) -> dict:
+    """The settings of an imported model (nn/importing.py) that the training starts from, directly or through
+    others: its weights mean nothing under, say, another normalisation of the pixels."""
+    return models.read_weights(job.init)["meta"].get("settings", {}) if job.init else {}
 
 
 def load_initial_weights(network: torch.nn.Module, path: Path) -> None:
@@ -240,6 +248,8 @@ def train(job: Job, workers: int = 0) -> None:
             "iterations": runner.max_iters,
             "task": "keypoints" if models.has_keypoints(cfg) else "boxes",
         }
+        if settings := initial_settings(job):
+            meta["settings"] = settings
         models.save(job.output / "model.pth", network.state_dict(), meta)
         _write_records(job, cfg, start, runner.max_iters - first, resumes, mark)
         lock.close()

@@ -152,7 +152,9 @@ class Report:
     def _model_card(self, role: str, name: str) -> dict[str, Any]:
         model, ap = self.models[name], self.ap(name)
         lines = [self.family(name), model["config"]]
-        if isinstance(model["iterations"], int):
+        if "import" in model:
+            lines.append(f"imported from {model['import']['format']}")
+        elif isinstance(model["iterations"], int):
             lines.append(plural(model["iterations"], "iteration"))
         if model["labels"]:
             lines.append(f"labelled : generated {ratio(model['ratio'])}")
