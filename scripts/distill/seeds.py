@@ -41,7 +41,7 @@ def repeat(study: dict[str, Any]) -> None:
             copy = {**model, "seed": model["seed"] + seed, "labelled": dataset(model["labelled"], seed)}
             copy["labels"] = model["labels"] and named(model["labels"], seed)
             copy["init"] = named(model["init"], seed, model["init"] in old["models"])
-            copy["validation"] = dataset(study["evaluate"]["on"], seed)
+            copy["validation"] = dataset(study["evaluate"]["on"][model["task"]], seed)
             put("models", named(name, seed), copy)
     for name, entry in old["labels"].items():
         for seed in seeds:
@@ -51,7 +51,8 @@ def repeat(study: dict[str, Any]) -> None:
     for table in study["tables"].values():
         for row in table["rows"]:
             row["models"] = [named(row["model"], seed) for seed in seeds]
-    study["evaluate"]["on"] = list(dict.fromkeys(dataset(study["evaluate"]["on"], seed) for seed in seeds))
+    on = {model["task"]: study["evaluate"]["on"][model["task"]] for model in old["models"].values()}
+    study["evaluate"]["on"] = list(dict.fromkeys(dataset(on[task], seed) for task in on for seed in seeds))
     study |= new
 
 

@@ -5,6 +5,7 @@ study.json and has these keys beside the plain options of config/schemas/study.y
 
 - datasets: {name: spec}, defaults left out, so that a new option with a default changes no dataset
 - views: {view set: [view name]}
+- selected: {dataset: the dataset that it is a subset of and shares the predictions of}
 - merged: {merged name: {views: view set, options}}: each view set, and "{views}~{labels}" for labels with
   merge options of their own
 - models: {name: {config, task, labelled, labels or None, validation, gpus, … the options of training}}
@@ -34,6 +35,7 @@ TRAINING = (
     *("freeze_rpn", "background", "amp", "checkpoint_every"),
 )
 FILLED = ("labelled", "unlabelled", "val")  # the datasets of a study that names no models
+TASKS = ("boxes", "keypoints")
 CHOICES = ("fraction", "images", "ids")  # of a subset
 
 
@@ -51,9 +53,14 @@ def resolve(config: Mapping[str, Any], root: Path) -> dict[str, Any]:
     study["models"] = _models(study, root)
     study["views"] = _views(study, root)
     study["labels"] = _labels(study, root)
+    on = study["evaluate"]["on"]
+    study["evaluate"]["on"] = dict.fromkeys(TASKS, on) if isinstance(on, str) else on
     check(study)
     study["tables"] = _tables(study)
     repeat(study)
+    study["selected"] = {
+        name: spec["of"] for name, spec in study["datasets"].items() if spec.pop("share_predictions", False)
+    }
     study["merged"] = _merged(study)
     _add_evaluations(study)
     del study["model"], study["merge"], study["calibrate"]
