@@ -10,6 +10,7 @@ if "datasets" not in config:
 
 
 include: "rules/common.smk"
+include: "rules/download.smk"
 include: "rules/datasets.smk"
 include: "rules/train.smk"
 include: "rules/predict.smk"

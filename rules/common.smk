@@ -72,6 +72,7 @@ wildcard_constraints:
     dataset=one_of(study["datasets"]),
     validation=one_of(study["evaluate"]["on"]),
     model=models_of(),
+    archive=one_of(study["downloads"]),
     labels=one_of(study["labels"]),
     views=one_of(study["merged"]),
     view=one_of({view for views in study["views"].values() for view in views}),
@@ -80,6 +81,13 @@ wildcard_constraints:
 
 
 # --- datasets ---
+
+
+def data_file(path):
+    return os.path.normpath(os.path.join(study["data"], path))
+
+
+DOWNLOADED = [data_file(path) for archive in study["downloads"].values() for path in archive["contents"]]
 
 
 def dataset_file(name):
@@ -91,10 +99,12 @@ def dataset_sources(wildcards):
 
 
 def dataset_files(wildcards):
-    """The files and folders that a dataset is read from; of the images of an annotation file only the latter."""
+    """The files and folders that a dataset is read from; of the images of an annotation file only the latter.
+    Not what `download` gets: it must not run unless asked for. What is not there, the program names."""
     spec = study["datasets"][wildcards.dataset]
     keys = ["annotations", "videos", "ids"] + (["images"] if spec["kind"] == "folder" else [])
-    return [spec[key] for key in keys if isinstance(spec.get(key), str)]
+    paths = [spec[key] for key in keys if isinstance(spec.get(key), str)]
+    return [path for path in paths if path not in DOWNLOADED and os.path.exists(path)]
 
 
 def dataset_spec(wildcards):

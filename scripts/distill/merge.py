@@ -192,7 +192,7 @@ def gather(paths: Sequence[str | Path]) -> Iterator[dict]:
 
 
 def select(merged: str | Path, dataset: dict) -> Iterator[dict]:
-    """The merged records on the images of `dataset`, a subset, streamed. Raises UserError as `read_records`."""
+    """The merged records on the images of a subset, streamed. Raises UserError as `read_records`."""
     images = {image["id"] for image in dataset["images"]}
     return (record for record in read_records(merged) if record["image_id"] in images)
 
