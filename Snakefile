@@ -24,7 +24,7 @@ rule all:
     default_target: True
     input:
         f"{R}/report.html",
-        expand(f"{R}/tables/{{table}}.csv", table=study["tables"]),
+        [results_of(table) for table in study["tables"]],
 
 
 rule labels:
@@ -38,5 +38,4 @@ for name in study["tables"]:
         name:
             name
         input:
-            f"{R}/tables/{name}.csv",
-            f"{R}/tables/{name}.md",
+            results_of(name),

@@ -27,7 +27,7 @@ VERSIONS = {
     "merge": 1,
     "calibrate": 1,
     "evaluate": 1,
-    "report": 1,
+    "report": 2,
 }
 
 try:
@@ -234,8 +234,29 @@ def evaluations(table):
 
 def table_spec(wildcards):
     table = study["tables"][wildcards.table]
-    rows = [{key: row[key] for key in ("name", "views", "evaluations")} for row in table["rows"]]
-    return json.dumps({**table, "rows": rows})
+    rows = [
+        {key: row[key] for key in ("name", "views", "x", "evaluations") if key in row}
+        for row in table["rows"]
+    ]
+    return json.dumps({key: table[key] for key in table if key != "plot"} | {"rows": rows})
+
+
+def histories(table):
+    """(name, history.csv) of every model that a table's rows come from; the name is that without the seed."""
+    models, _ = lineage(study, [model for row in study["tables"][table]["rows"] for model in row["models"]])
+    several = len(study["seeds"]) > 1
+    return [
+        (model.rpartition("-seed")[0] if several else model, f"{R}/models/{model}/history.csv")
+        for model in models
+    ]
+
+
+def results_of(table):
+    """What a table's name stands for as a target."""
+    plots = [f"training/{table}"] + [table] * ("plot" in study["tables"][table])
+    return expand(f"{R}/tables/{table}.{{suffix}}", suffix=["csv", "md"]) + expand(
+        f"{R}/plots/{{plot}}.{{suffix}}", plot=plots, suffix=["svg", "png"]
+    )
 
 
 def report_inputs(wildcards):

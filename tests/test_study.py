@@ -212,6 +212,15 @@ tables: {t: {rows: [studnet]}}
 tables: {t: {rows: [student], reference: {stud: 1}}}
 => tables.t.reference: there is no row 'stud'; did you mean 'student'?
 
+tables: {t: {rows: [student], gains: {student: {over: teacher}}}}
+=> tables.t.gains.student.over: there is no row 'teacher'; there is student
+
+tables: {t: {rows: [{model: student, x: teacher}]}}
+=> tables.t.rows: x of student: there is no row 'teacher'; there is student
+
+tables: {t: {rows: [student], plot: {x: amount}}}
+=> tables.t.plot: no row has an x
+
 models: {a: {labels: x}}
 labels: {x: {teacher: a}}
 => a cycle, each made from the next: labels.x → models.a → labels.x

@@ -11,7 +11,8 @@ study.json and has these keys beside the plain options of config/schemas/study.y
 - models: {name: {config, task, labelled, labels or None, validation, gpus, … the options of training}}
 - labels: {name: {teacher, dataset, labelled, views, merged, merge, calibrate}}
 - evaluate: {on: [validation dataset of each seed], views: [view set]}
-- tables: {name: {task, rows: [{name, model, models, views, evaluations}], metrics?, reference, gap?}}
+- tables: {name: {task, rows: [{name, model, models, views, evaluations, x?}], metrics?, reference, gains,
+  gap?, plot?}}
 
 With several seeds, models, labels and randomly drawn datasets appear once for each, as {name}-seed{n}.
 """
@@ -214,6 +215,7 @@ def _table(where: str, table: dict[str, Any], study: dict[str, Any]) -> dict[str
             if name in rows:
                 raise UserError(f"{where}.rows: two rows are called {name!r}; give one of them another name")
             rows[name] = {"name": name, "model": row["model"], "views": views}
+            rows[name] |= {"x": row["x"]} if "x" in row else {}
     tasks = {study["models"][row["model"]]["task"] for row in rows.values()}
     if len(tasks) > 1:
         raise UserError(f"{where}.rows: models of boxes and of keypoints do not go into one table")
@@ -226,7 +228,18 @@ def _table(where: str, table: dict[str, Any], study: dict[str, Any]) -> dict[str
             known(gap[key], rows, f"{where}.gap.{key}", "row")
     for name in table.get("reference", {}):
         known(name, rows, f"{where}.reference", "row")
-    return {"task": tasks.pop(), "reference": {}, **table, "rows": list(rows.values())}
+    for name, gain in table.get("gains", {}).items():
+        known(name, rows, f"{where}.gains", "row")
+        known(gain["over"], rows, f"{where}.gains.{name}.over", "row")
+    for row in rows.values():
+        if isinstance(row.get("x"), str):
+            known(row["x"], rows, f"{where}.rows: x of {row['name']}", "row")
+    if "plot" in table:
+        if not any("x" in row for row in rows.values()):
+            raise UserError(f"{where}.plot: no row has an x")
+        if "baseline" in table["plot"]:
+            known(table["plot"]["baseline"], rows, f"{where}.plot.baseline", "row")
+    return {"task": tasks.pop(), "reference": {}, "gains": {}, **table, "rows": list(rows.values())}
 
 
 def _merged(study: dict[str, Any]) -> dict[str, Any]:
