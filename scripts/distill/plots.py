@@ -7,7 +7,9 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
 
 from distill.files import replacing
 from distill.program import UserError
@@ -26,6 +28,7 @@ STYLE = {
 METADATA = {"svg": {"Date": None}, "png": {"Software": None}}
 
 
+@mpl.rc_context(STYLE)
 def rows(table: pd.DataFrame, options: Mapping[str, Any]) -> Figure:
     """AP of the rows of a table (`tables.build`) that have an x, joined from left to right, with the spread
     over the seeds as bars; the row `baseline` of the options as a line. Rows without AP are left out."""
@@ -35,15 +38,16 @@ def rows(table: pd.DataFrame, options: Mapping[str, Any]) -> Figure:
     bars = None if points["AP sd"].isna().all() else points["AP sd"]
     axes.errorbar(points["x"], points["AP"], bars, marker="o", capsize=3)
     for row in points.itertuples(index=False):
-        axes.annotate(row.row, (row.x, row.AP), (0, 6), textcoords="offset points", ha="center", fontsize=7)
+        axes.annotate(row.row, (row.x, row.AP), (6, -9), textcoords="offset points", fontsize=7)
     for ap in table.loc[table["row"] == options.get("baseline"), "AP"]:
         axes.axhline(ap, linestyle="--", color="C1", label=options["baseline"])
         axes.legend()
-    axes.margins(0.12, 0.15)
+    axes.margins(0.2, 0.15)
     axes.set(xlabel=options["x"], ylabel="AP (%)")
     return figure
 
 
+@mpl.rc_context(STYLE)
 def losses(histories: Sequence[tuple[str, pd.DataFrame]]) -> Figure:
     """Training loss by iteration of (name, history.csv); those of one name (several seeds) share a colour."""
     figure, axes = _axes()
@@ -60,19 +64,22 @@ def losses(histories: Sequence[tuple[str, pd.DataFrame]]) -> Figure:
         axes.plot(means["iteration"], means["loss"], style, color=colours[name], linewidth=1.2, label=label)
         labelled.add(name)
     axes.set(xlabel="iteration", ylabel="training loss", yscale="log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter(ScalarFormatter())
+    axes.yaxis.set_minor_formatter(NullFormatter())
     axes.legend(fontsize=7)
     return figure
 
 
+@mpl.rc_context(STYLE)
 def save(figure: Figure, path: str | Path) -> None:
     """Writes the figure at `path`, ….svg, and beside it as ….png."""
     path = Path(path)
     for suffix, metadata in METADATA.items():
-        with replacing(path.with_suffix(f".{suffix}")) as temporary, mpl.rc_context(STYLE):
+        with replacing(path.with_suffix(f".{suffix}")) as temporary:
             figure.savefig(temporary, format=suffix, dpi=150, metadata=metadata)
 
 
-def _axes():
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(6, 4), layout="constrained")
-        return figure, figure.subplots()
+def _axes() -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(6, 4), layout="constrained")
+    return figure, figure.subplots()
