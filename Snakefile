@@ -10,6 +10,7 @@ if "datasets" not in config:
 
 
 include: "rules/common.smk"
+include: "rules/download.smk"
 include: "rules/datasets.smk"
 include: "rules/train.smk"
 include: "rules/predict.smk"
@@ -23,7 +24,7 @@ rule all:
     default_target: True
     input:
         f"{R}/report.html",
-        expand(f"{R}/tables/{{table}}.csv", table=study["tables"]),
+        [results_of(table) for table in study["tables"]],
 
 
 rule labels:
@@ -42,5 +43,4 @@ for name in study["tables"]:
         name:
             name
         input:
-            f"{R}/tables/{name}.csv",
-            f"{R}/tables/{name}.md",
+            results_of(name),

@@ -29,7 +29,7 @@ VERSIONS = {
     "merge": 1,
     "calibrate": 1,
     "evaluate": 1,
-    "report": 1,
+    "report": 2,
 }
 
 try:
@@ -82,6 +82,7 @@ wildcard_constraints:
     validation=one_of(study["datasets"]),
     model=models_of(),
     of=f"(@({models_of()}))?",
+    archive=one_of(study["downloads"]),
     labels=one_of(study["labels"]),
     views=one_of(study["merged"]),
     view=one_of({view for views in study["views"].values() for view in views}),
@@ -90,6 +91,13 @@ wildcard_constraints:
 
 
 # --- datasets ---
+
+
+def data_file(path):
+    return os.path.normpath(os.path.join(study["data"], path))
+
+
+DOWNLOADED = [data_file(path) for archive in study["downloads"].values() for path in archive["contents"]]
 
 
 def dataset_file(name):
@@ -101,10 +109,12 @@ def dataset_sources(wildcards):
 
 
 def dataset_files(wildcards):
-    """The files and folders that a dataset is read from; of the images of an annotation file only the latter."""
+    """The files and folders that a dataset is read from; of the images of an annotation file only the latter.
+    Not what `download` gets: it must not run unless asked for. What is not there, the program names."""
     spec = study["datasets"][wildcards.dataset]
     keys = ["annotations", "videos", "ids"] + (["images"] if spec["kind"] == "folder" else [])
-    return [spec[key] for key in keys if isinstance(spec.get(key), str)]
+    paths = [spec[key] for key in keys if isinstance(spec.get(key), str)]
+    return [path for path in paths if path not in DOWNLOADED and os.path.exists(path)]
 
 
 def dataset_spec(wildcards):
@@ -282,8 +292,30 @@ def evaluations(table):
 
 def table_spec(wildcards):
     table = study["tables"][wildcards.table]
-    rows = [{key: row[key] for key in ("name", "views", "evaluations")} for row in table["rows"]]
-    return json.dumps({**table, "rows": rows})
+    rows = [
+        {key: row[key] for key in ("name", "views", "x", "evaluations") if key in row}
+        for row in table["rows"]
+    ]
+    return json.dumps({key: table[key] for key in table if key != "plot"} | {"rows": rows})
+
+
+def histories(table):
+    """(name, history.csv) of every model that a table's rows come from; the name is that without the seed."""
+    models, _ = lineage(study, [model for row in study["tables"][table]["rows"] for model in row["models"]])
+    several = len(study["seeds"]) > 1
+    return [
+        (model.rpartition("-seed")[0] if several else model, f"{R}/models/{model}/history.csv")
+        for model in models
+        if "import" not in study["models"][model]
+    ]
+
+
+def results_of(table):
+    """What a table's name stands for as a target."""
+    plots = [f"training/{table}"] + [table] * ("plot" in study["tables"][table])
+    return expand(f"{R}/tables/{table}.{{suffix}}", suffix=["csv", "md"]) + expand(
+        f"{R}/plots/{{plot}}.{{suffix}}", plot=plots, suffix=["svg", "png"]
+    )
 
 
 def report_inputs(wildcards):

@@ -34,6 +34,7 @@ rule gather_shards:
         f"{R}/logs/merged/{{model}}/{{dataset}}/{{views}}.log",
     wildcard_constraints:
         model=one_of([*study["models"], *TEACHERS]),
+        dataset=one_of([name for name in study["datasets"] if name not in study["selected"]]),
     conda:
         "../envs/distill.yaml"
     resources:
@@ -43,3 +44,26 @@ rule gather_shards:
         version=version("merge"),
     shell:
         "python scripts/gather_shards.py --output {output} {input} > {log} 2>&1"
+
+
+# Of a subset that shares the predictions of the dataset that it is of.
+rule select_predictions:
+    input:
+        dataset=f"{R}/datasets/{{dataset}}.json",
+        merged=lambda wildcards: f"{R}/merged/{{model}}/{study['selected'][wildcards.dataset]}/{{views}}.json",
+    output:
+        f"{R}/merged/{{model}}/{{dataset}}/{{views}}.json",
+    log:
+        f"{R}/logs/merged/{{model}}/{{dataset}}/{{views}}.log",
+    wildcard_constraints:
+        dataset=one_of(study["selected"]),
+    conda:
+        "../envs/distill.yaml"
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    params:
+        version=version("merge"),
+    shell:
+        "python scripts/select_predictions.py --dataset {input.dataset} --merged {input.merged}"
+        " --output {output} > {log} 2>&1"

@@ -1,6 +1,8 @@
 localrules:
     study,
     tabulate,
+    plot_table,
+    plot_training,
 
 
 rule study:
@@ -33,6 +35,49 @@ rule tabulate:
     shell:
         "python scripts/make_table.py --name {wildcards.table} --spec {params.spec:q} --evaluations {input}"
         " --output {output.csv} > {log} 2>&1"
+
+
+rule plot_table:
+    input:
+        f"{R}/tables/{{table}}.csv",
+    output:
+        svg=f"{R}/plots/{{table}}.svg",
+        png=f"{R}/plots/{{table}}.png",
+    log:
+        f"{R}/logs/plots/{{table}}.log",
+    wildcard_constraints:
+        table=one_of([name for name, table in study["tables"].items() if "plot" in table]),
+    conda:
+        "../envs/distill.yaml"
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        version=version("report"),
+        options=lambda wildcards: json.dumps(study["tables"][wildcards.table]["plot"]),
+    shell:
+        "python scripts/plot_table.py --table {input} --options {params.options:q} --output {output.svg}"
+        " > {log} 2>&1"
+
+
+rule plot_training:
+    input:
+        lambda wildcards: [path for _, path in histories(wildcards.table)],
+    output:
+        svg=f"{R}/plots/training/{{table}}.svg",
+        png=f"{R}/plots/training/{{table}}.png",
+    log:
+        f"{R}/logs/plots/training/{{table}}.log",
+    conda:
+        "../envs/distill.yaml"
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        version=version("report"),
+        histories=lambda wildcards: [f"{name}={path}" for name, path in histories(wildcards.table)],
+    shell:
+        "python scripts/plot_training.py --output {output.svg} {params.histories} > {log} 2>&1"
 
 
 rule report:

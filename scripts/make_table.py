@@ -11,7 +11,9 @@ from distill.tables import build, markdown, write
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--name", required=True, help="the table's name")
-    parser.add_argument("--spec", required=True, type=json.loads, help="JSON: rows, task, reference, gap")
+    parser.add_argument(
+        "--spec", required=True, type=json.loads, help="JSON: rows, task, reference, gains, gap"
+    )
     parser.add_argument("--evaluations", required=True, nargs="+", help="the files that the rows name")
     parser.add_argument("--output", required=True, help="….csv; the Markdown is written beside it")
     args = parser.parse_args()

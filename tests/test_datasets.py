@@ -370,6 +370,23 @@ def test_listed_subsets(tmp_path):
         subset(whole, ids=str(tmp_path / "gone.txt"))
 
 
+def test_the_images_of_another_annotation_file(tmp_path):
+    """co-80 is train2014 within train2017: the same ids, other file names."""
+    whole = Coco(tmp_path, images=12).build()
+    path = tmp_path / "instances_train2014.json"
+    path.write_text(json.dumps({"images": [{"id": i, "file_name": f"COCO_{i}.jpg"} for i in (2, 5)]}))
+    old = subset(whole, ids=str(path))
+    assert ids(old) == [2, 5]
+    new = subset(whole, exclude="old", sources={"old": old})
+    assert sorted(ids(old) + ids(new)) == ids(whole)
+    path.write_text(json.dumps({"images": [{"id": 13}]}))
+    with pytest.raises(UserError, match=r"train2014.json: '13' is no image of set"):
+        subset(whole, ids=str(path))
+    path.write_text("[]")
+    with pytest.raises(UserError, match=r"train2014.json: not a COCO annotation file"):
+        subset(whole, ids=str(path))
+
+
 @pytest.mark.parametrize(
     ("spec", "message"),
     [

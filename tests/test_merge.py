@@ -247,6 +247,16 @@ def test_the_programs_merge_and_join_shards(tmp_path):
         list(gather(shards))
 
 
+def test_the_predictions_of_a_subset(tmp_path):
+    records = [{"image_id": i, "score": i / 10} for i in (1, 1, 2, 3, 5)]
+    write_json(tmp_path / "merged.json", records)
+    write_json(tmp_path / "dataset.json", {"images": [{"id": 1}, {"id": 3}, {"id": 4}]})
+    paths = {name: tmp_path / f"{name}.json" for name in ("dataset", "merged", "output")}
+    result = run("select_predictions.py", *(part for name in paths for part in (f"--{name}", paths[name])))
+    assert result.returncode == 0, result.stderr
+    assert read_json(tmp_path / "output.json") == [records[0], records[1], records[3]]
+
+
 def test_wrong_options_are_one_clear_line(tmp_path):
     write_json(tmp_path / "d.json", DATASET)
     path = write_view(tmp_path / "a.json", VIEWS[0], truth())

@@ -144,6 +144,26 @@ def test_a_drawn_validation_set_belongs_to_its_seed():
     assert "/teacher-seed1/val-seed1/" in study["tables"]["results"]["rows"][0]["evaluations"][1]
 
 
+def test_each_task_has_its_validation_set():
+    both = "models: {teacher: {}, pose: {config: keypoint_rcnn_tiny}}\nviews: {plain: [{scale: 9}]}\n"
+    both += "tables: {t: {rows: [teacher]}}\nevaluate: {on: {boxes: val, keypoints: labelled}}"
+    study = study_of(SMALLEST, both)
+    assert {name: model["validation"] for name, model in study["models"].items()} == {
+        "teacher": "val",
+        "pose": "labelled",
+    }
+    assert study["evaluate"]["on"] == ["val", "labelled"]
+
+
+def test_a_subset_that_shares_predictions_is_the_same_dataset():
+    plain = "{kind: subset, of: all, images: 3, seed: 5}"
+    study = study_of(
+        DRAWN.replace(plain, plain.replace("seed", "share_predictions: true, seed")), "seeds: [0, 1]"
+    )
+    assert study["selected"] == {"labelled-seed0": "all", "labelled-seed1": "all"}
+    assert study["datasets"] == study_of(DRAWN, "seeds: [0, 1]")["datasets"]
+
+
 def test_defaults_that_are_written_out_change_no_dataset():
     plain, explicit = (
         study_of(DRAWN),
@@ -215,11 +235,23 @@ labels: {distilled: {views: al}}
 evaluate: {on: vall}
 => evaluate.on: there is no dataset 'vall'; did you mean 'val'?
 
+evaluate: {on: {keypoints: val}}
+=> evaluate.on: says nothing of boxes, which teacher predicts
+
 tables: {t: {rows: [studnet]}}
 => tables.t.rows: there is no model 'studnet'; did you mean 'student'?
 
 tables: {t: {rows: [student], reference: {stud: 1}}}
 => tables.t.reference: there is no row 'stud'; did you mean 'student'?
+
+tables: {t: {rows: [student], gains: {student: {over: teacher}}}}
+=> tables.t.gains.student.over: there is no row 'teacher'; there is student
+
+tables: {t: {rows: [{model: student, x: teacher}]}}
+=> tables.t.rows: x of student: there is no row 'teacher'; there is student
+
+tables: {t: {rows: [student], plot: {x: amount}}}
+=> tables.t.plot: no row has an x
 
 models: {a: {labels: x}}
 labels: {x: {teacher: a}}

@@ -45,10 +45,11 @@ def test_numbers_by_hand():
     assert frame.loc["teacher", "AP sd"] == pytest.approx(2)  # √((2² + 0 + 2²) / 2)
     assert frame.loc["long", "AP sd"] == pytest.approx(np.sqrt((2**2 + 1**2 + 3**2) / 2))
     assert frame.loc["teacher", ["views", "seeds"]].tolist() == ["plain", 3]
-    assert frame.loc["teacher", "reference"] == 54.9
-    assert frame.loc["teacher", "difference"] == pytest.approx(40 - 54.9)
-    assert frame.loc["student", ["reference", "difference"]].isna().all()
-    assert frame.columns.tolist()[2:6] == ["AP", "AP sd", "AP50", "AP50 sd"]
+    assert frame.loc["teacher", "AP reference"] == 54.9
+    assert frame.loc["teacher", "AP difference"] == pytest.approx(40 - 54.9)
+    assert frame.loc["student", ["AP reference", "AP difference"]].isna().all()
+    beside = ["AP", "AP sd", "AP reference", "AP difference", "AP50", "AP50 sd", "AP75"]
+    assert frame.columns.tolist()[2:9] == beside
     assert "APS" in frame
 
 
@@ -96,6 +97,49 @@ def test_gap_closed_by_hand():
     ) in markdown(table)
 
 
+def test_references_of_several_metrics_stand_beside_them():
+    reference = {"teacher": {"AP": 39.0, "APM": 43.7}, "student": {"APM": 45.5}}
+    table = build(*study(reference=reference))
+    frame = table.frame.set_index("row")
+    assert frame.loc["teacher", "APM difference"] == pytest.approx(40 - 43.7)
+    assert frame.loc["student", "AP reference":"AP difference"].isna().all()
+    assert "AP50 reference" not in frame
+    assert "| APM | APM reference | APM difference | APL |" in markdown(table)
+
+
+def test_gains_by_hand():
+    gains = {
+        "student": {"over": "long", "reference": [1.7, 2.0]},
+        "upper": {"over": "student", "reference": 1.0},
+        "long": {"over": "teacher"},
+    }
+    table = build(*study(gains=gains))
+    frame = table.frame.set_index("row")
+    assert frame.loc["student", "gain"] == pytest.approx(np.mean([3, 3, 1]))
+    assert frame.loc["student", "gain sd"] == pytest.approx(np.std([3, 3, 1], ddof=1))  # of pairs of one seed
+    assert frame.loc["student", "gain difference"] == pytest.approx(7 / 3 - 2.0)  # from the range's end
+    assert frame.loc["upper", "gain"] == pytest.approx(np.mean([3, 4, 1]))
+    assert frame.loc["long", "gain"] == pytest.approx(6)
+    assert frame.loc["long", "gain reference low":"gain difference"].isna().all()
+    assert np.isnan(frame.loc["teacher", "gain"])
+    text = markdown(table)
+    assert text.splitlines()[0].endswith("| gain | gain reference | gain difference |")
+    assert "| +2.3 ± 1.2 | +1.7 to +2.0 | +0.3 |" in text
+    assert "| +2.7 ± 1.5 | +1.0 | +1.7 |" in text
+    assert "gain in AP: long over teacher, student over long, upper over student." in text
+    within = build(*study(gains={"student": {"over": "long", "reference": [2.0, 3.0]}})).frame
+    assert within["gain difference"].tolist()[2] == 0
+
+
+def test_a_place_on_the_axis_is_a_number_or_the_ap_of_a_row():
+    spec, evaluations = study()
+    spec["rows"][0]["x"], spec["rows"][2]["x"] = 0.25, "teacher"
+    table = build(spec, evaluations)
+    assert table.frame["x"].tolist()[::2] == pytest.approx([0.25, 40])
+    assert table.frame["x"].isna().tolist() == [False, True, False, True]
+    assert "| teacher | plain | 3 | 0.25 | 40.0" in markdown(table)
+
+
 def test_no_gap_to_close_is_said():
     table = build(*study(gap={"baseline": "upper", "student": "student", "upper": "long"}))
     assert np.isnan(table.frame["gap closed"]).all()
@@ -107,6 +151,8 @@ def test_no_gap_to_close_is_said():
     [
         ({"gap": {**GAP, "upper": "oracle"}}, "oracle must be the name of one row"),
         ({"reference": {"oracle": 1.0}}, "oracle must be the name of one row"),
+        ({"reference": {"teacher": {"AP90": 1.0}}}, "of teacher is of AP90, which is no column"),
+        ({"gains": {"teacher": {"over": "oracle"}}}, "oracle must be the name of one row"),
         ({"metrics": ["AP", "AP90"]}, "row teacher: no AP90 in teacher-0.json"),
         ({"task": "keypoints"}, "teacher-0.json has no evaluation of keypoints"),
         ({"rows": [{"name": "teacher", "evaluations": []}]}, "is in no row"),
@@ -136,10 +182,9 @@ def test_written_files(tmp_path):
     frame = pd.read_csv(tmp_path / "results.csv")
     pd.testing.assert_frame_equal(frame, table.frame, check_exact=True)  # full precision
     lines = (tmp_path / "results.md").read_text().splitlines()
-    assert lines[0].startswith("| row | views | seeds | AP | AP50 |")
-    assert lines[0].endswith("| reference | difference |")
-    assert lines[2].startswith("| teacher | plain | 3 | 40.0 ± 2.0 |")
-    assert lines[2].endswith("| 54.9 | -14.9 |")
+    assert lines[0].startswith("| row | views | seeds | AP | AP reference | AP difference | AP50 |")
+    assert lines[2].startswith("| teacher | plain | 3 | 40.0 ± 2.0 | 54.9 | -14.9 | 40.0 ± 2.0 |")
+    assert lines[3].startswith("| long | plain | 3 | 46.0 ± 2.6 |  |  | 46.0 ± 2.6 |")
     assert len({line.count("|") for line in lines[:6]}) == 1
 
 

@@ -57,6 +57,26 @@ def test_a_frame_depends_on_seed_and_name(tmp_path):
     assert [image["hash"] for image in fewer["images"]] == [image["hash"] for image in one["images"][1:]]
 
 
+def test_some_videos_are_drawn_before_any_is_decoded(tmp_path):
+    for name in "abcdef":
+        film(tmp_path / f"videos/{name}.mp4", 3)
+    drawn = {}
+    for seed in (0, 1, 2):
+        for count in (2, 4):
+            out = tmp_path / f"{seed}-{count}"
+            names = [
+                image["file_name"]
+                for image in frames_of(tmp_path / "videos", out, seed, images=count)["images"]
+            ]
+            assert sorted(path.name for path in out.iterdir()) == names
+            drawn[seed, count] = set(names)
+        assert len(drawn[seed, 2]) == 2 < len(drawn[seed, 4])
+        assert drawn[seed, 2] < drawn[seed, 4]  # one seed: nested
+    assert len({frozenset(drawn[seed, 4]) for seed in (0, 1, 2)}) > 1
+    with pytest.raises(UserError, match="7 videos are to be drawn, there are 6"):
+        frames_of(tmp_path / "videos", tmp_path / "out", images=7)
+
+
 @pytest.mark.parametrize("name", ["sought.mp4", "without_duration.ts", "raw.m4v"])
 def test_every_frame_is_as_likely(tmp_path, name):
     container = "m4v" if name == "raw.m4v" else None

@@ -26,7 +26,8 @@ for path in paths:
         digest.update(Path(path).read_bytes())
 names = {"train.py": ["model.pth", "config.py", "history.csv", "run.json"]}.get(Path(__file__).name)
 files = [output / name for name in names] if names else [output]
-files += [output.with_suffix(".md"), output.with_suffix(".svg")] if output.suffix == ".csv" else []
+beside = {".csv": [".md", ".svg"], ".svg": [".png"]}
+files += [output.with_suffix(suffix) for suffix in beside.get(output.suffix, [])]
 for file in files:
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(digest.hexdigest())
@@ -55,7 +56,7 @@ labels:
   boxes: {teacher: box-teacher}
 tables:
   keypoints: {rows: [teacher, {model: teacher, views: all}, student]}
-  boxes: {rows: [box-teacher, box-student]}
+  boxes: {rows: [box-teacher, {model: box-student, x: 1}], plot: {x: students}}
 """
 
 
@@ -133,6 +134,7 @@ def test_the_whole_chain_runs_and_then_nothing_is_left(done):
             "labels/boxes/annotations.json",
         ),
         *("evaluation/student/val/plain.json", "tables/keypoints.csv", "tables/keypoints.md", "report.html"),
+        *("plots/boxes.svg", "plots/boxes.png", "plots/training/boxes.svg", "plots/training/keypoints.png"),
     ):
         assert (done.folder / "out" / path).exists(), path
     assert done.plan() == {}
@@ -275,8 +277,13 @@ def test_a_longer_student_touches_no_prediction_of_the_teacher(edited):
 def test_a_table_runs_alone(edited):
     edited.config["tables"]["boxes"]["reference"] = {"box-teacher": 30.5}
     plan = edited.plan()
-    assert set(plan) == {"tabulate", *ALWAYS}
+    assert set(plan) == {"tabulate", "plot_table", *ALWAYS}
     assert plan["tabulate"] == {"tables/boxes.csv", "tables/boxes.md"}
+
+
+def test_a_plot_runs_alone(edited):
+    edited.config["tables"]["boxes"]["plot"]["baseline"] = "box-teacher"
+    assert set(edited.plan()) == {"plot_table", *ALWAYS}
 
 
 def test_another_model_leaves_the_others_alone(edited):
@@ -389,6 +396,7 @@ def test_images_put_into_a_folder_are_seen(done):
 def test_every_table_is_a_target_and_so_are_the_labels(done, tmp_path):
     project = Project(tmp_path)
     assert set(project.plan("boxes")["tabulate"]) == {"tables/boxes.csv", "tables/boxes.md"}
+    assert "plots/boxes.svg" in project.plan("boxes")["plot_table"]
     assert "detect_boxes" not in project.plan("boxes")
     plan = project.plan("labels")
     assert plan["generate_labels"] == {f"labels/{name}/annotations.json" for name in ("boxes", "distilled")}
@@ -403,6 +411,23 @@ def test_heatmaps_go_once_they_are_merged(tmp_path, keep):
     left = {path.stem for path in (project.folder / "out/predictions").rglob("*.h5")}
     assert left == ({"001"} if keep == [1] else set())
     assert project.plan("keypoints") == {}
+
+
+def test_a_subset_that_shares_predictions_is_not_predicted(tmp_path):
+    project = Project(tmp_path)
+    project.config["datasets"]["part"] = {"kind": "subset", "of": "unlabelled", "fraction": 0.5}
+    project.config["labels"]["distilled"]["dataset"] = "part"
+    project.config["labels"]["more"] = {"dataset": "unlabelled"}
+    project.config["models"]["student-of-more"] = {"labels": "more"}
+    project.config["tables"]["keypoints"]["rows"].append("student-of-more")
+    alone = project.plan("keypoints")
+    assert "predictions/teacher/part/s0160/000.h5" in alone["infer_view_heatmaps"]
+    project.config["datasets"]["part"]["share_predictions"] = True
+    plan = project.plan("keypoints")
+    assert plan["select_predictions"] == {"merged/teacher/part/all.json"}
+    assert "merged/teacher/unlabelled/all.json" in plan["gather_shards"]
+    assert not any("/part/" in path for path in plan["infer_view_heatmaps"] | plan["merge_views"])
+    assert plan["generate_labels"] == alone["generate_labels"]
 
 
 def test_several_seeds_share_what_is_not_drawn(tmp_path):

@@ -5,6 +5,7 @@ import os
 from pathlib import Path, PurePosixPath
 
 from distill.coco_check import Problems
+from distill.files import read_json
 from distill.program import UserError, log
 
 
@@ -69,8 +70,14 @@ def _drawn(pool: list[dict], spec: dict, seed: int) -> list[dict]:
 
 def _listed(pool: list[dict], ids: str | list, source: dict, of: str) -> list[dict]:
     """Images named in a file (one a line; # begins a comment) or a list: by file name, by id, or by file name
-    without its suffix, in this order of precedence. Unknown ones are refused; excluded ones stay out."""
-    if isinstance(ids, str):
+    without its suffix, in this order of precedence; or the images of a COCO file, by id: the same photograph
+    has another file name in COCO 2014. Unknown ones are refused; excluded ones stay out."""
+    if isinstance(ids, str) and ids.endswith(".json"):
+        named = read_json(ids)
+        if not isinstance(named, dict) or not isinstance(named.get("images"), list):
+            raise UserError(f'{ids}: not a COCO annotation file: needs an object with a list "images"')
+        wanted = [str(image["id"]) for image in named["images"]]
+    elif isinstance(ids, str):
         try:
             lines = Path(ids).read_text(encoding="utf-8").splitlines()
         except FileNotFoundError:

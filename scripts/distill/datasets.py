@@ -88,11 +88,11 @@ def _folder(spec: dict, sources: dict, images_dir: Path | None) -> dict:
 
 
 def _videos(spec: dict, sources: dict, images_dir: Path | None) -> dict:
-    """A random frame of each video below a folder; see distill.videos."""
+    """A random frame of each video below a folder, or of some drawn at random; see distill.videos."""
     from distill.videos import extract_frames
 
     images, skipped = [], []
-    frames = extract_frames(spec["videos"], spec.get("seed", 0), _needed(images_dir))
+    frames = extract_frames(spec["videos"], spec.get("seed", 0), _needed(images_dir), spec.get("images"))
     for i, frame in enumerate(frames, 1):
         if "reason" in frame:
             skipped.append(frame)
@@ -198,6 +198,6 @@ KINDS: dict[str, _Kind] = {
     "folder": (_folder, {"images"}, {"unreadable"}),
     "subset": (subset, {"of"}, {"fraction", "images", "ids", "range", "exclude", "seed"}),
     "union": (union, {"of"}, set()),
-    "videos": (_videos, {"videos"}, {"seed", "unreadable"}),
+    "videos": (_videos, {"videos"}, {"images", "seed", "unreadable"}),
     "figures": (_figures, {"images"}, {"seed", "size", "style"}),
 }

@@ -14,6 +14,7 @@ import numpy as np
 from distill import boxes as box_math
 from distill import heatmap_file, heatmaps, voting
 from distill.files import read_json
+from distill.labels import read_records
 from distill.program import UserError
 from distill.views import View
 
@@ -233,6 +234,12 @@ def gather(paths: Sequence[str | Path]) -> Iterator[dict]:
             if seen.setdefault(image_id, path) is not path:
                 raise UserError(f"{path}: image {image_id} is in {seen[image_id]} too")
         yield from records
+
+
+def select(merged: str | Path, dataset: dict) -> Iterator[dict]:
+    """The merged records on the images of a subset, streamed. Raises UserError as `read_records`."""
+    images = {image["id"] for image in dataset["images"]}
+    return (record for record in read_records(merged) if record["image_id"] in images)
 
 
 def _once(seen: dict, key: tuple[str, str], dataset: str, path: str | Path) -> None:

@@ -55,7 +55,11 @@ def check(study: dict[str, Any]) -> None:
         TopologicalSorter(needs).prepare()
     except CycleError as error:
         raise UserError(f"a cycle, each made from the next: {' → '.join(reversed(error.args[1]))}") from None
-    known(study["evaluate"]["on"], datasets, "evaluate.on", "dataset")
+    for name, model in models.items():
+        if model["task"] not in study["evaluate"]["on"]:
+            raise UserError(f"evaluate.on: says nothing of {model['task']}, which {name} predicts")
+    for name in study["evaluate"]["on"].values():
+        known(name, datasets, "evaluate.on", "dataset")
     for name in study["evaluate"]["views"]:
         known(name, views, "evaluate.views", "view set")
     averaged = "average" in (

@@ -23,7 +23,7 @@ def repeat(study: dict[str, Any]) -> None:
 
     def model(name: str, seed: int) -> str:
         entry = old["models"].get(name)
-        repeated = entry and ("import" not in entry or study["evaluate"]["on"] in drawn)
+        repeated = entry and ("import" not in entry or study["evaluate"]["on"][entry["task"]] in drawn)
         return named(name, seed, bool(repeated))
 
     def put(kind: str, name: str, entry: dict[str, Any]) -> None:
@@ -49,7 +49,7 @@ def repeat(study: dict[str, Any]) -> None:
                 copy["seed"] = entry["seed"] + seed
             copy["labels"] = entry["labels"] and named(entry["labels"], seed)
             copy["init"] = model(entry["init"], seed)
-            copy["validation"] = dataset(study["evaluate"]["on"], seed)
+            copy["validation"] = dataset(study["evaluate"]["on"][entry["task"]], seed)
             put("models", model(name, seed), copy)
     for name, entry in old["labels"].items():
         for seed in seeds:
@@ -60,7 +60,8 @@ def repeat(study: dict[str, Any]) -> None:
     for table in study["tables"].values():
         for row in table["rows"]:
             row["models"] = [model(row["model"], seed) for seed in seeds]
-    study["evaluate"]["on"] = list(dict.fromkeys(dataset(study["evaluate"]["on"], seed) for seed in seeds))
+    on = {entry["task"]: study["evaluate"]["on"][entry["task"]] for entry in old["models"].values()}
+    study["evaluate"]["on"] = list(dict.fromkeys(dataset(on[task], seed) for task in on for seed in seeds))
     study |= new
 
 

@@ -5,13 +5,15 @@ study.json and has these keys beside the plain options of config/schemas/study.y
 
 - datasets: {name: spec}, defaults left out, so that a new option with a default changes no dataset
 - views: {view set: [view name]}
+- selected: {dataset: the dataset that it is a subset of and shares the predictions of}
 - merged: {merged name: {views: view set, options}}: each view set, and "{views}~{labels}" for labels with
   merge options of their own
 - models: {name: {config, task, labelled, labels or None, validation, gpus, … the options of training}};
   imported ones {config, task, labelled, labels: None, init: none, validation, import}
 - labels: {name: {teacher, teachers, dataset, labelled, views, merged, merge, calibrate}}; teacher: the first
 - evaluate: {on: [validation dataset of each seed], views: [view set]}
-- tables: {name: {task, rows: [{name, model, models, views, evaluations}], metrics?, reference, gap?}}
+- tables: {name: {task, rows: [{name, model, models, views, evaluations, x?}], metrics?, reference, gains,
+  gap?, plot?}}
 
 With several seeds, models, labels and randomly drawn datasets appear once for each, as {name}-seed{n}.
 """
@@ -36,6 +38,7 @@ TRAINING = (
 )
 IMPORTED = ("config", "import", "labelled")  # the keys of an imported model
 FILLED = ("labelled", "unlabelled", "val")  # the datasets of a study that names no models
+TASKS = ("boxes", "keypoints")
 CHOICES = ("fraction", "images", "ids")  # of a subset
 
 
@@ -53,9 +56,14 @@ def resolve(config: Mapping[str, Any], root: Path) -> dict[str, Any]:
     study["models"] = _models(study, root)
     study["views"] = _views(study, root)
     study["labels"] = _labels(study, root)
+    on = study["evaluate"]["on"]
+    study["evaluate"]["on"] = dict.fromkeys(TASKS, on) if isinstance(on, str) else on
     check(study)
     study["tables"] = _tables(study)
     repeat(study)
+    study["selected"] = {
+        name: spec["of"] for name, spec in study["datasets"].items() if spec.pop("share_predictions", False)
+    }
     study["merged"] = _merged(study)
     _add_evaluations(study)
     del study["model"], study["merge"], study["calibrate"]
@@ -218,6 +226,7 @@ def _table(where: str, table: dict[str, Any], study: dict[str, Any]) -> dict[str
             if name in rows:
                 raise UserError(f"{where}.rows: two rows are called {name!r}; give one of them another name")
             rows[name] = {"name": name, "model": row["model"], "views": views}
+            rows[name] |= {"x": row["x"]} if "x" in row else {}
     tasks = {study["models"][row["model"]]["task"] for row in rows.values()}
     if len(tasks) > 1:
         raise UserError(f"{where}.rows: models of boxes and of keypoints do not go into one table")
@@ -230,7 +239,18 @@ def _table(where: str, table: dict[str, Any], study: dict[str, Any]) -> dict[str
             known(gap[key], rows, f"{where}.gap.{key}", "row")
     for name in table.get("reference", {}):
         known(name, rows, f"{where}.reference", "row")
-    return {"task": tasks.pop(), "reference": {}, **table, "rows": list(rows.values())}
+    for name, gain in table.get("gains", {}).items():
+        known(name, rows, f"{where}.gains", "row")
+        known(gain["over"], rows, f"{where}.gains.{name}.over", "row")
+    for row in rows.values():
+        if isinstance(row.get("x"), str):
+            known(row["x"], rows, f"{where}.rows: x of {row['name']}", "row")
+    if "plot" in table:
+        if not any("x" in row for row in rows.values()):
+            raise UserError(f"{where}.plot: no row has an x")
+        if "baseline" in table["plot"]:
+            known(table["plot"]["baseline"], rows, f"{where}.plot.baseline", "row")
+    return {"task": tasks.pop(), "reference": {}, "gains": {}, **table, "rows": list(rows.values())}
 
 
 def _merged(study: dict[str, Any]) -> dict[str, Any]:

@@ -63,13 +63,16 @@ def _numbers(row: dict[str, Any], evaluations: dict[str, Any], block: str, metri
 
 
 def build(spec: dict[str, Any], evaluations: dict[str, dict[str, Any]]) -> Table:
-    """The table of a resolved spec: rows, and optionally task, metrics, reference, gap.
+    """The table of a resolved spec: rows, and optionally task, metrics, reference, gains, gap.
 
-    evaluations: content by path; exactly those that the rows name, one for each seed of a row. Columns: row,
-    views, seeds (their number), each metric and its spread ("AP", "AP sd"), for keypoints "box AP" likewise,
-    then reference and difference where the spec has references, and "gap closed", its spread and
-    the paper's share in the student's row where it has a gap. Raises UserError for a missing, superfluous or
-    unfitting evaluation, or a name that is no row's.
+    evaluations: content by path; exactly those that the rows name, one for each seed of a row. Columns:
+    row, views, seeds (their number), and x if a row has one;
+    each metric and its spread ("AP", "AP sd"), for keypoints "box AP" likewise, and "AP reference" and
+    "AP difference" of metrics with references;
+    "gain", its spread, "gain over" (a row), "gain reference low" and "high" (the paper's range) and
+    "gain difference" (from that range, 0 within), in the rows that have a gain;
+    "gap closed", its spread and the paper's share in the student's row, if there is a gap.
+    Raises UserError for a missing, superfluous or unfitting evaluation, or a name that is no row's.
     """
     rows, task = spec["rows"], spec.get("task", "boxes")
     named = {path for row in rows for path in row["evaluations"]}
@@ -82,19 +85,22 @@ def build(spec: dict[str, Any], evaluations: dict[str, dict[str, Any]]) -> Table
     columns = [(metric, task, metric) for metric in metrics]
     if task == "keypoints":
         columns.append(("box AP", "boxes", "AP"))
-    reference = spec.get("reference") or {}
-    for name in reference:
-        _row(rows, name)
+    reference = _references(spec, [column for column, _, _ in columns])
 
     records = []
     for row in rows:
         record = {"row": row["name"], "views": row.get("views", ""), "seeds": len(row["evaluations"])}
+        if any("x" in row for row in rows):
+            x = row.get("x", np.nan)
+            record["x"] = _ap(rows, x, evaluations, task).mean() if isinstance(x, str) else x
         for column, block, metric in columns:
             values = _numbers(row, evaluations, block, metric)
             record |= {column: values.mean(), f"{column} sd": _spread(values)}
-        if reference:
-            record["reference"] = reference.get(row["name"], np.nan)
-            record["difference"] = _numbers(row, evaluations, task, "AP").mean() - record["reference"]
+            if any(column in numbers for numbers in reference.values()):
+                number = reference.get(row["name"], {}).get(column, np.nan)
+                record |= {f"{column} reference": number, f"{column} difference": values.mean() - number}
+        if gain := spec.get("gains", {}).get(row["name"]):
+            record |= _gain(row["name"], gain, rows, evaluations, task)
         records.append(record)
     frame, gap = pd.DataFrame(records), None
     if spec.get("gap"):
@@ -106,6 +112,35 @@ def build(spec: dict[str, Any], evaluations: dict[str, dict[str, Any]]) -> Table
     return Table(frame, [column for column, _, _ in columns], gap)
 
 
+def _references(spec: dict[str, Any], columns: list[str]) -> dict[str, dict[str, float]]:
+    """Row → column → number."""
+    result = {}
+    for name, numbers in (spec.get("reference") or {}).items():
+        _row(spec["rows"], name)
+        result[name] = numbers if isinstance(numbers, dict) else {"AP": numbers}
+        for column in result[name]:
+            if column not in columns:
+                raise UserError(f"table: the reference of {name} is of {column}, which is no column")
+    return result
+
+
+def _gain(name: str, gain: dict[str, Any], rows: list, evaluations: dict[str, Any], task: str) -> dict:
+    """The gain columns of one row: of seeds in pairs where both rows have as many, else of the means."""
+    ours, others = (_ap(rows, row, evaluations, task) for row in (name, gain["over"]))
+    gains = ours - others if len(ours) == len(others) else np.array([ours.mean() - others.mean()])
+    result = {"gain": gains.mean(), "gain sd": _spread(gains), "gain over": gain["over"]}
+    if "reference" in gain:
+        low, high = np.broadcast_to(gain["reference"], 2).tolist()
+        difference = gains.mean() - np.clip(gains.mean(), low, high)
+        result |= {"gain reference low": low, "gain reference high": high, "gain difference": difference}
+    return result
+
+
+def _ap(rows: list[dict[str, Any]], name: str, evaluations: dict[str, Any], task: str) -> np.ndarray:
+    """AP of the row of that name, for each seed."""
+    return _numbers(_row(rows, name), evaluations, task, "AP")
+
+
 def _row(rows: list[dict[str, Any]], name: str) -> dict[str, Any]:
     found = [row for row in rows if row["name"] == name]
     if len(found) != 1:
@@ -114,13 +149,11 @@ def _row(rows: list[dict[str, Any]], name: str) -> dict[str, Any]:
 
 
 def _gap(spec: dict[str, Any], rows: list[dict[str, Any]], evaluations: dict[str, Any], task: str) -> Gap:
-    def ap(name: str) -> np.ndarray:
-        return _numbers(_row(rows, name), evaluations, task, "AP")
-
     names = [spec["baseline"]] if isinstance(spec["baseline"], str) else spec["baseline"]
-    baselines = {name: ap(name) for name in names}
+    baselines = {name: _ap(rows, name, evaluations, task) for name in names}
     best = max(baselines, key=lambda name: baselines[name].mean())
-    baseline, student, upper = baselines[best], ap(spec["student"]), ap(spec["upper"])
+    student, upper = (_ap(rows, spec[key], evaluations, task) for key in ("student", "upper"))
+    baseline = baselines[best]
     if not len(baseline) == len(student) == len(upper):
         raise UserError(f"table: {best}, {spec['student']} and {spec['upper']} must have the same seeds")
 
@@ -134,16 +167,29 @@ def _gap(spec: dict[str, Any], rows: list[dict[str, Any]], evaluations: dict[str
 
 def markdown(table: Table) -> str:
     """The table for people: percent with one decimal, "mean ± sd" in a cell, and a line on the gap."""
-    columns = ["row", "views", "seeds", *table.metrics]
-    columns += [name for name in ("reference", "difference") if name in table.frame]
+    beside = ("", " reference", " difference")
+    columns = [
+        "row",
+        "views",
+        "seeds",
+        "x",
+        *(f"{m}{what}" for m in (*table.metrics, "gain") for what in beside),
+    ]
+    shown = {*table.frame.columns, *(["gain reference"] if "gain reference low" in table.frame else [])}
+    columns = [column for column in columns if column in shown]
 
     def cell(record: dict[str, Any], column: str) -> str:
         if column in ("row", "views", "seeds"):
             return str(record[column]).replace("|", "\\|")
+        if column == "gain reference":
+            low, high = (record[f"{column} {end}"] for end in ("low", "high"))
+            return "" if np.isnan(low) else f"{low:+.1f}" if low == high else f"{low:+.1f} to {high:+.1f}"
         if np.isnan(record[column]):
             return ""
+        if column == "x":
+            return f"{record[column]:.4g}"
         spread = record.get(f"{column} sd", np.nan)
-        sign = "+" if column == "difference" else ""
+        sign = "+" if column.startswith("gain") or column.endswith("difference") else ""
         return f"{record[column]:{sign}.1f}" + ("" if np.isnan(spread) else f" ± {spread:.1f}")
 
     lines = [columns, ["---"] * 2 + ["---:"] * (len(columns) - 2)]
@@ -152,6 +198,9 @@ def markdown(table: Table) -> str:
     text += "\nPercent"
     if (table.frame["seeds"] > 1).any():
         text += "; mean ± standard deviation over the seeds"
+    if "gain" in table.frame:
+        pairs = table.frame.dropna(subset="gain")[["row", "gain over"]].itertuples(index=False)
+        text += "; gain in AP: " + ", ".join(f"{row} over {other}" for row, other in pairs)
     return text + ".\n" + (f"\n{describe(table.gap)}\n" if table.gap else "")
 
 

@@ -14,31 +14,35 @@ from PIL import Image
 
 from distill.files import replacing
 from distill.images import hash_bytes, list_files, workers
-from distill.program import progress
+from distill.program import UserError, progress
 
 SUFFIXES = (
     ".mp4", ".m4v", ".avi", ".mkv", ".mov", ".webm", ".mpg", ".mpeg", ".flv", ".wmv", ".ts", ".ogv", ".3gp",
 )  # fmt: skip
 
 
-def extract_frames(root: str, seed: int, images_dir: Path) -> Iterator[dict]:
-    """Draws a frame of each video below `root` and writes it to `images_dir`/{video}.jpg (quality 95).
+def extract_frames(root: str, seed: int, images_dir: Path, count: int | None = None) -> Iterator[dict]:
+    """Draws a frame of each video below `root`, or of `count` drawn at random, and writes it to
+    `images_dir`/{video}.jpg (quality 95).
 
     Yields, in the order of the videos' names, {"file_name", "width", "height", "hash"} or, for a video of
     which no frame can be decoded, {"file_name", "reason"}. A frame depends on the video and on (seed, name)
     only. One frame is held in memory for each processor.
-    Raises UserError where there is no such folder or no video in it.
+    Raises UserError where there is no such folder, or no video or too few in it.
     """
     names = list_files(root, SUFFIXES, "videos")
+    if count is not None:
+        if count > len(names):
+            raise UserError(f"{root}: {count} videos are to be drawn, there are {len(names)}")
+        names = sorted(sorted(names, key=partial(_digest, "video", seed))[:count])
     with ThreadPool(min(workers(), len(names))) as pool:
         draw = partial(_extract, Path(root), seed, Path(images_dir))
         yield from progress(pool.imap(draw, names), len(names), f"frames of {root}")
 
 
 def _extract(root: Path, seed: int, images_dir: Path, name: str) -> dict:
-    digest = hashlib.blake2b(f"{seed}:{name}".encode(), digest_size=16).digest()
     try:
-        image = random_frame(root / name, np.random.default_rng(int.from_bytes(digest)))
+        image = random_frame(root / name, np.random.default_rng(int.from_bytes(_digest(seed, name))))
     except (av.FFmpegError, ValueError) as error:
         return {"file_name": name, "reason": f"has no readable frame ({' '.join(str(error).split())})"}
     buffer = io.BytesIO()
@@ -48,6 +52,11 @@ def _extract(root: Path, seed: int, images_dir: Path, name: str) -> dict:
         temporary.write_bytes(buffer.getvalue())
     size = {"width": image.width, "height": image.height}
     return {"file_name": file_name, **size, "hash": hash_bytes(buffer.getvalue())}
+
+
+def _digest(*key: str | int) -> bytes:
+    """What a random choice depends on; not on how many videos there are."""
+    return hashlib.blake2b(":".join(map(str, key)).encode(), digest_size=16).digest()
 
 
 def random_frame(path: Path, rng: np.random.Generator) -> Image.Image:

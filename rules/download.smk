@@ -1,0 +1,50 @@
+# Runs only when asked for: `snakemake download`. What it gets is an input of no other rule (see dataset_files).
+
+
+rule download:
+    input:
+        DOWNLOADED,
+
+
+rule fetch_archive:
+    output:
+        temp(data_file("{archive}.zip")),
+    log:
+        f"{R}/logs/download/{{archive}}.log",
+    localrule: True
+    conda:
+        "../envs/distill.yaml"
+    params:
+        url=lambda wildcards: study["downloads"][wildcards.archive]["url"],
+        md5=lambda wildcards: study["downloads"][wildcards.archive]["md5"],
+        size=lambda wildcards: (
+            f"--size {size}" if (size := study["downloads"][wildcards.archive].get("size")) else ""
+        ),
+    shell:
+        "python scripts/fetch_archive.py --url {params.url:q} --md5 {params.md5} {params.size}"
+        " --output {output} > {log} 2>&1"
+
+
+for name, archive in study["downloads"].items():
+
+    rule:
+        name:
+            f"extract_{name}"
+        input:
+            data_file(f"{name}.zip"),
+        output:
+            [
+                directory(data_file(path)) if path.endswith("/") else data_file(path)
+                for path in archive["contents"]
+            ],
+        log:
+            f"{R}/logs/download/{name}.extract.log",
+        localrule: True
+        conda:
+            "../envs/distill.yaml"
+        params:
+            folder=study["data"],
+            names=archive["contents"],
+        shell:
+            "python scripts/extract_archive.py --archive {input} --folder {params.folder} {params.names:q}"
+            " > {log} 2>&1"

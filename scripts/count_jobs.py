@@ -1,0 +1,33 @@
+"""Counts the trainings and predictions of a study: of each table, and what sharing between them saves."""
+
+import argparse
+from pathlib import Path
+
+import yaml
+
+from distill.needs import needs
+from distill.program import run
+from distill.study import resolve
+
+ROOT = Path(__file__).parents[1]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("config", help="the study, ….yaml")
+    study = resolve(yaml.safe_load(Path(parser.parse_args().config).read_text()), ROOT)
+    tables = {name: table["rows"] for name, table in study["tables"].items()}
+    counts = {name: [needs(study, rows)] for name, rows in tables.items()}
+    counts["every row on its own"] = [needs(study, [row]) for rows in tables.values() for row in rows]
+    counts["every table on its own"] = [needs(study, rows) for rows in tables.values()]
+    counts["everything shared"] = [needs(study, [row for rows in tables.values() for row in rows])]
+    print("| | trainings | predictions: a model on a dataset under one view |\n| --- | ---: | ---: |")
+    for name, parts in counts.items():
+        trainings = sum(len(part.trainings) for part in parts)
+        predictions = sum(len(part.predictions) for part in parts)
+        print(f"| {name} | {trainings} | {predictions} |")
+    print(f"\nEach prediction is {study['shards']} job{'s' * (study['shards'] > 1)}, one for each shard.")
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,31 @@
+"""What the tables of a study need: trainings, and passes of a model over a dataset under one view."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from distill.study import lineage
+
+
+@dataclass(frozen=True)
+class Needs:
+    """trainings: models. predictions: (model, dataset, view), where "boxes" is the detection of the fixed
+    boxes of a keypoint model. Each prediction is a job for each shard."""
+
+    trainings: frozenset[str]
+    predictions: frozenset[tuple[str, str, str]]
+
+
+def needs(study: Mapping[str, Any], rows: Iterable[Mapping[str, Any]]) -> Needs:
+    """Of rows of the tables of a resolved study, made together from nothing."""
+    rows, found = list(rows), set()
+    models, labels = lineage(study, [model for row in rows for model in row["models"]])
+    predicted = [(study["labels"][name], study["labels"][name]["dataset"]) for name in labels]
+    passes = [(entry["teacher"], dataset, entry["views"]) for entry, dataset in predicted]
+    passes += [(m, study["models"][m]["validation"], row["views"]) for row in rows for m in row["models"]]
+    for model, dataset, views in passes:
+        while dataset in study["selected"]:
+            dataset = study["selected"][dataset]
+        boxes = ["boxes"] if study["models"][model]["task"] == "keypoints" else []
+        found |= {(model, dataset, view) for view in [*boxes, *study["views"][views]]}
+    return Needs(frozenset(models), frozenset(found))

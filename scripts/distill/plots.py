@@ -1,0 +1,85 @@
+"""Pictures of results as SVG and PNG: AP by what the rows of a table differ in, and losses of trainings."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
+
+from distill.files import replacing
+from distill.program import UserError
+
+POINTS = 100  # of a training curve: means of as many equal parts
+STYLE = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "distill",  # the same figure, the same bytes
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.alpha": 0.2,
+    "legend.frameon": False,
+}
+METADATA = {"svg": {"Date": None}, "png": {"Software": None}}
+
+
+@mpl.rc_context(STYLE)
+def rows(table: pd.DataFrame, options: Mapping[str, Any]) -> Figure:
+    """AP of the rows of a table (`tables.build`) that have an x, joined from left to right, with the spread
+    over the seeds as bars; the row `baseline` of the options as a line. Rows without AP are left out."""
+    table = table.dropna(subset="AP")
+    points = table.dropna(subset="x").sort_values("x")
+    figure, axes = _axes()
+    bars = None if points["AP sd"].isna().all() else points["AP sd"]
+    axes.errorbar(points["x"], points["AP"], bars, marker="o", capsize=3)
+    for row in points.itertuples(index=False):
+        axes.annotate(row.row, (row.x, row.AP), (6, -9), textcoords="offset points", fontsize=7)
+    for ap in table.loc[table["row"] == options.get("baseline"), "AP"]:
+        axes.axhline(ap, linestyle="--", color="C1", label=options["baseline"])
+        axes.legend()
+    axes.margins(0.2, 0.15)
+    axes.set(xlabel=options["x"], ylabel="AP (%)")
+    return figure
+
+
+@mpl.rc_context(STYLE)
+def losses(histories: Sequence[tuple[str, pd.DataFrame]]) -> Figure:
+    """Training loss by iteration of (name, history.csv); those of one name (several seeds) share a colour."""
+    figure, axes = _axes()
+    colours = {name: f"C{index % 10}" for index, name in enumerate(dict.fromkeys(n for n, _ in histories))}
+    styles = ("-", "--", ":", "-.")
+    labelled = set()
+    for name, history in histories:
+        if not {"iteration", "loss"} <= set(history):
+            raise UserError(f"the history of {name} has no columns iteration and loss; train it again")
+        history = history[["iteration", "loss"]].replace([np.inf, -np.inf], np.nan)
+        means = history.groupby(np.arange(len(history)) * POINTS // max(len(history), POINTS)).mean()
+        style = styles[list(colours).index(name) // 10 % len(styles)]
+        label = None if name in labelled else name
+        axes.plot(means["iteration"], means["loss"], style, color=colours[name], linewidth=1.2, label=label)
+        labelled.add(name)
+    axes.set(xlabel="iteration", ylabel="training loss", yscale="log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter(ScalarFormatter())
+    axes.yaxis.set_minor_formatter(NullFormatter())
+    axes.legend(fontsize=7)
+    return figure
+
+
+@mpl.rc_context(STYLE)
+def save(figure: Figure, path: str | Path) -> None:
+    """Writes the figure at `path`, ….svg, and beside it as ….png."""
+    path = Path(path)
+    for suffix, metadata in METADATA.items():
+        with replacing(path.with_suffix(f".{suffix}")) as temporary:
+            figure.savefig(temporary, format=suffix, dpi=150, metadata=metadata)
+
+
+def _axes() -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(6, 4), layout="constrained")
+    return figure, figure.subplots()

@@ -1,0 +1,22 @@
+"""Draws the rows of a table that have an x: AP by x, as SVG and PNG."""
+
+import argparse
+import json
+
+import pandas as pd
+
+from distill import plots
+from distill.program import run
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--table", required=True, help="….csv")
+    parser.add_argument("--options", required=True, type=json.loads, help="JSON: x, baseline")
+    parser.add_argument("--output", required=True, help="….svg; the PNG is written beside it")
+    args = parser.parse_args()
+    plots.save(plots.rows(pd.read_csv(args.table), args.options), args.output)
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,79 @@
+"""Pictures of tables and trainings: what was measured is in them, what was not is left out."""
+
+import subprocess
+import sys
+from xml.etree import ElementTree
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import ROOT
+
+from distill import plots
+from distill.program import UserError
+
+
+def table(**columns):
+    frame = pd.DataFrame(
+        {
+            "row": ["baseline", "half", "all", "none"],
+            "x": [np.nan, 0.5, 1.0, 0.7],
+            "AP": [40.0, 42.0, 43.0, np.nan],
+            "AP sd": [1.0, 0.5, 2.0, np.nan],
+        }
+    )
+    return frame.assign(**columns)
+
+
+def texts(path):
+    return {"".join(e.itertext()) for e in ElementTree.parse(path).iter("{http://www.w3.org/2000/svg}text")}
+
+
+def test_rows_are_drawn_at_their_x_with_their_spread():
+    figure = plots.rows(table().iloc[::-1], {"x": "amount", "baseline": "baseline"})
+    axes = figure.axes[0]
+    line, _, (bars,) = axes.containers[0]
+    assert line.get_xydata().tolist() == [[0.5, 42.0], [1.0, 43.0]]  # from left to right, without the NaN
+    assert [segment[:, 1].tolist() for segment in bars.get_segments()] == [[41.5, 42.5], [41.0, 45.0]]
+    assert axes.lines[-1].get_ydata() == [40.0, 40.0]
+    assert axes.get_xlabel() == "amount"
+    assert not any("none" in text.get_text() for text in axes.texts)
+
+
+def test_a_single_seed_has_no_bars():
+    axes = plots.rows(table(**{"AP sd": np.nan}), {"x": "amount"}).axes[0]
+    assert not axes.containers[0].has_yerr
+    assert len(axes.lines) == 1
+
+
+def test_losses_are_means_and_gaps():
+    iterations = np.arange(1, 1001)
+    loss = np.where(iterations % 10 == 1, np.inf, 2.0)
+    history = pd.DataFrame({"iteration": iterations, "loss": loss})
+    short = pd.DataFrame({"iteration": [1, 2], "loss": [3.0, np.nan]})
+    axes = plots.losses([("teacher", history), ("teacher", history + 1), ("student", short)]).axes[0]
+    first, second, third = axes.lines
+    assert len(first.get_xdata()) == plots.POINTS
+    assert first.get_ydata() == pytest.approx(2.0)
+    assert first.get_color() == second.get_color() != third.get_color()
+    assert third.get_xydata()[0].tolist() == [1.0, 3.0]
+    assert np.isnan(third.get_ydata()[1])
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["teacher", "student"]
+    with pytest.raises(UserError, match="history of teacher has no columns"):
+        plots.losses([("teacher", pd.DataFrame({"iteration": [1]}))])
+
+
+def test_the_programs_write_svg_and_png_with_the_same_bytes_each_time(tmp_path):
+    table().to_csv(tmp_path / "t.csv", index=False)
+    pd.DataFrame({"iteration": [1, 2], "loss": [3.0, 2.0]}).to_csv(tmp_path / "h.csv", index=False)
+    options = '{"x": "amount of data", "baseline": "baseline"}'
+    table_args = ["plot_table.py", "--table", tmp_path / "t.csv", "--options", options]
+    training_args = ["plot_training.py", f"teacher={tmp_path / 'h.csv'}"]
+    for (program, *args), words in ((table_args, "amount of data"), (training_args, "teacher")):
+        for name in ("one.svg", "two.svg"):
+            command = [sys.executable, ROOT / "scripts" / program, *args, "--output", tmp_path / name]
+            subprocess.run(command, check=True, capture_output=True)
+        assert (tmp_path / "one.svg").read_bytes() == (tmp_path / "two.svg").read_bytes()
+        assert (tmp_path / "one.png").read_bytes() == (tmp_path / "two.png").read_bytes()
+        assert (tmp_path / "one.png").read_bytes().startswith(b"\x89PNG")
+        assert words in texts(tmp_path / "one.svg")
