@@ -26,8 +26,8 @@ VERSIONS = {
     "predict": 1,
     "merge": 1,
     "calibrate": 1,
-    "evaluate": 1,
-    "report": 1,
+    "evaluate": 2,
+    "report": 2,
 }
 
 try:
@@ -228,6 +228,13 @@ def table_spec(wildcards):
     return json.dumps({**table, "rows": rows})
 
 
+def made_of(dataset):
+    """The datasets that a dataset's images come from: they may have the labels that it hides."""
+    of = study["datasets"][dataset].get("of", [])
+    direct = [of] if isinstance(of, str) else of
+    return [*direct, *(source for name in direct for source in made_of(name))]
+
+
 def report_inputs(wildcards):
     """All that the report shows of what the tables are made from."""
     rows = [row for table in study["tables"].values() for row in table["rows"]]
@@ -235,6 +242,7 @@ def report_inputs(wildcards):
     used = [study["models"][model]["labelled"] for model in models]
     used += [study["labels"][name]["dataset"] for name in labels]
     used += [study["models"][model]["validation"] for model in models]
+    hidden = [source for name in labels for source in made_of(study["labels"][name]["dataset"])]
     evaluated = dict.fromkeys(path for table in study["tables"] for path in evaluations(table))
     return {
         "study": f"{R}/study.json",
@@ -248,4 +256,9 @@ def report_inputs(wildcards):
         "datasets": expand(
             f"{R}/datasets/{{dataset}}{{file}}", dataset=dict.fromkeys(used), file=[".json", ".stats.json"]
         ),
+        "hidden": expand(f"{R}/datasets/{{dataset}}.json", dataset=dict.fromkeys(hidden)),
+        "generated_from": [
+            f"{R}/merged/{entry['teacher']}/{entry['dataset']}/{entry['merged']}.json"
+            for entry in map(study["labels"].get, labels)
+        ],
     }
