@@ -124,12 +124,17 @@ def config_files(path):
     return list(dict.fromkeys(files))
 
 
+def labels_file(name):
+    """Of a label set, or of the dataset in its place that people have corrected."""
+    return f"{R}/labels/{name}/annotations.json" if name in study["labels"] else dataset_file(name)
+
+
 def training_inputs(wildcards):
     model = study["models"][wildcards.model]
     config, *bases = config_files(f"config/models/{model['config']}.py")
     inputs = {"config": config, "bases": bases, "labelled": dataset_file(model["labelled"])}
     if model["labels"]:
-        inputs["labels"] = f"{R}/labels/{model['labels']}/annotations.json"
+        inputs["labels"] = labels_file(model["labels"])
     if model["init"] in study["models"]:
         inputs["init"] = f"{R}/models/{model['init']}/model.pth"
     elif model["init"] not in ("pretrained", "none"):
@@ -214,7 +219,9 @@ def label_inputs(wildcards):
 def split_checks(wildcards):
     """The proofs that no image of the validation set is among the images that the model is trained on."""
     model = study["models"][wildcards.model]
-    used = [model["labelled"]] + ([study["labels"][model["labels"]]["dataset"]] if model["labels"] else [])
+    used = [model["labelled"]]
+    if model["labels"]:
+        used.append(study["labels"].get(model["labels"], {"dataset": model["labels"]})["dataset"])
     return expand(f"{R}/datasets/splits/{wildcards.dataset}/{{dataset}}.json", dataset=used)
 
 

@@ -39,7 +39,11 @@ def repeat(study: dict[str, Any]) -> None:
     for name, model in old["models"].items():
         for seed in seeds:
             copy = {**model, "seed": model["seed"] + seed, "labelled": dataset(model["labelled"], seed)}
-            copy["labels"] = model["labels"] and named(model["labels"], seed)
+            copy["labels"] = model["labels"] and (
+                named(model["labels"], seed)
+                if model["labels"] in old["labels"]
+                else dataset(model["labels"], seed)
+            )
             copy["init"] = named(model["init"], seed, model["init"] in old["models"])
             copy["validation"] = dataset(study["evaluate"]["on"], seed)
             put("models", named(name, seed), copy)

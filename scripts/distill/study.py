@@ -7,7 +7,8 @@ study.json and has these keys beside the plain options of config/schemas/study.y
 - views: {view set: [view name]}
 - merged: {merged name: {views: view set, options}}: each view set, and "{views}~{labels}" for labels with
   merge options of their own
-- models: {name: {config, task, labelled, labels or None, validation, gpus, … the options of training}}
+- models: {name: {config, task, labelled, labels (a label set, or a dataset in its place) or None, validation,
+  gpus, … the options of training}}
 - labels: {name: {teacher, dataset, labelled, views, merged, merge, calibrate}}
 - evaluate: {on: [validation dataset of each seed], views: [view set]}
 - tables: {name: {task, rows: [{name, model, models, views, evaluations}], metrics?, reference, gap?}}
@@ -74,7 +75,7 @@ def lineage(study: Mapping[str, Any], models: Iterable[str]) -> tuple[list[str],
             continue
         model = wanted[name] = study["models"][name]
         todo.append(model["init"])
-        if model["labels"]:
+        if model["labels"] in study["labels"]:
             labels[model["labels"]] = study["labels"][model["labels"]]
             todo.append(labels[model["labels"]]["teacher"])
     return [name for name in study["models"] if name in wanted], [n for n in study["labels"] if n in labels]
