@@ -169,6 +169,15 @@ def test_images_that_cannot_be_read_are_left_out(study):
     assert "The images could not be read" in page
 
 
+def test_a_student_of_corrected_labels_is_the_student(study):
+    resolved, results = study
+    resolved["models"]["student"]["labels"] = "corrected"
+    write_json(results / "datasets/corrected.json", json.loads((results / "datasets/val.json").read_text()))
+    report = Report(resolved, results)
+    assert report.headline()["student"] == pytest.approx(45.2)
+    assert "corrected" in [row["name"] for row in report.dataset_rows()]
+
+
 def test_seeds_are_one_family_with_the_mean_of_their_ap(study):
     resolved, results = study
     models, labels = resolved["models"], resolved["labels"]

@@ -201,6 +201,7 @@ class Report(Results):
         """Counts of every dataset that a model, a label set or an evaluation uses, and what was left out."""
         used = [model["labelled"] for model in self.models.values()]
         used += [entry["dataset"] for entry in self.labels.values()]
+        used += [m["labels"] for m in self.models.values() if m["labels"] and m["labels"] not in self.labels]
         used += [model["validation"] for model in self.models.values()]
         datasets = [(f, self.dataset(members[0])) for f, members in self.families(used).items()]
         return [{"name": family, **counts(dataset)} for family, dataset in datasets if dataset]

@@ -77,8 +77,12 @@ class Results:
         return sum(values) / len(values) if values else None
 
     def student(self, labels: str) -> str | None:
-        """The first model trained on these labels."""
-        return next((name for name, model in self.models.items() if model["labels"] == labels), None)
+        """The first model trained on these labels, or else on a dataset in the place of generated labels:
+        they are corrected ones."""
+        trained = {name: model["labels"] for name, model in self.models.items() if model["labels"]}
+        students = [name for name, source in trained.items() if source == labels]
+        students += [name for name, source in trained.items() if source not in self.labels]
+        return students[0] if students else None
 
     @cached_property
     def shown_labels(self) -> dict[str, str]:
