@@ -5,6 +5,8 @@ rule calibrate_threshold:
         f"{R}/labels/{{labels}}/thresholds.json",
     log:
         f"{R}/logs/labels/{{labels}}/thresholds.log",
+    benchmark:
+        f"{R}/benchmarks/labels/{{labels}}/thresholds.tsv"
     conda:
         "../envs/distill.yaml"
     resources:
@@ -26,6 +28,8 @@ rule generate_labels:
         f"{R}/labels/{{labels}}/annotations.json",
     log:
         f"{R}/logs/labels/{{labels}}/annotations.log",
+    benchmark:
+        f"{R}/benchmarks/labels/{{labels}}/annotations.tsv"
     conda:
         "../envs/distill.yaml"
     resources:

@@ -28,7 +28,7 @@ VERSIONS = {
     "predict": 1,
     "merge": 1,
     "calibrate": 1,
-    "evaluate": 1,
+    "evaluate": 2,
     "report": 2,
 }
 
@@ -144,12 +144,17 @@ def config_files(path):
     return list(dict.fromkeys(files))
 
 
+def labels_file(name):
+    """Of a label set, or of the dataset in its place that people have corrected."""
+    return f"{R}/labels/{name}/annotations.json" if name in study["labels"] else dataset_file(name)
+
+
 def training_inputs(wildcards):
     model = study["models"][wildcards.model]
     config, *bases = config_files(f"config/models/{model['config']}.py")
     inputs = {"config": config, "bases": bases, "labelled": dataset_file(model["labelled"])}
     if model["labels"]:
-        inputs["labels"] = f"{R}/labels/{model['labels']}/annotations.json"
+        inputs["labels"] = labels_file(model["labels"])
     if model["init"] in study["models"]:
         inputs["init"] = f"{R}/models/{model['init']}/model.pth"
     elif model["init"] not in ("pretrained", "none"):
@@ -282,7 +287,11 @@ def split_checks(wildcards):
     models = [study["models"][name] for name in wildcards.model.split("+")]
     trained = [model for model in models if "import" not in model]
     used = [model["labelled"] for model in trained]
-    used += [study["labels"][model["labels"]]["dataset"] for model in trained if model["labels"]]
+    used += [
+        study["labels"].get(model["labels"], {"dataset": model["labels"]})["dataset"]
+        for model in trained
+        if model["labels"]
+    ]
     return expand(f"{R}/datasets/splits/{wildcards.dataset}/{{dataset}}.json", dataset=dict.fromkeys(used))
 
 
@@ -318,6 +327,13 @@ def results_of(table):
     )
 
 
+def made_of(dataset):
+    """The datasets that a dataset's images come from: they may have the labels that it hides."""
+    of = study["datasets"][dataset].get("of", [])
+    direct = [of] if isinstance(of, str) else of
+    return [*direct, *(source for name in direct for source in made_of(name))]
+
+
 def report_inputs(wildcards):
     """All that the report shows of what the tables are made from."""
     rows = [row for table in study["tables"].values() for row in table["rows"]]
@@ -325,6 +341,7 @@ def report_inputs(wildcards):
     used = [study["models"][model]["labelled"] for model in models]
     used += [study["labels"][name]["dataset"] for name in labels]
     used += [study["models"][model]["validation"] for model in models]
+    hidden = [source for name in labels for source in made_of(study["labels"][name]["dataset"])]
     evaluated = dict.fromkeys(path for table in study["tables"] for path in evaluations(table))
     return {
         "study": f"{R}/study.json",
@@ -341,4 +358,9 @@ def report_inputs(wildcards):
         "datasets": expand(
             f"{R}/datasets/{{dataset}}{{file}}", dataset=dict.fromkeys(used), file=[".json", ".stats.json"]
         ),
+        "hidden": expand(f"{R}/datasets/{{dataset}}.json", dataset=dict.fromkeys(hidden)),
+        "generated_from": [
+            f"{R}/merged/{'+'.join(entry['teachers'])}/{entry['dataset']}/{entry['merged']}.json"
+            for entry in map(study["labels"].get, labels)
+        ],
     }

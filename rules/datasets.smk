@@ -6,6 +6,8 @@ rule split_data:
         f"{R}/datasets/{{dataset}}.json",
     log:
         f"{R}/logs/datasets/{{dataset}}.log",
+    benchmark:
+        f"{R}/benchmarks/datasets/{{dataset}}.tsv"
     priority: 100
     conda:
         "../envs/distill.yaml"

@@ -7,6 +7,8 @@ rule evaluate:
         f"{R}/evaluation/{{model}}/{{dataset}}/{{views}}.json",
     log:
         f"{R}/logs/evaluation/{{model}}/{{dataset}}/{{views}}.log",
+    benchmark:
+        f"{R}/benchmarks/evaluation/{{model}}/{{dataset}}/{{views}}.tsv"
     wildcard_constraints:
         dataset=one_of(study["evaluate"]["on"]),
     conda:

@@ -56,6 +56,7 @@ rule select_predictions:
     log:
         f"{R}/logs/merged/{{model}}/{{dataset}}/{{views}}.log",
     wildcard_constraints:
+        model=one_of([*study["models"], *TEACHERS]),
         dataset=one_of(study["selected"]),
     conda:
         "../envs/distill.yaml"

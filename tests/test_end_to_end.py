@@ -14,9 +14,14 @@ import psutil
 import pytest
 import torch
 import yaml
+from browser import CHROMIUM, Browser
 from conftest import ROOT, draw_dataset
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
+
+from distill.heatmap_file import read_header
+from distill.inspection.pictures import picture
+from distill.inspection.words import describe
 
 STUDY = """
 results: out
@@ -173,6 +178,33 @@ def test_tables_and_the_report_are_there(done):
     page = (done / "out/report.html").read_text()
     assert "data:image/jpeg" in page
     assert "http://" not in page.replace("http://www.w3.org", "")
+    for stage in ("trained in", "tested in", "predicted in", "merged in", "calibrated in"):
+        assert stage in page
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: apt install chromium")
+def test_the_report_opens_in_a_browser(done, tmp_path):
+    browser = Browser(tmp_path)
+    browser.open(done / "out/report.html")
+    assert browser.run("document.querySelectorAll('.labels').length") == 2  # of keypoints, of boxes
+    assert browser.run("document.querySelectorAll('.compared').length") > 0
+    assert browser.problems == []
+    browser.close()
+
+
+def test_every_artifact_can_be_said_in_words(done, monkeypatch):
+    monkeypatch.chdir(done)
+    for path in sorted(Path("out").rglob("*")):
+        if path.suffix in (".json", ".h5", ".pth", ".csv", ".md") and ".work" not in str(path):
+            assert len(describe(path)) > 1, path
+
+
+def test_heatmaps_have_a_picture(done, monkeypatch):
+    monkeypatch.chdir(done)
+    for shard in ("000", "001"):
+        path = Path(f"out/predictions/teacher/unlabelled/s0096-flip/{shard}.h5")
+        if read_header(path).count:
+            assert "the mean of 2 views" in picture(path).get_suptitle()
 
 
 def test_same_config_gives_the_same_bytes(done, tmp_path):

@@ -56,7 +56,7 @@ def test_perfect_predictions():
     assert all(metrics[name] == 1 for name in METRICS["boxes"] if name != "AR1")
     assert metrics["AR1"] == pytest.approx(1 / 3)  # three of a kind in each image
     assert metrics["per_category"] == {"cat": 1, "dog": 1}
-    assert metrics["boxes"] == {name: metrics[name] for name in [*METRICS["boxes"], "per_category"]}
+    assert metrics["boxes"] == {n: metrics[n] for n in [*METRICS["boxes"], "precision", "per_category"]}
     assert (metrics["images"], metrics["predictions"]) == (4, 24)
     assert "keypoints" not in metrics
 
@@ -68,6 +68,7 @@ def test_half_of_the_objects_found():
     # Precision 1 up to recall 1/2, then 0: 51 of COCO's 101 recall points.
     assert metrics["AP"] == metrics["AP50"] == metrics["APS"] == pytest.approx(51 / 101)
     assert metrics["AR100"] == pytest.approx(0.5)
+    assert metrics["precision"] == dict.fromkeys(("0.5", "0.75"), [1] * 51 + [0] * 50)
 
 
 def test_one_category_found_and_one_never_seen():

@@ -10,9 +10,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from markupsafe import Markup
 
 from distill import tables
 from distill.files import write_json
+from distill.report.chain import chains
 from distill.report.comparison import Shown, agreement, cutoff, differences
 from distill.report.drawing import Album, overlay
 from distill.report.gallery import pick
@@ -84,13 +86,11 @@ def study(tmp_path: Path) -> tuple[dict, Path]:
         },
         "labels": {
             "distilled": {
-                "teacher": "teacher",
-                "teachers": ["teacher"],
-                "dataset": "unlabelled",
-                "views": "all",
-                "merged": "all",
+                **{"teacher": "teacher", "teachers": ["teacher"], "dataset": "unlabelled"},
+                **{"labelled": "labelled", "views": "all", "merged": "all"},
             }
         },
+        "datasets": {},
         "evaluate": {"on": ["val"], "views": ["plain"]},
         "tables": {"main": {}},
     }
@@ -141,7 +141,9 @@ def test_page_shows_the_artifacts_and_needs_no_other_file(study):
     assert "url(http" not in page
     assert "@import" not in page
     assert sum(link.startswith("data:") for link in links) == 3  # each image once, however often it is shown
-    assert not any(tag == "script" for tag, _ in parsed.found)  # nor from a file's name
+    assert [attributes for tag, attributes in parsed.found if tag == "script"] == [
+        {}
+    ]  # no file's name is one
     assert "b <script>.png" in parsed.text
 
 
@@ -167,6 +169,15 @@ def test_images_that_cannot_be_read_are_left_out(study):
     assert "The images could not be read" in page
 
 
+def test_a_student_of_corrected_labels_is_the_student(study):
+    resolved, results = study
+    resolved["models"]["student"]["labels"] = "corrected"
+    write_json(results / "datasets/corrected.json", json.loads((results / "datasets/val.json").read_text()))
+    report = Report(resolved, results)
+    assert report.headline()["student"] == pytest.approx(45.2)
+    assert "corrected" in [row["name"] for row in report.dataset_rows()]
+
+
 def test_seeds_are_one_family_with_the_mean_of_their_ap(study):
     resolved, results = study
     models, labels = resolved["models"], resolved["labels"]
@@ -183,7 +194,7 @@ def test_seeds_are_one_family_with_the_mean_of_their_ap(study):
     del labels["distilled"]
     report = Report(resolved, results)
     assert report.headline() == pytest.approx({"teacher": 20, "student": 20, "seeds": 2, "validation": "val"})
-    assert [card["value"] for card in report.chains()[0]][1::3] == ["20.0", "20.0"]
+    assert [card["value"] for card in chains(report)[0]][1::3] == ["20.0", "20.0"]
     assert list(report.shown_labels.items()) == [("distilled", "distilled-seed0")]
 
 
@@ -242,6 +253,11 @@ def test_album_embeds_once_reduces_and_keeps_to_its_budget(tmp_path):
         False,
     ]
     assert str(budget.definitions()).count("data:image/jpeg") == 2
+    assert budget.missing == 3
+    full = Album(side=100, budget=1000)
+    first = full.add(str(tmp_path), images[0])
+    full.panel(first, Markup("<g></g>" * 1000), "")  # an image of a crowd has a large overlay
+    assert full.add(str(tmp_path), images[1]) is None
 
 
 def test_cutoff_leaves_the_count():
@@ -293,12 +309,17 @@ def test_as_many_predictions_are_shown_as_there_are_instances(tmp_path):
 
 def test_gallery_groups():
     images = [{"id": i, "file_name": f"{i}.jpg"} for i in range(40)]
-    by_image = {i: [{"score": i / 40}] for i in range(12)}
-    (_, most), (_, least), (_, random) = groups = pick(images, by_image)
-    assert [image["id"] for image in most] == [11, 10, 9, 8, 7, 6, 5, 4]
-    assert [image["id"] for image in least] == [0, 1, 2, 3]  # none is shown as both
-    assert any(image["id"] >= 12 for image in random)  # images that got no label are drawn too
+    by_image = {i: [{"score": i / 40}] * (1 + i % 3) for i in range(20)}
+    groups = pick(images, by_image)
+    shown = {title: [image["id"] for image in found] for title, found in groups}
+    assert shown["Most confident"] == [19, 18, 17, 16, 15, 14, 13, 12]
+    assert shown["Least confident"] == [0, 1, 2, 3, 4, 5, 6, 7]
+    assert any(image >= 20 for image in shown["A random draw of all unlabelled images"])
+    assert sorted(len(by_image[i]) for i in shown["Most instances"]) == [2, 2, 3, 3, 3, 3, 3, 3]
+    assert all(i >= 20 for i in shown["Fewest instances"])
+    assert shown["Fewest instances"] != list(range(39, 31, -1))  # of the many without any, a random choice
     assert groups == pick(images, by_image)
+    assert [len(found) for _, found in pick(images[:3], {})] == [0, 0, 3, 3, 0]  # none is shown as both
 
 
 def test_table_is_read_as_it_was_written():

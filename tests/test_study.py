@@ -202,6 +202,20 @@ def test_lineage_is_all_that_a_model_comes_from():
     assert lineage(study, ["student"]) == (["teacher", "student"], ["distilled"])
 
 
+def test_a_dataset_can_take_the_place_of_generated_labels():
+    corrected = "datasets: {all: {kind: figures, images: 9}, labelled: {kind: subset, of: all, images: 3},"
+    corrected += (
+        " better: {kind: subset, of: all, exclude: labelled}, val: {kind: figures, images: 4, seed: 1}}"
+    )
+    models = "models: {student: {labels: better}}"
+    study = study_of(SMALLEST, f"{corrected}\n{models}\nseeds: [0, 1]")
+    assert (
+        study["models"]["student-seed1"]["labels"] == "better-seed1"
+    )  # the draw that it excludes has a seed
+    assert "ratio" in training(study["models"]["student-seed1"])
+    assert lineage(study, ["student-seed1"]) == (["student-seed1"], [])
+
+
 def test_resolving_changes_nothing_that_it_was_given():
     config = yaml.safe_load(DRAWN)
     before = copy.deepcopy(config)
@@ -225,6 +239,9 @@ models: {teacher: {labelled: lbelled}}
 
 models: {teacher: {}, s: {labels: destilled}}
 => models.s.labels: there is no label set 'destilled'; did you mean 'distilled'?
+
+models: {teacher: {}, s: {labels: unlabelled}}
+=> models.s.labels: the dataset 'unlabelled' has no annotations
 
 models: {teacher: {init: techer}}
 => models.teacher.init: there is no model 'techer'; did you mean 'teacher'?

@@ -274,6 +274,30 @@ def test_a_longer_student_touches_no_prediction_of_the_teacher(edited):
     assert not {"train_teacher", "generate_labels", "infer_view_boxes"} & set(plan)
 
 
+def test_corrected_labels_come_back_as_a_dataset_and_run_the_retraining_only(done, tmp_path):
+    project = copy.copy(done)
+    project.config = copy.deepcopy(done.config)
+    corrected = tmp_path / "corrected.json"
+    corrected.write_text("{}")
+    project.config["datasets"]["corrected"] = {
+        "kind": "coco",
+        "images": "pool",
+        "annotations": str(corrected),
+    }
+    project.config["models"]["student"]["labels"] = "corrected"
+    plan = project.plan()
+    assert plan["split_data"] == {"datasets/corrected.json"}
+    assert plan["check_splits"] == {"datasets/splits/val/corrected.json"}
+    for rule in ("retrain_student", "detect_boxes", "infer_view_heatmaps", "merge_views", "evaluate"):
+        assert models_of(plan[rule]) == {"student"}
+    assert plan["tabulate"] == {"tables/keypoints.csv", "tables/keypoints.md"}
+    others = {"describe_dataset", "gather_shards", *ALWAYS}
+    assert set(plan) - others == {
+        *("split_data", "check_splits", "retrain_student", "detect_boxes", "infer_view_heatmaps"),
+        *("merge_views", "evaluate", "tabulate"),
+    }
+
+
 def test_a_table_runs_alone(edited):
     edited.config["tables"]["boxes"]["reference"] = {"box-teacher": 30.5}
     plan = edited.plan()

@@ -1,5 +1,5 @@
-# The tiny Faster R-CNN with a narrow keypoint head. From random weights and a hundred images, its keypoints learn
-# sooner with AdamW than with SGD, with normalised features, and better with a strong weight decay.
+# The tiny Faster R-CNN with a narrow keypoint head. From random weights and a hundred images, its keypoints
+# learn sooner with AdamW than with SGD, with normalised features, and better with a strong weight decay.
 _base_ = "faster_rcnn_tiny.py"
 
 optimizer = dict(type="AdamW", weight_decay=1.0)

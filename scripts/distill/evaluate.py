@@ -20,6 +20,7 @@ METRICS = {
     "boxes": ["AP", "AP50", "AP75", "APS", "APM", "APL", "AR1", "AR10", "AR100", "ARS", "ARM", "ARL"],
     "keypoints": ["AP", "AP50", "AP75", "APM", "APL", "AR", "AR50", "AR75", "ARM", "ARL"],
 }
+PRECISION = {"0.5": 0, "0.75": 5}  # IoU or OKS: its index among COCOeval's 0.5, 0.55, …
 
 
 def evaluate(
@@ -29,8 +30,9 @@ def evaluate(
 
     task: "boxes", "keypoints", or None: whatever the predictions carry (of an empty list: what the dataset
     does). Keypoint predictions are evaluated as boxes too. The task's own metrics are at the top, each task's
-    in a block of its name; `per_category` is AP by category name. As with `COCO.loadRes` on the same file,
-    a prediction's area (for APM, APL) is its box's. Raises UserError for predictions of an unknown image or
+    in a block of its name; `per_category` is AP by category name, `precision` the mean precision over the
+    categories at recall 0, 0.01, …, 1, by IoU (or OKS). As with `COCO.loadRes` on the same file, a
+    prediction's area (for APM, APL) is its box's. Raises UserError for predictions of an unknown image or
     category, or for keypoints that the dataset does not have.
     """
     if not dataset["categories"]:
@@ -98,6 +100,12 @@ def _metrics(
     names = METRICS["boxes" if kind == "bbox" else "keypoints"]
     metrics = {name: _value(stat) for name, stat in zip(names, evaluation.stats, strict=True)}
     precision = evaluation.eval["precision"][:, :, :, 0, -1]  # IoU, recall, category
+    defined = np.where(precision > -1, precision, np.nan)
+    metrics["precision"] = {
+        name: [round(float(value), 4) for value in np.nanmean(defined[at], axis=-1)]
+        for name, at in PRECISION.items()
+        if not np.isnan(defined[at]).all()
+    }
     by_category = np.moveaxis(precision, -1, 0).reshape(len(categories), -1)
     metrics["per_category"] = {
         c["name"]: _value(row[row > -1].mean() if (row > -1).any() else -1)

@@ -21,7 +21,9 @@ def needs(study: Mapping[str, Any], rows: Iterable[Mapping[str, Any]]) -> Needs:
     rows, found = list(rows), set()
     models, labels = lineage(study, [model for row in rows for model in row["models"]])
     predicted = [(study["labels"][name], study["labels"][name]["dataset"]) for name in labels]
-    passes = [(entry["teacher"], dataset, entry["views"]) for entry, dataset in predicted]
+    passes = [
+        (teacher, dataset, entry["views"]) for entry, dataset in predicted for teacher in entry["teachers"]
+    ]
     passes += [(m, study["models"][m]["validation"], row["views"]) for row in rows for m in row["models"]]
     for model, dataset, views in passes:
         while dataset in study["selected"]:

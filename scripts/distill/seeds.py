@@ -47,7 +47,11 @@ def repeat(study: dict[str, Any]) -> None:
             copy = {**entry, "labelled": dataset(entry["labelled"], seed)}
             if "seed" in entry:
                 copy["seed"] = entry["seed"] + seed
-            copy["labels"] = entry["labels"] and named(entry["labels"], seed)
+            copy["labels"] = entry["labels"] and (
+                named(entry["labels"], seed)
+                if entry["labels"] in old["labels"]
+                else dataset(entry["labels"], seed)
+            )
             copy["init"] = model(entry["init"], seed)
             copy["validation"] = dataset(study["evaluate"]["on"][entry["task"]], seed)
             put("models", model(name, seed), copy)

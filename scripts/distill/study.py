@@ -8,8 +8,9 @@ study.json and has these keys beside the plain options of config/schemas/study.y
 - selected: {dataset: the dataset that it is a subset of and shares the predictions of}
 - merged: {merged name: {views: view set, options}}: each view set, and "{views}~{labels}" for labels with
   merge options of their own
-- models: {name: {config, task, labelled, labels or None, validation, gpus, … the options of training}};
-  imported ones {config, task, labelled, labels: None, init: none, validation, import}
+- models: {name: {config, task, labelled, labels (a label set, or a dataset in its place) or None, validation,
+  gpus, … the options of training}}; imported ones {config, task, labelled, labels: None, init: none,
+  validation, import}
 - labels: {name: {teacher, teachers, dataset, labelled, views, merged, merge, calibrate}}; teacher: the first
 - evaluate: {on: [validation dataset of each seed], views: [view set]}
 - tables: {name: {task, rows: [{name, model, models, views, evaluations, x?}], metrics?, reference, gains,
@@ -84,7 +85,7 @@ def lineage(study: Mapping[str, Any], models: Iterable[str]) -> tuple[list[str],
             continue
         model = wanted[name] = study["models"][name]
         todo.append(model["init"])
-        if model["labels"]:
+        if model["labels"] in study["labels"]:
             labels[model["labels"]] = study["labels"][model["labels"]]
             todo += labels[model["labels"]]["teachers"]
     return [name for name in study["models"] if name in wanted], [n for n in study["labels"] if n in labels]

@@ -71,7 +71,9 @@ def _sample_figure(
     pose, outfit = sample_pose(rng), sample_outfit(rng)
     shape = Shape(*rng.uniform([0.88, 0.93, 0.95], [1.18, 1.07, 1.3]), thickness=rng.uniform(0.85, 1.3))
     tall = np.exp(rng.uniform(*np.log([60, 100] if rng.random() < 0.2 else [100, 180]))) * min(size) / 240
-    centre = np.array([rng.uniform(0.08, 0.92) * width, rng.normal(0.55, 0.12 + 0.1 * (1 - tall / min(size))) * height])
+    centre = np.array(
+        [rng.uniform(0.08, 0.92) * width, rng.normal(0.55, 0.12 + 0.1 * (1 - tall / min(size))) * height]
+    )
     centre[1] = np.clip(centre[1], 0.1 * height, 0.95 * height)
     if others and rng.random() < 0.45:
         near = others[rng.integers(len(others))]

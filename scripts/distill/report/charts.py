@@ -3,6 +3,7 @@
 import io
 import re
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 
 import matplotlib as mpl
 import numpy as np
@@ -34,53 +35,100 @@ STYLE = {
 }
 LINES = ("#2f7ed8", "#e0681f", "#2a9d6f", "#b5489b", "#8a6d3b", "#7a6ff0", "#c43c3c", "#5f7d8c")
 KEPT, LEFT = "#2f7ed8", "#9aa4ad"
+SMALL, WIDE = (3.6, 2.4), 4.4  # inches
 
 
-def histograms(panels: Sequence[tuple[str, Sequence[float], float | None]]) -> Markup:
-    """Score histograms of (name, scores, threshold) side by side; what is kept is coloured."""
-    columns = min(3, len(panels))
-    rows = -(-len(panels) // columns)
+def histogram(name: str, scores: Sequence[float], threshold: float | None) -> Markup:
+    """A score histogram; what the threshold keeps is coloured."""
+    values = np.asarray(scores, float)
+    span = (min(0.0, values.min(initial=0.0)), max(1.0, values.max(initial=1.0)))
+    heights, edges = np.histogram(values, bins=50, range=span)
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(3.1 * columns, 2.1 * rows), layout="constrained")
-        for axes, (name, scores, threshold) in zip(
-            figure.subplots(rows, columns, squeeze=False).flat, panels, strict=False
-        ):
-            values = np.asarray(scores, float)
-            span = (min(0.0, values.min(initial=0.0)), max(1.0, values.max(initial=1.0)))
-            heights, edges = np.histogram(values, bins=50, range=span)
-            axes.stairs(heights, edges, fill=True, color=LEFT)
-            if threshold is not None:
-                kept = np.histogram(values[values >= threshold], bins=edges)[0]
-                axes.stairs(kept, edges, fill=True, color=KEPT)
-                axes.axvline(threshold, color=INK, linewidth=1, linestyle="--")
-            axes.set(title=name, xlim=span)
-            if heights.max() > 20:
-                _log_axis(axes)
-                axes.set_ylim(bottom=0.7)
-        for axes in figure.axes[len(panels) :]:
-            axes.remove()
-        figure.supxlabel("score", size=9)
-        return to_svg(figure, "Histogram of prediction scores with the calibrated threshold")
-
-
-def curves(series: Mapping[str, tuple[Sequence[float], Sequence[float]]], title: str, log_y: bool) -> Markup:
-    """Lines by training iteration: name → (iterations, values). Non-finite values are gaps."""
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(5.2, 2.9), layout="constrained")
+        figure = Figure(figsize=SMALL, layout="constrained")
         axes = figure.subplots()
-        for index, (name, (iterations, values)) in enumerate(series.items()):
-            axes.plot(iterations, values, label=name, color=LINES[index % len(LINES)], linewidth=1.4)
-        axes.set(title=title, xlabel="iteration")
+        axes.stairs(heights, edges, fill=True, color=LEFT)
+        if threshold is not None:
+            kept = np.histogram(values[values >= threshold], bins=edges)[0]
+            axes.stairs(kept, edges, fill=True, color=KEPT)
+            axes.axvline(threshold, color=INK, linewidth=1, linestyle="--")
+        axes.set(title=name, xlim=span, xlabel="score")
+        if heights.max() > 20:
+            _log_axis(axes, (1, 10) if heights.max() > 1000 else (1, 2, 5))
+            axes.set_ylim(bottom=0.7)
+        return to_svg(figure, f"Histogram of the scores of {name} with the calibrated threshold")
+
+
+def curves(
+    series: Mapping[str, tuple[Sequence[float], Sequence[float]]],
+    title: str,
+    across: str = "iteration",
+    log_y: bool = False,
+    points: Mapping[str, tuple[float, float]] | None = None,
+    joints: bool = False,
+) -> Markup:
+    """Lines of name → (x, y); non-finite values are gaps. `points` are dots with a name, `joints` marks the
+    values of the lines themselves."""
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(WIDE, 2.8), layout="constrained")
+        axes = figure.subplots()
+        marks = {"marker": "o", "markersize": 4} if joints else {}
+        for index, (name, (x, y)) in enumerate(series.items()):
+            axes.plot(x, y, label=name, color=LINES[index % len(LINES)], linewidth=1.4, **marks)
+        for name, (x, y) in (points or {}).items():
+            axes.plot([x], [y], "o", label=name, color=INK, markersize=6)
+        axes.set(title=title, xlabel=across)
         if log_y:
-            _log_axis(axes)
+            _log_axis(axes, (1, 1.5, 2, 3, 5, 7))
         axes.legend(fontsize=8, ncols=1 + (len(series) > 6))
         return to_svg(figure, title)
 
 
-def _log_axis(axes: Axes) -> None:
-    """A logarithmic y axis with plain numbers: 1, 2, 5, 10."""
+def bars(
+    groups: Mapping[str, Sequence[float | None]],
+    names: Sequence[str],
+    title: str,
+    colours: Sequence[str] = LINES,
+) -> Markup:
+    """Horizontal bars: for each of `names` one for each group (its values in the order of `names`)."""
+    height, y = 0.8 / len(groups), np.arange(len(names))
+    with mpl.rc_context(STYLE):
+        inches = 0.9 + len(names) * max(0.2, 0.11 * len(groups) + 0.08)
+        figure = Figure(figsize=(WIDE, inches), layout="constrained")
+        axes = figure.subplots()
+        for index, ((label, values), colour) in enumerate(zip(groups.items(), cycle(colours), strict=False)):
+            lengths = [np.nan if value is None else value for value in values]
+            axes.barh(y + (index + 0.5) * height - 0.4, lengths, height * 0.9, label=label, color=colour)
+        axes.set_yticks(y, names)
+        axes.set_ylim(len(names) - 0.5, -0.5)
+        axes.set_title(title)
+        axes.grid(axis="y", visible=False)
+        figure.legend(fontsize=8, loc="outside lower center", ncols=min(4, len(groups)))
+        return to_svg(figure, title)
+
+
+def distribution(what: str, counted: Mapping[str, Sequence[int]]) -> Markup:
+    """The share of each count, by name; the highest percent of the counts is in the last step."""
+    last = int(max(np.quantile(counts, 0.99) for counts in counted.values()))
+    step = -(-(last + 1) // 40)
+    edges = np.arange(0, last + 1 + step, step) - 0.5
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=SMALL, layout="constrained")
+        axes = figure.subplots()
+        for index, (name, counts) in enumerate(counted.items()):
+            share = np.histogram(np.minimum(counts, last), edges)[0] / len(counts)
+            label, colour = f"{name}: mean {np.mean(counts):.2f}", LINES[index]
+            axes.stairs(share, edges, label=label, color=colour, linewidth=1.4)
+            if index == 0:
+                axes.stairs(share, edges, fill=True, color=colour, alpha=0.15)
+        axes.set(title=what, xlim=(edges[0], edges[-1]), ylim=(0, 1.35 * axes.get_ylim()[1]))
+        axes.legend(fontsize=8)
+        return to_svg(figure, what)
+
+
+def _log_axis(axes: Axes, numbers: Sequence[float]) -> None:
+    """A logarithmic y axis with plain numbers, those given for 1 to 10."""
     axes.set_yscale("log")
-    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_locator(LogLocator(subs=numbers, numticks=20))
     axes.yaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
 

@@ -34,15 +34,17 @@ class Picture:
 
 @dataclass
 class Album:
-    """The images of one page, each embedded once, until `budget` bytes of data URIs are used up.
+    """The images of one page, each embedded once, until `budget` bytes of images and overlays are used up.
 
-    `side` is the longer side in pixels to which larger images are reduced.
+    `side` is the longer side in pixels to which larger images are reduced; `missing` counts the images that
+    are not shown.
     """
 
     budget: int = 14_000_000
     side: int = 720
     quality: int = 80
     used: int = 0
+    missing: int = 0
     _pictures: dict[tuple[str, str], Picture | None] = field(default_factory=dict)
     _uris: dict[str, str] = field(default_factory=dict)
 
@@ -51,6 +53,7 @@ class Album:
         key = (root, image["file_name"])
         if key not in self._pictures:
             self._pictures[key] = self._embed(Path(root) / image["file_name"], image)
+            self.missing += self._pictures[key] is None
         return self._pictures[key]
 
     def _embed(self, path: Path, image: Mapping[str, Any]) -> Picture | None:
@@ -66,6 +69,14 @@ class Album:
         picture = Picture(f"image{len(self._uris)}", *size)
         self._uris[picture.id] = uri
         return picture
+
+    def panel(self, picture: Picture, drawn: Markup, label: str) -> Markup:
+        """One `<svg>`: the picture with an overlay; `label` is what a screen reader says."""
+        self.used += len(drawn)
+        return Markup(
+            '<svg class="picture" viewBox="0 0 {} {}" role="img" tabindex="0" aria-label="{}">'
+            '<use href="#{}"/>{}</svg>'
+        ).format(picture.width, picture.height, label, picture.id, drawn)
 
     def definitions(self) -> Markup:
         """The `<image>` elements to which the `<use>` elements of the page refer."""
@@ -129,8 +140,14 @@ def _instance(record: Mapping[str, Any], category: Mapping[str, Any], colour: st
     skeleton = ""
     if record.get("keypoints") and category.get("keypoints"):
         skeleton = _skeleton(record["keypoints"], category, visible)
-    return Markup('<g class="instance" style="--c:{}"><title>{}</title>{}{}</g>\n').format(
-        colour, title, boxes, skeleton
+    # What the page's filters go by:
+    data = (
+        Markup("")
+        if score is None
+        else Markup(' data-category="{}" data-score="{:.3f}"').format(category["id"], score)
+    )
+    return Markup('<g class="instance"{} style="--c:{}"><title>{}</title>{}{}</g>\n').format(
+        data, colour, title, boxes, skeleton
     )
 
 
@@ -170,10 +187,3 @@ def _side_of_link(a: str, b: str) -> str:
     if a == b or b == "middle":
         return a
     return b if a == "middle" else "middle"
-
-
-def panel(picture: Picture, drawn: Markup, label: str) -> Markup:
-    """One `<svg>`: the picture with an overlay; `label` is what a screen reader says."""
-    return Markup(
-        '<svg class="picture" viewBox="0 0 {} {}" role="img" aria-label="{}"><use href="#{}"/>{}</svg>'
-    ).format(picture.width, picture.height, label, picture.id, drawn)

@@ -1,16 +1,18 @@
 """The pictures of the report: generated labels, and two models beside the ground truth."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from distill.report.comparison import Shown, differences, group_by_image
-from distill.report.drawing import Album, colour_of, overlay, panel
+from distill.report.drawing import Album, colour_of, overlay
 from distill.report.reading import plural
 
 PER_GROUP = 8  # pictures in each part of a gallery
 GAINS, LOSSES = 6, 3  # compared images on which the student does better, worse
+PICTURES = 5 * PER_GROUP + GAINS + LOSSES  # at most, of one label set
 
 Image = Mapping[str, Any]
 
@@ -18,16 +20,21 @@ Image = Mapping[str, Any]
 def gallery(labels: Mapping[str, Any], album: Album) -> dict[str, Any]:
     """Labels (a COCO file with scores) drawn on their images, in groups; what cannot be read is left out."""
     by_image = group_by_image(labels["annotations"])
-    groups = []
+    groups, shown = [], set()
     for title, images in pick(labels["images"], by_image):
-        drawn = [_card(labels, image, by_image.get(image["id"], []), album) for image in images]
-        if cards := [card for card in drawn if card]:
+        drawn = {i["id"]: _card(labels, i, by_image.get(i["id"], []), album) for i in images}
+        if cards := [card for card in drawn.values() if card]:
             groups.append({"title": title, "cards": cards})
+            shown |= {image for image, card in drawn.items() if card}
+    scores = [annotation["score"] for annotation in labels["annotations"]]
     return {
         "images": len(labels["images"]),
         "labels": len(labels["annotations"]),
         "empty": len(labels["images"]) - len(by_image),
+        "shown": len(shown),
+        "span": (math.floor(100 * min(scores)) / 100, math.ceil(100 * max(scores)) / 100) if scores else None,
         "groups": groups,
+        "categories": [(category["id"], category["name"]) for category in labels["categories"]],
         "legend": legend(labels["categories"]),
     }
 
@@ -42,21 +49,25 @@ def _card(
     if scores:
         span = f"{min(scores):.2f} – {max(scores):.2f}" if len(scores) > 1 else f"{scores[0]:.2f}"
         note += f", score {span}"
-    svg = panel(picture, overlay(annotations, labels["categories"]), image["file_name"])
+    svg = album.panel(picture, overlay(annotations, labels["categories"]), image["file_name"])
     return {"file": image["file_name"], "note": note, "svg": svg}
 
 
 def pick(
     images: Sequence[Image], by_image: Mapping[Any, Sequence[Mapping[str, Any]]]
 ) -> list[tuple[str, list[Image]]]:
-    """The groups of a gallery by the mean score of an image; the same for the same labels."""
+    """The groups of a gallery: by the mean score of an image, at random, by the number of labels (ties in a
+    random order). The same for the same labels."""
     mean = {i: sum(a["score"] for a in found) / len(found) for i, found in by_image.items()}
     ranked = sorted((i for i in images if i["id"] in mean), key=lambda i: (-mean[i["id"]], i["id"]))
-    drawn = np.random.default_rng(0).permutation(len(images))[:PER_GROUP]
+    shuffled = [images[i] for i in np.random.default_rng(0).permutation(len(images))]
+    full = sorted(shuffled, key=lambda i: -len(by_image.get(i["id"], ())))
     return [
         ("Most confident", ranked[:PER_GROUP]),
         ("Least confident", ranked[PER_GROUP:][-PER_GROUP:][::-1]),
-        ("A random draw of all unlabelled images", [images[i] for i in sorted(drawn)]),
+        ("A random draw of all unlabelled images", sorted(shuffled[:PER_GROUP], key=lambda i: i["id"])),
+        ("Most instances", full[:PER_GROUP]),
+        ("Fewest instances", full[PER_GROUP:][-PER_GROUP:][::-1]),
     ]
 
 
@@ -76,7 +87,7 @@ def compared(truth: dict[str, Any], teacher: Shown, student: Shown, album: Album
             "student": overlay(student.by_image.get(image["id"], ()), categories, student.visible),
             "ground truth": overlay(wanted.get(image["id"], ()), categories),
         }
-        panels = {role: panel(picture, svg, f"{role}: {name}") for role, svg in drawn.items()}
+        panels = {role: album.panel(picture, svg, f"{role}: {name}") for role, svg in drawn.items()}
         rows.append({"file": name, "change": change, "panels": panels})
     same = len(changes) - len(better) - len(worse)
     counts = {"better": len(better), "worse": len(worse), "same": same}

@@ -6,9 +6,9 @@ numbers are means. Deterministic: the same artifacts give the same page.
 """
 
 import json
+from array import array
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from functools import cached_property
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,26 +16,28 @@ import jinja2
 import numpy as np
 from markupsafe import Markup
 
-from distill.files import read_json
 from distill.labels import candidates
-from distill.report import charts
+from distill.report import charts, measures
+from distill.report.chain import chains
 from distill.report.comparison import Shown
 from distill.report.drawing import Album
-from distill.report.gallery import compared, gallery
-from distill.report.reading import duration, number, parse_table, plural, ratio, read_history, signed
+from distill.report.gallery import PICTURES, compared, gallery
+from distill.report.hidden import audit, hidden_truth
+from distill.report.reading import duration, number, parse_table, plural, read_history, signed
+from distill.report.results import Results
 
-SHOWN = 4  # label sets that get pictures
 PANELS = 8  # histograms of categories
+PLENTY = 100  # pictures that fit into the album at its usual size
+CURVE = 300  # points of a curve of all candidates
 
 
-class Report:
-    """Gathers the sections of the page; `study` is the resolved study, `results` its results folder."""
+class Report(Results):
+    """Gathers the sections of the page."""
 
     def __init__(self, study: Mapping[str, Any], results: Path) -> None:
-        self.study, self.results, self.album = study, results, Album()
-        self.models, self.labels = study["models"], study["labels"]
-        self.test_views = study["evaluate"]["views"][0]
-        self._datasets: dict[str, dict[str, Any] | None] = {}
+        super().__init__(study, results)
+        pictures = max(PLENTY, PICTURES * len(self.shown_labels))
+        self.album = Album(side=int(720 * (PLENTY / pictures) ** 0.5))
 
     def render(self) -> str:
         """The page."""
@@ -52,63 +54,20 @@ class Report:
         return environment.get_template("page.html").render(
             name=self.results.resolve().name,
             headline=self.headline(),
-            chains=self.chains(),
+            chains=chains(self),
             tables=self.tables(),
+            view_charts=measures.view_charts(self),
             calibrations=self.calibrations(),
-            galleries=self.galleries(),
+            audits=self.audits(),
             comparisons=self.comparisons(),
+            galleries=self.galleries(),
             curves=self.curves(),
             datasets=self.dataset_rows(),
             runs=self.runs(),
             study=self.study,
-            image_definitions=self.album.definitions(),  # last: the sections above fill the album
+            missing=self.album.missing,  # this and the next last: the sections above fill the album
+            image_definitions=self.album.definitions(),
         )
-
-    # --- what there is ---
-
-    def optional(self, *parts: str) -> Any | None:
-        """A JSON artifact below the results folder, None if it is not there."""
-        path = self.results.joinpath(*parts)
-        return read_json(path) if path.exists() else None
-
-    def dataset(self, name: str) -> dict[str, Any] | None:
-        """A dataset's JSON, read once."""
-        if name not in self._datasets:
-            self._datasets[name] = self.optional("datasets", f"{name}.json")
-        return self._datasets[name]
-
-    def family(self, name: str) -> str:
-        """The name without the suffix that several seeds give it."""
-        seeds = self.study["seeds"] if len(self.study["seeds"]) > 1 else ()
-        return next((name.removesuffix(f"-seed{n}") for n in seeds if name.endswith(f"-seed{n}")), name)
-
-    def families(self, names: Iterable[str]) -> dict[str, list[str]]:
-        """Names that differ in their seed only, under what they share, in order."""
-        result: dict[str, list[str]] = {}
-        for name in dict.fromkeys(names):
-            result.setdefault(self.family(name), []).append(name)
-        return result
-
-    def ap(self, model: str) -> float | None:
-        """AP in percent under the first of the test views, the mean over the seeds."""
-        values = []
-        for name in self.families(self.models)[self.family(model)]:
-            path = ("evaluation", name, self.models[name]["validation"], f"{self.test_views}.json")
-            value = (self.optional(*path) or {}).get("AP")
-            if value is not None:
-                values.append(100 * value)
-        return sum(values) / len(values) if values else None
-
-    def student(self, labels: str) -> str | None:
-        """The first model trained on these labels."""
-        return next((name for name, model in self.models.items() if model["labels"] == labels), None)
-
-    @cached_property
-    def shown_labels(self) -> dict[str, str]:
-        """Of the label sets that get pictures: name without seed → name of the first seed."""
-        return {family: members[0] for family, members in list(self.families(self.labels).items())[:SHOWN]}
-
-    # --- sections ---
 
     def headline(self) -> dict[str, Any] | None:
         """AP of the last student and of its teacher; None unless both were evaluated."""
@@ -120,71 +79,22 @@ class Report:
                 return {"teacher": aps[0], "student": aps[1], "seeds": seeds, "validation": validation}
         return None
 
-    def chains(self) -> list[list[dict[str, Any]]]:
-        """For each label set the cards labelled, teacher, unlabelled, labels, student, with their counts."""
-        result = []
-        for family, name in self.shown_labels.items():
-            labels, student = self.labels[name], self.student(name)
-            teacher = self.models[labels["teacher"]]
-            views = plural(len(self.study["views"][labels["views"]]), "view")
-            result.append(
-                [
-                    self._dataset_card("labelled images", teacher["labelled"]),
-                    *(self._model_card(self._role(one), one) for one in labels["teachers"]),
-                    self._dataset_card("unlabelled images", labels["dataset"], f"seen under {views}"),
-                    self._labels_card(family, name),
-                    *([self._model_card("student", student)] if student else []),
-                ]
-            )
-        return result
-
-    def _role(self, teacher: str) -> str:
-        return "student as teacher" if self.models[teacher]["labels"] else "teacher"
-
-    def _dataset_card(self, role: str, name: str, *notes: str) -> dict[str, Any]:
-        dataset = self.dataset(name)
-        lines = [self.family(name), *notes]
-        if dataset and dataset["annotations"]:
-            lines.append(plural(instances(dataset), "instance"))
-        value = number(len(dataset["images"])) if dataset else None
-        return {"role": role, "value": value, "unit": "images", "lines": lines}
-
-    def _model_card(self, role: str, name: str) -> dict[str, Any]:
-        model, ap = self.models[name], self.ap(name)
-        lines = [self.family(name), model["config"]]
-        if "import" in model:
-            lines.append(f"imported from {model['import']['format']}")
-        elif isinstance(model["iterations"], int):
-            lines.append(plural(model["iterations"], "iteration"))
-        if model["labels"]:
-            lines.append(f"labelled : generated {ratio(model['ratio'])}")
-        unit = f"AP on {self.family(model['validation'])}"
-        return {"role": role, "value": None if ap is None else f"{ap:.1f}", "unit": unit, "lines": lines}
-
-    def _labels_card(self, family: str, name: str) -> dict[str, Any]:
-        thresholds = self.optional("labels", name, "thresholds.json")
-        entries = list(thresholds["instances"].values()) if thresholds else []
-        lines = [family]
-        if entries and all(entry["aimed"] is not None for entry in entries):
-            lines.append(f"aimed at {number(sum(entry['aimed'] for entry in entries))}")
-        if len(entries) == 1 and entries[0]["threshold"] is not None:
-            lines.append(f"score ≥ {entries[0]['threshold']:.3f}")
-        elif len(entries) > 1:
-            lines.append(f"{len(entries)} categories")
-        value = number(sum(entry["met"] for entry in entries)) if entries else None
-        return {"role": "generated labels", "value": value, "unit": "labels", "lines": lines}
-
     def tables(self) -> list[dict[str, Any]]:
         """The tables of the study in its order, read from their Markdown: its numbers are rounded already."""
         paths = {name: self.results / "tables" / f"{name}.md" for name in self.study["tables"]}
         return [
-            {"name": name, **parse_table(path.read_text(encoding="utf-8"))}
+            {
+                "name": name,
+                "charts": measures.table_charts(self, self.study["tables"][name]),
+                **parse_table(path.read_text(encoding="utf-8")),
+            }
             for name, path in paths.items()
             if path.exists()
         ]
 
     def calibrations(self) -> list[dict[str, Any]]:
-        """Thresholds with aimed and met counts, and the histograms of the scores that they divide."""
+        """Thresholds with aimed and met counts, the histograms of the scores that they divide, and how the
+        labelled and the generated instances are spread over the images."""
         result = []
         for family, name in self.shown_labels.items():
             thresholds = self.optional("labels", name, "thresholds.json")
@@ -193,18 +103,16 @@ class Report:
             rows = list(thresholds["instances"].values())
             if thresholds["keypoints"]:
                 rows.append({"name": "keypoints (mean per instance)", **thresholds["keypoints"]})
-            result.append({"name": family, "rows": rows, "chart": self._histograms(name, thresholds)})
+            drawn = [*self._histograms(name, thresholds), *self._counts(name)]
+            result.append({"name": family, "rows": rows, "charts": drawn})
         return result
 
-    def _histograms(self, name: str, thresholds: Mapping[str, Any]) -> Markup | None:
-        entry, labels = self.labels[name], self.optional("labels", name, "annotations.json")
-        merged = self.results / "merged" / "+".join(entry["teachers"])
-        path = merged / entry["dataset"] / f"{entry['merged']}.json"
-        dataset = self.dataset(entry["dataset"])
-        if not (path.exists() and dataset and labels):
-            return None
-        scores: dict[int, list[float]] = {category["id"]: [] for category in labels["categories"]}
-        for candidate in candidates(path, dataset, labels["categories"]):
+    def _histograms(self, name: str, thresholds: Mapping[str, Any]) -> list[Markup]:
+        labels, dataset = self._generated(name), self.dataset(self.labels[name]["dataset"])
+        if not (self.merged(name).exists() and dataset and labels):
+            return []
+        scores: dict[int, array] = {category["id"]: array("d") for category in labels["categories"]}
+        for candidate in candidates(self.merged(name), dataset, labels["categories"]):
             scores[candidate["category_id"]].append(candidate["score"])
         most = sorted(scores, key=lambda category: -len(scores[category]))[:PANELS]
         found = thresholds["instances"]
@@ -212,13 +120,44 @@ class Report:
         if thresholds["keypoints"]:
             of_points = [s for a in labels["annotations"] for s in a.get("keypoint_scores", ())]
             panels.append(("keypoints of the labels", of_points, thresholds["keypoints"]["threshold"]))
-        return charts.histograms(panels)
+        return [charts.histogram(*panel) for panel in panels]
+
+    def _counts(self, name: str) -> list[Markup]:
+        labelled, generated = self.dataset(self.labels[name]["labelled"]), self._generated(name)
+        if not (labelled and generated):
+            return []
+        return measures.counts_beside({"labelled": labelled, "generated": generated})
+
+    def _generated(self, name: str) -> dict[str, Any] | None:
+        return self.optional("labels", name, "annotations.json")
+
+    def audits(self) -> list[dict[str, Any]]:
+        """Generated labels against hidden ones, where there are any."""
+        result = []
+        for family, name in self.shown_labels.items():
+            entry, thresholds = self.labels[name], self.optional("labels", name, "thresholds.json")
+            labelled, path = self.dataset(entry["labelled"]), self.merged(name)
+            if not (thresholds and labelled and path.exists()):
+                continue
+            categories, specs = labelled["categories"], self.study["datasets"]
+            truth = hidden_truth(entry["dataset"], specs, self.dataset, categories)
+            if truth is None:
+                continue
+            found = audit(candidates(path, self.dataset(entry["dataset"]), categories), thresholds, truth)
+            recall, precision = (values[:: max(1, len(values) // CURVE)] for values in found.pop("curve"))
+            every = {"all candidates, by score": (recall, precision)}
+            labels = found["rows"][0]
+            point = {}
+            if labels["generated"] and labels["true"]:
+                point["the labels"] = (labels["recall"], labels["precision"])
+            title = "precision against the hidden labels"
+            chart = charts.curves(every, title, across="recall", points=point) if len(recall) else None
+            result.append({"name": family, "chart": chart, **found})
+        return result
 
     def galleries(self) -> list[dict[str, Any]]:
         """Generated labels drawn on their images."""
-        found = (
-            (f, self.optional("labels", name, "annotations.json")) for f, name in self.shown_labels.items()
-        )
+        found = ((family, self._generated(name)) for family, name in self.shown_labels.items())
         return [{"name": family, **gallery(labels, self.album)} for family, labels in found if labels]
 
     def comparisons(self) -> list[dict[str, Any]]:
@@ -255,13 +194,14 @@ class Report:
         if loss:
             result.append(charts.curves(loss, "training loss", log_y=True))
         if share:
-            result.append(charts.curves(share, "generated images, share of all drawn so far", log_y=False))
+            result.append(charts.curves(share, "generated images, share of all drawn so far"))
         return result
 
     def dataset_rows(self) -> list[dict[str, Any]]:
         """Counts of every dataset that a model, a label set or an evaluation uses, and what was left out."""
         used = [model["labelled"] for model in self.models.values()]
         used += [entry["dataset"] for entry in self.labels.values()]
+        used += [m["labels"] for m in self.models.values() if m["labels"] and m["labels"] not in self.labels]
         used += [model["validation"] for model in self.models.values()]
         datasets = [(f, self.dataset(members[0])) for f, members in self.families(used).items()]
         return [{"name": family, **counts(dataset)} for family, dataset in datasets if dataset]
@@ -284,11 +224,6 @@ def counts(dataset: Mapping[str, Any]) -> dict[str, Any]:
         "categories": Counter(names[a["category_id"]] for a in real).most_common(),
         "skipped": dataset["info"].get("skipped") or [],
     }
-
-
-def instances(dataset: Mapping[str, Any]) -> int:
-    """Annotations that are no crowd regions."""
-    return sum(not a.get("iscrowd") for a in dataset["annotations"])
 
 
 def pretty(value: Any) -> str:

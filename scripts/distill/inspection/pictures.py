@@ -1,0 +1,242 @@
+"""An artifact as a picture: one image with what is known about it, heatmaps, or a chart.
+
+Figures of matplotlib; the suffix of the file that they are saved to decides the format.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from distill.files import read_json, replacing
+from distill.heatmap_file import COLUMNS, read_blocks, read_header
+from distill.heatmaps import Average, softmax2d
+from distill.images import read_image
+from distill.inspection.words import kind_of
+from distill.program import UserError
+from distill.report.drawing import colour_of, sides
+from distill.report.reading import read_history
+from distill.views import View
+
+SIDES = {"left": "#ff9a1f", "right": "#3ec5ff", "middle": "#ffffff"}
+SURE = 0.3  # of predictions, those with a higher score are drawn; the best one always is
+COLUMNS_OF_KEYPOINTS = 9
+Record = Mapping[str, Any]
+
+
+def save(figure: Figure, output: Path) -> None:
+    """Writes a figure. Raises UserError for a suffix that is no format."""
+    suffix = output.suffix.lstrip(".")
+    if suffix not in figure.canvas.get_supported_filetypes():
+        raise UserError(f"{output}: {suffix or 'no suffix'} is no format for a picture; .png will do")
+    with replacing(output) as temporary:
+        figure.savefig(temporary, format=suffix, dpi=120)
+
+
+def picture(
+    path: Path, dataset: Path | None = None, image: int | None = None, row: int | None = None
+) -> Figure:
+    """The picture of an artifact.
+
+    dataset: the dataset's JSON; by default the one of the same results folder. image: the id of the image
+    that is shown, by default that of the best score (or the first with an annotation). row: of heatmaps, the
+    instance, by default the best score's. Raises UserError for an artifact that has no picture.
+    """
+    kind, content = kind_of(path)
+    if kind == "heatmap shard":
+        return heatmaps(path, dataset, row)
+    if kind in ("dataset", "labels"):
+        return annotated(content["annotations"], content, image)
+    if kind == "predictions":
+        return annotated(content, read_json(dataset or dataset_of(path)), image)
+    if kind == "prediction shard":
+        view = View.parse(content["view"])
+        categories = [
+            {"id": i, "name": str(i)} for i in sorted({p["category_id"] for p in content["predictions"]})
+        ]
+        coco = {"categories": categories, **read_json(dataset or dataset_of(path))}
+        coco["categories"] = coco["categories"] or categories  # an unlabelled dataset names none
+        return annotated(content["predictions"], coco, image, view)
+    if kind == "thresholds":
+        return thresholds(content)
+    if kind == "evaluation" and content.get("precision"):
+        return precision(content)
+    if kind in ("checkpoint", "provenance", "history"):
+        return history(path.with_name("history.csv"))
+    raise UserError(f"{path}: a {kind} has no picture; leave out --image to read it")
+
+
+def dataset_of(path: Path) -> Path:
+    """The dataset's JSON of predictions/{model}/{dataset}/… or merged/{model}/{dataset}…"""
+    parts = path.resolve().parts
+    for index in range(len(parts) - 1, -1, -1):
+        if parts[index] in ("predictions", "merged") and index + 2 < len(parts):
+            found = Path(*parts[:index], "datasets", f"{Path(parts[index + 2]).stem}.json")
+            if found.exists():
+                return found
+    raise UserError(f"{path}: its dataset is not where it usually is; name it: --dataset")
+
+
+def annotated(records: Sequence[Record], coco: Record, image: int | None, view: View | None = None) -> Figure:
+    """One image of a dataset with its records; `view`: in the pixels of that view."""
+    images = {entry["id"]: entry for entry in coco["images"]}
+    if image is None:
+        best = max(records, key=lambda record: record.get("score", 0), default=None)
+        image = best["image_id"] if best else next(iter(images))
+    if image not in images:
+        raise UserError(f"there is no image {image}; its ids are {min(images)} … {max(images)}")
+    entry = images[image]
+    mine = sorted((r for r in records if r["image_id"] == image), key=lambda r: r.get("score", 1))
+    sure = [record for record in mine if record.get("score", 1) > SURE] or mine[-1:]
+    pixels = _pixels(coco, entry)
+    pixels = view.transform_image(pixels) if view else pixels
+    height, width = pixels.shape[:2]
+    figure = Figure(figsize=(8, 8 * height / width + 0.4), layout="constrained")
+    axes = figure.subplots()
+    _show(axes, pixels)
+    categories = coco["categories"] or [{"id": i, "name": str(i)} for i in {r["category_id"] for r in mine}]
+    colours, known = colour_of(categories), {category["id"]: category for category in categories}
+    for record in sure:
+        category = known[record["category_id"]]
+        _draw(axes, record, category, colours[category["id"]])
+    rest = len(mine) - len(sure)
+    what = f"{entry['file_name']}, {view.name if view else 'original pixels'}: {len(sure)} drawn"
+    axes.set_title(what + (f", {rest} of score ≤ {SURE} not" if rest else ""), fontsize=9)
+    return figure
+
+
+def _pixels(coco: Record, entry: Record) -> np.ndarray:
+    path = Path(coco["info"]["image_root"], entry["file_name"])
+    return read_image(path, (entry["width"], entry["height"]))
+
+
+def _show(axes: Axes, pixels: np.ndarray) -> None:
+    height, width = pixels.shape[:2]
+    axes.imshow(pixels[..., ::-1], extent=(0, width, height, 0))  # pixel centres at +0.5
+    axes.set_axis_off()
+
+
+def _draw(axes: Axes, record: Record, category: Record, colour: str) -> None:
+    x, y, w, h = record["bbox"]
+    axes.add_patch(Rectangle((x, y), w, h, fill=False, edgecolor=colour, linewidth=1.5))
+    label = category["name"] + (f" {record['score']:.2f}" if "score" in record else "")
+    axes.text(x, y, label, fontsize=7, color="black", backgroundcolor=colour, va="bottom", clip_on=True)
+    if not (record.get("keypoints") and category.get("keypoints")):
+        return
+    side, points = sides(category), np.reshape(record["keypoints"], (-1, 3))
+    for a, b in category.get("skeleton") or ():
+        ends = points[[a - 1, b - 1]]
+        if (ends[:, 2] > 0).all():
+            axes.plot(ends[:, 0], ends[:, 1], color=colour, linewidth=1)
+    for (px, py, visible), which in zip(points, side, strict=True):
+        if visible > 0:
+            axes.plot([px], [py], "o", color=SIDES[which], markeredgecolor="black", markersize=4)
+
+
+def heatmaps(path: Path, dataset: Path | None, row: int | None) -> Figure:
+    """All keypoints of one instance: above under the view of the file, below the mean of the views beside it.
+
+    Both are inverted, so in the frame of the original image, as probabilities.
+    """
+    header = read_header(path)
+    if not header.count:
+        raise UserError(f"{path}: holds no instance")
+    if row is None:
+        row = int(read_blocks(path, 0, header.count).score.argmax())
+    if not 0 <= row < header.count:
+        raise UserError(f"{path}: there is no instance {row}; there are 0 … {header.count - 1}")
+    one = read_blocks(path, row, row + 1)
+    mean = Average("probability", header.flip_pairs)
+    for file in sorted(path.parent.parent.glob(f"*/{path.name}")):
+        other, block = read_header(file), read_blocks(file, row, row + 1)
+        if all(np.array_equal(getattr(block, name), getattr(one, name)) for name in COLUMNS):
+            mean.add(block.heatmap, other.view)
+    single = header.view.inverse_heatmap(softmax2d(one.heatmap), header.flip_pairs)[0]
+    merged = mean.result()[0][0]
+    coco = read_json(dataset or dataset_of(path))
+    entry = next((image for image in coco["images"] if image["id"] == one.image_id[0]), None)
+    if entry is None:
+        raise UserError(
+            f"{path}: image {one.image_id[0]} is not in the dataset {coco['info']['description']}"
+        )
+    pixels = _pixels(coco, entry)
+    names = header.keypoint_names
+    columns, bands = min(COLUMNS_OF_KEYPOINTS, len(names)), -(-len(names) // COLUMNS_OF_KEYPOINTS)
+    figure = Figure(figsize=(1.7 * columns + 0.3, 4.1 * bands + 0.4), layout="constrained")
+    grid = figure.subplots(2 * bands, columns, squeeze=False)
+    for axes in grid.flat:
+        axes.set_axis_off()
+    for k, name in enumerate(names):
+        band, column = divmod(k, columns)
+        for offset, (label, maps) in enumerate({header.view.name: single, "merged": merged}.items()):
+            axes = grid[2 * band + offset, column]
+            _heatmap(axes, pixels, one.box[0], maps[k])
+            axes.set_title(f"{name}\n{label} {maps[k].max():.2f}", fontsize=7)
+    what = f"{entry['file_name']}, instance {row} of score {one.score[0]:.2f}"
+    figure.suptitle(f"{what}; merged: the mean of {mean.views} views", fontsize=9)
+    return figure
+
+
+def _heatmap(axes: Axes, pixels: np.ndarray, box: np.ndarray, probability: np.ndarray) -> None:
+    """(S, S) probabilities over the part of the image in a box x, y, w, h; a cross at the highest."""
+    x, y, w, h = box
+    axes.imshow(pixels[..., ::-1], extent=(0, pixels.shape[1], pixels.shape[0], 0))
+    shade = probability / probability.max()
+    axes.imshow(shade, extent=(x, x + w, y + h, y), cmap="magma", alpha=0.25 + 0.6 * shade, aspect="auto")
+    row, column = np.unravel_index(probability.argmax(), probability.shape)
+    size = probability.shape[0]
+    axes.plot(
+        [x + (column + 0.5) / size * w], [y + (row + 0.5) / size * h], "+", color="#3ec5ff", markersize=8
+    )
+    axes.set(xlim=(x, x + w), ylim=(y + h, y), aspect="equal")
+
+
+def thresholds(content: Record) -> Figure:
+    """Candidates, aimed and met counts of each category."""
+    rows = list(content["instances"].values())
+    figure = Figure(figsize=(7, 1.2 + 0.5 * len(rows)), layout="constrained")
+    axes, y = figure.subplots(), np.arange(len(rows))
+    for offset, key in enumerate(("candidates", "aimed", "met")):
+        axes.barh(y + 0.27 * (offset - 1), [row[key] or 0 for row in rows], 0.25, label=key)
+    names = [
+        f"{row['name']}, ≥ {row['threshold']:.3f}" if row["threshold"] is not None else row["name"]
+        for row in rows
+    ]
+    axes.set_yticks(y, names)
+    axes.invert_yaxis()
+    axes.legend()
+    return figure
+
+
+def precision(content: Record) -> Figure:
+    """Precision by recall."""
+    figure = Figure(figsize=(6, 4), layout="constrained")
+    axes = figure.subplots()
+    for overlap, values in content["precision"].items():
+        axes.plot(np.linspace(0, 1, len(values)), values, label=f"{overlap} and above")
+    axes.set(
+        xlabel="recall", ylabel="precision", title=f"{content['task']}, AP {100 * (content['AP'] or 0):.1f}"
+    )
+    axes.legend(title="OKS" if content["task"] == "keypoints" else "IoU")
+    return figure
+
+
+def history(path: Path) -> Figure:
+    """The losses and the learning rate of a training."""
+    columns = read_history(path)
+    if not columns:
+        raise UserError(f"{path}: no training history here")
+    figure = Figure(figsize=(7, 6), layout="constrained")
+    above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+    for name, values in columns.items():
+        if name.startswith("loss"):
+            above.plot(columns["iteration"], values, label=name, linewidth=2 if name == "loss" else 1)
+    above.legend(fontsize=7)
+    above.set(yscale="log", title=str(path), ylabel="loss")
+    below.plot(columns["iteration"], columns["lr"])
+    below.set(xlabel="iteration", ylabel="learning rate")
+    return figure

@@ -1,0 +1,256 @@
+"""What an artifact says, in lines of text. Its kind is seen from its content, not from where it lies."""
+
+import csv
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from distill.dataset_stats import describe as statistics
+from distill.files import read_json
+from distill.heatmap_file import read_blocks, read_header
+from distill.heatmaps import softmax2d
+from distill.program import UserError
+from distill.report.reading import duration, number, plural
+
+SAMPLE = 200  # instances of a heatmap file whose peaks are looked at
+
+# The kinds of JSON artifact by keys that only they have, the first that fits.
+KEYS = {
+    "prediction shard": {"view", "predictions"},
+    "dataset": {"images", "annotations", "categories"},
+    "thresholds": {"instances", "keypoints", "images"},
+    "statistics": {"instances_per_image", "areas"},
+    "evaluation": {"AP", "task"},
+    "provenance": {"fingerprint", "seconds"},
+    "split check": {"validation", "training", "shared"},
+    "study": {"models", "labels", "tables"},
+}
+SUFFIXES = {
+    ".h5": "heatmap shard",
+    ".pth": "checkpoint",
+    ".md": "text",
+    ".py": "text",
+    ".tsv": "text",
+    ".log": "text",
+}
+
+
+def resolve(path: Path) -> Path:
+    """The artifact that a path stands for: a model's folder is its checkpoint. UserError if there is none."""
+    if path.is_dir() and (path / "model.pth").exists():
+        return path / "model.pth"
+    if path.is_dir():
+        raise UserError(f"{path}: a folder; give one file of it (or a model's folder)")
+    if not path.exists():
+        raise UserError(f"{path}: no such file")
+    return path
+
+
+def kind_of(path: Path) -> tuple[str, Any]:
+    """An artifact's kind and, of JSON, its content. Raises UserError for what is none."""
+    if path.suffix == ".json":
+        content = read_json(path)
+        if isinstance(content, list):
+            return "predictions", content
+        found = (kind for kind, keys in KEYS.items() if isinstance(content, dict) and keys <= content.keys())
+        kind = next(found, "JSON")
+        generated = kind == "dataset" and dict(content.get("info") or {}).get("kind") == "labels"
+        return ("labels" if generated else kind), content
+    if path.suffix == ".csv":
+        with open(path, encoding="utf-8") as file:
+            return ("history" if "loss" in file.readline().split(",") else "text"), None
+    if path.suffix in SUFFIXES:
+        return SUFFIXES[path.suffix], None
+    raise UserError(f"{path}: no artifact of the pipeline that this program knows")
+
+
+def describe(path: Path) -> list[str]:
+    """The lines of text about an artifact. Raises UserError where it is damaged or unknown."""
+    kind, content = kind_of(path)
+    head = f"{path}: {kind}, {path.stat().st_size / 1e6:.2f} MB"
+    try:
+        return [head, *DESCRIPTIONS[kind](path, content)]
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        raise UserError(f"{path}: looks like a {kind}, but is damaged ({error!r})") from None
+
+
+def _heatmaps(path: Path, _: Any) -> Iterable[str]:
+    header = read_header(path)
+    yield f"model {header.model} on {header.dataset}, view {header.view.name}, not inverted"
+    k, size = len(header.keypoint_names), header.size
+    yield f"{plural(header.count, 'instance')} × {k} keypoints × {size} × {size} logits"
+    if not header.count:
+        return
+    yield f"{number(path.stat().st_size / header.count)} bytes per instance"
+    block = read_blocks(path, 0, SAMPLE)
+    yield f"images {block.image_id.min()} … of the first {len(block.score)}; box scores {_span(block.score)}"
+    peaks = softmax2d(block.heatmap).max(axis=(-2, -1)).mean(axis=0)
+    yield f"mean probability at the peak, over the first {plural(len(block.score), 'instance')}:"
+    yield from (f"  {name:<16} {peak:.3f}" for name, peak in zip(header.keypoint_names, peaks, strict=True))
+
+
+def _shard(path: Path, content: Mapping[str, Any]) -> Iterable[str]:
+    yield f"model {content['model']} on {content['dataset']}, view {content['view']}, not inverted"
+    first = content["images"][0] if content["images"] else None
+    if first:
+        yield "image {id}: {width} × {height}, in the view {view_width} × {view_height}".format(**first)
+    yield from _records(content["predictions"], images=len(content["images"]))
+
+
+def _predictions(path: Path, content: Sequence[Mapping[str, Any]]) -> Iterable[str]:
+    yield "COCO results, in the pixels of the original images"
+    yield from _records(content, images=None)
+
+
+def _records(records: Sequence[Mapping[str, Any]], images: int | None) -> Iterable[str]:
+    seen = len({record["image_id"] for record in records})
+    yield f"{plural(len(records), 'prediction')} on {number(seen)}" + (
+        f" of {plural(images, 'image')}" if images is not None else " images"
+    )
+    if records:
+        yield f"scores {_span([record['score'] for record in records])}"
+        counts = Counter(record["category_id"] for record in records)
+        yield "by category id: " + ", ".join(f"{key}: {number(n)}" for key, n in sorted(counts.items()))
+    points = [score for record in records for score in record.get("keypoints", ())[2::3]]
+    if points:
+        yield f"keypoint scores {_span(points)}"
+
+
+def _dataset(path: Path, content: Mapping[str, Any]) -> Iterable[str]:
+    info = content.get("info", {})
+    yield f"{info.get('description') or 'COCO file'}, images in {info.get('image_root', 'an unknown folder')}"
+    real = [{"iscrowd": 0, "area": 0, **a} for a in content["annotations"]]
+    yield from _statistics(path, statistics({**content, "info": info, "annotations": real}))
+    if scores := [a["score"] for a in real if "score" in a]:
+        yield f"generated, scores {_span(scores)}"
+    for category in content["categories"]:
+        if category.get("keypoints"):
+            yield f"keypoints of {category['name']}: {', '.join(category['keypoints'])}"
+
+
+def _statistics(path: Path, content: Mapping[str, Any]) -> Iterable[str]:
+    without = content["images_without_instances"]
+    yield f"{plural(content['images'], 'image')}, {number(without)} without any instance"
+    yield (
+        f"{plural(content['instances'], 'instance')}, {number(content['instances_per_image'], 2)} per image; "
+        f"{number(content['crowds'])} crowds"
+    )
+    if content["keypoints_per_instance"] is not None:
+        yield f"{content['keypoints_per_instance']:.2f} keypoints per instance that has any"
+    yield "by size: " + ", ".join(f"{name} {number(count)}" for name, count in content["areas"].items())
+    for category in content["categories"]:
+        yield f"  {category['name']:<16} {number(category['instances'])}"
+    if content["skipped"]:
+        yield f"{plural(content['skipped'], 'image')} left out as unreadable"
+
+
+def _thresholds(path: Path, content: Mapping[str, Any]) -> Iterable[str]:
+    yield "from {labelled} labelled to {unlabelled} unlabelled images".format(**content["images"])
+    rows = list(content["instances"].values())
+    if content["keypoints"]:
+        rows.append({"name": "keypoints", **content["keypoints"]})
+    for row in rows:
+        threshold = "nothing is kept" if row["threshold"] is None else f"score ≥ {row['threshold']:.4f}"
+        met = f"{number(row['met'])} of {number(row['candidates'])} candidates"
+        means = f"mean {row['mean_met']:.2f}, labelled {row['mean_labelled']:.2f}"
+        short = ", too few candidates: all taken" if row["short"] else ""
+        yield f"  {row['name']:<16} {threshold}: {met}, aimed at {number(row['aimed'])}; {means}{short}"
+
+
+def _evaluation(path: Path, content: Mapping[str, Any]) -> Iterable[str]:
+    predictions = plural(content["predictions"], "prediction")
+    yield f"{content['task']}, {predictions} on {plural(content['images'], 'image')}"
+    for task in ("boxes", "keypoints"):
+        if task in content:
+            numbers = {k: v for k, v in content[task].items() if not isinstance(v, dict)}
+            yield f"{task}: " + ", ".join(f"{k} {_percent(v)}" for k, v in numbers.items())
+    for name, ap in content["per_category"].items():
+        yield f"  {name:<16} AP {_percent(ap)}"
+
+
+def _provenance(path: Path, content: Mapping[str, Any]) -> Iterable[str]:
+    yield (
+        f"model {content['model']}, seed {content['seed']}, trained in {duration(content['seconds'])}, "
+        f"resumed {content['resumes']} times"
+    )
+    spec = content["spec"]
+    yield ", ".join(
+        f"{key} {spec[key]}" for key in ("iterations", "batch", "lr", "init", "ratio") if key in spec
+    )
+    yield f"commit {content['commit'] or 'unknown'}; " + ", ".join(
+        f"{k} {v}" for k, v in content["versions"].items()
+    )
+    yield from (f"  {name:<16} {digest}" for name, digest in content["inputs"].items())
+
+
+def _checkpoint(path: Path, _: Any) -> Iterable[str]:
+    from distill.nn.model import read_weights  # takes seconds to import
+
+    content = read_weights(path)
+    meta, tensors = content["meta"], content["state_dict"]
+    weights = sum(tensor.numel() for tensor in tensors.values())
+    yield f"{meta['task']} model {meta['model']} after {plural(meta['iterations'], 'iteration')}"
+    yield "categories: " + ", ".join(category["name"] for category in meta["categories"])
+    yield f"{plural(len(tensors), 'tensor')}, {weights / 1e6:.2f} million numbers"
+    for name, section in (("run.json", _provenance), ("history.csv", _history)):
+        if (beside := path.with_name(name)).exists():
+            yield from section(beside, read_json(beside) if beside.suffix == ".json" else None)
+
+
+def _history(path: Path, _: Any) -> Iterable[str]:
+    with open(path, newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    if not rows:
+        yield "no iteration yet"
+        return
+    for row in (rows[0], rows[len(rows) // 2], rows[-1]):
+        yield ", ".join(f"{key} {value}" for key, value in row.items() if value)
+
+
+def _split_check(path: Path, content: Mapping[str, Any]) -> Iterable[str]:
+    yield f"no image of {content['validation']} is in {content['training']}"
+
+
+def _study(path: Path, content: Mapping[str, Any]) -> Iterable[str]:
+    for key in ("datasets", "views", "models", "labels", "tables"):
+        yield f"{key}: {', '.join(content[key]) or 'none'}"
+
+
+def _json(path: Path, content: Any) -> Iterable[str]:
+    yield json.dumps(content, indent=2, ensure_ascii=False)[:5000]
+
+
+def _text(path: Path, _: Any) -> Iterable[str]:
+    yield path.read_text(encoding="utf-8", errors="replace").rstrip()
+
+
+def _span(values: Sequence[float]) -> str:
+    low, middle, high = np.quantile(np.asarray(values, float), (0, 0.5, 1))
+    return f"{low:.3f} … {high:.3f}, median {middle:.3f}"
+
+
+def _percent(value: float | None) -> str:
+    return "–" if value is None else f"{100 * value:.1f}"
+
+
+DESCRIPTIONS: dict[str, Callable[[Path, Any], Iterable[str]]] = {
+    "heatmap shard": _heatmaps,
+    "prediction shard": _shard,
+    "predictions": _predictions,
+    "dataset": _dataset,
+    "labels": _dataset,
+    "thresholds": _thresholds,
+    "statistics": _statistics,
+    "evaluation": _evaluation,
+    "provenance": _provenance,
+    "checkpoint": _checkpoint,
+    "history": _history,
+    "split check": _split_check,
+    "study": _study,
+    "JSON": _json,
+    "text": _text,
+}

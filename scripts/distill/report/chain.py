@@ -1,0 +1,98 @@
+"""The chain of a study as cards: labelled, teacher, unlabelled, labels, student, with counts and times."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from distill.report.reading import duration, number, plural, ratio
+from distill.report.results import Results
+
+Card = dict[str, Any]
+
+
+def chains(results: Results) -> list[list[Card]]:
+    """For each label set its cards {role, value, unit, lines}."""
+    rows = []
+    for family, name in results.shown_labels.items():
+        labels, student = results.labels[name], results.student(name)
+        teacher = results.models[labels["teacher"]]
+        views = plural(len(results.study["views"][labels["views"]]), "view")
+        rows.append(
+            [
+                _dataset(results, "labelled images", teacher["labelled"]),
+                *(_model(results, _role(results, one), one) for one in labels["teachers"]),
+                _dataset(results, "unlabelled images", labels["dataset"], f"seen under {views}"),
+                _labels(results, family, name),
+                *([_model(results, "student", student)] if student else []),
+            ]
+        )
+    return rows
+
+
+def _role(results: Results, teacher: str) -> str:
+    return "student as teacher" if results.models[teacher]["labels"] else "teacher"
+
+
+def _dataset(results: Results, role: str, name: str, *notes: str) -> Card:
+    dataset = results.dataset(name)
+    lines = [results.family(name), *notes]
+    if dataset and dataset["annotations"]:
+        instances = sum(not a.get("iscrowd") for a in dataset["annotations"])
+        lines.append(plural(instances, "instance"))
+    lines += _times(read=results.seconds("datasets", name))
+    value = number(len(dataset["images"])) if dataset else None
+    return {"role": role, "value": value, "unit": "images", "lines": lines}
+
+
+def _model(results: Results, role: str, name: str) -> Card:
+    model, ap, validation = results.models[name], results.ap(name), results.models[name]["validation"]
+    lines = [results.family(name), model["config"]]
+    if "import" in model:
+        lines.append(f"imported from {model['import']['format']}")
+    elif isinstance(model["iterations"], int):
+        lines.append(plural(model["iterations"], "iteration"))
+    if model["labels"]:
+        lines.append(f"labelled : generated {ratio(model['ratio'])}")
+    run: Mapping[str, Any] = results.optional("models", name, "run.json") or {}
+    tested = _sum(
+        results.seconds(stage, name, validation) for stage in ("predictions", "merged", "evaluation")
+    )
+    lines += _times(trained=run.get("seconds"), tested=tested)
+    unit = f"AP on {results.family(validation)}"
+    return {"role": role, "value": None if ap is None else f"{ap:.1f}", "unit": unit, "lines": lines}
+
+
+def _labels(results: Results, family: str, name: str) -> Card:
+    thresholds = results.optional("labels", name, "thresholds.json")
+    entries = list(thresholds["instances"].values()) if thresholds else []
+    lines = [family]
+    if entries and all(entry["aimed"] is not None for entry in entries):
+        lines.append(f"aimed at {number(sum(entry['aimed'] for entry in entries))}")
+    if len(entries) == 1 and entries[0]["threshold"] is not None:
+        lines.append(f"score ≥ {entries[0]['threshold']:.3f}")
+    elif len(entries) > 1:
+        lines.append(f"{len(entries)} categories")
+    labels = results.labels[name]
+    dataset, teachers = labels["dataset"], labels["teachers"]
+    places = [*results.study["views"][labels["views"]], "boxes"]
+    # In a teacher's own boxes, or in those that it shares with the first one.
+    places += [f"{view}@{teachers[0]}" for view in places[:-1]]
+    lines += _times(
+        predicted=_sum(
+            results.seconds("predictions", teacher, dataset, place)
+            for teacher in teachers
+            for place in places
+        ),
+        merged=results.seconds("merged", "+".join(teachers), dataset, labels["merged"]),
+        calibrated=results.seconds("labels", name),
+    )
+    value = number(sum(entry["met"] for entry in entries)) if entries else None
+    return {"role": "generated labels", "value": value, "unit": "labels", "lines": lines}
+
+
+def _sum(times: Any) -> float | None:
+    known = [time for time in times if time is not None]
+    return sum(known) if known else None
+
+
+def _times(**seconds: float | None) -> list[str]:
+    return [f"{what} in {duration(time)}" for what, time in seconds.items() if time is not None]

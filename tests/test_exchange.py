@@ -1,0 +1,188 @@
+"""Labels into other tools and back: what they need is there, and nothing is lost on the way."""
+
+import json
+import subprocess
+import sys
+from copy import deepcopy
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+import studied
+from conftest import ROOT
+
+from distill.coco_check import load_coco
+from distill.exchange import corrected, to_cvat, to_label_studio
+from distill.files import read_json, write_json
+from distill.program import UserError
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory) -> Path:
+    return studied.make(tmp_path_factory.mktemp("studied"))[1] / "labels/distilled/annotations.json"
+
+
+@pytest.fixture
+def labels(path) -> dict:
+    return read_json(path)
+
+
+def geometry(labels: dict) -> list:
+    """What a person can correct, by image and category."""
+    files = {image["id"]: image["file_name"] for image in labels["images"]}
+    return sorted(
+        (
+            files[a["image_id"]],
+            a["category_id"],
+            *(round(v, 3) for v in (*a["bbox"], *a.get("keypoints", ()))),
+        )
+        for a in labels["annotations"]
+    )
+
+
+def as_tasks(exported: dict) -> list:
+    """What Label Studio exports once a person has accepted every prediction."""
+    tasks = deepcopy(exported["tasks.json"])
+    for number, task in enumerate(tasks, 1):
+        task |= {"id": number, "annotations": [{"result": task["predictions"][0]["result"]}]}
+    return tasks
+
+
+def test_cvat_gets_what_its_reader_requires(labels):
+    files = to_cvat(labels)
+    boxes, poses = files["instances_default.json"], files["person_keypoints_default.json"]
+    assert [c["name"] for c in boxes["categories"]] == ["disc"]
+    assert [c["name"] for c in poses["categories"]] == ["arrow"]
+    assert len(boxes["annotations"]) + len(poses["annotations"]) == len(labels["annotations"])
+    scores = {a["id"]: a["score"] for a in labels["annotations"]}
+    for annotation in (*boxes["annotations"], *poses["annotations"]):
+        assert annotation["segmentation"] == []  # without this key it refuses the annotation
+        assert annotation["attributes"] == {"score": scores[annotation["id"]]}
+    assert all(len(a["keypoints"]) == 9 for a in poses["annotations"])
+    assert boxes["images"] == labels["images"]
+
+
+def test_cvat_gets_a_skeleton_to_draw(labels):
+    arrow, disc = to_cvat(labels)["labels.json"]
+    assert (arrow["type"], disc["type"]) == ("skeleton", "rectangle")
+    assert [part["name"] for part in arrow["sublabels"]] == ["tip", "left", "right"]
+    drawn = ElementTree.fromstring(f"<svg>{arrow['svg']}</svg>")
+    nodes = {c.get("data-label-name"): (float(c.get("cx")), float(c.get("cy"))) for c in drawn.iter("circle")}
+    assert nodes["tip"][1] < nodes["left"][1]  # as they are on average in the boxes
+    assert nodes["left"][0] < nodes["tip"][0] < nodes["right"][0]
+    edges = [(line.get("data-node-from"), line.get("data-node-to")) for line in drawn.iter("line")]
+    assert edges == [("1", "2"), ("1", "3")]
+    assert "score" in [attribute["name"] for attribute in arrow["attributes"]]
+
+
+def test_label_studio_gets_tasks_in_percent(labels):
+    exported = to_label_studio(labels, prefix="/data/local-files/?d=some folder/")
+    annotation = next(a for a in labels["annotations"] if a.get("num_keypoints"))
+    image = next(i for i in labels["images"] if i["id"] == annotation["image_id"])
+    (task,) = (t for t in exported["tasks.json"] if t["data"]["file_name"] == image["file_name"])
+    assert task["data"]["image"] == f"/data/local-files/?d=some folder/{image['file_name']}"
+    regions = {region["id"]: region for region in task["predictions"][0]["result"]}
+    box = regions[f"instance{annotation['id']}"]
+    assert box["value"]["x"] * image["width"] / 100 == pytest.approx(annotation["bbox"][0])
+    assert box["value"]["height"] * image["height"] / 100 == pytest.approx(annotation["bbox"][3])
+    assert box["score"] == annotation["score"]
+    points = [r for r in regions.values() if r.get("parentID") == box["id"]]
+    assert len(points) == annotation["num_keypoints"]
+    interface = ElementTree.fromstring(exported["interface.xml"])
+    for control in interface.iter("RectangleLabels"):
+        assert [label.get("value") for label in control] == ["arrow", "disc"]
+    names = {interface.find(tag).get("name") for tag in ("RectangleLabels", "KeyPointLabels", "Image")}
+    assert {r["from_name"] for r in regions.values()} | {r["to_name"] for r in regions.values()} <= names
+
+
+def test_what_nobody_changed_comes_back_the_same(labels):
+    tasks = as_tasks(to_label_studio(labels, prefix=""))
+    assert geometry(corrected(labels, [tasks])) == geometry(labels)
+    files = to_cvat(labels)
+    answers = [files["instances_default.json"], files["person_keypoints_default.json"]]
+    assert geometry(corrected(labels, answers)) == geometry(labels)
+
+
+def test_label_studio_corrections(labels):
+    tasks = as_tasks(to_label_studio(labels, prefix=""))
+    ids = {image["file_name"]: image["id"] for image in labels["images"]}
+    emptied, moved, skipped, *_ = tasks
+    emptied["annotations"][0]["result"] = []
+    moved["annotations"].insert(0, {"result": [], "was_cancelled": True})
+    width, height = (
+        next(i for i in labels["images"] if i["file_name"] == moved["data"]["file_name"])[k]
+        for k in ("width", "height")
+    )
+    new = {"type": "rectanglelabels", "id": "new", "value": {"x": 50, "y": 25, "width": 10, "height": 20}}
+    new["value"] |= {"rotation": 0, "rectanglelabels": ["arrow"]}
+    tip = {"type": "keypointlabels", "id": "tip", "value": {"x": 55, "y": 30, "keypointlabels": ["tip"]}}
+    moved["annotations"][-1]["result"] = [new, tip]  # drawn by hand: without a parent
+    skipped["annotations"] = []
+    result = corrected(labels, [tasks])
+
+    def of(task: dict) -> list:
+        return [a for a in result["annotations"] if a["image_id"] == ids[task["data"]["file_name"]]]
+
+    assert of(emptied) == []
+    (only,) = of(moved)
+    assert only["bbox"] == pytest.approx([width / 2, height / 4, width / 10, height / 5])
+    assert only["keypoints"] == pytest.approx([0.55 * width, 0.3 * height, 2, 0, 0, 0, 0, 0, 0])
+    assert only["num_keypoints"] == 1
+    assert "score" not in only
+    before = [a for a in labels["annotations"] if a["image_id"] == ids[skipped["data"]["file_name"]]]
+    assert [a["score"] for a in of(skipped)] == [a["score"] for a in before]  # nobody has seen it
+
+
+def test_coco_with_other_ids_and_folders_comes_home(labels):
+    files = to_cvat(labels)
+    answer = files["person_keypoints_default.json"]
+    numbers = {image["id"]: 1000 + n for n, image in enumerate(answer["images"])}
+    answer = {
+        "images": [{"id": numbers[i["id"]], "file_name": f"set/{i['file_name']}"} for i in answer["images"]],
+        "categories": [{"id": 1, "name": "arrow", "keypoints": ["right", "left", "tip"]}],
+        "annotations": [
+            {
+                **{"id": a["id"], "image_id": numbers[a["image_id"]], "category_id": 1, "bbox": a["bbox"]},
+                "keypoints": [*a["keypoints"][6:], *a["keypoints"][3:6], *a["keypoints"][:3]],
+            }
+            for a in answer["annotations"]
+        ],
+    }
+    result = corrected(labels, [answer, files["instances_default.json"]])
+    assert geometry(result) == geometry(labels)
+    assert result["categories"] == labels["categories"]
+
+
+def test_what_the_labels_do_not_have_is_refused(labels):
+    image = {"id": 1, "file_name": labels["images"][0]["file_name"]}
+    annotation = {"id": 1, "image_id": 1, "category_id": 1, "bbox": [1, 1, 5, 5], "keypoints": [1, 1, 2]}
+
+    def answer(name: str, keypoint: str = "tip", file_name: str = image["file_name"]) -> dict:
+        category = {"id": 1, "name": name, "keypoints": [keypoint]}
+        images = [image | {"file_name": file_name}]
+        return {"images": images, "categories": [category], "annotations": [annotation]}
+
+    assert corrected(labels, [answer("arrow")])["annotations"]
+    for wrong, message in (
+        *((answer("bow"), "no category 'bow'"), (answer("arrow", "string"), "no keypoint 'string'")),
+        *((answer("arrow", file_name="x.png"), "'x.png'"), ({"a": 1}, "neither COCO")),
+    ):
+        with pytest.raises(UserError, match=message):
+            corrected(labels, [wrong])
+
+
+def test_the_program_makes_a_dataset(labels, path, tmp_path):
+    program = [sys.executable, ROOT / "scripts/exchange_labels.py"]
+    for tool, names in (
+        ("cvat", {"instances_default.json", "person_keypoints_default.json", "labels.json"}),
+        ("label-studio", {"tasks.json", "interface.xml"}),
+    ):
+        target = tmp_path / tool
+        subprocess.run([*program, "export", tool, "--labels", path, "--output", target], check=True)
+        assert {file.name for file in target.iterdir()} == names
+    tasks = as_tasks({"tasks.json": json.loads((tmp_path / "label-studio/tasks.json").read_text())})
+    write_json(tmp_path / "export.json", tasks)
+    back = tmp_path / "corrected.json"
+    run = [*program, "import", tmp_path / "export.json", "--labels", path, "--output", back]
+    subprocess.run(run, check=True, capture_output=True)
+    assert geometry(load_coco(str(back))) == geometry(labels)

@@ -1,0 +1,155 @@
+"""Sections of the report whose numbers are known: hidden labels, evaluations under views, times, counts."""
+
+import re
+
+import pytest
+import studied
+
+from distill.files import read_json, write_json
+from distill.report import measures
+from distill.report.chain import chains
+from distill.report.hidden import audit, hidden_truth, match_boxes
+from distill.report.page import Report
+
+CELL, PERSON = {"id": 4, "name": "cell"}, {"id": 9, "name": "person", "keypoints": ["a", "b"]}
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    return studied.make(tmp_path_factory.mktemp("studied"))
+
+
+def instance(image: int, x: float, category: int = 4, **more) -> dict:
+    return {"image_id": image, "category_id": category, "bbox": [x, 0.0, 10.0, 10.0], "area": 100.0, **more}
+
+
+def thresholds(instances: float | None, keypoints: float | None = None) -> dict:
+    known = {str(c["id"]): {"threshold": instances} for c in (CELL, PERSON)}
+    return {"instances": known, "keypoints": keypoints and {"threshold": keypoints}}
+
+
+def test_labels_are_counted_against_the_hidden_ones():
+    images = [{"id": 1}, {"id": 2}]
+    hidden = [
+        instance(1, 0),
+        instance(1, 50),
+        instance(2, 0),
+        instance(2, 100, iscrowd=1, bbox=[100, 0, 90, 90]),
+    ]
+    truth = {"images": images, "annotations": hidden, "categories": [CELL, PERSON]}
+    found = [
+        instance(1, 1, score=0.9),  # right
+        instance(1, 2, score=0.8),  # a duplicate
+        instance(1, 50, score=0.3),  # right, but below the threshold
+        instance(2, 0, 9, score=0.7),  # of another category
+        instance(2, 120, score=0.6),  # in a crowd: does not count
+        instance(3, 0, score=0.99),  # nothing is known about image 3
+    ]
+    result = audit(found, thresholds(0.5), truth)
+    assert result["images"] == 2
+    every, cell, person = result["rows"]
+    assert (cell["generated"], cell["true"], cell["found"]) == (2, 3, 1)
+    assert (cell["precision"], cell["recall"]) == (1 / 2, 1 / 3)
+    assert (person["generated"], person["precision"], person["recall"]) == (1, 0, None)
+    assert (every["generated"], every["true"], every["found"]) == (3, 3, 1)
+    recall, precision = result["curve"]
+    assert recall.tolist() == pytest.approx([1 / 3, 1 / 3, 1 / 3, 2 / 3])
+    assert precision.tolist() == pytest.approx([1, 1 / 2, 1 / 3, 1 / 2])
+    nothing = audit(found, thresholds(None), truth)["rows"][0]
+    assert (nothing["generated"], nothing["precision"], nothing["recall"]) == (0, None, 0)
+
+
+def test_keypoints_are_right_where_they_are_near():
+    real = instance(1, 0, 9, keypoints=[2, 2, 2, 8, 8, 1])
+    truth = {"images": [{"id": 1}], "annotations": [real], "categories": [PERSON]}
+    for a, b, expected in (
+        *(((2, 2, 0.9), (8, 8, 0.9), (2, 2, 2)), ((2, 2, 0.9), (8, 8, 0.1), (1, 2, 1))),
+        ((8, 8, 0.9), (2, 2, 0.9), (2, 2, 0)),
+    ):
+        found = instance(1, 0, 9, score=0.9, keypoints=[*a, *b])
+        row = audit([found], thresholds(0.5, keypoints=0.5), truth)["rows"][-1]
+        assert (row["generated"], row["true"], row["found"]) == expected
+
+
+def test_a_box_finds_the_free_instance_that_it_overlaps_most():
+    real = [instance(1, 0), instance(1, 4)]
+    assert match_boxes([instance(1, 3), instance(1, 3.5), instance(1, 3)], real) == [1, None, 0]
+    assert match_boxes([instance(1, 3), instance(1, 1)], real) == [1, 0]
+    assert match_boxes([instance(1, 3)], []) == [None]
+
+
+def test_hidden_labels_are_found_through_what_a_dataset_is_made_of():
+    images = [{"id": i, "hash": f"h{i}"} for i in range(4)]
+    source = {"images": images, "annotations": [instance(1, 0, 7), instance(3, 0, 8)]}
+    source["categories"] = [{"id": 7, "name": "cell"}, {"id": 8, "name": "other"}]
+    plain = {"annotations": [], "categories": []}
+    datasets = {
+        "all": source,
+        "hidden": plain | {"images": images[1:]},
+        "pile": plain | {"images": [{"id": 1, "hash": "x"}]},
+        "both": plain
+        | {"images": [{"id": 50 + i, "hash": f"h{i}"} for i in (1, 3)] + [{"id": 60, "hash": "x"}]},
+    }
+    specs = {"hidden": {"of": "all"}, "both": {"of": ["hidden", "pile"]}}
+    truth = hidden_truth("both", specs, datasets.get, [CELL])
+    assert [image["id"] for image in truth["images"]] == [51, 53]
+    assert [(a["image_id"], a["category_id"]) for a in truth["annotations"]] == [(51, 4)]  # by the name
+    assert hidden_truth("pile", specs, datasets.get, [CELL]) is None
+
+
+def test_the_page_has_every_section(study):
+    page = Report(*study).render()
+    assert set(re.findall(r'<h2[^>]*id="(\w+)"', page)) == {
+        *(
+            "chain",
+            "results",
+            "labels",
+            "hidden",
+            "comparison",
+            "calibration",
+            "training",
+            "data",
+            "provenance",
+        )
+    }
+    for chart in (
+        *("precision at OKS 0.5", "AP under a single view", "AP of growing view sets"),
+        *("instances per image, share of images", "keypoints per image, share of images"),
+        "precision against the hidden labels",
+    ):
+        assert chart in page
+    assert page.count("Histogram of the scores of") == 3  # two categories and the keypoints
+
+
+def test_stages_have_their_times(study):
+    labels = next(card for card in chains(Report(*study))[0] if card["role"] == "generated labels")
+    assert "predicted in 1 h 2 min" in labels["lines"]  # all views and shards together
+    assert "merged in 5 s" in labels["lines"]
+
+
+def test_views_are_charted_where_they_were_evaluated(study):
+    resolved, results = study
+    both = "".join(measures.view_charts(Report(resolved, results)))
+    assert "s0080" in both
+    assert "AP of growing view sets" in both
+    fewer = resolved | {"views": {"plain": ["s0096"], "all": ["s0080", "s0096", "s0096-flip"]}}
+    assert measures.view_charts(Report(fewer, results)) == []
+
+
+def test_categories_that_differ_most_are_shown_of_very_many():
+    first = {f"category {i}": 0.5 for i in range(80)}
+    last = {name: 0.5 + 0.001 * i for i, name in enumerate(first)}
+    shown = {"teacher": [{"per_category": first}], "student": [{"per_category": last}]}
+    (chart,) = measures.per_category(shown)
+    assert "the 40 of 80 that differ most" in chart
+    assert "category 79<" in chart
+    assert "category 39<" not in chart
+
+
+def test_evaluations_without_curves_are_no_error(study, tmp_path):
+    """Those of an earlier version, say."""
+    resolved, results = study
+    for path in (results / "evaluation").rglob("*.json"):
+        content = read_json(path)
+        write_json(tmp_path / path.relative_to(results), {"AP": content["AP"], "task": content["task"]})
+    assert measures.table_charts(Report(resolved, tmp_path), resolved["tables"]["main"]) == []
