@@ -155,7 +155,7 @@ def main() -> None:
     predicted = {job.wildcards["dataset"] for job in jobs if job.benchmark and "dataset" in job.wildcards}
     if unknown := sorted(predicted - images.keys()):
         files = " ".join(f"{study['results']}/datasets/{name}.stats.json" for name in unknown)
-        print(f"\nnot counted yet; first: snakemake --configfile {args.configfile} {files}")
+        print(f"\nnot counted yet; first: snakemake --configfile {args.configfile} -- {files}")
 
 
 if __name__ == "__main__":

@@ -53,7 +53,7 @@ def test_a_study_before_and_after_its_first_measurements(project):
     assert rows["infer_view_boxes"][0] == str(4 + 2 * 2 + 2)
     assert rows["train_teacher"][0] == rows["retrain_student"][0] == "1"
     assert rows["train_teacher"][6] == "?"
-    assert "first: snakemake --configfile study.yaml out/datasets/unlabelled.stats.json" in before.stdout
+    assert "first: snakemake --configfile study.yaml -- out/datasets/unlabelled.stats.json" in before.stdout
 
     (project / "out/models/teacher").mkdir(parents=True)
     record = {"seconds_per_iteration": 1800.0, "processes": 1, "spec": {"batch": 8}}

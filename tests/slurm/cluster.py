@@ -16,7 +16,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+
+import psutil
 
 ETC = Path("/etc/slurm")
 STATE = Path("/var/tmp/distill-slurm")
@@ -24,9 +27,10 @@ PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch")
 MARK = "# of data distillation's tests; removed by tests/slurm/cluster.py stop"
 NODES = {"n1": 16818, "n2": 16819}
 GPUS = 2
+CLUSTER = "distill-test"
 
 SLURM_CONF = f"""{MARK}
-ClusterName=distill
+ClusterName={CLUSTER}
 SlurmctldHost={{host}}(127.0.0.1)
 SlurmUser=root
 SlurmctldPort=16817
@@ -166,11 +170,18 @@ def forget_jobs() -> None:
 
 
 def cancel_all() -> None:
-    """Cancels all jobs and waits until they are gone."""
+    """Cancels all jobs and waits until they are gone.
+
+    Slurm follows processes by their parents here; where a parent ended first, it loses the child.
+    """
     for name in NODES:
         output("scontrol", "update", f"NodeName={name}", "State=RESUME")
     output("scancel", "--user=root")
     wait_for(lambda: not output("squeue", "-h"), "the end of all jobs")
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if process.environ().get("SLURM_CLUSTER_NAME") == CLUSTER:
+                process.kill()
 
 
 def stop() -> None:
