@@ -3,7 +3,7 @@ SHELL := bash
 BIN := .venv/bin
 SNAKEMAKE := $(BIN)/snakemake
 
-.PHONY: env demo test bench lint clean
+.PHONY: env demo test test-slurm bench lint clean
 
 env: .venv/complete  ## make .venv from the pinned files of envs/
 
@@ -27,6 +27,11 @@ demo: env  ## the whole chain on generated images, then its table and report
 
 test: env  ## all tests
 	$(BIN)/pytest
+
+test-slurm: env  ## on a real one-machine Slurm, which it installs as root on Debian
+	@command -v slurmctld > /dev/null || [ "$$(id -u)" = 0 ] || { echo "error: Slurm is missing; run as root, or: apt install slurmctld slurmd slurm-client munge" >&2; exit 1; }
+	command -v slurmctld > /dev/null || { apt-get update && apt-get install -y --no-install-recommends slurmctld slurmd slurm-client munge; }
+	$(BIN)/pytest tests/slurm
 
 bench: env  ## ratios measured side by side
 	for program in tests/bench/bench_*.py; do $(BIN)/python $$program; done

@@ -3,6 +3,7 @@ import hashlib
 import json
 import os
 import re
+import signal
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,7 +18,13 @@ from distill.schema import defaults
 from distill.study import lineage, resolve, training
 
 # The programs run in the environment of Snakemake itself, unless conda puts another one in front.
-os.environ.update(PATH=f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}")
+# Snakemake asks our squeue for the state of its jobs.
+PROGRAMS = [Path(sys.executable).parent, ROOT / "slurm/bin"]
+os.environ.update(PATH=":".join([*map(str, PROGRAMS), os.environ.get("PATH", "")]))
+
+# Slurm signals every process of a job before its time limit, and Snakemake and shells would die of it: the signal
+# is for the training, which writes a checkpoint and has the job requeued.
+signal.signal(signal.SIGUSR1, signal.SIG_IGN)
 
 # Raise a number when the meaning of a stage changes: its results are then made anew, with all that follows.
 # Other changes of the code run nothing again.
@@ -195,8 +202,17 @@ def training_options(wildcards, input):
 
 
 def launcher(wildcards):
-    gpus = study["models"][wildcards.model]["gpus"]
-    return f"torchrun --standalone --nproc-per-node {gpus}" if GPU and gpus > 1 else "python"
+    """What starts a training: python, or torchrun on one node, or on several under Slurm's srun."""
+    gpus, nodes = (study["models"][wildcards.model][key] for key in ("gpus", "nodes"))
+    if not GPU or gpus * nodes == 1:
+        return "python"
+    srun = f"srun --nodes={nodes} --ntasks={nodes} --kill-on-bad-exit=1 " if nodes > 1 else ""
+    return f"{srun}python scripts/launch.py --gpus {gpus}"
+
+
+def training_resource(value):
+    """A resource that depends on the model's options."""
+    return lambda wildcards, attempt: value(study["models"][wildcards.model], attempt)
 
 
 # --- predictions ---

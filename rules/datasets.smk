@@ -1,3 +1,8 @@
+localrules:
+    describe_dataset,
+    check_splits,
+
+
 rule split_data:
     input:
         sources=dataset_sources,

@@ -13,9 +13,14 @@ rule train_teacher:
         "../envs/distill.yaml"
     threads: study["threads"]
     resources:
-        gpu=lambda wildcards: GPU * study["models"][wildcards.model]["gpus"],
-        mem_mb=lambda wildcards: 16000 * study["models"][wildcards.model]["gpus"],
-        runtime=5 * 24 * 60,
+        gpu=training_resource(lambda model, attempt: GPU * model["gpus"] * model["nodes"]),
+        mem_mb=training_resource(lambda model, attempt: attempt * 16000 * model["gpus"]),
+        runtime=24 * 60,
+        # Of several nodes, Slurm starts one task on each.
+        nodes=training_resource(lambda model, attempt: model["nodes"]),
+        mpi=training_resource(lambda model, attempt: "srun" if model["nodes"] > 1 else None),
+        tasks=training_resource(lambda model, attempt: model["nodes"] if model["nodes"] > 1 else None),
+        tasks_per_gpu=training_resource(lambda model, attempt: 0 if model["nodes"] > 1 else None),
     params:
         version=version("train"),
         meaning=training_meaning,
@@ -26,7 +31,7 @@ rule train_teacher:
         device=untracked(study["device"]),
         folder=lambda wildcards, output: Path(output[0]).parent,
     shell:
-        "OMP_NUM_THREADS={params.threads} {params.launcher} scripts/train.py --name {wildcards.model}"
+        "export OMP_NUM_THREADS={params.threads}; exec {params.launcher} scripts/train.py --name {wildcards.model}"
         " --config {input.config} --spec {params.spec:q} --device {params.device} --labelled {input.labelled}"
         " {params.options} --work {params.folder}.work --output {params.folder} > {log} 2>&1"
 

@@ -341,6 +341,7 @@ def test_an_imported_model_is_not_trained(edited):
         {"keep_heatmaps": "none"},
         {"model": {"config": "keypoint_rcnn_tiny", "iterations": 100, "gpus": 4, "checkpoint_every": 7}},
         {"model": {"config": "keypoint_rcnn_tiny", "iterations": 100, "milestones": [0.7, 0.9]}},
+        {"model": {"config": "keypoint_rcnn_tiny", "iterations": 100, "nodes": 2}},
     ],
     ids=lambda edit: next(iter(edit)),
 )

@@ -5,6 +5,7 @@ A program is a `main(argv)` that parses its arguments and calls the library. `ru
 """
 
 import logging
+import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -24,6 +25,9 @@ def run(main: Callable[[], None]) -> None:
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr
     )
+    if job := os.environ.get("SLURM_JOB_ID"):  # Snakemake shows Slurm's log only where this one is not empty
+        node, gpus = (os.environ.get(key, "none") for key in ("SLURMD_NODENAME", "CUDA_VISIBLE_DEVICES"))
+        log.info("Slurm job %s on %s, GPUs: %s", job, node, gpus)
     try:
         main()
     except UserError as error:

@@ -2,17 +2,19 @@
 
 import csv
 import math
+import os
 import signal
 from pathlib import Path
 
 import pandas as pd
 import torch
-from mmengine.dist import all_reduce, get_rank, is_main_process
+from mmengine.dist import all_reduce, barrier, get_rank, is_main_process
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from numpy.random import SeedSequence
 
 from distill.program import UserError
+from distill.slurm import requeue
 
 
 @HOOKS.register_module()
@@ -54,7 +56,8 @@ class PlainCheckpoint(Hook):
 
 @HOOKS.register_module()
 class StopOnSignal(Hook):
-    """SIGUSR1 or SIGTERM (sent by the scheduler before a time limit) writes a checkpoint and ends the job."""
+    """SIGUSR1 (sent by Slurm before the time limit) and SIGTERM (before a preemption) write a checkpoint and
+    end the job; after SIGUSR1 it is put back into the queue."""
 
     priority = "LOWEST"
 
@@ -64,18 +67,19 @@ class StopOnSignal(Hook):
             signal.signal(number, self._note)
 
     def _note(self, number: int, frame) -> None:
-        self.received = number
+        self.received = max(self.received, number)  # SIGTERM, the higher, means that the job is not wanted
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
         # Any process may have been signalled; all must stop at the same iteration.
-        received = torch.tensor(float(self.received > 0))
+        received = torch.tensor(float(self.received))
         all_reduce(received, op="max")
         if not received or batch_idx + 1 >= runner.max_iters:
             return
         runner.save_checkpoint(runner.work_dir, f"iter_{batch_idx + 1}.pth", by_epoch=False)
-        raise UserError(
-            f"stopped by a signal at iteration {batch_idx + 1}; a checkpoint was written, run again to go on"
-        )
+        message = f"stopped by a signal at iteration {batch_idx + 1}; a checkpoint was written, "
+        again = received == signal.SIGUSR1 and is_main_process() and requeue(os.environ)
+        barrier()  # the first process that ends takes the others with it
+        raise UserError(message + ("the job is in the queue again" if again else "run again to go on"))
 
 
 @HOOKS.register_module()

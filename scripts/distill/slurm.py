@@ -1,0 +1,38 @@
+"""What a training does differently under Slurm: how its processes meet, and how it asks to be run again."""
+
+import subprocess
+from collections.abc import Mapping
+
+from distill.program import UserError, log
+
+
+def torchrun(gpus: int, environ: Mapping[str, str]) -> list[str]:
+    """The command that starts one process for each of this node's GPUs; its arguments, a program's, follow.
+
+    In a step of several nodes (one task each) the processes meet at the node that started the step, at a port
+    that follows from the job's number, and their ranks follow the order of the nodes.
+    """
+    command = ["torchrun", "--nproc-per-node", str(gpus)]
+    nodes = environ.get("SLURM_STEP_NUM_NODES", "1")
+    if nodes == "1":
+        return [*command, "--standalone"]
+    if environ["SLURM_STEP_NUM_TASKS"] != nodes:
+        raise UserError("a training on several nodes needs one task on each: srun --ntasks-per-node=1")
+    port = 10000 + int(environ["SLURM_JOB_ID"]) % 20000  # below those that Linux gives to clients
+    place = ["--master-addr", environ["SLURM_LAUNCH_NODE_IPADDR"], "--master-port", str(port)]
+    return [*command, "--nnodes", nodes, "--node-rank", environ["SLURM_NODEID"], *place]
+
+
+def requeue(environ: Mapping[str, str]) -> bool:
+    """Puts our own job back into the queue, which ends it. False outside Slurm and where Slurm refuses."""
+    job = environ.get("SLURM_JOB_ID")
+    if job is None:
+        return False
+    try:
+        done = subprocess.run(["scontrol", "requeue", job], capture_output=True, text=True, timeout=60)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        log.warning("job %s cannot be requeued: %s", job, error)
+        return False
+    if done.returncode:
+        log.warning("job %s cannot be requeued: %s", job, done.stderr.strip())
+    return done.returncode == 0

@@ -1,0 +1,23 @@
+"""Starts a training on the GPUs of this node, which may be one of several in a Slurm step."""
+
+import argparse
+import os
+import signal
+
+from distill.program import run
+from distill.slurm import torchrun
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--gpus", type=int, required=True, help="processes on this node")
+    parser.add_argument("program", help="program to start")
+    parser.add_argument("arguments", nargs=argparse.REMAINDER, help="its arguments")
+    args = parser.parse_args()
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # for the training alone; torchrun would die of it
+    command = [*torchrun(args.gpus, os.environ), args.program, *args.arguments]
+    os.execvp(command[0], command)
+
+
+if __name__ == "__main__":
+    run(main)

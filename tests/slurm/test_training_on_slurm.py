@@ -1,0 +1,168 @@
+"""Real trainings under Slurm, disturbed in every way: they end with the model of an undisturbed one."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import cluster as slurm
+import psutil
+import pytest
+import torch
+import yaml
+from project import ROOT, Project
+
+STUDY = {
+    "results": "out",
+    "device": "auto",  # Slurm's GPUs are fakes: the jobs ask for them and train on the CPU
+    "threads": 1,
+    "model": {"config": "faster_rcnn_tiny", "iterations": 40, "batch": 2, "scales": [64], "max_side": 96},
+    "datasets": {"labelled": {"kind": "figures", "images": 4, "seed": 1}},
+    "models": {
+        "calm": {"checkpoint_every": 1000},
+        "signalled": {"checkpoint_every": 1000},
+        "disturbed": {"checkpoint_every": 2},
+        "two-gpus": {"iterations": 4, "gpus": 2},
+        "two-nodes": {"iterations": 4, "nodes": 2},
+        "small-disk": {"iterations": 4},
+        "long": {"iterations": 300, "checkpoint_every": 1000},
+    },
+    "evaluate": {"on": "labelled"},
+    "tables": {"all": {"rows": ["calm"]}},
+}
+
+
+@pytest.fixture(scope="module")
+def study(running_cluster, tmp_path_factory):
+    """The workflow with a study of its own, whose dataset is there."""
+    folder = tmp_path_factory.mktemp("study")
+    for name in ("rules", "config", "scripts", "envs", "Snakefile"):
+        (folder / name).symlink_to(ROOT / name)
+    made = Project(folder)
+    (folder / "study.yaml").write_text(yaml.safe_dump(STUDY))
+    command = [sys.executable, "-m", "snakemake", "--configfile", "study.yaml"]
+    target = ["--cores", "2", "--", "out/datasets/labelled.json"]
+    subprocess.run([*command, *target], cwd=folder, check=True, capture_output=True)
+    yield made
+    made.stop()
+
+
+def start(study, *models: str, options=()) -> subprocess.Popen:
+    targets = [f"out/models/{model}/model.pth" for model in models]
+    return study.start(*options, "--configfile", "study.yaml", "--", *targets)
+
+
+def weights(study, model: str) -> dict[str, torch.Tensor]:
+    return torch.load(study.folder / f"out/models/{model}/model.pth", weights_only=True)["state_dict"]
+
+
+def record(study, model: str) -> dict:
+    return json.loads((study.folder / f"out/models/{model}/run.json").read_text())
+
+
+def checkpoints(study, model: str) -> list[Path]:
+    """The complete checkpoints of a training that has not ended."""
+    work = study.folder / f"out/models/{model}.work"
+    return sorted(work.glob("iter_*.pth")) if (work / "last_checkpoint").exists() else []
+
+
+def advance(study, model: str) -> None:
+    """Waits until the training has come further than it ever was."""
+    history = study.folder / f"out/models/{model}.work/history.csv"
+
+    def done() -> int:
+        return int(history.read_text().splitlines()[-1].partition(",")[0]) if history.exists() else 0
+
+    before = done() if checkpoints(study, model) else 0
+    slurm.wait_for(lambda: done() > before, f"{model} to go on", 600)
+
+
+def process(study, model: str) -> psutil.Process:
+    """The process that trains the model."""
+    wanted = [f"out/models/{model}", "scripts/train.py"]
+    return next(
+        process
+        for process in psutil.process_iter(["cmdline", "cwd"])
+        if process.info["cwd"] == str(study.folder)
+        and set(wanted) <= set(process.info["cmdline"] or [])
+        and "snakemake" not in process.info["cmdline"]
+    )
+
+
+def restarts(cluster, job: str) -> int:
+    return int(cluster.output("scontrol", "show", "job", job).partition("Restarts=")[2].split()[0])
+
+
+def test_disturbed_trainings_end_like_a_calm_one(cluster, study):
+    """One is signalled as before a time limit, then as before a preemption; it writes no other checkpoints.
+    The other is requeued, killed and loses its node. All three train the same."""
+    study.options = ["--retries", "2"]
+    run = start(study, "calm", "signalled", "disturbed")
+    jobs = {model: study.job(f"rule_train_teacher_wildcards_{model}") for model in ("signalled", "disturbed")}
+
+    advance(study, "signalled")
+    assert not checkpoints(study, "signalled")
+    cluster.output("scancel", "--signal=USR1", jobs["signalled"])
+    cluster.wait_for(lambda: checkpoints(study, "signalled"), "a checkpoint")
+    cluster.wait_for(lambda: restarts(cluster, jobs["signalled"]) == 1, "the job to be requeued")
+
+    cluster.wait_for(lambda: checkpoints(study, "disturbed"), "a checkpoint")
+    cluster.output("scontrol", "requeue", jobs["disturbed"])
+    advance(study, "disturbed")
+    process(study, "disturbed").kill()
+    job = study.job("rule_train_teacher_wildcards_disturbed")  # another one, by Snakemake
+    assert job != jobs["disturbed"]
+
+    advance(study, "signalled")
+    before = len(checkpoints(study, "signalled"))
+    cluster.output("scancel", "--signal=TERM", jobs["signalled"])
+    cluster.wait_for(lambda: len(checkpoints(study, "signalled")) > before, "another checkpoint")
+
+    advance(study, "disturbed")
+    node = cluster.output("squeue", "-hj", job, "-o", "%N")
+    cluster.output("scontrol", "update", f"NodeName={node}", "State=DOWN", "Reason=test")
+    cluster.wait_for(lambda: restarts(cluster, job) == 1, "the job to be requeued")
+    cluster.output("scontrol", "update", f"NodeName={node}", "State=RESUME")
+
+    assert study.finish(run, 900) == 0
+    assert "stopped by a signal at iteration" in study.terminal
+    calm, signalled, disturbed = (weights(study, model) for model in ("calm", "signalled", "disturbed"))
+    for other in (signalled, disturbed):
+        assert all(torch.equal(calm[key], other[key]) for key in calm)
+    assert [record(study, model)["resumes"] for model in ("calm", "signalled", "disturbed")] == [0, 2, 3]
+
+
+def test_two_nodes_train_what_one_node_with_two_gpus_trains(cluster, study):
+    run = start(study, "two-gpus", "two-nodes")
+    study.job("rule_train_teacher_wildcards_two-nodes")
+    assert study.finish(run) == 0
+    one, two = (weights(study, model) for model in ("two-gpus", "two-nodes"))
+    assert all(torch.equal(one[key], two[key]) for key in one)
+    assert [record(study, model)["processes"] for model in ("two-gpus", "two-nodes")] == [2, 2]
+
+
+def test_a_full_disk_is_said_and_then_the_training_goes_on(cluster, study):
+    work = study.folder / "out/models/small-disk.work"
+    work.mkdir(parents=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", work], check=True)
+    try:
+        study.options = []
+        assert study.finish(start(study, "small-disk")) == 1
+        assert "No space left on device" in study.terminal
+        subprocess.run(["mount", "-o", "remount,size=900m", work], check=True)
+        assert study.finish(start(study, "small-disk")) == 0
+    finally:
+        subprocess.run(["umount", work], check=True)
+    assert record(study, "small-disk")["spec"]["iterations"] == 4
+
+
+@pytest.mark.slow
+def test_slurm_signals_before_the_time_limit(cluster, study):
+    """The limit is one minute; the training takes several, and Snakemake sees one job."""
+    limits = ["--set-resources", "train_teacher:runtime=1", "train_teacher:slurm_extra='--signal=USR1@30'"]
+    run = start(study, "long", options=limits)
+    job = study.job("rule_train_teacher_wildcards_long")
+    cluster.wait_for(lambda: restarts(cluster, job) >= 1, "the job to be requeued", 200)
+    assert study.finish(run, 900) == 0
+    assert record(study, "long")["resumes"] >= 1
+    assert "TIMEOUT" not in study.terminal

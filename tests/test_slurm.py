@@ -1,0 +1,40 @@
+"""What a training is told by Slurm's variables. That it works under Slurm is in tests/slurm/."""
+
+import pytest
+
+from distill.program import UserError
+from distill.slurm import requeue, torchrun
+
+STEP = {
+    "SLURM_JOB_ID": "40017",
+    "SLURM_STEP_NUM_NODES": "3",
+    "SLURM_STEP_NUM_TASKS": "3",
+    "SLURM_NODEID": "2",
+    "SLURM_LAUNCH_NODE_IPADDR": "10.0.0.7",
+}
+
+
+@pytest.mark.parametrize("environ", [{}, {**STEP, "SLURM_STEP_NUM_NODES": "1", "SLURM_STEP_NUM_TASKS": "1"}])
+def test_one_node_needs_nobody(environ):
+    assert torchrun(4, environ) == ["torchrun", "--nproc-per-node", "4", "--standalone"]
+
+
+def test_nodes_meet_where_the_step_was_started():
+    command = torchrun(8, STEP)
+    options = dict(zip(command[1::2], command[2::2], strict=True))
+    assert options == {
+        "--nproc-per-node": "8",
+        "--nnodes": "3",
+        "--node-rank": "2",
+        "--master-addr": "10.0.0.7",
+        "--master-port": "10017",
+    }
+
+
+def test_two_tasks_on_a_node_are_refused():
+    with pytest.raises(UserError, match="one task on each"):
+        torchrun(8, {**STEP, "SLURM_STEP_NUM_TASKS": "6"})
+
+
+def test_outside_slurm_nothing_is_requeued():
+    assert requeue({}) is False
