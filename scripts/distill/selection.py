@@ -7,7 +7,7 @@ set is merged by the very code and options that make labels.
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -57,7 +57,13 @@ def by_shard(paths: Sequence[Path]) -> dict[str, dict[str, list[Path]]]:
 def measure(
     views: Views, shards: Mapping[str, Mapping[str, list[Path]]], dataset: dict[str, Any], options: Options
 ) -> dict[str, float | None]:
-    """METRICS of the predictions under `views`, merged, on an annotated dataset, as fractions of 1."""
+    """METRICS of the predictions under `views`, merged, on an annotated dataset, as fractions of 1.
+
+    Where the use of scales depends on size, views all larger or all smaller than plain serve all sizes.
+    """
+    scales = [View.parse(view).scale for view in views]
+    if options.size_dependent is not None and not min(scales) <= options.plain <= max(scales):
+        options = replace(options, size_dependent=None)
     records = []
     for files in shards.values():
         paths = [path for view in views for path in files[view]]
