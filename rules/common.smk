@@ -291,11 +291,11 @@ def all_predictions(wildcards):
 
 def selections():
     """Of every label set: its teachers under its views on the validation set."""
-    return [
-        f"{R}/selection/{'+'.join(entry['teachers'])}/{study['models'][entry['teacher']]['validation']}"
-        f"/{entry['merged']}.csv"
-        for entry in study["labels"].values()
-    ]
+    paths = []
+    for entry in study["labels"].values():
+        validation = study["models"][entry["teacher"]]["validation"]
+        paths.append(f"{R}/selection/{'+'.join(entry['teachers'])}/{validation}/{entry['merged']}.csv")
+    return paths
 
 
 def split_checks(wildcards):

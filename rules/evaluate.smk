@@ -30,7 +30,9 @@ rule select_views:
         predictions=all_predictions,
         splits=split_checks,
     output:
-        multiext(f"{R}/selection/{{model}}/{{dataset}}/{{views}}", ".csv", ".md", ".svg"),
+        csv=f"{R}/selection/{{model}}/{{dataset}}/{{views}}.csv",
+        markdown=f"{R}/selection/{{model}}/{{dataset}}/{{views}}.md",
+        svg=f"{R}/selection/{{model}}/{{dataset}}/{{views}}.svg",
     log:
         f"{R}/logs/selection/{{model}}/{{dataset}}/{{views}}.log",
     wildcard_constraints:
@@ -46,4 +48,4 @@ rule select_views:
         options=merge_options,
     shell:
         "python scripts/select_views.py --dataset {input.dataset} --options {params.options:q}"
-        " --processes {threads} --output {output[0]} {input.predictions} > {log} 2>&1"
+        " --processes {threads} --output {output.csv} {input.predictions} > {log} 2>&1"

@@ -107,8 +107,8 @@ def make(folder: Path, images: int = 24) -> tuple[dict[str, Any], Path]:
         },
         "labels": {
             "distilled": {
-                **{"teacher": "teacher", "dataset": "unlabelled", "labelled": "labelled"},
-                **{"views": "all", "merged": "all"},
+                **{"teacher": "teacher", "teachers": ["teacher"], "dataset": "unlabelled"},
+                **{"labelled": "labelled", "views": "all", "merged": "all"},
             }
         },
         "evaluate": {"on": ["val"], "views": ["plain"]},

@@ -69,9 +69,10 @@ def work_of(job: Job, study: Mapping[str, Any], images: Mapping[str, int]) -> fl
         return None if model["iterations"] == "auto" else model["iterations"] * model["batch"]
     if not job.benchmark:
         return 1.0
-    if names["dataset"] not in images:
+    dataset = study["labels"][names["labels"]]["dataset"] if "labels" in names else names["dataset"]
+    if dataset not in images:
         return None
-    share = images[names["dataset"]] / study["shards"]
+    share = images[dataset] / study["shards"]
     if "views" in names:
         return share * len(study["views"][study["merged"][names["views"]]["views"]])
     view = View.parse(names.get("view", study["views"]["plain"][0]))

@@ -150,11 +150,12 @@ def heatmaps(path: Path, dataset: Path | None, row: int | None) -> Figure:
     if not 0 <= row < header.count:
         raise UserError(f"{path}: there is no instance {row}; there are 0 … {header.count - 1}")
     one = read_blocks(path, row, row + 1)
-    mean = Average("probability", header.flip_pairs)
+    mean, views = Average("probability", header.flip_pairs), 0
     for file in sorted(path.parent.parent.glob(f"*/{path.name}")):
         other, block = read_header(file), read_blocks(file, row, row + 1)
         if all(np.array_equal(getattr(block, name), getattr(one, name)) for name in COLUMNS):
             mean.add(block.heatmap, other.view)
+            views += 1
     single = header.view.inverse_heatmap(softmax2d(one.heatmap), header.flip_pairs)[0]
     merged = mean.result()[0][0]
     coco = read_json(dataset or dataset_of(path))
@@ -177,7 +178,7 @@ def heatmaps(path: Path, dataset: Path | None, row: int | None) -> Figure:
             _heatmap(axes, pixels, one.box[0], maps[k])
             axes.set_title(f"{name}\n{label} {maps[k].max():.2f}", fontsize=7)
     what = f"{entry['file_name']}, instance {row} of score {one.score[0]:.2f}"
-    figure.suptitle(f"{what}; merged: the mean of {mean.views} views", fontsize=9)
+    figure.suptitle(f"{what}; merged: the mean of {views} views", fontsize=9)
     return figure
 
 
