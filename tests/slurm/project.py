@@ -39,7 +39,7 @@ class Project:
     def terminal(self) -> str:
         return (self.folder / "terminal.log").read_text()
 
-    def finish(self, process: subprocess.Popen, seconds: float = 600) -> int:
+    def finish(self, process: subprocess.Popen, seconds: float = 900) -> int:
         """Snakemake's exit code. A run that hangs fails the test with what was on the terminal."""
         try:
             return process.wait(seconds)

@@ -1,9 +1,11 @@
 """The profile on a real Slurm: who gets which GPU, what fails how, and that nothing waits for ever."""
 
 import signal
+import sys
 from pathlib import Path
 
 import pytest
+from project import ROOT
 
 WAIT = "while [ ! -e go ]; do sleep 0.2; done\n"
 
@@ -105,6 +107,36 @@ def test_a_requeued_job_a_lost_node_and_a_restarted_controller_end_well(cluster,
     cluster.output("scontrol", "update", f"NodeName={node}", "State=RESUME")
     assert project.finish(run) == 0
     assert {number for number, *_ in begun(project, 1)} == {jobs[1]}
+
+
+SAVES = f"""
+[ $(wc -l < runs/$1.txt) = 2 ] && exit 0
+exec {sys.executable} - <<'END'
+import os, pathlib, signal, sys, time
+sys.path.append("{ROOT}/scripts")
+from distill.slurm import requeue
+
+def save(*_):
+    pathlib.Path("saved").touch()
+    sys.exit(not requeue(os.environ))
+
+signal.signal(signal.SIGUSR1, save)
+pathlib.Path("ready").touch()
+while True:
+    time.sleep(0.1)
+END
+"""
+
+
+def test_a_signal_before_the_time_limit_reaches_the_program_which_requeues_its_job(cluster, project):
+    """Snakemake and the shells in between live on, and the Snakemake outside sees one job."""
+    run = start(project, SAVES, 1)
+    job = project.job(comment(0))
+    cluster.wait_for(lambda: (project.folder / "ready").exists(), "the program")
+    cluster.output("scancel", "--signal=USR1", job)
+    assert project.finish(run) == 0
+    assert (project.folder / "saved").exists()
+    assert [number for number, *_ in begun(project, 0)] == [job, job]
 
 
 def test_a_job_that_slurm_has_forgotten_failed(cluster, project):

@@ -16,7 +16,7 @@ STUDY = {
     "results": "out",
     "device": "auto",  # Slurm's GPUs are fakes: the jobs ask for them and train on the CPU
     "threads": 1,
-    "model": {"config": "faster_rcnn_tiny", "iterations": 40, "batch": 2, "scales": [64], "max_side": 96},
+    "model": {"config": "faster_rcnn_tiny", "iterations": 24, "batch": 2, "scales": [64], "max_side": 96},
     "datasets": {"labelled": {"kind": "figures", "images": 4, "seed": 1}},
     "models": {
         "calm": {"checkpoint_every": 1000},
@@ -28,7 +28,7 @@ STUDY = {
         "long": {"iterations": 300, "checkpoint_every": 1000},
     },
     "evaluate": {"on": "labelled"},
-    "tables": {"all": {"rows": ["calm"]}},
+    "tables": {"results": {"rows": ["calm"]}},
 }
 
 
