@@ -95,6 +95,7 @@ def test_detections_are_those_of_mmdet(tmp_path):
     head = "roi_head.bbox_head."
     spread = {"rpn_head.rpn_cls": 2, "rpn_head.rpn_reg": 0.3, head + "fc_cls": 2.5, head + "fc_reg": 1}
     scale_like_trained(network, spread, lambda: network.test_step(batch))
+    network.to(memory_format=torch.channels_last)  # as ours: other layouts add up in another order
     with torch.inference_mode():
         found = network.test_step(batch)[0].pred_instances
     meta = {"CLASSES": tuple(category["name"] for category in COCO_80), "config": cfg.pretty_text}
@@ -116,7 +117,7 @@ def test_detections_are_those_of_mmdet(tmp_path):
     ]
     kept = [record for record in theirs if record["category_id"] != COCO_80[0]["id"]]
     assert len(kept) > 50
-    assert share_in_common(kept, ours, pixels=0.01, score=1e-4)[0] >= 0.98
+    assert share_in_common(kept, ours, pixels=0.01, score=1e-4)[0] >= 0.99
 
 
 # --- detectron2 ---
