@@ -293,13 +293,8 @@ def selections():
     """Of every label set: its teachers under its views on the validation set."""
     paths = []
     for entry in study["labels"].values():
-<<<<<<< ours
         validation = study["models"][entry["teacher"]]["validation"]
         paths.append(f"{R}/selection/{'+'.join(entry['teachers'])}/{validation}/{entry['merged']}.csv")
-=======
-        model, validation = "+".join(entry["teachers"]), study["models"][entry["teacher"]]["validation"]
-        paths.append(f"{R}/selection/{model}/{validation}/{entry['merged']}.csv")
->>>>>>> theirs
     return paths
 
 

@@ -32,11 +32,7 @@ rule select_views:
     output:
         csv=f"{R}/selection/{{model}}/{{dataset}}/{{views}}.csv",
         markdown=f"{R}/selection/{{model}}/{{dataset}}/{{views}}.md",
-<<<<<<< ours
         svg=f"{R}/selection/{{model}}/{{dataset}}/{{views}}.svg",
-=======
-        plot=f"{R}/selection/{{model}}/{{dataset}}/{{views}}.svg",
->>>>>>> theirs
     log:
         f"{R}/logs/selection/{{model}}/{{dataset}}/{{views}}.log",
     wildcard_constraints:
