@@ -138,7 +138,7 @@ class Predictor:
 
         for batch in self.run(root, images, view, each):
             for image, sample in batch:
-                boxes = sample.bboxes.double().cpu().numpy().reshape(len(sample), -1, 4)
+                boxes = sample.bboxes.double().cpu().numpy().reshape(len(sample), -1, 4)[:, :classes]
                 scores = sample.scores[:, :classes].double().cpu().numpy()
                 yield image, np.broadcast_to(boxes, (len(sample), classes, 4)), scores
 
