@@ -143,8 +143,8 @@ def states() -> dict[str, str]:
 
 
 def lock() -> IO:
-    """Held while a session uses the cluster: there is one /etc/slurm. BlockingIOError if another session does."""
-    file = open(f"{STATE}.lock", "w")
+    """There is one /etc/slurm: held while a session uses the cluster. BlockingIOError if another one does."""
+    file = open(f"{STATE}.lock", "w")  # noqa: SIM115, held until it is closed
     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     return file
 
