@@ -31,7 +31,7 @@ test: env  ## all tests
 test-slurm: env  ## on a real one-machine Slurm, which it installs as root on Debian
 	@command -v slurmctld > /dev/null || [ "$$(id -u)" = 0 ] || { echo "error: Slurm is missing; run as root, or: apt install slurmctld slurmd slurm-client munge" >&2; exit 1; }
 	command -v slurmctld > /dev/null || { apt-get update && apt-get install -y --no-install-recommends slurmctld slurmd slurm-client munge; }
-	$(BIN)/pytest -m slurm tests/slurm
+	$(BIN)/pytest -m 'slurm and not slow' tests/slurm
 
 bench: env  ## ratios measured side by side
 	for program in tests/bench/bench_*.py; do $(BIN)/python $$program; done

@@ -8,6 +8,7 @@ The configuration has to be in /etc/slurm: jobs would not inherit an environment
 A configuration that is not ours is left alone.
 """
 
+import fcntl
 import os
 import shutil
 import signal
@@ -18,6 +19,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import IO
 
 import psutil
 
@@ -138,6 +140,13 @@ def stop_daemon(name: str) -> None:
 def states() -> dict[str, str]:
     """Node → state, such as idle or mixed."""
     return dict(line.split() for line in output("sinfo", "-hN", "-p", "main", "-o", "%N %t").splitlines())
+
+
+def lock() -> IO:
+    """There is one /etc/slurm: held while a session uses the cluster. BlockingIOError if another one does."""
+    file = open(f"{STATE}.lock", "w")  # noqa: SIM115, held until it is closed
+    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    return file
 
 
 def start() -> None:

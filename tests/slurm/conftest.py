@@ -10,20 +10,19 @@ from project import Project
 HERE = Path(__file__).parent
 
 
-def pytest_collection_modifyitems(items):
-    for item in items:
-        if Path(item.path).is_relative_to(HERE):
-            item.add_marker(pytest.mark.slurm)
-
-
 @pytest.fixture(scope="session")
 def running_cluster():
     """Slurm for the whole session; skips where this machine cannot have one."""
     if lacks := slurm.missing():
         pytest.skip(f"a one-machine Slurm needs {', '.join(lacks)}; make test-slurm, as root")
-    slurm.start()
-    yield
-    slurm.stop()
+    try:
+        lock = slurm.lock()
+    except BlockingIOError:
+        pytest.skip("another session uses the one-machine Slurm")
+    with lock:
+        slurm.start()
+        yield
+        slurm.stop()
 
 
 @pytest.fixture

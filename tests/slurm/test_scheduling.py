@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from project import ROOT
 
+pytestmark = pytest.mark.slurm
+
 WAIT = "while [ ! -e go ]; do sleep 0.2; done\n"
 
 

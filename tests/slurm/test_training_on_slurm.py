@@ -12,6 +12,8 @@ import torch
 import yaml
 from project import ROOT, Project
 
+pytestmark = pytest.mark.slurm
+
 STUDY = {
     "results": "out",
     "device": "auto",  # Slurm's GPUs are fakes: the jobs ask for them and train on the CPU
