@@ -18,7 +18,7 @@ STUDY = {
     "results": "out",
     "device": "auto",  # Slurm's GPUs are fakes: the jobs ask for them and train on the CPU
     "threads": 1,
-    "model": {"config": "faster_rcnn_tiny", "iterations": 24, "batch": 2, "scales": [64], "max_side": 96},
+    "model": {"config": "faster_rcnn_tiny", "iterations": 40, "batch": 2, "scales": [64], "max_side": 96},
     "datasets": {"labelled": {"kind": "figures", "images": 4, "seed": 1}},
     "models": {
         "calm": {"checkpoint_every": 1000},
@@ -63,9 +63,7 @@ def record(study, model: str) -> dict:
 
 
 def checkpoints(study, model: str) -> list[Path]:
-    """The complete checkpoints of a training that has not ended."""
-    work = study.folder / f"out/models/{model}.work"
-    return sorted(work.glob("iter_*.pth")) if (work / "last_checkpoint").exists() else []
+    return sorted((study.folder / f"out/models/{model}.work").glob("iter_*.pth"))
 
 
 def advance(study, model: str) -> None:
@@ -75,7 +73,7 @@ def advance(study, model: str) -> None:
     def done() -> int:
         return int(history.read_text().splitlines()[-1].partition(",")[0]) if history.exists() else 0
 
-    before = done() if checkpoints(study, model) else 0
+    before = done()
     slurm.wait_for(lambda: done() > before, f"{model} to go on", 600)
 
 
@@ -95,43 +93,52 @@ def restarts(cluster, job: str) -> int:
     return int(cluster.output("scontrol", "show", "job", job).partition("Restarts=")[2].split()[0])
 
 
-def test_disturbed_trainings_end_like_a_calm_one(cluster, study):
-    """One is signalled as before a time limit, then as before a preemption; it writes no other checkpoints.
-    The other is requeued, killed and loses its node. All three train the same."""
-    study.options = ["--retries", "2"]
-    run = start(study, "calm", "signalled", "disturbed")
-    jobs = {model: study.job(f"rule_train_teacher_wildcards_{model}") for model in ("signalled", "disturbed")}
+def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(one[key], other[key]) for key in one)
 
+
+def test_a_signalled_training_ends_like_a_calm_one(cluster, study):
+    """Signalled as before a time limit, then as before a preemption; it writes no checkpoints but those."""
+    study.options = ["--retries", "1"]
+    run = start(study, "calm", "signalled")
+    job = study.job("rule_train_teacher_wildcards_signalled")
     advance(study, "signalled")
     assert not checkpoints(study, "signalled")
-    cluster.output("scancel", "--signal=USR1", jobs["signalled"])
-    cluster.wait_for(lambda: checkpoints(study, "signalled"), "a checkpoint")
-    cluster.wait_for(lambda: restarts(cluster, jobs["signalled"]) == 1, "the job to be requeued")
-
-    cluster.wait_for(lambda: checkpoints(study, "disturbed"), "a checkpoint")
-    cluster.output("scontrol", "requeue", jobs["disturbed"])
-    advance(study, "disturbed")
-    process(study, "disturbed").kill()
-    job = study.job("rule_train_teacher_wildcards_disturbed")  # another one, by Snakemake
-    assert job != jobs["disturbed"]
+    cluster.output("scancel", "--signal=USR1", job)
+    cluster.wait_for(lambda: restarts(cluster, job) == 1, "the job to be requeued")
+    first = checkpoints(study, "signalled")
+    assert len(first) == 1
 
     advance(study, "signalled")
-    before = len(checkpoints(study, "signalled"))
-    cluster.output("scancel", "--signal=TERM", jobs["signalled"])
-    cluster.wait_for(lambda: len(checkpoints(study, "signalled")) > before, "another checkpoint")
+    cluster.output("scancel", "--signal=TERM", job)
+    cluster.wait_for(lambda: len(checkpoints(study, "signalled")) > 1, "another checkpoint")
+    assert study.finish(run) == 0
+    assert "stopped by a signal at iteration" in study.terminal
+    assert same(weights(study, "calm"), weights(study, "signalled"))
+    assert [record(study, model)["resumes"] for model in ("calm", "signalled")] == [0, 2]
+
+
+def test_a_requeued_killed_and_lost_training_ends_like_a_calm_one(cluster, study):
+    study.options = ["--retries", "1"]
+    run = start(study, "calm", "disturbed")
+    first = study.job("rule_train_teacher_wildcards_disturbed")
+    cluster.wait_for(lambda: checkpoints(study, "disturbed"), "a checkpoint")
+    cluster.output("scontrol", "requeue", first)
+
+    advance(study, "disturbed")
+    process(study, "disturbed").kill()
+    study.job("rule_train_teacher_wildcards_disturbed", "FAILED")
+    job = study.job("rule_train_teacher_wildcards_disturbed")  # another one, by Snakemake
+    assert job != first
 
     advance(study, "disturbed")
     node = cluster.output("squeue", "-hj", job, "-o", "%N")
     cluster.output("scontrol", "update", f"NodeName={node}", "State=DOWN", "Reason=test")
     cluster.wait_for(lambda: restarts(cluster, job) == 1, "the job to be requeued")
     cluster.output("scontrol", "update", f"NodeName={node}", "State=RESUME")
-
-    assert study.finish(run, 900) == 0
-    assert "stopped by a signal at iteration" in study.terminal
-    calm, signalled, disturbed = (weights(study, model) for model in ("calm", "signalled", "disturbed"))
-    for other in (signalled, disturbed):
-        assert all(torch.equal(calm[key], other[key]) for key in calm)
-    assert [record(study, model)["resumes"] for model in ("calm", "signalled", "disturbed")] == [0, 2, 3]
+    assert study.finish(run) == 0
+    assert same(weights(study, "calm"), weights(study, "disturbed"))
+    assert [record(study, model)["resumes"] for model in ("calm", "disturbed")] == [0, 3]
 
 
 def test_two_nodes_train_what_one_node_with_two_gpus_trains(cluster, study):
@@ -139,7 +146,7 @@ def test_two_nodes_train_what_one_node_with_two_gpus_trains(cluster, study):
     study.job("rule_train_teacher_wildcards_two-nodes")
     assert study.finish(run) == 0
     one, two = (weights(study, model) for model in ("two-gpus", "two-nodes"))
-    assert all(torch.equal(one[key], two[key]) for key in one)
+    assert same(one, two)
     assert [record(study, model)["processes"] for model in ("two-gpus", "two-nodes")] == [2, 2]
 
 
