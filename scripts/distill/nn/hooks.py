@@ -136,7 +136,7 @@ class History(Hook):
         if is_main_process():
             new = not self.path.exists()
             with open(self.path, "a", newline="") as file:
-                writer = csv.DictWriter(file, fieldnames=row)
+                writer = csv.DictWriter(file, fieldnames=row, lineterminator="\n")
                 if new:
                     writer.writeheader()
                 writer.writerow(row)
