@@ -134,7 +134,8 @@ def test_a_requeued_killed_and_lost_training_ends_like_a_calm_one(cluster, study
     advance(study, "disturbed")
     node = cluster.output("squeue", "-hj", job, "-o", "%N")
     cluster.output("scontrol", "update", f"NodeName={node}", "State=DOWN", "Reason=test")
-    cluster.wait_for(lambda: restarts(cluster, job) == 1, "the job to be requeued")
+    study.job("rule_train_teacher_wildcards_disturbed")  # on the other node
+    assert restarts(cluster, job) == 1
     cluster.output("scontrol", "update", f"NodeName={node}", "State=RESUME")
     assert study.finish(run) == 0
     assert same(weights(study, "calm"), weights(study, "disturbed"))
