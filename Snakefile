@@ -38,6 +38,7 @@ rule views:
 
 
 for name in study["tables"]:
+    refuse_taken(name)
 
     rule:
         name:

@@ -81,7 +81,8 @@ def untracked(value):
     return lambda wildcards, resources: value(wildcards) if callable(value) else value
 
 
-TEACHERS = ["+".join(entry["teachers"]) for entry in study["labels"].values()]  # those of each label set
+# What predictions are merged of: a model, or the teachers of a label set.
+MERGED_MODELS = one_of([*study["models"], *(entry["together"] for entry in study["labels"].values())])
 
 
 wildcard_constraints:
@@ -156,10 +157,12 @@ def labels_file(name):
     return f"{R}/labels/{name}/annotations.json" if name in study["labels"] else dataset_file(name)
 
 
-def training_inputs(wildcards):
+def model_inputs(wildcards):
     model = study["models"][wildcards.model]
     config, *bases = config_files(f"config/models/{model['config']}.py")
     inputs = {"config": config, "bases": bases, "labelled": dataset_file(model["labelled"])}
+    if "import" in model:
+        return inputs | {"checkpoint": model["import"]["checkpoint"]}
     if model["labels"]:
         inputs["labels"] = labels_file(model["labels"])
     if model["init"] in study["models"]:
@@ -167,18 +170,6 @@ def training_inputs(wildcards):
     elif model["init"] not in ("pretrained", "none"):
         inputs["init"] = model["init"]
     return inputs
-
-
-def import_inputs(wildcards):
-    model = study["models"][wildcards.model]
-    config, *bases = config_files(f"config/models/{model['config']}.py")
-    labelled = dataset_file(model["labelled"])
-    return {
-        "config": config,
-        "bases": bases,
-        "labelled": labelled,
-        "checkpoint": model["import"]["checkpoint"],
-    }
 
 
 def training_meaning(wildcards):
@@ -275,7 +266,7 @@ def merge_options(wildcards):
 def label_inputs(wildcards):
     labels = study["labels"][wildcards.labels]
     return {
-        "merged": f"{R}/merged/{'+'.join(labels['teachers'])}/{labels['dataset']}/{labels['merged']}.json",
+        "merged": f"{R}/merged/{labels['together']}/{labels['dataset']}/{labels['merged']}.json",
         "dataset": dataset_file(labels["dataset"]),
         "labelled": dataset_file(labels["labelled"]),
     }
@@ -294,7 +285,7 @@ def selections():
     paths = []
     for entry in study["labels"].values():
         validation = study["models"][entry["teacher"]]["validation"]
-        paths.append(f"{R}/selection/{'+'.join(entry['teachers'])}/{validation}/{entry['merged']}.csv")
+        paths.append(f"{R}/selection/{entry['together']}/{validation}/{entry['merged']}.csv")
     return paths
 
 
@@ -335,9 +326,17 @@ def histories(table):
     ]
 
 
+def refuse_taken(table):
+    """A table is a target, as rules are."""
+    if table in {rule.name for rule in workflow.rules}:
+        sys.exit(
+            f"error: tables: {table!r} is the name of a rule of the workflow; give the table another one"
+        )
+
+
 def results_of(table):
     """What a table's name stands for as a target."""
-    plots = [f"training/{table}"] + [table] * ("plot" in study["tables"][table])
+    plots = [f"training/{table}"] * bool(histories(table)) + [table] * ("plot" in study["tables"][table])
     return expand(f"{R}/tables/{table}.{{suffix}}", suffix=["csv", "md"]) + expand(
         f"{R}/plots/{{plot}}.{{suffix}}", plot=plots, suffix=["svg", "png"]
     )
@@ -376,7 +375,7 @@ def report_inputs(wildcards):
         ),
         "hidden": expand(f"{R}/datasets/{{dataset}}.json", dataset=dict.fromkeys(hidden)),
         "generated_from": [
-            f"{R}/merged/{'+'.join(entry['teachers'])}/{entry['dataset']}/{entry['merged']}.json"
+            f"{R}/merged/{entry['together']}/{entry['dataset']}/{entry['merged']}.json"
             for entry in map(study["labels"].get, labels)
         ],
     }

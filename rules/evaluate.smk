@@ -36,7 +36,7 @@ rule select_views:
     log:
         f"{R}/logs/selection/{{model}}/{{dataset}}/{{views}}.log",
     wildcard_constraints:
-        model=one_of([*study["models"], *TEACHERS]),
+        model=MERGED_MODELS,
     conda:
         "../envs/distill.yaml"
     threads: 8

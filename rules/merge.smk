@@ -10,7 +10,7 @@ rule merge_views:
     benchmark:
         f"{R}/benchmarks/merged/{{model}}/{{dataset}}/{{views}}/{{shard}}.tsv"
     wildcard_constraints:
-        model=one_of([*study["models"], *TEACHERS]),
+        model=MERGED_MODELS,
     conda:
         "../envs/distill.yaml"
     resources:
@@ -33,7 +33,7 @@ rule gather_shards:
     log:
         f"{R}/logs/merged/{{model}}/{{dataset}}/{{views}}.log",
     wildcard_constraints:
-        model=one_of([*study["models"], *TEACHERS]),
+        model=MERGED_MODELS,
         dataset=one_of([name for name in study["datasets"] if name not in study["selected"]]),
     conda:
         "../envs/distill.yaml"
@@ -56,7 +56,7 @@ rule select_predictions:
     log:
         f"{R}/logs/merged/{{model}}/{{dataset}}/{{views}}.log",
     wildcard_constraints:
-        model=one_of([*study["models"], *TEACHERS]),
+        model=MERGED_MODELS,
         dataset=one_of(study["selected"]),
     conda:
         "../envs/distill.yaml"

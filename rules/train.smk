@@ -1,6 +1,6 @@
 rule train_teacher:
     input:
-        unpack(training_inputs),
+        unpack(model_inputs),
     output:
         expand(f"{R}/models/{{{{model}}}}/{{file}}", file=MODEL_FILES),
     log:
@@ -43,7 +43,7 @@ use rule train_teacher as retrain_student with:
 
 rule import_model:
     input:
-        unpack(import_inputs),
+        unpack(model_inputs),
     output:
         expand(f"{R}/models/{{{{model}}}}/{{file}}", file=["model.pth", "config.py", "run.json"]),
     log:

@@ -3,19 +3,17 @@
 import argparse
 from pathlib import Path
 
-import yaml
-
 from distill.needs import needs
 from distill.program import run
-from distill.study import resolve
+from distill.study import read, resolve
 
 ROOT = Path(__file__).parents[1]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("config", help="the study, ….yaml")
-    study = resolve(yaml.safe_load(Path(parser.parse_args().config).read_text()), ROOT)
+    parser.add_argument("config", type=Path, help="the study, ….yaml")
+    study = resolve(read(parser.parse_args().config), ROOT)
     tables = {name: table["rows"] for name, table in study["tables"].items()}
     counts = {name: [needs(study, rows)] for name, rows in tables.items()}
     counts["every row on its own"] = [needs(study, [row]) for rows in tables.values() for row in rows]

@@ -21,17 +21,10 @@ import yaml
 from distill.files import read_json
 from distill.plan import Job, critical_path, estimate, is_done, parse
 from distill.program import UserError, run
-from distill.study import resolve
+from distill.study import read, resolve
 
 ROOT = Path(__file__).resolve().parents[1]
 STATES = ("done", "running", "pending", "begun", "waiting")
-
-
-def read_config(path: Path) -> dict:
-    try:
-        return yaml.safe_load(path.read_text())
-    except (OSError, yaml.YAMLError) as error:
-        raise UserError(f"{path}: {str(error).splitlines()[0]}") from None
 
 
 def graph(config: Path, targets: list[str]) -> list[Job]:
@@ -140,7 +133,7 @@ def main() -> None:
     )
     parser.add_argument("targets", nargs="*", help="tables, labels or files; without, the whole study")
     args = parser.parse_args()
-    config = read_config(args.configfile)
+    config = read(args.configfile)
     study = resolve(config, ROOT)
     if args.calibration:
         args.calibration.write_text(yaml.safe_dump(calibration(config, study), sort_keys=False))
@@ -148,7 +141,7 @@ def main() -> None:
         return
     jobs, images, known = graph(args.configfile, args.targets), counted(study), []
     for path in args.measured:
-        other = resolve(read_config(path), ROOT)
+        other = resolve(read(path), ROOT)
         known += [(job, other, counted(other)) for job in graph(path, [])]
     seconds, sizes = estimate(jobs, study, images, [*known, *((job, study, images) for job in jobs)])
     show(jobs, seconds, sizes, queue())

@@ -18,7 +18,7 @@ def main() -> None:
     parser.add_argument("--labels", type=Path, help="COCO JSON of generated labels (a student)")
     parser.add_argument("--init", type=Path, help="model.pth to fine-tune from")
     parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
-    parser.add_argument("--workers", type=int, default=0, help="processes that load images, per GPU")
+    parser.add_argument("--workers", type=int, help="processes that load images, per GPU")
     parser.add_argument("--work", type=Path, required=True, help="folder of checkpoints")
     parser.add_argument("--output", type=Path, required=True, help="folder of the model")
     args = vars(parser.parse_args())

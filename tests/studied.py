@@ -107,8 +107,8 @@ def make(folder: Path, images: int = 24) -> tuple[dict[str, Any], Path]:
         },
         "labels": {
             "distilled": {
-                **{"teacher": "teacher", "teachers": ["teacher"], "dataset": "unlabelled"},
-                **{"labelled": "labelled", "views": "all", "merged": "all"},
+                **dict(teacher="teacher", teachers=["teacher"], together="teacher"),
+                **dict(dataset="unlabelled", labelled="labelled", views="all", merged="all"),
             }
         },
         "evaluate": {"on": ["val"], "views": ["plain"]},

@@ -19,6 +19,7 @@ from conftest import ROOT, training_job
 from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
 from mmengine.config import Config
+from mmengine.logging import MessageHub
 from mmengine.registry import DefaultScope
 
 from distill.array_pickle import read_arrays
@@ -261,6 +262,28 @@ def test_a_damaged_pickle_is_refused(tmp_path):
     path.write_bytes(path.read_bytes()[:-50])
     with pytest.raises(UserError, match="not a pickle of arrays"):
         read_arrays(path)
+
+
+# --- checkpoints that hold more than tensors ---
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_of_mmengines_own_checkpoint_the_tensors_are_read_and_nothing_is_run(tmp_path, zipped):
+    class Trap:
+        def __reduce__(self):
+            return Path.touch, (tmp_path / "run",)
+
+    hub = MessageHub("a training")
+    hub.update_scalar("loss", 1.5)  # a HistoryBuffer, which refers to its own methods
+    state = torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.BatchNorm1d(2)).half().state_dict()
+    content = {"meta": {"dataset_meta": {"classes": ("a", "b")}}, "state_dict": state}
+    content |= {"message_hub": hub.state_dict(), "trap": Trap()}
+    torch.save(content, tmp_path / "epoch_1.pth", _use_new_zipfile_serialization=zipped)
+    found = models.read_weights(tmp_path / "epoch_1.pth")
+    assert not (tmp_path / "run").exists()
+    assert found["meta"] == content["meta"]
+    assert found["state_dict"].keys() == state.keys()
+    assert all(torch.equal(found["state_dict"][name], tensor) for name, tensor in state.items())
 
 
 # --- what is refused ---

@@ -86,8 +86,8 @@ def study(tmp_path: Path) -> tuple[dict, Path]:
         },
         "labels": {
             "distilled": {
-                **{"teacher": "teacher", "teachers": ["teacher"], "dataset": "unlabelled"},
-                **{"labelled": "labelled", "views": "all", "merged": "all"},
+                **dict(teacher="teacher", teachers=["teacher"], together="teacher"),
+                **dict(dataset="unlabelled", labelled="labelled", views="all", merged="all"),
             }
         },
         "datasets": {},
@@ -188,7 +188,8 @@ def test_seeds_are_one_family_with_the_mean_of_their_ap(study):
             models[f"{name}-seed{seed}"] = made
             write_json(results / f"evaluation/{name}-seed{seed}/val/plain.json", {"AP": 0.1 + 0.2 * seed})
         teacher = f"teacher-seed{seed}"
-        labels[f"distilled-seed{seed}"] = labels["distilled"] | {"teacher": teacher, "teachers": [teacher]}
+        own = {"teacher": teacher, "teachers": [teacher], "together": teacher}
+        labels[f"distilled-seed{seed}"] = labels["distilled"] | own
     for name in ("teacher", "student"):
         del models[name]
     del labels["distilled"]

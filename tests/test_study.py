@@ -183,6 +183,7 @@ def test_several_teachers_are_repeated_and_shown_together():
     study = study_of(DRAWN, labels)
     entry = study["labels"]["distilled-seed1"]
     assert (entry["teacher"], entry["teachers"]) == ("teacher-seed1", ["teacher-seed1", "upper-seed1"])
+    assert entry["together"] == "teacher-seed1+upper-seed1"
     assert lineage(study, ["student-seed1"])[0] == ["teacher-seed1", "student-seed1", "upper-seed1"]
     rows = [row["name"] for row in study["tables"]["results"]["rows"]]
     assert rows == ["teacher", "teacher (all)", "student", "upper", "upper (all)"]

@@ -100,8 +100,10 @@ def hash_bytes(data: bytes | io.BufferedIOBase) -> str:
 
 
 def workers() -> int:
-    """The processors this process may use (a cluster job has fewer than the machine)."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """The processors this process may use: a cluster job has fewer than the machine, and not every cluster
+    keeps it to them."""
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(allowed, int(os.environ.get("SLURM_CPUS_ON_NODE", allowed)))
 
 
 def list_files(root: str | Path, suffixes: Iterable[str], what: str) -> list[str]:

@@ -30,4 +30,5 @@ def needs(study: Mapping[str, Any], rows: Iterable[Mapping[str, Any]]) -> Needs:
             dataset = study["selected"][dataset]
         boxes = ["boxes"] if study["models"][model]["task"] == "keypoints" else []
         found |= {(model, dataset, view) for view in [*boxes, *study["views"][views]]}
-    return Needs(frozenset(models), frozenset(found))
+    trained = (name for name in models if "import" not in study["models"][name])
+    return Needs(frozenset(trained), frozenset(found))

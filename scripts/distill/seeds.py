@@ -58,7 +58,7 @@ def repeat(study: dict[str, Any]) -> None:
     for name, entry in old["labels"].items():
         for seed in seeds:
             copy = {**entry, "teachers": [model(teacher, seed) for teacher in entry["teachers"]]}
-            copy["teacher"] = copy["teachers"][0]
+            copy |= {"teacher": copy["teachers"][0], "together": "+".join(copy["teachers"])}
             copy |= {key: dataset(entry[key], seed) for key in ("dataset", "labelled")}
             put("labels", named(name, seed), copy)
     for table in study["tables"].values():

@@ -11,7 +11,8 @@ study.json and has these keys beside the plain options of config/schemas/study.y
 - models: {name: {config, task, labelled, labels (a label set, or a dataset in its place) or None, validation,
   gpus, … the options of training}}; imported ones {config, task, labelled, labels: None, init: none,
   validation, import}
-- labels: {name: {teacher, teachers, dataset, labelled, views, merged, merge, calibrate}}; teacher: the first
+- labels: {name: {teacher, teachers, together, dataset, labelled, views, merged, merge, calibrate}};
+  teacher: the first; together: the name of all, a+b
 - evaluate: {on: [validation dataset of each seed], views: [view set]}
 - tables: {name: {task, rows: [{name, model, models, views, evaluations, x?}], metrics?, reference, gains,
   gap?, plot?}}
@@ -41,6 +42,19 @@ IMPORTED = ("config", "import", "labelled")  # the keys of an imported model
 FILLED = ("labelled", "unlabelled", "val")  # the datasets of a study that names no models
 TASKS = ("boxes", "keypoints")
 CHOICES = ("fraction", "images", "ids")  # of a subset
+
+
+def read(path: Path) -> dict[str, Any]:
+    """A configuration file as it is written. Raises UserError where it is no YAML mapping."""
+    try:
+        config = yaml.safe_load(path.read_text())
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(config, dict):
+        raise UserError(f"{path}: not a configuration; it must be a mapping")
+    return config
 
 
 def resolve(config: Mapping[str, Any], root: Path) -> dict[str, Any]:

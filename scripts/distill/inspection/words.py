@@ -25,7 +25,7 @@ KEYS = {
     "thresholds": {"instances", "keypoints", "images"},
     "statistics": {"instances_per_image", "areas"},
     "evaluation": {"AP", "task"},
-    "provenance": {"fingerprint", "seconds"},
+    "provenance": {"commit", "versions", "seconds"},
     "split check": {"validation", "training", "shared"},
     "study": {"models", "labels", "tables"},
 }
@@ -173,14 +173,18 @@ def _evaluation(path: Path, content: Mapping[str, Any]) -> Iterable[str]:
 
 
 def _provenance(path: Path, content: Mapping[str, Any]) -> Iterable[str]:
-    yield (
-        f"model {content['model']}, seed {content['seed']}, trained in {duration(content['seconds'])}, "
-        f"resumed {content['resumes']} times"
-    )
-    spec = content["spec"]
-    yield ", ".join(
-        f"{key} {spec[key]}" for key in ("iterations", "batch", "lr", "init", "ratio") if key in spec
-    )
+    if "import" in content:
+        yield "model {model}, imported from {import[checkpoint]} ({import[format]})".format(**content)
+        yield f"{plural(len(content['unused']), 'tensor')} of it not used"
+    else:
+        yield (
+            f"model {content['model']}, seed {content['seed']}, trained in {duration(content['seconds'])}, "
+            f"resumed {content['resumes']} times"
+        )
+        spec = content["spec"]
+        yield ", ".join(
+            f"{key} {spec[key]}" for key in ("iterations", "batch", "lr", "init", "ratio") if key in spec
+        )
     yield f"commit {content['commit'] or 'unknown'}; " + ", ".join(
         f"{k} {v}" for k, v in content["versions"].items()
     )
@@ -193,7 +197,8 @@ def _checkpoint(path: Path, _: Any) -> Iterable[str]:
     content = read_weights(path)
     meta, tensors = content["meta"], content["state_dict"]
     weights = sum(tensor.numel() for tensor in tensors.values())
-    yield f"{meta['task']} model {meta['model']} after {plural(meta['iterations'], 'iteration')}"
+    after = f" after {plural(meta['iterations'], 'iteration')}" if "iterations" in meta else ", imported"
+    yield f"{meta['task']} model {meta['model']}{after}"
     yield "categories: " + ", ".join(category["name"] for category in meta["categories"])
     yield f"{plural(len(tensors), 'tensor')}, {weights / 1e6:.2f} million numbers"
     for name, section in (("run.json", _provenance), ("history.csv", _history)):

@@ -5,7 +5,6 @@ by name, and their rows put in its order. Categories that only the checkpoint ha
 compete for a box as before, and `prediction` leaves them out.
 """
 
-import platform
 import time
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,8 @@ from distill.array_pickle import read_arrays
 from distill.datasets import keypoint_meta
 from distill.files import read_json, replacing, write_json
 from distill.nn import model as models
-from distill.nn import training, zoo
+from distill.nn import zoo
+from distill.nn.provenance import provenance
 from distill.nn.zoo import BOX_HEAD, FORMATS, KEYPOINT_HEAD, Format, State
 from distill.program import UserError, log
 from distill.schema import suggestion
@@ -69,14 +69,10 @@ def import_model(name: str, config: Path, spec: dict[str, Any], labelled: Path, 
     write_json(
         output / "run.json",
         {
-            "model": name,
+            **provenance(name, {"checkpoint": path, "labelled": labelled}, time.time() - start),
             "import": spec,
             "settings": settings,
             "unused": unused,
-            "inputs": {"checkpoint": training.file_hash(path), "labelled": training.file_hash(labelled)},
-            "commit": training.git_commit(),
-            "versions": {"python": platform.python_version(), "torch": torch.__version__},
-            "seconds": round(time.time() - start, 1),
         },
     )
 

@@ -1,6 +1,8 @@
 """Building, saving and loading networks from a model config and the dataset's categories."""
 
 import json
+import os
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +14,12 @@ from torch import nn
 
 import distill.nn  # noqa: F401, registers the torchvision-backed mmcv extension before mmdet is imported
 from distill.files import replacing
+from distill.images import workers
 from distill.nn import amp, anchors, data, heads, hooks, keypoint_head, sampler  # noqa: F401, fill mmdet's registries
+from distill.nn.tensor_pickle import read_tensors
 from distill.program import UserError
+
+MOST_WORKERS = 16  # more wait for the disk
 
 
 def load_config(path: str | Path) -> Config:
@@ -60,7 +66,10 @@ def save(path: Path, state_dict: dict[str, torch.Tensor], meta: dict[str, Any]) 
 def read_weights(path: str | Path) -> dict[str, Any]:
     """Reads a model file's {"state_dict", "meta"} without unpickling anything but tensors and plain types."""
     try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        try:
+            checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        except pickle.UnpicklingError:  # it holds something else too
+            checkpoint = read_tensors(path)
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
     except Exception as error:  # torch raises half a dozen kinds for a file that is not a checkpoint
@@ -78,6 +87,14 @@ def load(folder: str | Path, device: torch.device) -> tuple[nn.Module, dict[str,
     network = build(cfg)
     network.load_state_dict(checkpoint["state_dict"])
     return network.to(device).eval(), checkpoint["meta"]
+
+
+def pick_workers(device: torch.device) -> int:
+    """How many processes load images for one GPU: its share of the CPUs that this job may use, but for one.
+    None on a CPU, which the network itself keeps busy."""
+    if device.type == "cpu":
+        return 0
+    return max(1, min(MOST_WORKERS, workers() // int(os.environ.get("LOCAL_WORLD_SIZE", 1)) - 1))
 
 
 def pick_device(name: str) -> torch.device:

@@ -21,7 +21,7 @@ from distill.datasets import keypoint_meta, shard
 from distill.files import read_json, write_json
 from distill.heatmap_file import HeatmapWriter
 from distill.images import read_image
-from distill.nn.model import load, pick_device
+from distill.nn.model import load, pick_device, pick_workers
 from distill.program import UserError, progress
 from distill.views import View
 
@@ -67,12 +67,12 @@ class Predictor:
     """A trained model on a device. `batch` images at most go through the network together."""
 
     def __init__(
-        self, folder: Path, device: str = "auto", batch: int | None = None, workers: int = 0
+        self, folder: Path, device: str = "auto", batch: int | None = None, workers: int | None = None
     ) -> None:
         self.device = pick_device(device)
         self.network, self.meta = load(folder, self.device)
         self.batch = batch or (16 if self.device.type == "cuda" else 4)
-        self.workers = workers
+        self.workers = pick_workers(self.device) if workers is None else workers
         self.category_ids = np.array([category["id"] for category in self.meta["categories"]])
 
     @torch.inference_mode()

@@ -3,9 +3,7 @@
 import hashlib
 import json
 import os
-import platform
 import shutil
-import subprocess
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +18,7 @@ from distill.files import read_json, replacing, write_json
 from distill.nn import amp, work
 from distill.nn import model as models
 from distill.nn.data import pose_metainfo
+from distill.nn.provenance import digests, provenance
 from distill.program import UserError, log
 
 
@@ -37,6 +36,11 @@ class Job:
     output: Path
     device: str = "auto"
 
+    @property
+    def inputs(self) -> dict[str, Path | None]:
+        """The files that shape the training, beside the config."""
+        return {"labelled": self.labelled, "labels": self.labels, "init": self.init}
+
 
 def iterations_of(spec: dict, images: int) -> int:
     """Iterations of a spec; `auto`: 18 epochs like the paper (×360/130 for students), at least 5,000."""
@@ -44,18 +48,6 @@ def iterations_of(spec: dict, images: int) -> int:
         return int(spec["iterations"])
     epochs = 18 * (360 / 130 if spec.get("ratio") else 1)
     return max(5000, round(epochs * images / spec["batch"]))
-
-
-def file_hash(path: Path) -> str:
-    """Digest of a file's bytes."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "blake2b").hexdigest()[:32]
-
-
-def input_hashes(job: Job) -> dict[str, str]:
-    """Digests of every file that shapes a training."""
-    paths = {"labelled": job.labelled, "labels": job.labels, "init": job.init}
-    return {key: file_hash(path) for key, path in paths.items() if path is not None}
 
 
 def dataloader(job: Job, coco: dict, iterations: int, keypoints: int, workers: int) -> dict:
@@ -121,7 +113,7 @@ def full_config(job: Job, workers: int) -> tuple[Config, list[dict]]:
     spec = job.spec
     cfg = models.load_config(job.config)
     if settings := initial_settings(job):
-        cfg.merge_from_dict({"model": settings})
+        cfg.merge_from_dict({"model": settings, "initial_settings": settings})
     models.fit_to_dataset(cfg, coco["categories"], str(job.labelled))
     if spec.get("init", "pretrained") != "pretrained":  # otherwise the config's ImageNet weights
         cfg.model.backbone.init_cfg = None
@@ -166,7 +158,7 @@ def fingerprint(job: Job, cfg: Config) -> str:
     shape = {
         "model": json.loads(json.dumps(cfg.model.to_dict(), default=str)),
         "spec": job.spec,
-        "inputs": input_hashes(job),
+        "inputs": digests(job.inputs),
         "optimizer": cfg.optim_wrapper.to_dict(),
     }
     return hashlib.blake2b(json.dumps(shape, sort_keys=True).encode(), digest_size=16).hexdigest()
@@ -199,16 +191,7 @@ def load_initial_weights(network: torch.nn.Module, path: Path) -> None:
     log.info("%s: %d of %d tensors taken, the others start anew", path, len(fitting), len(own))
 
 
-def git_commit() -> str:
-    """The commit of the code, empty outside a repository."""
-    here = Path(__file__).parent
-    done = subprocess.run(
-        ["git", "describe", "--always", "--dirty"], cwd=here, capture_output=True, text=True
-    )
-    return done.stdout.strip()
-
-
-def train(job: Job, workers: int = 0) -> None:
+def train(job: Job, workers: int | None = None) -> None:
     """Trains one model and writes model.pth, config.py, history.csv and run.json.
 
     Raises UserError for unusable inputs and where the loss is not finite.
@@ -218,7 +201,7 @@ def train(job: Job, workers: int = 0) -> None:
     world = get_world_size()
     if job.spec["batch"] % world:
         raise UserError(f"model {job.name}: batch {job.spec['batch']} is not a multiple of {world} GPUs")
-    cfg, categories = full_config(job, workers)
+    cfg, categories = full_config(job, models.pick_workers(device) if workers is None else workers)
     mark = fingerprint(job, cfg)
     lock = work.lock_folder(job.work) if is_main_process() else None
     checkpoint = work.prepare(job.work, mark)
@@ -248,8 +231,8 @@ def train(job: Job, workers: int = 0) -> None:
             "iterations": runner.max_iters,
             "task": "keypoints" if models.has_keypoints(cfg) else "boxes",
         }
-        if settings := initial_settings(job):
-            meta["settings"] = settings
+        if settings := cfg.get("initial_settings"):
+            meta["settings"] = settings.to_dict()
         models.save(job.output / "model.pth", network.state_dict(), meta)
         _write_records(job, cfg, start, runner.max_iters - first, resumes, mark)
         lock.close()
@@ -265,18 +248,13 @@ def _write_records(job: Job, cfg: Config, start: float, iterations: int, resumes
     write_json(
         job.output / "run.json",
         {
-            "model": job.name,
+            **provenance(job.name, job.inputs, seconds),
             "spec": job.spec,
             "seed": job.spec["seed"],
-            "inputs": input_hashes(job),
             "fingerprint": mark,
-            "commit": git_commit(),
-            "versions": {"python": platform.python_version(), "torch": torch.__version__},
-            "device": torch.cuda.get_device_name() if torch.cuda.is_available() else platform.processor(),
             "processes": get_world_size(),
             "threads": torch.get_num_threads(),
             "resumes": resumes,
-            "seconds": round(seconds, 1),
             "seconds_per_iteration": round(seconds / max(1, iterations), 4),
         },
     )

@@ -82,7 +82,7 @@ def _labels(results: Results, family: str, name: str) -> Card:
             for teacher in teachers
             for place in places
         ),
-        merged=results.seconds("merged", "+".join(teachers), dataset, labels["merged"]),
+        merged=results.seconds("merged", labels["together"], dataset, labels["merged"]),
         calibrated=results.seconds("labels", name),
     )
     value = number(sum(entry["met"] for entry in entries)) if entries else None

@@ -38,7 +38,7 @@ class Results:
     def merged(self, labels: str) -> Path:
         """The merged predictions that a label set is made of."""
         entry = self.labels[labels]
-        merged = self.results / "merged" / "+".join(entry["teachers"])
+        merged = self.results / "merged" / entry["together"]
         return merged / entry["dataset"] / f"{entry['merged']}.json"
 
     def seconds(self, *parts: str) -> float | None:

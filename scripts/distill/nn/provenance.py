@@ -1,0 +1,46 @@
+"""Where a model came from: what run.json says of every model, trained or imported."""
+
+import hashlib
+import platform
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import mmdet
+import mmengine
+import torch
+import torchvision
+
+
+def digests(files: Mapping[str, Path | None]) -> dict[str, str]:
+    """Digests of the bytes of files, without those that are None."""
+    return {name: _digest(path) for name, path in files.items() if path is not None}
+
+
+def _digest(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "blake2b").hexdigest()[:32]
+
+
+def provenance(model: str, inputs: Mapping[str, Path | None], seconds: float) -> dict[str, Any]:
+    """Digests of the input files, the commit of the code, versions, the machine, and the wall time."""
+    cpu = platform.processor() or platform.machine()
+    libraries = (torch, torchvision, mmdet, mmengine)
+    return {
+        "model": model,
+        "inputs": digests(inputs),
+        "commit": _commit(),
+        "versions": {
+            "python": platform.python_version(),
+            **{library.__name__: str(library.__version__) for library in libraries},
+        },
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else cpu,
+        "seconds": round(seconds, 1),
+    }
+
+
+def _commit() -> str:
+    """`git describe` of the code, empty outside a repository."""
+    command = ["git", "describe", "--always", "--dirty"]
+    return subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True).stdout.strip()
