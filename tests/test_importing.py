@@ -26,6 +26,7 @@ from distill.array_pickle import read_arrays
 from distill.datasets import build
 from distill.files import read_json, write_json
 from distill.images import read_image
+from distill.inspection.words import describe, resolve
 from distill.nn import model as models
 from distill.nn.importing import import_model, translate
 from distill.nn.prediction import Predictor, infer_boxes
@@ -353,6 +354,9 @@ def test_by_hand_a_model_imported_again_predicts_the_same(tmp_path, keypoint_mod
         predictions.append(read_json(tmp_path / "boxes.json")["predictions"])
     assert predictions[0] == predictions[1]
     assert len(predictions[0]) > 10
+    said = "\n".join(describe(resolve(tmp_path / "zoo")))
+    assert "keypoints model zoo, imported" in said
+    assert f"imported from {spec['checkpoint']} (mmdet)" in said
     del spec["categories"]
     command[command.index("--spec") + 1] = json.dumps(spec)
     failed = subprocess.run([*command, "--output", tmp_path / "no"], capture_output=True, text=True)

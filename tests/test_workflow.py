@@ -332,6 +332,15 @@ def test_an_imported_model_is_not_trained(edited):
     assert "train_teacher" not in plan
 
 
+def test_a_table_of_imported_models_has_no_training_to_plot(edited):
+    (edited.folder / "zoo.pth").touch()
+    edited.config["models"]["zoo"] = {"import": {"format": "torchvision", "checkpoint": "zoo.pth"}}
+    edited.config["tables"] = {"zoo": {"rows": ["zoo"]}}
+    plan = edited.plan()
+    assert plan["tabulate"] == {"tables/zoo.csv", "tables/zoo.md"}
+    assert "plot_training" not in plan
+
+
 @pytest.mark.parametrize(
     "edit",
     [
@@ -475,6 +484,15 @@ def test_a_mistake_in_the_configuration_is_one_line(tmp_path):
         failed.stderr
         == "error: tables.boxes.rows: there is no model 'box-teahcer'; did you mean 'box-teacher'?\n"
     )
+
+
+def test_a_table_cannot_have_the_name_of_a_rule(tmp_path):
+    project = Project(tmp_path)
+    project.config["tables"]["evaluate"] = project.config["tables"].pop("boxes")
+    failed = project.snakemake("-n")
+    assert failed.returncode == 1
+    assert failed.stderr.startswith("error: tables: 'evaluate' is the name of a rule of the workflow;")
+    assert failed.stderr.count("\n") == 1
 
 
 def test_the_log_of_a_failed_job_has_its_message(tmp_path):
