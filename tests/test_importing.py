@@ -65,14 +65,18 @@ def mmdets_own(backbone):
         return cfg, MODELS.build(cfg.model)
 
 
-@pytest.mark.parametrize("backbone", ["r101", "x101-32x4d", "r50-caffe"])
-def test_settings_and_names_are_those_of_mmdets_config(backbone):
+@pytest.mark.parametrize(
+    ("backbone", "key"),
+    [("r101", "config"), ("x101-32x4d", "cfg"), ("r50-caffe", "cfg"), ("r50-caffe", "config")],
+)
+def test_settings_and_names_are_those_of_mmdets_config(backbone, key):
+    """Which mmdet 2 keeps in the checkpoint under `config`, mmdet 3 under `cfg`."""
     theirs, network = mmdets_own(backbone)
     ours = models.load_config(
         ROOT / f"config/models/faster_rcnn_{backbone.split('-c')[0].replace('-', '_')}_fpn.py"
     )
     state = network.state_dict()
-    found, unused, _ = translate(state, {"config": theirs.pretty_text}, FORMATS["mmdet"], ours, Path("x.pth"))
+    found, unused, _ = translate(state, {key: theirs.pretty_text}, FORMATS["mmdet"], ours, Path("x.pth"))
     assert found.keys() == state.keys()
     assert not unused
     assert ours.model.data_preprocessor == theirs.model.data_preprocessor

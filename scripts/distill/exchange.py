@@ -24,11 +24,12 @@ def to_cvat(labels: Coco) -> dict[str, Any]:
     """File name → content: annotations for the formats COCO 1.0 (boxes) and, where there are keypoints,
     COCO Keypoints 1.0, and the labels of the task (its constructor's tab Raw)."""
     posed = {category["id"] for category in labels["categories"] if category.get("keypoints")}
+    plain = {category["id"] for category in labels["categories"]} - posed
     every = [_for_cvat(annotation) for annotation in labels["annotations"]]
     head = {"info": {"description": "generated labels"}, "licenses": [], "images": labels["images"]}
-    files: dict[str, Any] = {"instances_default.json": {**head, **_part(labels, every, without=posed)}}
+    files: dict[str, Any] = {"instances_default.json": {**head, **_part(labels, every, plain)}}
     if posed:
-        files["person_keypoints_default.json"] = {**head, **_part(labels, every, within=posed)}
+        files["person_keypoints_default.json"] = {**head, **_part(labels, every, posed)}
     files["labels.json"] = [_cvat_label(category, labels["annotations"]) for category in labels["categories"]]
     return files
 
@@ -39,13 +40,11 @@ def _for_cvat(annotation: Coco) -> Record:
     return {**kept, "segmentation": [], "attributes": score}
 
 
-def _part(labels: Coco, annotations: list, within: set | None = None, without: set | None = None) -> Record:
-    def chosen(category: int) -> bool:
-        return category in within if within is not None else category not in (without or ())
-
+def _part(labels: Coco, annotations: Iterable[Record], ids: set[int]) -> Record:
+    """The categories of these ids, and their annotations."""
     return {
-        "categories": [category for category in labels["categories"] if chosen(category["id"])],
-        "annotations": [annotation for annotation in annotations if chosen(annotation["category_id"])],
+        "categories": [category for category in labels["categories"] if category["id"] in ids],
+        "annotations": [annotation for annotation in annotations if annotation["category_id"] in ids],
     }
 
 

@@ -26,9 +26,8 @@ KEYPOINT_HEAD = "roi_head.keypoint_head."
 # Detectron's normalisation, in its order of channels; where the standard deviation is 1, the weights hold it.
 BGR_MEAN, BGR_STD = [103.53, 116.28, 123.675], [57.375, 57.12, 58.395]
 
-_COCO_IDS = FasterRCNN_ResNet50_FPN_Weights.COCO_V1.meta["categories"][
-    1:
-]  # 1 to 90, "N/A" where there is none
+# Without the background: 1 to 90, "N/A" where there is none.
+_COCO_IDS = FasterRCNN_ResNet50_FPN_Weights.COCO_V1.meta["categories"][1:]
 _COCO = [name for name in _COCO_IDS if name != "N/A"]
 
 
@@ -79,7 +78,7 @@ def _torchvision(cfg: Config, state: State, meta: dict[str, Any]) -> dict[str, A
 
 def _mmdet(cfg: Config, state: State, meta: dict[str, Any]) -> dict[str, Any]:
     """What the text of the checkpoint's own config says; where it says nothing, our configs are mmdet's."""
-    text = str(meta.get("config", ""))
+    text = str(meta.get("config") or meta.get("cfg") or "")  # mmdet 2, mmdet 3
 
     def numbers(key: str) -> list[float] | None:
         found = re.search(rf"\b{key}=[\[(]([\d.,\s]+)[\])]", text)
@@ -97,9 +96,8 @@ def _mmdet(cfg: Config, state: State, meta: dict[str, Any]) -> dict[str, Any]:
 
 
 def _detectron2(cfg: Config, state: State, meta: dict[str, Any]) -> dict[str, Any]:
-    wide = (
-        cfg.model.backbone.type == "ResNeXt"
-    )  # otherwise Caffe's ResNet, whose strides are in the 1×1 layers
+    # ResNets are Caffe's, with the strides in the 1×1 layers.
+    wide = cfg.model.backbone.type == "ResNeXt"
     settings = dict(
         data_preprocessor=dict(mean=BGR_MEAN, std=BGR_STD if wide else [1.0] * 3, bgr_to_rgb=False),
         backbone=dict(style="pytorch" if wide else "caffe"),
