@@ -15,7 +15,8 @@ def main() -> None:
     parser.add_argument("--options", required=True, type=json.loads, help="JSON: x, baseline")
     parser.add_argument("--output", required=True, help="….svg; the PNG is written beside it")
     args = parser.parse_args()
-    plots.save(plots.rows(pd.read_csv(args.table), args.options), args.output)
+    table = pd.read_csv(args.table)
+    plots.save(lambda axes: plots.rows(axes, table, args.options), args.output)
 
 
 if __name__ == "__main__":

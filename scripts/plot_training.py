@@ -13,8 +13,9 @@ def main() -> None:
     parser.add_argument("--output", required=True, help="….svg; the PNG is written beside it")
     parser.add_argument("histories", nargs="+", metavar="NAME=PATH", help="history.csv of a model")
     args = parser.parse_args()
-    pairs = [history.partition("=")[::2] for history in args.histories]
-    plots.save(plots.losses([(name, pd.read_csv(path)) for name, path in pairs]), args.output)
+    pairs = (history.partition("=")[::2] for history in args.histories)
+    histories = [(name, pd.read_csv(path)) for name, path in pairs]
+    plots.save(lambda axes: plots.losses(axes, histories), args.output)
 
 
 if __name__ == "__main__":

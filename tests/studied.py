@@ -95,6 +95,7 @@ def make(folder: Path, images: int = 24) -> tuple[dict[str, Any], Path]:
     model = {"config": "keypoint_rcnn_tiny", "labelled": "labelled", "validation": "val", "iterations": 100}
     rows = [{"name": f"{model} ({views})", "models": [model], "views": views} for model, views in ROWS]
     for row in rows:
+        row["x"] = len(VIEWS[row["views"]])
         row["evaluations"] = [str(results / f"evaluation/{row['models'][0]}/val/{row['views']}.json")]
     study = {
         "results": str(results),
@@ -112,7 +113,7 @@ def make(folder: Path, images: int = 24) -> tuple[dict[str, Any], Path]:
             }
         },
         "evaluate": {"on": ["val"], "views": ["plain"]},
-        "tables": {"main": {"rows": rows, "task": "keypoints"}},
+        "tables": {"main": {"rows": rows, "task": "keypoints", "plot": {"x": "number of views"}}},
     }
     table = tables.build(
         study["tables"]["main"], {p: read_json(p) for row in rows for p in row["evaluations"]}

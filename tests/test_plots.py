@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import ROOT
+from matplotlib.figure import Figure
 
 from distill import plots
 from distill.program import UserError
@@ -30,8 +31,8 @@ def texts(path):
 
 
 def test_rows_are_drawn_at_their_x_with_their_spread():
-    figure = plots.rows(table().iloc[::-1], {"x": "amount", "baseline": "baseline"})
-    axes = figure.axes[0]
+    axes = Figure().subplots()
+    plots.rows(axes, table().iloc[::-1], {"x": "amount", "baseline": "baseline"})
     line, _, (bars,) = axes.containers[0]
     assert line.get_xydata().tolist() == [[0.5, 42.0], [1.0, 43.0]]  # from left to right, without the NaN
     assert [segment[:, 1].tolist() for segment in bars.get_segments()] == [[41.5, 42.5], [41.0, 45.0]]
@@ -41,7 +42,8 @@ def test_rows_are_drawn_at_their_x_with_their_spread():
 
 
 def test_a_single_seed_has_no_bars():
-    axes = plots.rows(table(**{"AP sd": np.nan}), {"x": "amount"}).axes[0]
+    axes = Figure().subplots()
+    plots.rows(axes, table(**{"AP sd": np.nan}), {"x": "amount"})
     assert not axes.containers[0].has_yerr
     assert len(axes.lines) == 1
 
@@ -51,7 +53,8 @@ def test_losses_are_means_and_gaps():
     loss = np.where(iterations % 10 == 1, np.inf, 2.0)
     history = pd.DataFrame({"iteration": iterations, "loss": loss})
     short = pd.DataFrame({"iteration": [1, 2], "loss": [3.0, np.nan]})
-    axes = plots.losses([("teacher", history), ("teacher", history + 1), ("student", short)]).axes[0]
+    axes = Figure().subplots()
+    plots.losses(axes, [("teacher", history), ("teacher", history + 1), ("student", short)])
     first, second, third = axes.lines
     assert len(first.get_xdata()) == plots.POINTS
     assert first.get_ydata() == pytest.approx(2.0)
@@ -60,7 +63,7 @@ def test_losses_are_means_and_gaps():
     assert np.isnan(third.get_ydata()[1])
     assert [text.get_text() for text in axes.get_legend().get_texts()] == ["teacher", "student"]
     with pytest.raises(UserError, match="history of teacher has no columns"):
-        plots.losses([("teacher", pd.DataFrame({"iteration": [1]}))])
+        plots.losses(axes, [("teacher", pd.DataFrame({"iteration": [1]}))])
 
 
 def test_the_programs_write_svg_and_png_with_the_same_bytes_each_time(tmp_path):

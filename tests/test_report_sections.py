@@ -113,6 +113,7 @@ def test_the_page_has_every_section(study):
         )
     }
     for chart in (
+        *("AP by number of views", "training loss"),
         *("precision at OKS 0.5", "AP under a single view", "AP of growing view sets"),
         *("instances per image, share of images", "keypoints per image, share of images"),
         "precision against the hidden labels",

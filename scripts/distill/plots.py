@@ -1,6 +1,9 @@
-"""Pictures of results as SVG and PNG: AP by what the rows of a table differ in, and losses of trainings."""
+"""Pictures of results: AP by what the rows of a table differ in, and losses of trainings.
 
-from collections.abc import Mapping, Sequence
+Each is drawn on given axes: of a file of its own (SVG and PNG), or of the report.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,13 +31,11 @@ STYLE = {
 METADATA = {"svg": {"Date": None}, "png": {"Software": None}}
 
 
-@mpl.rc_context(STYLE)
-def rows(table: pd.DataFrame, options: Mapping[str, Any]) -> Figure:
+def rows(axes: Axes, table: pd.DataFrame, options: Mapping[str, Any]) -> None:
     """AP of the rows of a table (`tables.build`) that have an x, joined from left to right, with the spread
     over the seeds as bars; the row `baseline` of the options as a line. Rows without AP are left out."""
     table = table.dropna(subset="AP")
     points = table.dropna(subset="x").sort_values("x")
-    figure, axes = _axes()
     bars = None if points["AP sd"].isna().all() else points["AP sd"]
     axes.errorbar(points["x"], points["AP"], bars, marker="o", capsize=3)
     for row in points.itertuples(index=False):
@@ -44,13 +45,10 @@ def rows(table: pd.DataFrame, options: Mapping[str, Any]) -> Figure:
         axes.legend()
     axes.margins(0.2, 0.15)
     axes.set(xlabel=options["x"], ylabel="AP (%)")
-    return figure
 
 
-@mpl.rc_context(STYLE)
-def losses(histories: Sequence[tuple[str, pd.DataFrame]]) -> Figure:
+def losses(axes: Axes, histories: Sequence[tuple[str, pd.DataFrame]]) -> None:
     """Training loss by iteration of (name, history.csv); those of one name (several seeds) share a colour."""
-    figure, axes = _axes()
     colours = {name: f"C{index % 10}" for index, name in enumerate(dict.fromkeys(n for n, _ in histories))}
     styles = ("-", "--", ":", "-.")
     labelled = set()
@@ -68,18 +66,14 @@ def losses(histories: Sequence[tuple[str, pd.DataFrame]]) -> Figure:
     axes.yaxis.set_major_formatter(ScalarFormatter())
     axes.yaxis.set_minor_formatter(NullFormatter())
     axes.legend(fontsize=7)
-    return figure
 
 
 @mpl.rc_context(STYLE)
-def save(figure: Figure, path: str | Path) -> None:
-    """Writes the figure at `path`, ….svg, and beside it as ….png."""
+def save(draw: Callable[[Axes], None], path: str | Path) -> None:
+    """Writes what `draw` draws at `path`, ….svg, and beside it as ….png."""
     path = Path(path)
+    figure = Figure(figsize=(6, 4), layout="constrained")
+    draw(figure.subplots())
     for suffix, metadata in METADATA.items():
         with replacing(path.with_suffix(f".{suffix}")) as temporary:
             figure.savefig(temporary, format=suffix, dpi=150, metadata=metadata)
-
-
-def _axes() -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(6, 4), layout="constrained")
-    return figure, figure.subplots()

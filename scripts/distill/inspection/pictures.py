@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
@@ -19,7 +20,6 @@ from distill.images import read_image
 from distill.inspection.words import kind_of
 from distill.program import UserError
 from distill.report.drawing import colour_of, sides
-from distill.report.reading import read_history
 from distill.views import View
 
 SIDES = {"left": "#ff9a1f", "right": "#3ec5ff", "middle": "#ffffff"}
@@ -228,16 +228,16 @@ def precision(content: Record) -> Figure:
 
 def history(path: Path) -> Figure:
     """The losses and the learning rate of a training."""
-    columns = read_history(path)
-    if not columns:
-        raise UserError(f"{path}: no training history here")
+    try:
+        rows = pd.read_csv(path)
+    except (FileNotFoundError, pd.errors.EmptyDataError):
+        raise UserError(f"{path}: no training history here") from None
     figure = Figure(figsize=(7, 6), layout="constrained")
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
-    for name, values in columns.items():
-        if name.startswith("loss"):
-            above.plot(columns["iteration"], values, label=name, linewidth=2 if name == "loss" else 1)
+    for name in rows.columns[rows.columns.str.startswith("loss")]:
+        above.plot(rows["iteration"], rows[name], label=name, linewidth=2 if name == "loss" else 1)
     above.legend(fontsize=7)
     above.set(yscale="log", title=str(path), ylabel="loss")
-    below.plot(columns["iteration"], columns["lr"])
+    below.plot(rows["iteration"], rows["lr"])
     below.set(xlabel="iteration", ylabel="learning rate")
     return figure

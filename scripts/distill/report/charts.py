@@ -2,7 +2,7 @@
 
 import io
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import cycle
 
 import matplotlib as mpl
@@ -62,7 +62,6 @@ def curves(
     series: Mapping[str, tuple[Sequence[float], Sequence[float]]],
     title: str,
     across: str = "iteration",
-    log_y: bool = False,
     points: Mapping[str, tuple[float, float]] | None = None,
     joints: bool = False,
 ) -> Markup:
@@ -77,9 +76,17 @@ def curves(
         for name, (x, y) in (points or {}).items():
             axes.plot([x], [y], "o", label=name, color=INK, markersize=6)
         axes.set(title=title, xlabel=across)
-        if log_y:
-            _log_axis(axes, (1, 1.5, 2, 3, 5, 7))
         axes.legend(fontsize=8, ncols=1 + (len(series) > 6))
+        return to_svg(figure, title)
+
+
+def drawn(draw: Callable[[Axes], None], title: str) -> Markup:
+    """What `draw` draws, see `distill.plots`."""
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(WIDE, 2.8), layout="constrained")
+        axes = figure.subplots()
+        draw(axes)
+        axes.set_title(title)
         return to_svg(figure, title)
 
 
@@ -131,15 +138,6 @@ def _log_axis(axes: Axes, numbers: Sequence[float]) -> None:
     axes.yaxis.set_major_locator(LogLocator(subs=numbers, numticks=20))
     axes.yaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
-
-
-def smooth(values: Sequence[float], points: int = 60) -> tuple[np.ndarray, np.ndarray]:
-    """Of at most `points` equal blocks of values (n ≥ 1): middle indices, means of what is finite."""
-    array = np.asarray(values, float)
-    blocks = np.array_split(np.arange(len(array)), min(points, len(array)))
-    finite = [array[b][np.isfinite(array[b])] for b in blocks]
-    means = np.array([values.mean() if len(values) else np.nan for values in finite])
-    return np.array([b[len(b) // 2] for b in blocks]), means
 
 
 def to_svg(figure: Figure, label: str) -> Markup:

@@ -9,13 +9,15 @@ import json
 from array import array
 from collections import Counter
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import jinja2
-import numpy as np
+import pandas as pd
 from markupsafe import Markup
 
+from distill import plots
 from distill.labels import candidates
 from distill.report import charts, measures
 from distill.report.chain import chains
@@ -23,7 +25,7 @@ from distill.report.comparison import Shown
 from distill.report.drawing import Album
 from distill.report.gallery import PICTURES, compared, gallery
 from distill.report.hidden import audit, hidden_truth
-from distill.report.reading import duration, number, parse_table, plural, read_history, signed
+from distill.report.reading import duration, number, parse_table, plural, signed
 from distill.report.results import Results
 
 PANELS = 8  # histograms of categories
@@ -81,16 +83,18 @@ class Report(Results):
 
     def tables(self) -> list[dict[str, Any]]:
         """The tables of the study in its order, read from their Markdown: its numbers are rounded already."""
-        paths = {name: self.results / "tables" / f"{name}.md" for name in self.study["tables"]}
-        return [
-            {
-                "name": name,
-                "charts": measures.table_charts(self, self.study["tables"][name]),
-                **parse_table(path.read_text(encoding="utf-8")),
-            }
-            for name, path in paths.items()
-            if path.exists()
-        ]
+        result = []
+        for name, table in self.study["tables"].items():
+            path = self.results / "tables" / f"{name}.md"
+            if not path.exists():
+                continue
+            drawn = measures.table_charts(self, table)
+            if "plot" in table:
+                rows = pd.read_csv(path.with_suffix(".csv"))
+                plot = partial(plots.rows, table=rows, options=table["plot"])
+                drawn.insert(0, charts.drawn(plot, f"AP by {table['plot']['x']}"))
+            result.append({"name": name, "charts": drawn, **parse_table(path.read_text(encoding="utf-8"))})
+        return result
 
     def calibrations(self) -> list[dict[str, Any]]:
         """Thresholds with aimed and met counts, the histograms of the scores that they divide, and how the
@@ -180,19 +184,19 @@ class Report(Results):
 
     def curves(self) -> list[Markup]:
         """Loss by iteration of all models, and the share of generated images that students have seen."""
-        loss, share = {}, {}
-        for family, members in self.families(self.models).items():
-            history = read_history(self.results / "models" / members[0] / "history.csv")
-            if not history:
-                continue
-            middles, means = charts.smooth(history["loss"])
-            loss[family] = (np.asarray(history["iteration"])[middles], means)
-            if self.models[members[0]]["labels"]:
-                labelled, generated = np.asarray(history["labelled"]), np.asarray(history["generated"])
-                share[family] = (history["iteration"], generated / np.maximum(labelled + generated, 1))
-        result = []
-        if loss:
-            result.append(charts.curves(loss, "training loss", log_y=True))
+        histories = [
+            (family, pd.read_csv(path))
+            for family, members in self.families(self.models).items()
+            if (path := self.results / "models" / members[0] / "history.csv").exists()
+        ]
+        if not histories:
+            return []
+        result = [charts.drawn(lambda axes: plots.losses(axes, histories), "training loss")]
+        share = {
+            family: (rows["iteration"], rows["generated"] / (rows["labelled"] + rows["generated"]))
+            for family, rows in histories
+            if rows["generated"].any()
+        }
         if share:
             result.append(charts.curves(share, "generated images, share of all drawn so far"))
         return result

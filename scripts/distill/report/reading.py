@@ -1,9 +1,7 @@
-"""Text artifacts → what a page shows: Markdown tables, training histories, numbers as people write them."""
+"""Text artifacts → what a page shows: Markdown tables, numbers as people write them."""
 
-import csv
 import re
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 
@@ -42,15 +40,6 @@ def _leading(cell: str) -> float | None:
         return float(cell.split(" ")[0])
     except ValueError:
         return None
-
-
-def read_history(path: Path) -> dict[str, list[float]]:
-    """The columns of a history.csv as numbers, nan where a cell is empty; {} if there is none or no row."""
-    if not path.exists():
-        return {}
-    with open(path, newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    return {name: [float(row[name] or "nan") for row in rows] for name in (rows[0] if rows else {})}
 
 
 def number(value: float | None, digits: int = 0) -> str:
