@@ -61,6 +61,29 @@ def parse(text: str) -> list[Job]:
     return jobs
 
 
+def calibration(config: dict, study: dict) -> dict:
+    """A study of a few images: one short training of each model config, predictions under two views."""
+    models = {}
+    for model in study["models"].values():
+        short = {key: model[key] for key in ("batch", "scales", "max_side", "amp") if key in model}
+        common = {"config": model["config"], "labelled": "few", "init": "none", "iterations": 20}
+        models.setdefault(model["config"], {**common, **short})
+    on = next(iter(study["evaluate"]["on"]))
+    few = {
+        "few": {"kind": "subset", "of": next(iter(study["models"].values()))["labelled"], "images": 16},
+        "few-val": {"kind": "subset", "of": on, "images": 16},
+    }
+    return {
+        "results": f"{study['results']}/calibration",
+        **{key: config[key] for key in ("data", "device", "threads") if key in config},
+        "datasets": {**config["datasets"], **few},
+        "models": models,
+        "views": {"plain": config.get("views", {}).get("plain", [{"scale": 800}]), "all": [{"scale": 400}]},
+        "evaluate": {"on": "few-val", "views": ["plain", "all"]},
+        "tables": {name: {"rows": [name]} for name in models},
+    }
+
+
 def work_of(job: Job, study: Mapping[str, Any], images: Mapping[str, int]) -> float | None:
     """The work of a job; 1 for jobs that are not measured. images: counts of the datasets that are known."""
     names = job.wildcards
