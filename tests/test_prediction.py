@@ -136,16 +136,17 @@ def test_a_view_in_shared_boxes_has_one_record_for_each(tmp_path, keypoint_model
 
 @pytest.mark.parametrize("shards", [2, 5])
 def test_results_do_not_depend_on_the_number_of_shards(tmp_path, keypoint_model, arrows, shards):
-    def records(count):
+    def records(count, workers):
         found = []
         for index in range(count):
             path = tmp_path / f"{index}-{count}.json"
-            infer_boxes(keypoint_model, arrows, PLAIN, (index, count), path, device="cpu", batch=1)
+            options = {"device": "cpu", "batch": 1, "workers": workers}
+            infer_boxes(keypoint_model, arrows, PLAIN, (index, count), path, **options)
             found += read(path)["predictions"]
         key = lambda r: (r["image_id"], -r["score"], r["bbox"])  # noqa: E731
         return sorted(found, key=key)
 
-    assert records(1) == records(shards)
+    assert records(1, workers=0) == records(shards, workers=1)
 
 
 def test_batches_agree_with_single_images(tmp_path, keypoint_model, arrows):

@@ -84,6 +84,7 @@ def load(folder: str | Path, device: torch.device) -> tuple[nn.Module, dict[str,
     cfg = Config.fromfile(Path(folder) / "config.py")
     checkpoint = read_weights(Path(folder) / "model.pth")
     cfg.model.backbone.init_cfg = None
+    cfg.model.data_preprocessor.non_blocking = True  # images come from pinned memory
     network = build(cfg)
     network.load_state_dict(checkpoint["state_dict"])
     return network.to(device).eval(), checkpoint["meta"]

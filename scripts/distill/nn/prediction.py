@@ -30,7 +30,7 @@ Image = dict[str, Any]
 
 
 class ViewedImages(Dataset):
-    """Images (H, W, 3) uint8 of a dataset under one view; `images` are records of the dataset JSON."""
+    """Images (3, H, W) uint8 of a dataset under one view; `images` are records of the dataset JSON."""
 
     def __init__(self, root: Path, images: list[Image], view: View) -> None:
         self.root, self.images, self.view = root, images, view
@@ -38,10 +38,10 @@ class ViewedImages(Dataset):
     def __len__(self) -> int:
         return len(self.images)
 
-    def __getitem__(self, index: int) -> tuple[Image, np.ndarray]:
+    def __getitem__(self, index: int) -> tuple[Image, torch.Tensor]:
         image = self.images[index]
         pixels = read_image(self.root / image["file_name"], (image["width"], image["height"]))
-        return image, self.view.transform_image(pixels)
+        return image, torch.from_numpy(self.view.transform_image(pixels)).permute(2, 0, 1)
 
 
 def in_order_of_shape(images: list[Image]) -> list[Image]:
@@ -84,18 +84,17 @@ class Predictor:
             batch_sampler=batches(images, view, self.batch),
             collate_fn=list,
             num_workers=self.workers,
-            pin_memory=False,
+            pin_memory=self.device.type == "cuda",
         )
         for items in progress(loader, len(loader), f"batches of {view.name}"):
             records, pixels = zip(*items, strict=True)
             samples = [
                 DetDataSample(
-                    metainfo={"img_shape": p.shape[:2], "ori_shape": p.shape[:2], "scale_factor": (1, 1)}
+                    metainfo={"img_shape": p.shape[1:], "ori_shape": p.shape[1:], "scale_factor": (1, 1)}
                 )
                 for p in pixels
             ]
-            tensors = [torch.from_numpy(p).permute(2, 0, 1) for p in pixels]
-            data = self.network.data_preprocessor({"inputs": tensors, "data_samples": samples})
+            data = self.network.data_preprocessor({"inputs": list(pixels), "data_samples": samples})
             yield each(records, data["inputs"], data["data_samples"])
 
     def boxes(self, root: Path, images: list[Image], view: View) -> Iterator[tuple[Image, dict]]:

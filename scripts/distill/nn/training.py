@@ -207,6 +207,7 @@ def train(job: Job, workers: int | None = None) -> None:
     checkpoint = work.prepare(job.work, mark)
     resumes = work.count_resumes(job.work, checkpoint)
     cfg.load_from, cfg.resume = (str(checkpoint), True) if checkpoint else (None, False)
+    cfg.model.data_preprocessor.non_blocking = True  # images come from pinned memory
     cfg.launcher = "pytorch" if world > 1 else "none"
     if world > 1:
         devices = [int(os.environ["LOCAL_RANK"])] if device.type == "cuda" else None
