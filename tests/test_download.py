@@ -3,8 +3,6 @@
 import hashlib
 import io
 import re
-import subprocess
-import sys
 import threading
 import zipfile
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -12,7 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import numpy as np
 import pytest
 import yaml
-from conftest import ROOT
+from project import lay_out, snakemake
 
 from distill.download import PATIENCE, extract, fetch
 from distill.program import UserError
@@ -220,29 +218,22 @@ def test_nothing_is_downloaded_unless_asked_for(server, tmp_path):
     files = {"train/1.jpg": image, "annotations/train.json": b"{}", "annotations/no.json": b"{}"}
     server.content = zipped(**files)
     server.breaks = [100_000]
-    for name in ("rules", "config", "scripts", "envs", "Snakefile"):
-        (tmp_path / name).symlink_to(ROOT / name)
     archive = {"url": server.url, "md5": hashlib.md5(server.content).hexdigest(), "size": len(server.content)}
     archive["contents"] = ["train/", "annotations/train.json"]
     study = yaml.safe_load(STUDY) | {"downloads": {"all": archive}}
-    (tmp_path / "study.yaml").write_text(yaml.safe_dump(study))
-
-    def snakemake(*args):
-        command = [sys.executable, "-m", "snakemake", "--configfile", "study.yaml", "--cores", "1", *args]
-        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
-
-    missing = snakemake("--show-failed-logs", "out/datasets/labelled.json")
+    lay_out(tmp_path, study)
+    missing = snakemake(tmp_path, "--cores", "1", "--show-failed-logs", "out/datasets/labelled.json")
     assert missing.returncode == 1
     output = missing.stdout + missing.stderr
     assert "error: dataset labelled: data/annotations/train.json: no such file" in output
     assert "archive" not in output
     assert not server.seen
 
-    done = snakemake("download")
+    done = snakemake(tmp_path, "--cores", "1", "--", "download")
     assert done.returncode == 0, done.stderr
     assert server.seen == [None, f"bytes={1 << 16}-"]
     found = {str(p.relative_to(tmp_path / "data")) for p in (tmp_path / "data").rglob("*") if p.is_file()}
     assert found - {"train/.snakemake_timestamp"} == {"annotations/train.json", "train/1.jpg"}
-    again = snakemake("download")
+    again = snakemake(tmp_path, "--cores", "1", "--", "download")
     assert "Nothing to be done" in again.stdout + again.stderr
     assert len(server.seen) == 2

@@ -15,7 +15,8 @@ import pytest
 import torch
 import yaml
 from browser import CHROMIUM, Browser
-from conftest import ROOT, draw_dataset
+from conftest import draw_dataset
+from project import command, lay_out, snakemake, succeed
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
@@ -50,23 +51,16 @@ tables:
 """
 
 
-def snakemake(folder: Path, *args: str) -> list[str]:
-    return [sys.executable, "-m", "snakemake", "--configfile", "study.yaml", "--cores", "2", *args]
-
-
 @pytest.fixture(scope="module")
 def done(tmp_path_factory) -> Path:
     """A finished run. Its teacher was killed with kill -9 on the way, and Snakemake with it."""
     folder = tmp_path_factory.mktemp("study")
-    for name in ("rules", "config", "scripts", "envs", "Snakefile"):
-        (folder / name).symlink_to(ROOT / name)
+    lay_out(folder, yaml.safe_load(STUDY) | {"unreadable": 0.2})
     for seed, (name, images) in enumerate({"labelled": 10, "unlabelled": 9, "val": 6}.items()):
         draw_dataset(folder / name, images, seed=10 + seed)
     (folder / "unlabelled/images/broken.jpg").write_bytes(b"\xff\xd8 no image")
-    study = yaml.safe_load(STUDY) | {"unreadable": 0.2}
-    (folder / "study.yaml").write_text(yaml.safe_dump(study))
     with open(folder / "first.log", "w") as log:
-        first = subprocess.Popen(snakemake(folder), cwd=folder, stdout=log, stderr=log)
+        first = subprocess.Popen(command("--cores", "2"), cwd=folder, stdout=log, stderr=log)
         work = folder / "out/models/teacher.work"
         while not (work / "last_checkpoint").exists():  # written when a checkpoint is complete
             assert first.poll() is None, (folder / "first.log").read_text()[-3000:]
@@ -75,14 +69,8 @@ def done(tmp_path_factory) -> Path:
         for process in killed:
             process.kill()
         first.wait()
-    subprocess.run(snakemake(folder, "--unlock"), cwd=folder, check=True, capture_output=True)
-    run = subprocess.run(
-        snakemake(folder, "--rerun-incomplete", "--show-failed-logs"),
-        cwd=folder,
-        capture_output=True,
-        text=True,
-    )
-    assert run.returncode == 0, run.stderr[-4000:]
+    succeed(folder, "--unlock")
+    succeed(folder, "--cores", "2", "--rerun-incomplete", "--show-failed-logs")
     return folder
 
 
@@ -95,7 +83,7 @@ def test_a_killed_training_went_on(done):
 
 
 def test_nothing_is_left_to_do(done):
-    run = subprocess.run(snakemake(done, "-n"), cwd=done, capture_output=True, text=True)
+    run = snakemake(done, "-n")
     assert "Nothing to be done" in run.stdout + run.stderr
 
 
@@ -226,11 +214,6 @@ def test_a_failed_job_says_why(done, tmp_path):
     shutil.copytree(done / "val", folder / "val")
     (folder / "val/images/0000.png").write_bytes(b"no image")
     (folder / "study.yaml").write_text(STUDY)
-    run = subprocess.run(
-        snakemake(folder, "--show-failed-logs", "out/datasets/val.json"),
-        cwd=folder,
-        capture_output=True,
-        text=True,
-    )
+    run = snakemake(folder, "--cores", "2", "--show-failed-logs", "out/datasets/val.json")
     assert run.returncode != 0
     assert "0000.png" in run.stdout + run.stderr

@@ -1,15 +1,15 @@
 """Several teachers, shared boxes and view selection, end to end: real programs, small images."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import ROOT, draw_dataset
+import yaml
+from conftest import draw_dataset
+from project import lay_out, succeed
 from pycocotools.coco import COCO
 
 STUDY = """
@@ -38,24 +38,10 @@ tables: {keypoints: {rows: [teacher]}}
 @pytest.fixture(scope="module")
 def done(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("study")
-    for name in ("rules", "config", "scripts", "envs", "Snakefile"):
-        (folder / name).symlink_to(ROOT / name)
+    lay_out(folder, yaml.safe_load(STUDY))
     draw_dataset(folder / "labelled", 8, seed=10)
     draw_dataset(folder / "val", 4, seed=11)
-    (folder / "study.yaml").write_text(STUDY)
-    command = [
-        sys.executable,
-        "-m",
-        "snakemake",
-        "--configfile",
-        "study.yaml",
-        "--cores",
-        "2",
-        "labels",
-        "views",
-    ]
-    run = subprocess.run([*command, "--show-failed-logs"], cwd=folder, capture_output=True, text=True)
-    assert run.returncode == 0, run.stdout[-2000:] + run.stderr[-2000:]
+    succeed(folder, "--cores", "2", "--show-failed-logs", "labels", "views")
     return folder / "out"
 
 

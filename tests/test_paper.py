@@ -4,8 +4,6 @@ are made, in a reduced form."""
 import copy
 import json
 import re
-import subprocess
-import sys
 from collections import Counter
 
 import pandas as pd
@@ -13,6 +11,7 @@ import pytest
 import warm
 import yaml
 from conftest import ROOT
+from project import lay_out, succeed
 
 from distill.files import read_json
 from distill.needs import needs
@@ -85,19 +84,14 @@ def test_lengths_and_views_are_the_papers(studies):
     assert set(study["views"]["plain"]) < set(study["views"]["all"])
 
 
-def snakemake(folder, config, *args):
-    command = [sys.executable, "-m", "snakemake", "--configfile", config, "--nolock", *args]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    return done.stdout + done.stderr
-
-
 @pytest.mark.parametrize(
     ("name", "targets"), [("coco", TARGETS), ("coco_mini", TARGETS), ("coco_mini", ["figure_5"])]
 )
 def test_all_targets_can_be_planned_and_are_as_many_jobs_as_counted(studies, name, targets):
     """Also without any of COCO's files."""
-    planned = snakemake(ROOT, f"config/{name}.yaml", *targets, "-n", "--quiet", "rules")
+    planned = succeed(
+        ROOT, "-n", "--nolock", "--quiet", "rules", "--", *targets, config=f"config/{name}.yaml"
+    )
     jobs = {rule: int(count) for rule, count in re.findall(r"^(\w+) +(\d+)$", planned, re.M)}
     study = studies[name]
     counted = needs(study, [row for target in targets for row in study["tables"][target]["rows"]])
@@ -134,13 +128,11 @@ SMALL = reduced(CONFIGS["coco_mini"])
 def done(tmp_path_factory):
     """All targets, by the real programs."""
     folder = tmp_path_factory.mktemp("paper")
-    for name in ("rules", "config", "envs", "Snakefile"):
-        (folder / name).symlink_to(ROOT / name)
+    lay_out(folder, SMALL, without="scripts")
     (folder / "scripts").mkdir()
     (folder / "scripts/distill").symlink_to(ROOT / "scripts/distill")
-    (folder / "study.yaml").write_text(yaml.safe_dump(SMALL, sort_keys=False))
     with warm.install(folder / "scripts"):
-        snakemake(folder, "study.yaml", "--cores", "2", "--show-failed-logs", *TARGETS)
+        succeed(folder, "--cores", "2", "--show-failed-logs", *TARGETS)
     return folder
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from project import lay_out
 
 from distill.plan import critical_path, estimate, line, parse
 from distill.study import resolve
@@ -35,9 +36,7 @@ STUDY = {
 @pytest.fixture(scope="module")
 def project(tmp_path_factory):
     folder = tmp_path_factory.mktemp("plan")
-    for name in ("rules", "config", "scripts", "envs", "Snakefile"):
-        (folder / name).symlink_to(ROOT / name)
-    (folder / "study.yaml").write_text(yaml.safe_dump(STUDY))
+    lay_out(folder, STUDY)
     return folder
 
 

@@ -1,0 +1,34 @@
+"""The workflow in a folder of its own, where the real Snakemake runs a study."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).parents[1]
+
+
+def lay_out(folder: Path, study: dict[str, Any], without: str = "") -> None:
+    """Links the parts of the workflow into `folder`, but for one, and writes study.yaml."""
+    for name in {"rules", "config", "scripts", "envs", "Snakefile"} - {without}:
+        (folder / name).symlink_to(ROOT / name)
+    (folder / "study.yaml").write_text(yaml.safe_dump(study, sort_keys=False))
+
+
+def command(*args: str, config: str = "study.yaml") -> list[str]:
+    """Snakemake's command line; options first, then targets."""
+    return [sys.executable, "-m", "snakemake", "--configfile", config, *args]
+
+
+def snakemake(folder: Path, *args: str, config: str = "study.yaml") -> subprocess.CompletedProcess:
+    """Runs it, and gives its outputs as text."""
+    return subprocess.run(command(*args, config=config), cwd=folder, capture_output=True, text=True)
+
+
+def succeed(folder: Path, *args: str, config: str = "study.yaml") -> str:
+    """What it says; fails with the end of it where it fails."""
+    done = snakemake(folder, *args, config=config)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return done.stdout + done.stderr
