@@ -72,19 +72,22 @@ def group_by_image(records: Iterable[dict[str, Any]]) -> dict[Any, list[dict[str
     return result
 
 
+def keypoint_similarity(prediction: Record, truth: Record, sigmas: Sequence[float]) -> np.ndarray:
+    """(K,) terms of COCO's OKS, exp(−d² / 2s²k²) with k = 2σ; means nothing where none is marked."""
+    found, real = (np.reshape(np.asarray(one["keypoints"], float), (-1, 3)) for one in (prediction, truth))
+    squared = ((found[:, :2] - real[:, :2]) ** 2).sum(1)
+    area = truth.get("area") or truth["bbox"][2] * truth["bbox"][3]
+    return np.exp(-squared / (8 * area * np.asarray(sigmas, float) ** 2 + np.spacing(1)))
+
+
 def similarity(prediction: Record, truth: Record, sigmas: Sequence[float]) -> float:
     """OKS (COCO's, sigmas (K,)) where the truth has visible keypoints, else IoU; 0 … 1.
 
     IoU with a crowd region is the share of the prediction that lies inside it, as COCO has it.
     """
-    keypoints = np.asarray(truth.get("keypoints") or [], float).reshape(-1, 3)
-    visible = keypoints[:, 2] > 0
+    visible = np.asarray(truth.get("keypoints") or [])[2::3] > 0
     if visible.any() and prediction.get("keypoints") and not truth.get("iscrowd"):
-        sigma = np.asarray(sigmas, float)[visible]
-        points = np.asarray(prediction["keypoints"], float).reshape(-1, 3)
-        squared = ((points[visible, :2] - keypoints[visible, :2]) ** 2).sum(1)
-        area = truth.get("area") or truth["bbox"][2] * truth["bbox"][3]
-        return float(np.exp(-squared / (8 * area * sigma**2 + np.spacing(1))).mean())
+        return float(keypoint_similarity(prediction, truth, sigmas)[visible].mean())
     (px, py, pw, ph), (tx, ty, tw, th) = prediction["bbox"], truth["bbox"]
     inside = max(0.0, min(px + pw, tx + tw) - max(px, tx)) * max(0.0, min(py + ph, ty + th) - max(py, ty))
     union = pw * ph if truth.get("iscrowd") else pw * ph + tw * th - inside

@@ -13,7 +13,7 @@ import numpy as np
 from pycocotools import mask
 
 from distill.keypoint_meta import keypoint_meta
-from distill.report.comparison import group_by_image
+from distill.report.comparison import group_by_image, keypoint_similarity
 
 MATCH = 0.5  # IoU from which a label has found an instance; OKS from which a keypoint is right
 
@@ -85,7 +85,8 @@ def audit(candidates: Iterable[Coco], thresholds: Mapping[str, Any], truth: Coco
                 score.append(candidate["score"])
                 hit.append(match is not None)
                 kept = accepted[key] is not None and candidate["score"] >= accepted[key]
-                if match is not None and kept and meta and "keypoints" in candidate and visible is not None:
+                posed = "keypoints" in candidate and match is not None and real[match].get("keypoints")
+                if kept and posed and meta and visible is not None:
                     points += _keypoints(candidate, real[match], meta.sigmas, visible)
     categories, scores, hits = np.array(category), np.array(score), np.array(hit, bool)
     instances = [a for a in truth["annotations"] if not a.get("iscrowd")]
@@ -134,10 +135,7 @@ def match_boxes(found: list[Coco], real: list[Coco]) -> list[int | None]:
 
 def _keypoints(candidate: Coco, real: Coco, sigmas: tuple[float, ...], visible: float) -> np.ndarray:
     """(3,) counts of keypoints: generated, marked in truth, generated in the right place."""
-    points = np.asarray(candidate["keypoints"], float).reshape(-1, 3)
-    marked = np.asarray(real.get("keypoints") or np.zeros_like(points), float).reshape(-1, 3)
-    generated, true = (points[:, 2] > 0) & (points[:, 2] >= visible), marked[:, 2] > 0
-    squared = ((points[:, :2] - marked[:, :2]) ** 2).sum(1)
-    area = real.get("area") or real["bbox"][2] * real["bbox"][3]
-    near = np.exp(-squared / (8 * area * np.asarray(sigmas) ** 2 + np.spacing(1))) >= MATCH
+    scores, marked = (np.asarray(one["keypoints"], float)[2::3] for one in (candidate, real))
+    generated, true = (scores > 0) & (scores >= visible), marked > 0
+    near = keypoint_similarity(candidate, real, sigmas) >= MATCH
     return np.array([generated.sum(), true.sum(), (generated & true & near).sum()])

@@ -7,7 +7,6 @@ numbers are means. Deterministic: the same artifacts give the same page.
 
 import json
 from array import array
-from collections import Counter
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -18,6 +17,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from distill import plots
+from distill.dataset_stats import describe
 from distill.labels import candidates
 from distill.report import charts, measures
 from distill.report.chain import chains
@@ -208,26 +208,16 @@ class Report(Results):
         used += [m["labels"] for m in self.models.values() if m["labels"] and m["labels"] not in self.labels]
         used += [model["validation"] for model in self.models.values()]
         datasets = [(f, self.dataset(members[0])) for f, members in self.families(used).items()]
-        return [{"name": family, **counts(dataset)} for family, dataset in datasets if dataset]
+        return [
+            {"name": family, **describe(dataset), "left_out": dataset["info"].get("skipped") or []}
+            for family, dataset in datasets
+            if dataset
+        ]
 
     def runs(self) -> list[dict[str, Any]]:
         """Provenance of every model."""
         found = ((name, self.optional("models", name, "run.json")) for name in self.models)
         return [{"name": name, "run": run} for name, run in found if run]
-
-
-def counts(dataset: Mapping[str, Any]) -> dict[str, Any]:
-    """Images, non-crowd instances (also by category), visible keypoints of those with any, skipped."""
-    real = [a for a in dataset["annotations"] if not a.get("iscrowd")]
-    posed = [n for a in real if (n := sum(v > 0 for v in a.get("keypoints", ())[2::3]))]
-    names = {c["id"]: c["name"] for c in dataset["categories"]}
-    return {
-        "images": len(dataset["images"]),
-        "instances": len(real),
-        "keypoints": sum(posed) / len(posed) if posed else None,
-        "categories": Counter(names[a["category_id"]] for a in real).most_common(),
-        "skipped": dataset["info"].get("skipped") or [],
-    }
 
 
 def pretty(value: Any) -> str:
