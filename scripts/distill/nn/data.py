@@ -3,12 +3,11 @@
 `gt_keypoints` is (N, K, 3): x, y in pixels of the current image, visibility 0, 1 or 2.
 """
 
+from contextlib import redirect_stdout
 from pathlib import Path
 
 import numpy as np
 from mmcv.transforms import BaseTransform
-from mmdet.datasets import BaseDetDataset
-from mmdet.datasets.transforms import LoadAnnotations, PackDetInputs, RandomFlip, Resize
 from mmdet.registry import DATASETS, TRANSFORMS
 from mmengine.dataset import ConcatDataset
 
@@ -16,6 +15,10 @@ from distill.files import read_json
 from distill.images import read_image
 from distill.keypoint_meta import KeypointMeta
 from distill.program import UserError
+
+with redirect_stdout(None):  # mmdet says which optional libraries it lacks
+    from mmdet.datasets import BaseDetDataset
+    from mmdet.datasets.transforms import LoadAnnotations, PackDetInputs, RandomFlip, Resize
 
 
 def pose_metainfo(name: str, meta: KeypointMeta) -> dict:

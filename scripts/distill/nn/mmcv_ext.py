@@ -8,17 +8,27 @@ for CPU and CUDA. Where `mmcv._ext` is missing, `install()` puts a module with t
 import importlib.util
 import sys
 from importlib.machinery import ModuleSpec
+from pathlib import Path
 from types import ModuleType
 
 import torch
-import torchvision
 from torch import Tensor
+
+
+def _load_operators() -> None:
+    """Registers torchvision's compiled operators, as `import torchvision` does; but that takes two seconds of
+    every job, most of them for torch's compiler, which is of no use here."""
+    libraries = sorted(Path(importlib.util.find_spec("torchvision").origin).parent.glob("_C*.so"))
+    if libraries:
+        torch.ops.load_library(libraries[0])
+    else:
+        import torchvision  # noqa: F401
 
 
 def nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int) -> Tensor:
     """Indices of the boxes (N, 4) that survive, best first; `offset` 1 counts pixels (x2 − x1 + 1)."""
     extent = boxes.new_tensor([0, 0, offset, offset])
-    return torchvision.ops.nms((boxes + extent).float(), scores.float(), iou_threshold)
+    return torch.ops.torchvision.nms((boxes + extent).float(), scores.float(), iou_threshold)
 
 
 def roi_align_forward(
@@ -91,6 +101,7 @@ def install() -> None:
     """Registers the torchvision-backed extension; does nothing where mmcv has its own."""
     if "mmcv._ext" in sys.modules or importlib.util.find_spec("mmcv._ext") is not None:
         return
+    _load_operators()
     extension = _TorchvisionExtension("mmcv._ext")
     extension.__spec__ = ModuleSpec("mmcv._ext", loader=None)
     sys.modules["mmcv._ext"] = extension

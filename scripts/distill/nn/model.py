@@ -15,7 +15,7 @@ from torch import nn
 import distill.nn  # noqa: F401, registers the torchvision-backed mmcv extension before mmdet is imported
 from distill.files import replacing
 from distill.images import workers
-from distill.nn import amp, anchors, data, heads, hooks, keypoint_head, sampler  # noqa: F401, fill mmdet's registries
+from distill.nn import anchors, heads, keypoint_head  # noqa: F401, fill mmdet's registries
 from distill.nn.tensor_pickle import read_tensors
 from distill.program import UserError
 

@@ -4,13 +4,13 @@ import hashlib
 import platform
 import subprocess
 from collections.abc import Mapping
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import mmdet
-import mmengine
 import torch
-import torchvision
+
+LIBRARIES = ("torch", "torchvision", "onedl-mmcv", "onedl-mmengine", "onedl-mmdetection")
 
 
 def digests(files: Mapping[str, Path | None]) -> dict[str, str]:
@@ -26,15 +26,11 @@ def _digest(path: Path) -> str:
 def provenance(model: str, inputs: Mapping[str, Path | None], seconds: float) -> dict[str, Any]:
     """Digests of the input files, the commit of the code, versions, the machine, and the wall time."""
     cpu = platform.processor() or platform.machine()
-    libraries = (torch, torchvision, mmdet, mmengine)
     return {
         "model": model,
         "inputs": digests(inputs),
         "commit": _commit(),
-        "versions": {
-            "python": platform.python_version(),
-            **{library.__name__: str(library.__version__) for library in libraries},
-        },
+        "versions": {"python": platform.python_version(), **{name: version(name) for name in LIBRARIES}},
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else cpu,
         "seconds": round(seconds, 1),
     }

@@ -15,9 +15,8 @@ from mmengine.runner import Runner
 
 from distill.datasets import keypoint_meta
 from distill.files import read_json, replacing, write_json
-from distill.nn import amp, work
+from distill.nn import amp, data, hooks, sampler, work  # noqa: F401, fill mmdet's registries
 from distill.nn import model as models
-from distill.nn.data import pose_metainfo
 from distill.nn.provenance import digests, provenance
 from distill.program import UserError, log
 
@@ -55,7 +54,7 @@ def dataloader(job: Job, coco: dict, iterations: int, keypoints: int, workers: i
     spec = job.spec
     metainfo = dict(classes=[category["name"] for category in coco["categories"]])
     if keypoints:
-        flip_indices = pose_metainfo(job.name, keypoint_meta(coco))["flip_indices"]
+        flip_indices = data.pose_metainfo(job.name, keypoint_meta(coco))["flip_indices"]
         metainfo["flip_indices"] = flip_indices
     scales = [(spec["max_side"], side) for side in spec["scales"]]
     pipeline = [
