@@ -327,8 +327,7 @@ def histories(table):
 
 
 def refuse_taken(table):
-    """A table is a target, as rules are."""
-    if table in {rule.name for rule in workflow.rules}:
+    if table in {known.name for known in workflow.rules}:  # these are targets, too
         sys.exit(
             f"error: tables: {table!r} is the name of a rule of the workflow; give the table another one"
         )
