@@ -1,4 +1,4 @@
-"""Several teachers, shared boxes and view selection, end to end: real programs, small images."""
+"""Several teachers, shared boxes, two rounds and view selection, end to end: real programs, small images."""
 
 import json
 from pathlib import Path
@@ -7,6 +7,7 @@ import h5py
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 import yaml
 from conftest import draw_dataset
 from project import lay_out, succeed
@@ -20,12 +21,17 @@ model: {config: keypoint_rcnn_tiny, iterations: 20, batch: 2, lr: 0.02, scales: 
 datasets:
   labelled: {kind: coco, images: labelled/images, annotations: labelled/labelled.json}
   val: {kind: coco, images: val/images, annotations: val/val.json}
+  unlabelled: {kind: folder, images: unlabelled/images}
 views: {plain: [{scale: 64}], all: [s0064, s0096-flip]}
 models:
   teacher: {}
   other: {seed: 1}
   box-teacher: {config: faster_rcnn_tiny}
-labels:  # nobody learns from these: of annotated images, so that their predictions serve the selection too
+  student: {labels: first, init: teacher, freeze_rpn: true, background: ignore}
+labels:
+  first: {teacher: teacher}
+  second: {teacher: student}
+  # Nobody learns from these: of annotated images, so that their predictions serve the selection too.
   both:
     teacher: [teacher, other]
     dataset: val
@@ -41,6 +47,7 @@ def done(tmp_path_factory) -> Path:
     lay_out(folder, yaml.safe_load(STUDY))
     draw_dataset(folder / "labelled", 8, seed=10)
     draw_dataset(folder / "val", 4, seed=11)
+    draw_dataset(folder / "unlabelled", 4, seed=12)
     succeed(folder, "--cores", "2", "--show-failed-logs", "labels", "views")
     return folder / "out"
 
@@ -79,7 +86,19 @@ def test_averaged_boxes_are_means_over_views(done):
     assert all(min(abs(score - mean) for mean in means) < 2e-6 for score in scores)
 
 
-@pytest.mark.parametrize("labels", ["both", "averaged"])
+def test_a_student_with_a_frozen_rpn_starts_from_its_teacher_and_teaches(done):
+    weights = [
+        torch.load(done / f"models/{name}/model.pth", weights_only=True)["state_dict"]
+        for name in ("teacher", "student")
+    ]
+    same = {name for name, tensor in weights[0].items() if torch.equal(tensor, weights[1][name])}
+    assert same >= {name for name in weights[0] if name.startswith("rpn_head.")}
+    assert "roi_head.keypoint_head.deconv.weight" not in same
+    spec = read(done / "models/student/run.json")["spec"]
+    assert (spec["init"], spec["freeze_rpn"], spec["background"]) == ("teacher", True, "ignore")
+
+
+@pytest.mark.parametrize("labels", ["first", "second", "both", "averaged"])
 def test_labels_are_coco(done, labels, capsys):
     coco = COCO(str(done / f"labels/{labels}/annotations.json"))
     thresholds = read(done / f"labels/{labels}/thresholds.json")
