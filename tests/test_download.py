@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import numpy as np
 import pytest
 import yaml
-from project import lay_out, snakemake
+from workflow import lay_out, snakemake
 
 from distill.download import PATIENCE, extract, fetch
 from distill.program import UserError

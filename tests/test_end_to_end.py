@@ -16,9 +16,9 @@ import torch
 import yaml
 from browser import CHROMIUM, Browser
 from conftest import draw_dataset
-from project import command, lay_out, snakemake, succeed
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
+from workflow import command, lay_out, snakemake, succeed
 
 from distill.heatmap_file import read_header
 from distill.inspection.pictures import picture

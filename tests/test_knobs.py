@@ -10,8 +10,8 @@ import pytest
 import torch
 import yaml
 from conftest import draw_dataset
-from project import lay_out, succeed
 from pycocotools.coco import COCO
+from workflow import lay_out, succeed
 
 STUDY = """
 results: out

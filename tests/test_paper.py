@@ -11,7 +11,7 @@ import pytest
 import warm
 import yaml
 from conftest import ROOT
-from project import lay_out, succeed
+from workflow import lay_out, succeed
 
 from distill.files import read_json
 from distill.needs import needs

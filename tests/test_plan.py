@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from project import lay_out
+from workflow import lay_out
 
 from distill.plan import critical_path, estimate, line, parse
 from distill.study import resolve

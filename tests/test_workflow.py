@@ -5,12 +5,12 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 from collections import defaultdict
 from pathlib import Path
 
 import pytest
 import yaml
+from workflow import snakemake
 
 ROOT = Path(__file__).parents[1]
 STAND_IN = """
@@ -77,10 +77,8 @@ class Project:
         (folder / "pool").mkdir()
 
     def snakemake(self, *args: str, config: dict | None = None) -> subprocess.CompletedProcess:
-        path = self.folder / "study.yaml"
-        path.write_text(yaml.safe_dump(config or self.config, sort_keys=False))
-        command = [sys.executable, "-m", "snakemake", "--configfile", str(path), *args]
-        return subprocess.run(command, cwd=self.folder, capture_output=True, text=True)
+        (self.folder / "study.yaml").write_text(yaml.safe_dump(config or self.config, sort_keys=False))
+        return snakemake(self.folder, *args)
 
     def run(self, *args: str, config: dict | None = None) -> None:
         done = self.snakemake("--cores", "2", *args, config=config)
@@ -510,16 +508,5 @@ def test_the_studies_that_are_here_can_be_planned(name):
     data = ROOT / yaml.safe_load(path.read_text()).get("data", ".")
     if not data.exists():
         pytest.skip(f"no data in {data}")
-    command = [
-        sys.executable,
-        "-m",
-        "snakemake",
-        "-n",
-        "--quiet",
-        "all",
-        "--configfile",
-        str(path),
-        "--nolock",
-    ]
-    planned = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    planned = snakemake(ROOT, "-n", "--quiet", "all", "--nolock", config=str(path))
     assert planned.returncode == 0, planned.stderr
