@@ -4,6 +4,7 @@ import json
 
 from infer_view import arguments
 
+from distill.gpus import claim
 from distill.program import run
 
 
@@ -14,6 +15,7 @@ def main() -> None:
     )
     args = vars(parser.parse_args())
     args["shards"] = (args.pop("shard"), args["shards"])
+    claim(1, args["device"])
     from distill.nn.prediction import detect_boxes
 
     detect_boxes(**args)

@@ -3,7 +3,8 @@
 import argparse
 from pathlib import Path
 
-from distill.program import run
+from distill.gpus import claim
+from distill.program import DEVICE, run
 from distill.views import View
 
 
@@ -15,7 +16,7 @@ def arguments(description: str) -> argparse.ArgumentParser:
     parser.add_argument("--view", type=View.parse, required=True, help="for example s0800-flip")
     parser.add_argument("--shard", type=int, default=0, help="this shard, from 0 …")
     parser.add_argument("--shards", type=int, default=1, help="… of so many")
-    parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
+    parser.add_argument("--device", default=DEVICE, choices=["auto", "cpu", "cuda"])
     parser.add_argument("--batch", type=int, help="most images in a batch (default 4, on a GPU 16)")
     parser.add_argument("--workers", type=int, help="processes that load images")
     parser.add_argument("--output", type=Path, required=True)
@@ -24,9 +25,12 @@ def arguments(description: str) -> argparse.ArgumentParser:
 
 def main() -> None:
     parser = arguments(__doc__)
-    parser.add_argument("--boxes", type=Path, help="boxes of the shard to predict in, of detect_boxes.py")
+    parser.add_argument(
+        "--boxes", type=Path, nargs="?", help="boxes of the shard to predict in, of detect_boxes.py"
+    )
     args = vars(parser.parse_args())
     args["shards"] = (args.pop("shard"), args["shards"])
+    claim(1, args["device"])
     from distill.nn.prediction import infer_boxes, infer_heatmaps
 
     infer_boxes(**args) if args["output"].suffix == ".json" else infer_heatmaps(**args)

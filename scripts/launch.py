@@ -4,6 +4,7 @@ import argparse
 import os
 import signal
 
+from distill.gpus import claim
 from distill.program import run
 from distill.slurm import torchrun
 
@@ -15,6 +16,7 @@ def main() -> None:
     parser.add_argument("arguments", nargs=argparse.REMAINDER, help="its arguments")
     args = parser.parse_args()
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # for the training alone; torchrun would die of it
+    claim(args.gpus)
     command = [*torchrun(args.gpus, os.environ), args.program, *args.arguments]
     os.execvp(command[0], command)
 

@@ -4,7 +4,8 @@ import argparse
 import json
 from pathlib import Path
 
-from distill.program import run
+from distill.gpus import claim
+from distill.program import DEVICE, run
 
 
 def main() -> None:
@@ -17,12 +18,13 @@ def main() -> None:
     parser.add_argument("--labelled", type=Path, required=True, help="COCO JSON of the labelled dataset")
     parser.add_argument("--labels", type=Path, help="COCO JSON of generated labels (a student)")
     parser.add_argument("--init", type=Path, help="model.pth to fine-tune from")
-    parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
+    parser.add_argument("--device", default=DEVICE, choices=["auto", "cpu", "cuda"])
     parser.add_argument("--workers", type=int, help="processes that load images, per GPU")
     parser.add_argument("--work", type=Path, required=True, help="folder of checkpoints")
     parser.add_argument("--output", type=Path, required=True, help="folder of the model")
     args = vars(parser.parse_args())
     workers = args.pop("workers")
+    claim(1, args["device"])
     from distill.nn.training import Job, train
 
     train(Job(**args), workers)

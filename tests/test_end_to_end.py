@@ -1,10 +1,12 @@
 """The whole chain for both tasks: real programs, small images; its artifacts read by other libraries."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import h5py
@@ -26,7 +28,7 @@ from distill.inspection.words import describe
 
 STUDY = """
 results: out
-device: cpu
+device: auto  # the GPUs are fakes, which each job has for itself
 threads: 1
 model: {config: keypoint_rcnn_tiny, iterations: 30, batch: 2, lr: 0.02, scales: [96], warmup: 5}
 datasets:
@@ -51,16 +53,26 @@ tables:
 """
 
 
+GPUS = {"fake-a", "fake-b"}
+
+
 @pytest.fixture(scope="module")
-def done(tmp_path_factory) -> Path:
+def done(tmp_path_factory) -> Iterator[Path]:
     """A finished run. Its teacher was killed with kill -9 on the way, and Snakemake with it."""
-    folder = tmp_path_factory.mktemp("study")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CUDA_VISIBLE_DEVICES", ",".join(sorted(GPUS)))
+        yield finish(tmp_path_factory.mktemp("study"))
+
+
+def finish(folder: Path) -> Path:
     lay_out(folder, yaml.safe_load(STUDY) | {"unreadable": 0.2})
     for seed, (name, images) in enumerate({"labelled": 10, "unlabelled": 9, "val": 6}.items()):
         draw_dataset(folder / name, images, seed=10 + seed)
     (folder / "unlabelled/images/broken.jpg").write_bytes(b"\xff\xd8 no image")
     with open(folder / "first.log", "w") as log:
-        first = subprocess.Popen(command("--cores", "2"), cwd=folder, stdout=log, stderr=log)
+        first = subprocess.Popen(
+            command("--cores", "2", "--resources", "gpu=2"), cwd=folder, stdout=log, stderr=log
+        )
         work = folder / "out/models/teacher.work"
         while not (work / "last_checkpoint").exists():  # written when a checkpoint is complete
             assert first.poll() is None, (folder / "first.log").read_text()[-3000:]
@@ -70,8 +82,15 @@ def done(tmp_path_factory) -> Path:
             process.kill()
         first.wait()
     succeed(folder, "--unlock")
-    succeed(folder, "--cores", "2", "--rerun-incomplete", "--show-failed-logs")
+    succeed(folder, "--cores", "2", "--resources", "gpu=2", "--rerun-incomplete", "--show-failed-logs")
     return folder
+
+
+def test_each_job_had_one_of_the_gpus(done):
+    logs = [*done.glob("out/logs/models/*.log"), *done.glob("out/logs/predictions/**/*.log")]
+    used = [re.findall(r"GPUs: (.*) of fake-a,fake-b$", log.read_text(), re.M)[-1] for log in logs]
+    assert len(used) > 20
+    assert set(used) == GPUS
 
 
 def read(path: Path):

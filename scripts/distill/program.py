@@ -14,6 +14,7 @@ from typing import TypeVar
 
 T = TypeVar("T")
 log = logging.getLogger("distill")
+DEVICE = os.environ.get("DISTILL_DEVICE", "auto")  # the study's: cpu, cuda or auto
 
 
 class UserError(Exception):

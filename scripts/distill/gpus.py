@@ -1,0 +1,77 @@
+"""Which GPU is whose, where nobody else says it: several jobs of one machine, each on devices of its own.
+
+A Slurm job is given its GPUs; jobs that Snakemake starts on one machine all see the same ones. Each therefore
+locks the devices that it uses, and waits until enough are free. The kernel gives a lock back when its process
+ends, however it ends.
+"""
+
+import fcntl
+import os
+import subprocess
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from distill.program import UserError, log
+
+POLL = 1.0  # seconds
+
+
+def visible(environ: Mapping[str, str]) -> list[str]:
+    """The devices that this process may use: those of CUDA_VISIBLE_DEVICES, else all of the machine."""
+    if (chosen := environ.get("CUDA_VISIBLE_DEVICES")) is not None:
+        return [device.strip() for device in chosen.split(",") if device.strip()]
+    query = ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"]
+    try:
+        return subprocess.run(query, capture_output=True, text=True, check=True).stdout.split()
+    except (OSError, subprocess.CalledProcessError):
+        return []
+
+
+def lock_folder(environ: Mapping[str, str]) -> Path:
+    """Of this user on this machine; of a Slurm job, whose devices are often numbered from 0, of the job."""
+    job = "".join(f"-{environ[key]}" for key in ("SLURM_JOB_ID", "SLURMD_NODENAME") if key in environ)
+    return Path(tempfile.gettempdir()) / f"distill-gpus-{os.getuid()}{job}"
+
+
+def claim(count: int, device: str = "auto") -> None:
+    """Waits for `count` free GPUs and keeps them until this process, or the program that it becomes, ends.
+
+    They are then all that CUDA shows, so this comes before torch asks for them. Does nothing with `cpu`,
+    without GPUs, and in the processes of torchrun, which started with those that they share.
+    Raises UserError where the machine has fewer.
+    """
+    if device == "cpu" or "LOCAL_RANK" in os.environ or not (devices := visible(os.environ)):
+        return
+    if len(devices) < count:
+        raise UserError(f"{count} GPUs are asked for, there are {len(devices)}; set `gpus` of the model")
+    folder = lock_folder(os.environ)
+    folder.mkdir(mode=0o700, exist_ok=True)
+    waiting = False
+    while len(mine := _lock(folder, devices, count)) < count:
+        if not waiting:
+            log.info("waiting for a GPU; with --resources gpu=%d, no job is started too early", len(devices))
+            waiting = True
+        time.sleep(POLL)
+    os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(mine)
+    log.info("GPUs: %s of %s", ",".join(mine), ",".join(devices))
+
+
+def _lock(folder: Path, devices: list[str], count: int) -> list[str]:
+    """Locks so many devices, or none. The descriptors are left open on purpose."""
+    mine = {}
+    for device in devices:
+        lock = os.open(folder / f"{device.replace('/', '-')}.lock", os.O_RDWR | os.O_CREAT)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(lock)
+            continue
+        os.set_inheritable(lock, True)  # for launch.py, which becomes torchrun
+        mine[device] = lock
+        if len(mine) == count:
+            return list(mine)
+    for lock in mine.values():
+        os.close(lock)
+    return []
