@@ -15,7 +15,7 @@ from distill.files import write_json
 from distill.program import UserError
 from distill.references import sources
 from distill.schema import defaults
-from distill.study import lineage, resolve, training
+from distill.study import lineage, resolve, shards_of, training
 
 # The programs run in the environment of Snakemake itself, unless conda puts another one in front.
 # Snakemake asks our squeue for the state of its jobs.
@@ -45,8 +45,10 @@ except UserError as error:
     sys.exit(f"error: {error}")
 
 R = study["results"]
-SHARDS = [f"{shard:03d}" for shard in range(study["shards"])]
-KEPT = {"all": SHARDS, "none": []}.get(str(study["keep_heatmaps"]))
+os.environ.update(DISTILL_DEVICE=study["device"])  # no parameter of a job: its change runs nothing again
+SHARDS = {name: [f"{shard:03d}" for shard in range(shards_of(study, name))] for name in study["datasets"]}
+ALL_SHARDS = max(SHARDS.values(), key=len)
+KEPT = {"all": ALL_SHARDS, "none": []}.get(str(study["keep_heatmaps"]))
 if KEPT is None:
     KEPT = [f"{shard:03d}" for shard in study["keep_heatmaps"]]
 GPU = 0 if study["device"] == "cpu" else 1
@@ -94,7 +96,7 @@ wildcard_constraints:
     labels=one_of(study["labels"]),
     views=one_of(study["merged"]),
     view=one_of({view for views in study["views"].values() for view in views}),
-    shard=one_of(SHARDS),
+    shard=one_of(ALL_SHARDS),
     table=one_of(study["tables"]),
 
 
@@ -209,9 +211,7 @@ def training_resource(value):
 # --- predictions ---
 
 
-def model_files(wildcards):
-    """What a prediction needs of a model."""
-    return expand(f"{R}/models/{wildcards.model}/{{file}}", file=["model.pth", "config.py"])
+MODEL_TO_RUN = expand(f"{R}/models/{{{{model}}}}/{{file}}", file=["model.pth", "config.py"])
 
 
 def has_keypoints(wildcards):
@@ -260,6 +260,11 @@ def merge_options(wildcards):
     )
 
 
+def merged_shards(wildcards):
+    folder = f"{R}/merged/{wildcards.model}/{wildcards.dataset}/{wildcards.views}"
+    return [f"{folder}/{shard}.json" for shard in SHARDS[wildcards.dataset]]
+
+
 # --- labels ---
 
 
@@ -277,7 +282,11 @@ def label_inputs(wildcards):
 
 def all_predictions(wildcards):
     """All shards under every view of the set."""
-    return [path for shard in SHARDS for path in predictions(SimpleNamespace(**dict(wildcards), shard=shard))]
+    return [
+        path
+        for shard in SHARDS[wildcards.dataset]
+        for path in predictions(SimpleNamespace(**dict(wildcards), shard=shard))
+    ]
 
 
 def selections():

@@ -19,15 +19,14 @@ rule merge_views:
     params:
         version=version("merge"),
         options=merge_options,
-        boxes=lambda wildcards, input: f"--boxes {input.boxes}" if input.boxes else "",
     shell:
-        "python scripts/merge_views.py --dataset {input.dataset} --options {params.options:q} --output {output}"
-        " {params.boxes} {input.predictions} > {log} 2>&1"
+        "python scripts/merge_views.py --dataset {input.dataset} --options {params.options:q} --boxes {input.boxes}"
+        " --output {output} {input.predictions} > {log} 2>&1"
 
 
 rule gather_shards:
     input:
-        expand(f"{R}/merged/{{{{model}}}}/{{{{dataset}}}}/{{{{views}}}}/{{shard}}.json", shard=SHARDS),
+        merged_shards,
     output:
         f"{R}/merged/{{model}}/{{dataset}}/{{views}}.json",
     log:

@@ -1,10 +1,11 @@
-# One job for each view and shard. Changing the device runs nothing again.
+# One job for each view and shard. Of large studies these are ten thousands, each of which Snakemake thinks about:
+# the fewer of their inputs and parameters are functions, the sooner it starts.
 
 
 rule detect_boxes:
     input:
         dataset=f"{R}/datasets/{{dataset}}.json",
-        model=model_files,
+        model=MODEL_TO_RUN,
     output:
         f"{R}/predictions/{{model}}/{{dataset}}/boxes/{{shard}}.json",
     log:
@@ -20,21 +21,19 @@ rule detect_boxes:
     params:
         version=version("predict"),
         view=study["views"]["plain"][0],
-        shards=study["shards"],
+        shards=lambda wildcards: len(SHARDS[wildcards.dataset]),
         candidates=json.dumps(study["candidates"]),
-        device=untracked(study["device"]),
-        model=lambda wildcards, input: Path(input.model[0]).parent,
     shell:
-        "python scripts/detect_boxes.py --model {params.model} --dataset {input.dataset} --view {params.view}"
+        "python scripts/detect_boxes.py --model $(dirname {input.model[0]}) --dataset {input.dataset} --view {params.view}"
         " --shard {wildcards.shard} --shards {params.shards} --candidates {params.candidates:q}"
-        " --device {params.device} --output {output} > {log} 2>&1"
+        " --output {output} > {log} 2>&1"
 
 
 # In {view}@{model}: predicted in the boxes of that model, which views or teachers share.
 rule infer_view_boxes:
     input:
         dataset=f"{R}/datasets/{{dataset}}.json",
-        model=model_files,
+        model=MODEL_TO_RUN,
         boxes=boxes_to_predict,
     output:
         f"{R}/predictions/{{model}}/{{dataset}}/{{view}}{{of}}/{{shard}}.json",
@@ -52,13 +51,10 @@ rule infer_view_boxes:
         runtime=240,
     params:
         version=version("predict"),
-        shards=study["shards"],
-        device=untracked(study["device"]),
-        model=lambda wildcards, input: Path(input.model[0]).parent,
-        boxes=lambda wildcards, input: f"--boxes {input.boxes}" if input.boxes else "",
+        shards=lambda wildcards: len(SHARDS[wildcards.dataset]),
     shell:
-        "python scripts/infer_view.py --model {params.model} --dataset {input.dataset} --view {wildcards.view}"
-        " --shard {wildcards.shard} --shards {params.shards} {params.boxes} --device {params.device}"
+        "python scripts/infer_view.py --model $(dirname {input.model[0]}) --dataset {input.dataset} --view {wildcards.view}"
+        " --shard {wildcards.shard} --shards {params.shards} --boxes {input.boxes}"
         " --output {output} > {log} 2>&1"
 
 
@@ -76,4 +72,4 @@ use rule infer_view_heatmaps as infer_view_temporary with:
         temp(f"{R}/predictions/{{model}}/{{dataset}}/{{view}}{{of}}/{{shard}}.h5"),
     wildcard_constraints:
         model=models_of("keypoints"),
-        shard=one_of([shard for shard in SHARDS if shard not in KEPT]),
+        shard=one_of([shard for shard in ALL_SHARDS if shard not in KEPT]),

@@ -28,11 +28,10 @@ rule train_teacher:
         launcher=untracked(launcher),
         spec=untracked(training_spec),
         threads=untracked(study["threads"]),
-        device=untracked(study["device"]),
         folder=lambda wildcards, output: Path(output[0]).parent,
     shell:
         "export OMP_NUM_THREADS={params.threads}; exec {params.launcher} scripts/train.py --name {wildcards.model}"
-        " --config {input.config} --spec {params.spec:q} --device {params.device} --labelled {input.labelled}"
+        " --config {input.config} --spec {params.spec:q} --labelled {input.labelled}"
         " {params.options} --work {params.folder}.work --output {params.folder} > {log} 2>&1"
 
 

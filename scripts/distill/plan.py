@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from distill.study import shards_of
 from distill.views import View
 
 TRAINING = ("train_teacher", "retrain_student")
@@ -95,7 +96,7 @@ def work_of(job: Job, study: Mapping[str, Any], images: Mapping[str, int]) -> fl
     dataset = study["labels"][names["labels"]]["dataset"] if "labels" in names else names["dataset"]
     if dataset not in images:
         return None
-    share = images[dataset] / study["shards"]
+    share = images[dataset] / shards_of(study, dataset)
     if "views" in names:
         return share * len(study["views"][study["merged"][names["views"]]["views"]])
     view = View.parse(names.get("view", study["views"]["plain"][0]))
