@@ -19,6 +19,7 @@ class Project:
         without_logs = shutil.ignore_patterns("logs")
         shutil.copytree(ROOT / "slurm", folder / "slurm", symlinks=True, ignore=without_logs)
         self.runs: list[subprocess.Popen] = []
+        self.old = set(cluster.output("squeue", "-h", "--states=all", "-o", "%i").split())  # of earlier tests
 
     def start(self, *args: str) -> subprocess.Popen:
         """Starts Snakemake with the project's profile; only the waiting times are shorter."""
@@ -52,7 +53,8 @@ class Project:
         def found():
             rows = cluster.output("squeue", "-h", "--states=all", "-o", "%i|%T|%k").splitlines()
             rows = [row.split("|") for row in rows]
-            return next((number for number, now, what in rows if what == comment and now == state), None)
+            wanted = (number for number, now, what in rows if (what, now) == (comment, state))
+            return next((number for number in wanted if number not in self.old), None)
 
         return cluster.wait_for(found, f"{comment} {state}\n{self.terminal[-2000:]}", seconds)
 

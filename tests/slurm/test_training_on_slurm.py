@@ -2,15 +2,14 @@
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 
 import cluster as slurm
 import psutil
 import pytest
 import torch
-import yaml
-from project import ROOT, Project
+from project import Project
+from workflow import lay_out, succeed
 
 pytestmark = pytest.mark.slurm
 
@@ -38,13 +37,9 @@ STUDY = {
 def study(running_cluster, tmp_path_factory):
     """The workflow with a study of its own, whose dataset is there."""
     folder = tmp_path_factory.mktemp("study")
-    for name in ("rules", "config", "scripts", "envs", "Snakefile"):
-        (folder / name).symlink_to(ROOT / name)
+    lay_out(folder, STUDY)
     made = Project(folder)
-    (folder / "study.yaml").write_text(yaml.safe_dump(STUDY))
-    command = [sys.executable, "-m", "snakemake", "--configfile", "study.yaml"]
-    target = ["--cores", "2", "--", "out/datasets/labelled.json"]
-    subprocess.run([*command, *target], cwd=folder, check=True, capture_output=True)
+    succeed(folder, "--cores", "2", "--", "out/datasets/labelled.json")
     yield made
     made.stop()
 
