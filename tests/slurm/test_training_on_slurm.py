@@ -26,7 +26,7 @@ STUDY = {
         "two-gpus": {"iterations": 4, "gpus": 2},
         "two-nodes": {"iterations": 4, "nodes": 2},
         "small-disk": {"iterations": 4},
-        "long": {"iterations": 300, "checkpoint_every": 1000},
+        "long": {"iterations": 900, "checkpoint_every": 1000},
     },
     "evaluate": {"on": "labelled"},
     "tables": {"results": {"rows": ["calm"]}},
@@ -163,8 +163,8 @@ def test_a_full_disk_is_said_and_then_the_training_goes_on(cluster, study):
 
 @pytest.mark.slow
 def test_slurm_signals_before_the_time_limit(cluster, study):
-    """The limit is one minute; the training takes several, and Snakemake sees one job."""
-    limits = ["--set-resources", "train_teacher:runtime=1", "train_teacher:slurm_extra='--signal=USR1@30'"]
+    """The limit is two minutes, the signal may come one minute early; Snakemake sees one job."""
+    limits = ["--set-resources", "train_teacher:runtime=2", "train_teacher:slurm_extra='--signal=USR1@30'"]
     run = start(study, "long", options=limits)
     job = study.job("rule_train_teacher_wildcards_long")
     cluster.wait_for(lambda: restarts(cluster, job) >= 1, "the job to be requeued", 200)
