@@ -17,11 +17,8 @@ env: .venv/complete  ## make .venv from the pinned files of envs/
 	$(BIN)/pip install --quiet --no-deps --no-build-isolation -r envs/requirements.txt
 	touch $@
 
-CHATTER := ^(\[|Select jobs|Execute [0-9]|Using |Assuming |Building |Rules claiming |Conda env|(local)?rule )
-DETAILS := ^    (input|output|jobid|benchmark|reason|wildcards|priority|threads|resources): |^    log: [^(]*$$
-
 demo: env  ## the whole chain on generated images, then its table and report
-	@$(SNAKEMAKE) --quiet host reason 2>&1 | grep --line-buffered -vE '$(CHATTER)|$(DETAILS)'
+	@$(SNAKEMAKE) --logger rich
 	@echo; cat results/demo/tables/demo.md
 	@echo; echo "The page to look at: $(CURDIR)/results/demo/report.html"
 

@@ -1,5 +1,6 @@
 """Where a study stands: its jobs as Snakemake and Slurm see them now, and what is left, in words."""
 
+import os
 import subprocess
 import sys
 from collections import Counter
@@ -17,7 +18,17 @@ STATES = ("done", "running", "pending", "begun", "waiting")
 
 def graph(config: Path, targets: list[str]) -> list[Job]:
     """All jobs of a study, done or not, as Snakemake plans them."""
-    command = [sys.executable, "-m", "snakemake", "-n", "--forceall", "--nolock", "--configfile", str(config)]
+    command = [
+        sys.executable,
+        "-m",
+        "snakemake",
+        "-n",
+        "--forceall",
+        "--nolock",
+        "--workflow-profile",
+        "none",
+    ]
+    command += ["--configfile", str(config)]
     done = subprocess.run([*command, "--", *targets], capture_output=True, text=True)
     if done.returncode:
         raise UserError(done.stderr.strip().removeprefix("error: "))
@@ -47,6 +58,16 @@ def state_of(job: Job, queued: dict[str, str]) -> str:
     if job.comment in queued:
         return queued[job.comment].split()[0]
     return "begun" if job.log and Path(job.log).exists() else "waiting"
+
+
+def last_line(path: str, width: int = 96) -> str:
+    """The end of a log: iterations and ETA of a training, images and seconds left of a prediction, an error."""
+    if not path or not Path(path).exists():
+        return ""
+    with open(path, "rb") as log:
+        log.seek(max(0, os.fstat(log.fileno()).st_size - 4096))
+        lines = log.read().decode(errors="replace").splitlines()
+    return next((line[:width] for line in reversed(lines) if line.strip()), "")
 
 
 def total(values: list[float | None], unit: float) -> str:
@@ -83,5 +104,6 @@ def outlook(jobs: list[Job], seconds: dict, sizes: dict, queued: dict[str, str])
     for job in left:
         if job.comment in queued and states[job] != "running":
             yield f"{queued[job.comment]}: {job.comment}"
-        elif states[job] == "begun":
-            yield f"runs here or failed: {job.log}"
+        elif states[job] in ("running", "begun"):
+            yield f"{'runs' if states[job] == 'running' else 'runs here or failed'}: {job.log}"
+            yield f"  {last_line(job.log)}"
