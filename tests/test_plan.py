@@ -61,12 +61,16 @@ def test_a_study_before_and_after_its_first_measurements(project):
     for name in ("model.pth", "config.py", "history.csv"):
         (project / "out/models/teacher" / name).touch()
     (project / "out/models/teacher/run.json").write_text(json.dumps(record))
+    log = project / "out/logs/models/student.log"
+    log.parent.mkdir(parents=True)
+    log.write_text("Iter(train) [10/30] eta: 0:00:02\n\n")
     after = plan(project)
     rows = {line.split()[0]: line.split()[1:] for line in after.stdout.splitlines() if line.strip()}
     assert rows["train_teacher"][1] == "1"
     # 10 iterations of half an hour; 30 of a quarter on each of two GPUs
     assert (rows["train_teacher"][6], rows["retrain_student"][6]) == ("5.00", "15.00")
     assert "  7.50 h  retrain_student_wildcards_student" in after.stdout
+    assert "runs here or failed: out/logs/models/student.log\n  Iter(train) [10/30]" in after.stdout
 
 
 def test_the_calibration_is_a_study(project):

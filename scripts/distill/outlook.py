@@ -18,17 +18,7 @@ STATES = ("done", "running", "pending", "begun", "waiting")
 
 def graph(config: Path, targets: list[str]) -> list[Job]:
     """All jobs of a study, done or not, as Snakemake plans them."""
-    command = [
-        sys.executable,
-        "-m",
-        "snakemake",
-        "-n",
-        "--forceall",
-        "--nolock",
-        "--workflow-profile",
-        "none",
-    ]
-    command += ["--configfile", str(config)]
+    command = [sys.executable, "-m", "snakemake", "-n", "--forceall", "--nolock", "--configfile", str(config)]
     done = subprocess.run([*command, "--", *targets], capture_output=True, text=True)
     if done.returncode:
         raise UserError(done.stderr.strip().removeprefix("error: "))
@@ -61,7 +51,7 @@ def state_of(job: Job, queued: dict[str, str]) -> str:
 
 
 def last_line(path: str, width: int = 96) -> str:
-    """The end of a log: iterations and ETA of a training, images and seconds left of a prediction, an error."""
+    """The end of a log: iterations and ETA of a training, seconds left of a prediction, an error."""
     if not path or not Path(path).exists():
         return ""
     with open(path, "rb") as log:
