@@ -31,6 +31,7 @@ test-slurm: env  ## on a real one-machine Slurm, which it installs as root on De
 	$(BIN)/pytest -m 'slurm and not slow' tests/slurm
 
 bench: env  ## ratios measured side by side
+	$(BIN)/pip install --quiet --no-deps -r envs/bench.txt
 	for program in tests/bench/bench_*.py; do $(BIN)/python $$program; done
 
 lint: env

@@ -1,8 +1,8 @@
 """Merging the boxes of several views of an image: NMS picks survivors, then all boxes vote on them.
 
 Bounding-box voting: Gidaris & Komodakis 2015; method.md §4; the score rules are those of Detectron's
-`box_voting` (utils/boxes.py). Everything is a sum over pairs of a survivor and a voter, so all boxes of all
-categories are done at once.
+`box_voting` (utils/boxes.py). Everything is a sum over pairs of a survivor and a voter, found in compiled
+loops.
 
 N boxes of the union of all views, R survivors, P pairs; boxes (·, 4) x1, y1, x2, y2 in pixels of the original
 image.
@@ -10,9 +10,9 @@ image.
 
 from collections.abc import Callable
 
+import numba
 import numpy as np
 
-from distill import boxes as box_math
 from distill.program import UserError
 
 RULES = ("id", "avg", "temp_avg", "iou_avg", "generalized_avg", "quasi_sum")
@@ -47,11 +47,7 @@ def vote(
     def total(values: np.ndarray) -> np.ndarray:
         return np.bincount(survivor, values, minlength=len(keep))
 
-    merged_boxes = boxes[keep]
-    count, weight = total(np.ones(len(voter))), total(scores[voter])
-    moved = (count > 1) & (weight > 0)  # one that votes alone keeps its coordinates to the last bit
-    for side in range(4):
-        merged_boxes[moved, side] = total(scores[voter] * boxes[voter, side])[moved] / weight[moved]
+    merged_boxes = _mean_boxes(boxes, scores, keep, survivor, voter)
     merged_scores = scores[keep] if rule == "id" else _merge_scores(total, scores[voter], overlap, rule, beta)
     # Rounded, or the last bits of sums would decide between equal scores.
     best = np.argsort(-np.round(merged_scores, 9), kind="stable")[:max_per_image]
@@ -78,37 +74,76 @@ def suppress(
 
     Returns keep (R,), the rows that survive, best score first, at most `most`; and by pair survivor (P,), a
     position in keep, voter (P,), a row, and their IoU (P,), 1 of each survivor with itself.
-
-    Greedy, but all categories take a step at once: each keeps its best box, which is compared with all boxes
-    of its category; those that it covers are out, but vote.
     """
-    row = np.lexsort((-scores, categories))  # categories stand together, their best boxes first
-    columns, category, alive = boxes[row].T.copy(), categories[row], np.ones(len(row), dtype=bool)
-    keep, pairs = [row[:0]], [(row[:0], row[:0], np.zeros(0))]
-    while alive.any() and (most is None or len(keep) <= most):
-        first = np.flatnonzero(np.concatenate([[True], category[1:] != category[:-1]]))
-        unfinished = np.logical_or.reduceat(alive, first)
-        members = np.diff(first, append=len(row))
-        if not unfinished.all():
-            left = np.repeat(unfinished, members)
-            row, columns, category, alive = row[left], columns[:, left], category[left], alive[left]
+    by_score = np.argsort(-scores, kind="stable")
+    rows = by_score[np.argsort(categories[by_score], kind="stable")]  # categories stand together
+    most = len(rows) if most is None else min(most, len(rows))
+    return _suppress(boxes, by_score, rows, categories[rows], nms, vote, most)
+
+
+@numba.njit(cache=True, error_model="numpy")
+def _suppress(
+    boxes: np.ndarray,
+    by_score: np.ndarray,
+    rows: np.ndarray,
+    category: np.ndarray,
+    nms: float,
+    vote: float,
+    most: int,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """by_score: all rows, the best first; rows: these by category, which `category` names."""
+    n = len(rows)
+    place, first, last = np.empty(n, np.int64), np.zeros(n, np.int64), np.full(n, n)
+    for p in range(n):
+        place[rows[p]] = p
+        if p:
+            first[p] = first[p - 1] if category[p] == category[p - 1] else p
+    for p in range(n - 2, -1, -1):
+        last[p] = last[p + 1] if category[p] == category[p + 1] else p + 1
+    x1, y1, x2, y2 = boxes[rows].T.copy()
+    area = (x2 - x1) * (y2 - y1)
+    alive, iou = np.ones(n, np.bool_), np.empty(n)
+    keep, kept = np.empty(most, np.int64), 0
+    survivor, voter, overlap = [np.int64(0)], [np.int64(0)], [0.0]  # of a type; this row goes in the end
+    for row in by_score:
+        i = place[row]
+        if kept == most:
+            break
+        if not alive[i]:
             continue
-        candidates = np.flatnonzero(alive)
-        best = candidates[np.searchsorted(candidates, first)]
-        overlap = box_math.iou_of_pairs(np.repeat(columns[:, best], members, axis=1), columns)
-        alive &= overlap <= nms
-        alive[best] = False
-        overlap[best] = 1  # also of boxes without area
-        votes = np.flatnonzero(overlap >= vote)
-        keep.append(row[best])
-        pairs.append((np.repeat(row[best], members)[votes], row[votes], overlap[votes]))
-    kept = np.sort(np.concatenate(keep))
-    kept = kept[np.argsort(-scores[kept], kind="stable")][:most]
-    position = np.full(len(boxes), -1)
-    position[kept] = np.arange(len(kept))
-    survivor, voter, overlap = (np.concatenate(parts) for parts in zip(*pairs, strict=True))
-    mine = position[survivor] >= 0
-    return kept, position[survivor[mine]], voter[mine], overlap[mine]
+        for j in range(first[i], last[i]):
+            width = max(min(x2[i], x2[j]) - max(x1[i], x1[j]), 0.0)
+            height = max(min(y2[i], y2[j]) - max(y1[i], y1[j]), 0.0)
+            both = width * height
+            iou[j] = both / (area[i] + area[j] - both) if both > 0 else 0.0
+        iou[i] = 1  # also of a box without area
+        for j in range(first[i], last[i]):
+            alive[j] &= iou[j] <= nms
+            if iou[j] >= vote:
+                survivor.append(kept)
+                voter.append(rows[j])
+                overlap.append(iou[j])
+        keep[kept] = row
+        kept += 1
+    return keep[:kept], np.array(survivor)[1:], np.array(voter)[1:], np.array(overlap)[1:]
+
+
+@numba.njit(cache=True)
+def _mean_boxes(
+    boxes: np.ndarray, scores: np.ndarray, keep: np.ndarray, survivor: np.ndarray, voter: np.ndarray
+) -> np.ndarray:
+    """(R, 4) means of the voters' boxes, weighted by their scores; arguments as `suppress` returns them."""
+    total, weight, count = np.zeros((len(keep), 4)), np.zeros(len(keep)), np.zeros(len(keep))
+    for s, v in zip(survivor, voter):  # noqa: B905 (numba has no strict)
+        weight[s] += scores[v]
+        count[s] += 1
+        for side in range(4):
+            total[s, side] += scores[v] * boxes[v, side]
+    for r, row in enumerate(keep):
+        for side in range(4):  # one that votes alone keeps its coordinates to the last bit
+            alone = count[r] == 1 or weight[r] <= 0
+            total[r, side] = boxes[row, side] if alone else total[r, side] / weight[r]
+    return total
 
 
 def _merge_scores(
