@@ -10,8 +10,9 @@ from distill import boxes as box_math
 from distill import heatmap_file
 from distill.files import read_json, write_json
 from distill.keypoint_meta import KeypointMeta
-from distill.merge import Options, gather, merge_boxes, merge_heatmaps
+from distill.merge import Options, merge_boxes, merge_heatmaps
 from distill.program import UserError
+from distill.results import gather
 from distill.views import View, expand
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
@@ -89,8 +90,8 @@ def edit(path, **changes):
     [
         (lambda p: p.unlink(), "no such file"),
         (lambda p: p.write_text(p.read_text()[:-40]), "not a JSON file"),
-        (lambda p: edit(p, predictions=[{"image_id": 3}]), "not a file of box predictions"),
-        (lambda p: edit(p, predictions=[{"image_id": 5}]), "not a file of box predictions"),
+        (lambda p: edit(p, predictions=[{"image_id": 3}]), "not a file of predictions"),
+        (lambda p: edit(p, predictions=[{"image_id": 5}]), "not a file of predictions"),
         (lambda p: edit(p, view="s0400"), "s0400 of model m comes twice"),
         (lambda p: edit(p, view="s9"), "'s9' names no view"),
         (lambda p: edit(p, view="s0600"), "not predicted in the size of s0600"),

@@ -4,17 +4,18 @@ Each prediction file is of one model and one view and is not inverted; its heade
 of several models on the same images merge alike (each pair of model and view once).
 """
 
+import itertools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from distill import boxes as box_math
-from distill import heatmap_file, heatmaps, voting
+from distill import heatmap_file, heatmaps, results, voting
 from distill.files import read_json
-from distill.labels import read_records
 from distill.program import UserError
 from distill.views import View
 
@@ -56,22 +57,29 @@ class Options:
         heatmaps.check(self.average)
 
 
-@dataclass(frozen=True)
-class _Boxes:
-    """One file's boxes (n, 4; x1, y1, x2, y2, in the original image), scores and categories, (n,), sorted by
-    image; those of image i of the shard are rows starts[i] … starts[i + 1] − 1. ids: of the shared boxes that
-    they were predicted in, (n,), −1 where there are none."""
+class _Image(msgspec.Struct):
+    id: int
+    width: int
+    height: int
+    view_width: int
+    view_height: int
 
-    sizes: dict[int, tuple[int, int]]  # image id → width, height
-    boxes: np.ndarray
-    scores: np.ndarray
-    categories: np.ndarray
-    ids: np.ndarray
-    starts: np.ndarray
+
+class _Header(msgspec.Struct):
+    view: str
+    model: str
+    dataset: str
+    images: list[_Image]
+
+
+# Of one image under one view: boxes (n, 4; x1, y1, x2, y2, in the original image), scores, categories, and
+# the ids of the shared boxes that they were predicted in, −1 where there are none, (n,).
+_Boxes = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
 
 def merge_boxes(paths: Sequence[str | Path], dataset: dict, options: Options) -> Iterator[dict]:
-    """COCO results, image by image in the files' order, the best score first.
+    """COCO results, image by image in the files' order, the best score first; a few images at a time are in
+    memory, whatever the files' length.
 
     paths: JSON files of one shard, one for each view. dataset: COCO dict that holds the images. Boxes are
     inverted and clipped to the image, then the union of all views, or their average, votes; what has no area
@@ -80,23 +88,20 @@ def merge_boxes(paths: Sequence[str | Path], dataset: dict, options: Options) ->
     """
     known = {image["id"]: (image["width"], image["height"]) for image in dataset["images"]}
     seen: dict[Any, str | Path] = {}
-    files = []
+    files, first = [], {}
     for path in paths:
-        content = _read_boxes(path, seen)
-        if files and content.sizes != files[0].sizes:
+        sizes, images = _read_boxes(path, seen)
+        if files and sizes != first:
             raise UserError(f"{path}: its images are not those of {paths[0]}; {AGAIN}")
-        for image_id, size in content.sizes.items():
+        for image_id, size in sizes.items():
             if known.get(image_id) != size:
                 raise UserError(f"{path}: image {image_id} of {size} is not in the dataset; {AGAIN}")
-        files.append(content)
-    if options.boxes == "average":
-        files = files and [_average(files, paths)]
-    for i, image_id in enumerate(files[0].sizes if files else ()):
-        rows = [slice(*file.starts[i : i + 2]) for file in files]
-        boxes, scores, categories = (
-            np.concatenate([getattr(file, key)[at] for file, at in zip(files, rows, strict=True)])
-            for key in ("boxes", "scores", "categories")
-        )
+        first = sizes
+        files.append(images)
+    for image_id, *views in zip(first, *files, strict=True):
+        if options.boxes == "average":
+            views = [_average(views, paths)]
+        boxes, scores, categories = (np.concatenate([view[i] for view in views]) for i in range(3))
         inside = box_math.area(boxes) > 0
         boxes, scores, categories = voting.vote(
             boxes[inside], scores[inside], categories[inside],
@@ -109,44 +114,67 @@ def merge_boxes(paths: Sequence[str | Path], dataset: dict, options: Options) ->
             yield {"image_id": image_id, "category_id": category, "bbox": box, "score": score}
 
 
-def _read_boxes(path: str | Path, seen: dict) -> _Boxes:
-    content = read_json(path)
+def _read_boxes(path: str | Path, seen: dict) -> tuple[dict[int, tuple[int, int]], Iterator[_Boxes]]:
+    """The images of a file, id → width, height, and what was found on each of them."""
+    content, blocks = results.read_lines(path, "predictions")
     try:
-        view = View.parse(content["view"])
-        _once(seen, (content["model"], view.name), content["dataset"], path)
-        sizes = {image["id"]: (image["width"], image["height"]) for image in content["images"]}
-        records = content["predictions"]
-        position = {image_id: i for i, image_id in enumerate(sizes)}
-        place = np.array([position[record["image_id"]] for record in records], dtype=np.int64)
-        order = np.argsort(place, kind="stable")
-        boxes = np.array([record["bbox"] for record in records], dtype=np.float64).reshape(len(records), 4)
-        scores = np.array([record["score"] for record in records], dtype=np.float64)
-        categories = np.array([record["category_id"] for record in records], dtype=np.int64)
-        ids = np.array([record.get("id", -1) for record in records], dtype=np.int64)
-        for image in content["images"]:
-            if view.size(image["width"], image["height"]) != (image["view_width"], image["view_height"]):
-                raise UserError(f"{path}: image {image['id']} was not predicted in the size of {view.name}")
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        reason = f"{type(error).__name__}: {error}"
-        raise UserError(f"{path}: not a file of box predictions ({reason}); {AGAIN}") from None
-    starts = np.searchsorted(place[order], np.arange(len(sizes) + 1))
-    boxes = box_math.xywh_to_xyxy(boxes[order])
-    for i, size in enumerate(sizes.values()):
-        rows = slice(*starts[i : i + 2])
-        boxes[rows] = box_math.clip(view.inverse_boxes(boxes[rows], size), size)
-    return _Boxes(sizes, boxes, scores[order], categories[order], ids[order], starts)
+        header = msgspec.convert(content, _Header)
+    except msgspec.ValidationError as error:
+        raise UserError(f"{path}: not a file of predictions ({error}); {AGAIN}") from None
+    view = View.parse(header.view)
+    _once(seen, (header.model, view.name), header.dataset, path)
+    for image in header.images:
+        if view.size(image.width, image.height) != (image.view_width, image.view_height):
+            raise UserError(f"{path}: image {image.id} was not predicted in the size of {view.name}")
+    sizes = {image.id: (image.width, image.height) for image in header.images}
+    return sizes, _images(path, view, sizes, blocks)
 
 
-def _average(files: Sequence[_Boxes], paths: Sequence[str | Path]) -> _Boxes:
-    """The mean over files of boxes and scores (Detectron's AVG heuristics): rows are of the same boxes."""
-    first = files[0]
-    for path, file in zip(paths, files, strict=True):
-        if (file.ids < 0).any():
+def _images(
+    path: str | Path, view: View, sizes: dict[int, tuple[int, int]], blocks: Iterator[bytes]
+) -> Iterator[_Boxes]:
+    """What was found on each image, in their order, in which the records must be."""
+    position = {image_id: i for i, image_id in enumerate(sizes)}
+    different = list(dict.fromkeys(sizes.values()))
+    shape = np.array(
+        [*map({size: i for i, size in enumerate(different)}.get, sizes.values())], dtype=np.int64
+    )
+    done = 0
+
+    def columns(block: bytes) -> list[np.ndarray]:
+        """The records' places among the images, and what _Boxes has of them."""
+        found = results.decode(path, block, results.Prediction)
+        place = np.fromiter([position.get(p.image_id, -1) for p in found], np.int64, len(found))
+        if (np.diff(place, prepend=done) < 0).any():
+            raise UserError(f"{path}: its records are not of its images in their order; {AGAIN}")
+        _, categories, scores, boxes = results.columns(found)
+        boxes = box_math.xywh_to_xyxy(boxes)
+        here = shape[place]
+        for i in np.unique(here):
+            boxes[here == i] = box_math.clip(view.inverse_boxes(boxes[here == i], different[i]), different[i])
+        return [place, boxes, scores, categories, np.fromiter([p.id for p in found], np.int64, len(found))]
+
+    waiting = columns(b"")
+    for block in itertools.chain(blocks, [None]):
+        if block is not None:
+            waiting = [np.concatenate(pair) for pair in zip(waiting, columns(block), strict=True)]
+        complete = len(sizes) if block is None else waiting[0][-1]
+        starts = np.searchsorted(waiting[0], np.arange(done, complete + 1))
+        for rows in map(slice, starts[:-1], starts[1:]):
+            yield tuple(column[rows] for column in waiting[1:])
+        done, waiting = complete, [column[starts[-1] :] for column in waiting]
+
+
+def _average(views: Sequence[_Boxes], paths: Sequence[str | Path]) -> _Boxes:
+    """The mean over views of boxes and scores (Detectron's AVG heuristics): rows are of the same boxes."""
+    first = views[0]
+    for path, (_, _, categories, ids) in zip(paths, views, strict=True):
+        if (ids < 0).any():
             raise UserError(f"{path}: its boxes are the view's own, of which there is no average; {AGAIN}")
-        if not np.array_equal(file.ids, first.ids) or not np.array_equal(file.categories, first.categories):
+        if not np.array_equal(ids, first[3]) or not np.array_equal(categories, first[2]):
             raise UserError(f"{path}: its boxes are not those of {paths[0]}; {AGAIN}")
-    boxes, scores = (np.mean([getattr(file, key) for file in files], axis=0) for key in ("boxes", "scores"))
-    return replace(first, boxes=boxes, scores=scores)
+    boxes, scores = (np.mean([view[i] for view in views], axis=0) for i in (0, 1))
+    return boxes, scores, *first[2:]
 
 
 def merge_heatmaps(
@@ -218,28 +246,6 @@ def _keypoint_records(
     names = ("image_id", "category_id", "bbox", "score", "keypoints", "keypoint_logits")
     for values in zip(*(column.tolist() for column in columns), strict=True):
         yield dict(zip(names, values, strict=True))
-
-
-def gather(paths: Sequence[str | Path]) -> Iterator[dict]:
-    """The records of merged shards one after the other; one shard is in memory at a time.
-
-    Raises UserError where a file is missing or damaged, or an image is in two shards.
-    """
-    seen: dict[Any, str | Path] = {}
-    for path in paths:
-        records = read_json(path)
-        if not isinstance(records, list) or not all(isinstance(r, dict) and "image_id" in r for r in records):
-            raise UserError(f"{path}: not a list of COCO results; merge that shard again")
-        for image_id in {record["image_id"] for record in records}:
-            if seen.setdefault(image_id, path) is not path:
-                raise UserError(f"{path}: image {image_id} is in {seen[image_id]} too")
-        yield from records
-
-
-def select(merged: str | Path, dataset: dict) -> Iterator[dict]:
-    """The merged records on the images of a subset, streamed. Raises UserError as `read_records`."""
-    images = {image["id"] for image in dataset["images"]}
-    return (record for record in read_records(merged) if record["image_id"] in images)
 
 
 def _once(seen: dict, key: tuple[str, str], dataset: str, path: str | Path) -> None:

@@ -1,0 +1,135 @@
+"""Files of COCO results, which hold millions of records: read a block at a time, joined, selected from.
+
+Blocks are lines as `files.write_json` writes them, one record each. A file in another layout is read whole.
+"""
+
+import itertools
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+import numpy as np
+
+from distill.files import read_json
+from distill.program import UserError
+
+T = TypeVar("T")
+BLOCK = 1 << 18  # bytes
+
+
+class Prediction(msgspec.Struct, gc=False):
+    """One record. bbox: x, y, w, h; keypoints: x, y, score triplets, flat; id: that of a shared box."""
+
+    image_id: int
+    category_id: int
+    bbox: tuple[float, float, float, float]
+    score: float
+    keypoints: tuple[float, ...] | None = None
+    id: int = -1
+
+
+class OfImage(msgspec.Struct, gc=False):
+    """All that joining and selecting need of a record."""
+
+    image_id: int
+
+
+def read_lines(path: str | Path, key: str | None = None) -> tuple[dict[str, Any], Iterator[bytes]]:
+    """The records of a JSON file: a list, or the list `key` at the end of an object.
+
+    Returns the rest of the object ({} for a list), and the records in blocks: lines of one record each with
+    ",\n" between them. Raises UserError, also while the blocks are taken, where the file is missing, cut off
+    or something else.
+    """
+    opening, closing = (b"[\n", b"\n]\n") if key is None else (f'"{key}": [\n'.encode(), b"\n]\n}\n")
+    blocks = _stream(path, opening, closing)
+    head = next(blocks)
+    if head is None:  # another layout
+        content = read_json(path)
+        records = content if key is None else content.pop(key, None) if isinstance(content, dict) else None
+        if not isinstance(records, list):
+            raise UserError(f"{path}: expected a list of predictions (COCO results)")
+        lines = ",\n".join(json.dumps(record, ensure_ascii=False) for record in records).encode()
+        return content if key else {}, iter([lines] if lines else [])
+    return msgspec.json.decode(head.rstrip(b",\n") + b"}") if key else {}, blocks
+
+
+def _stream(path: str | Path, opening: bytes, closing: bytes) -> Iterator[bytes | None]:
+    """What stands before the line `opening`, or None if there is no such line; then blocks of the lines up to
+    `closing`."""
+    try:
+        file = open(path, "rb")  # noqa: SIM115 (closed by the `with` below)
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file") from None
+    with file:
+        head = list(itertools.takewhile(lambda line: line != opening, file))
+        file.seek(start := sum(map(len, head)))
+        first = [file.readline(), file.readline()]
+        if (
+            first[0] != opening
+            or first[1].rstrip(b",\n")[-1:] != b"}"
+            or bool(head) != closing.endswith(b"}\n")
+        ):
+            yield None
+            return
+        yield b"".join(head)
+        file.seek(start + len(opening))
+        rest = b""
+        while chunk := file.read(BLOCK):
+            block, _, rest = (rest + chunk).rpartition(b",\n")
+            if block:
+                yield block
+        if not rest.endswith(closing):
+            raise UserError(f"{path}: not a JSON file: its end is missing; is the file cut off?")
+        yield rest.removesuffix(closing)
+
+
+def decode(path: str | Path, block: bytes, kind: type[T]) -> list[T]:
+    """The records of a block of `path`. UserError where one is no record of this kind."""
+    try:
+        return msgspec.json.decode(b"[" + block + b"]", type=list[kind])
+    except msgspec.ValidationError as error:
+        raise UserError(f"{path}: not a file of predictions ({error})") from None
+    except msgspec.DecodeError as error:
+        reason = "a number is not finite" if b"NaN" in block or b"Infinity" in block else str(error)
+        raise UserError(f"{path}: not a JSON file ({reason}); is the file cut off?") from None
+
+
+def columns(found: Sequence[Prediction]) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """image_id, category_id, score (n,) and bbox (n, 4)."""
+    n = len(found)
+    return (
+        np.fromiter([p.image_id for p in found], np.int64, n),
+        np.fromiter([p.category_id for p in found], np.int64, n),
+        np.fromiter([p.score for p in found], np.float64, n),
+        np.fromiter(itertools.chain.from_iterable([p.bbox for p in found]), np.float64, 4 * n).reshape(n, 4),
+    )
+
+
+def gather(paths: Sequence[str | Path]) -> Iterator[msgspec.Raw]:
+    """The records of merged shards one after the other, as they are.
+
+    Raises UserError where a file is missing or damaged, or an image is in two shards.
+    """
+    seen: dict[int, str | Path] = {}
+    for path in paths:
+        for lines, images in _by_image(path):
+            for image_id in set(images):
+                if seen.setdefault(image_id, path) is not path:
+                    raise UserError(f"{path}: image {image_id} is in {seen[image_id]} too")
+            yield from map(msgspec.Raw, lines)
+
+
+def select(merged: str | Path, dataset: dict[str, Any]) -> Iterator[msgspec.Raw]:
+    """The merged records on the images of a subset, as they are. Raises UserError as `read_lines`."""
+    wanted = {image["id"] for image in dataset["images"]}
+    for lines, images in _by_image(merged):
+        yield from map(msgspec.Raw, itertools.compress(lines, map(wanted.__contains__, images)))
+
+
+def _by_image(path: str | Path) -> Iterator[tuple[list[bytes], list[int]]]:
+    """Blocks of lines, and each line's image."""
+    for block in read_lines(path)[1]:
+        yield block.split(b",\n"), [record.image_id for record in decode(path, block, OfImage)]
