@@ -9,8 +9,9 @@ from pycocotools.coco import COCO
 
 from distill.calibrate import Options, calibrate
 from distill.files import write_json
-from distill.labels import candidates, generate, read_records
+from distill.labels import candidates, generate
 from distill.program import UserError
+from distill.results import decode, read_lines
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
 NAMES = ["nose", "left_hand", "right_hand"]
@@ -176,29 +177,35 @@ def test_no_predictions_at_all(tmp_path):
     assert (content["annotations"], content["images"]) == ([], dataset["images"])
 
 
+def read_records(path):
+    return [record for block in read_lines(path)[1] for record in decode(path, block, dict)]
+
+
 @pytest.mark.parametrize("records", [[], [{"a": 1}], [{"a": i, "b": [i, {"c": "}"}]} for i in range(5)]])
-def test_read_records_reads_any_layout(tmp_path, records):
+@pytest.mark.parametrize("size", [1, 20, 1000])
+def test_lines_are_read_of_any_layout_in_blocks_of_any_size(tmp_path, monkeypatch, records, size):
+    monkeypatch.setattr("distill.results.BLOCK", size)
     path = tmp_path / "records.json"
     write_json(path, records)
-    assert list(read_records(path)) == records
+    assert read_records(path) == records
     for indent in (None, 2):
         path.write_text(json.dumps(records, indent=indent))
-        assert list(read_records(path)) == records
+        assert read_records(path) == records
 
 
-def test_read_records_refuses_a_file_that_is_cut_off(tmp_path):
+def test_a_file_of_records_that_is_cut_off_is_refused(tmp_path):
     path = tmp_path / "records.json"
     write_json(path, [{"a": i} for i in range(9)])
     whole = path.read_text()
     for length in range(1, len(whole) - 2):
         path.write_text(whole[:length])
         with pytest.raises(UserError, match=r"cut off|not a JSON file"):
-            list(read_records(path))
+            read_records(path)
     path.write_text('{"annotations": []}')
     with pytest.raises(UserError, match="expected a list"):
-        list(read_records(path))
+        read_records(path)
     with pytest.raises(UserError, match="no such file"):
-        list(read_records(tmp_path / "none.json"))
+        read_records(tmp_path / "none.json")
 
 
 @pytest.mark.parametrize("change", [{"score": float("nan")}, {"bbox": [0, float("inf"), 1, 1]}])

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from distill.labels import candidates
+from distill.labels import candidate_blocks
 from distill.program import UserError
 
 log = logging.getLogger("distill")
@@ -72,21 +72,23 @@ def at_rank(scores: np.ndarray, rank: int) -> Threshold:
 def _collect(
     path: str | Path, dataset: dict[str, Any], labelled: dict[str, Any]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None, np.ndarray]:
-    """Category ids (n,), scores (n,), keypoint scores (m, K) or None, and the m candidates that have them."""
-    category, score, keypoint_score, posed = array("q"), array("d"), array("d"), array("q")
-    has_keypoints = {c["id"] for c in labelled["categories"] if c.get("keypoints")}
-    expected = 0
-    for number, candidate in enumerate(candidates(path, dataset, labelled["categories"])):
-        category.append(candidate["category_id"])
-        score.append(candidate["score"])
-        expected += candidate["category_id"] in has_keypoints
-        if "keypoints" in candidate:
-            posed.append(number)
-            keypoint_score.extend(candidate["keypoints"][2::3])
+    """Positions in the categories (n,), scores (n,), keypoint scores (m, K) or None, and the m candidates
+    that have them."""
+    ids = np.array([c["id"] for c in labelled["categories"]], dtype=np.int64)
+    order = np.argsort(ids)
+    has_keypoints = np.array([bool(c.get("keypoints")) for c in labelled["categories"]], dtype=bool)
+    category, score, keypoint_score, posed = array("h"), array("d"), array("d"), array("q")
+    for block in candidate_blocks(path, dataset, labelled["categories"]):
+        posed.frombytes((len(score) + np.flatnonzero(block.posed)).tobytes())
+        keypoint_score.frombytes(block.keypoints[..., 2].tobytes())
+        category.frombytes(order[np.searchsorted(ids, block.category_id, sorter=order)].astype("h").tobytes())
+        score.frombytes(block.score.tobytes())
+    category, score = np.asarray(category), np.asarray(score)
+    expected = has_keypoints[category].sum() if has_keypoints.any() else 0
     if len(posed) not in (0, expected):
         raise UserError(f"{path}: {expected - len(posed)} of {expected} predictions lack keypoints")
     points = np.asarray(keypoint_score).reshape(len(posed), -1) if len(posed) else None
-    return np.asarray(category), np.asarray(score), points, np.asarray(posed)
+    return category, score, points, np.asarray(posed)
 
 
 def calibrate(
@@ -116,26 +118,32 @@ def calibrate(
         means = {"mean_labelled": count / n_labelled, "mean_met": found.met / max(n_unlabelled, 1)}
         return {"name": name, **asdict(found), **means}
 
+    # The scores of each category, without a pass over all of them for each.
+    by_category = np.argsort(category, kind="stable")
+    sizes = np.bincount(category, minlength=len(labelled["categories"]))
+    scores_of = np.split(score[by_category], np.cumsum(sizes)[:-1])
+    del by_category
+    counts = [labelled_count[c["id"]] for c in labelled["categories"]]
     shared = None
     if options.per == "all":
-        shared = threshold(score[np.isin(category, list(labelled_count))], len(real))
-    instances, kept = {}, np.zeros(len(score), bool)
-    for c in labelled["categories"]:
-        mine, count = category == c["id"], labelled_count[c["id"]]
-        found = threshold(score[mine], count)
+        shared = threshold(score[np.array(counts, bool)[category]], len(real))
+    instances, limits = {}, np.full(len(counts), np.inf)
+    for i, (c, count, mine) in enumerate(zip(labelled["categories"], counts, scores_of, strict=True)):
+        found = threshold(mine, count)
         if not count:  # also where instances are not calibrated: nothing says what such a label should be
             found = Threshold(None, 0, 0, found.candidates, short=False)
         elif shared is not None:
-            met = 0 if shared.threshold is None else int((score[mine] >= shared.threshold).sum())
+            met = 0 if shared.threshold is None else int((mine >= shared.threshold).sum())
             found = Threshold(shared.threshold, found.aimed, met, found.candidates, shared.short)
         if found.threshold is not None:
-            kept |= mine & (score >= found.threshold)
+            limits[i] = found.threshold
         instances[str(c["id"])] = entry(c["name"], found, count)
         _log(c["name"], found)
 
+    kept = score[rows] >= limits[category[rows]]
     return {
         "instances": instances,
-        "keypoints": None if points is None else _keypoints(points[kept[rows]], real, options.keypoints),
+        "keypoints": None if points is None else _keypoints(points[kept], real, options.keypoints),
         "images": {"labelled": n_labelled, "unlabelled": n_unlabelled},
     }
 

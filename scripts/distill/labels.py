@@ -1,17 +1,19 @@
 """Labels: the merged predictions at or above calibrated thresholds, as an ordinary COCO annotation file.
 
-`candidates` is the one definition of what can become a label. Calibration ranks exactly these, so the counts
-that it says it meets are the counts that `generate` writes.
+`candidate_blocks` is the one definition of what can become a label. Calibration ranks exactly these, so the
+counts that it says it meets are the counts that `generate` writes.
 """
 
-import json
 import logging
-import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from distill.files import read_json, write_json
+import numpy as np
+
+from distill import results
+from distill.files import write_json
 from distill.program import UserError
 
 log = logging.getLogger("distill")
@@ -19,80 +21,86 @@ log = logging.getLogger("distill")
 MIN_SIDE = 1.0  # pixels; a sliver left by clipping is no target for box regression
 
 
-def read_records(path: str | Path) -> Iterator[dict[str, Any]]:
-    """The records of a COCO results list; one record a line (as we write them) is streamed.
+@dataclass(frozen=True)
+class Candidates:
+    """Merged predictions that can become labels: image_id, category_id, score (n,); bbox (n, 4; x, y, w, h)
+    clipped to the image; posed (n,) bool, whose category has keypoints that were predicted, and keypoints
+    (number of these, K, 3; x, y, score). A keypoint outside the image has score 0, which no threshold
+    accepts."""
 
-    Raises UserError where the file is missing, cut off, or not a JSON list.
+    image_id: np.ndarray
+    category_id: np.ndarray
+    score: np.ndarray
+    bbox: np.ndarray
+    posed: np.ndarray
+    keypoints: np.ndarray
+
+    def where(self, keep: np.ndarray) -> "Candidates":
+        """Those of a mask (n,)."""
+        rows = (self.image_id, self.category_id, self.score, self.bbox, self.posed)
+        return Candidates(*(values[keep] for values in rows), self.keypoints[keep[self.posed]])
+
+    def records(self) -> Iterator[dict[str, Any]]:
+        """Each as a record of COCO results, keypoints flat."""
+        columns = (self.image_id, self.category_id, self.bbox, self.score, self.posed)
+        points = map(np.ndarray.tolist, map(np.ravel, self.keypoints))
+        for image, category, box, score, posed in zip(*(c.tolist() for c in columns), strict=True):
+            record = {"image_id": image, "category_id": category, "bbox": box, "score": score}
+            yield record | {"keypoints": next(points)} if posed else record
+
+
+def candidate_blocks(
+    path: str | Path, dataset: dict[str, Any], categories: list[dict[str, Any]]
+) -> Iterator[Candidates]:
+    """Merged predictions that can become labels, in the file's order, some thousands at a time.
+
+    A box with less than one pixel of width or height left in the image is skipped. Raises UserError for an
+    unknown image or category, a wrong number of keypoints, a number that is not finite.
     """
-    try:
-        file = open(path, encoding="utf-8")  # noqa: SIM115 (closed by the `with` below)
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file") from None
-    with file:
-        opening, first = file.readline().strip(), file.readline().strip()
-        if opening == "[" and first.startswith("{") and first.rstrip(",").endswith("}"):
-            line, number = first, 2
-            while line != "]":
-                try:
-                    yield json.loads(line.removesuffix(","))
-                except json.JSONDecodeError:
-                    raise UserError(f"{path}: line {number} is no record; is the file cut off?") from None
-                line, number = file.readline().strip(), number + 1
-            return
-    records = read_json(path)
-    if not isinstance(records, list):
-        raise UserError(f"{path}: expected a list of predictions (COCO results)")
-    yield from records
+    sizes = {image["id"]: (image["width"], image["height"]) for image in dataset["images"]}
+    counts = {category["id"]: len(category.get("keypoints", ())) for category in categories}
+    cells = max(counts.values(), default=0)
+    for block in results.read_lines(path)[1]:
+        found = results.decode(path, block, results.Prediction)
+        posed = np.zeros(len(found), bool)
+        for row, p in enumerate(found) if cells else ():
+            posed[row] = p.keypoints is not None and counts.get(p.category_id, 0) > 0
+        image_id, category_id, score, boxes = results.columns(found)
+        try:
+            size = np.array([sizes[image] for image in image_id.tolist()], np.float64).reshape(-1, 2)
+        except KeyError as error:
+            where = f"{path}: prediction on image {error.args[0]}"
+            raise UserError(f"{where}, which the unlabelled dataset lacks; predict it again") from None
+        if unknown := set(category_id.tolist()) - set(counts):
+            where = f"{path}: prediction of category {min(unknown)}"
+            raise UserError(f"{where}, which the labelled dataset lacks")
+        points = [found[row].keypoints for row in np.flatnonzero(posed)]
+        if wrong := [len(values) for values in points if len(values) != 3 * cells]:
+            raise UserError(f"{path}: a prediction has {wrong[0] / 3:g} keypoints, not {cells}")
+        points = np.array(points, np.float64).reshape(len(points), cells, 3)
+        limit = size[posed, None]
+        inside = (points[..., :2] >= 0).all(-1) & (points[..., :2] <= limit).all(-1) & (points[..., 2] > 0)
+        points[~inside] = 0
+        boxes, keep = _clip(boxes, size)
+        yield Candidates(image_id, category_id, score, boxes, posed, points).where(keep)
 
 
 def candidates(
     path: str | Path, dataset: dict[str, Any], categories: list[dict[str, Any]]
 ) -> Iterator[dict[str, Any]]:
-    """Merged predictions that can become labels, in the file's order.
-
-    Each has image_id, category_id, score, bbox (x, y, w, h, clipped to the image; a box with less than one
-    pixel of width or height left is skipped) and, where the category has keypoints and they were predicted,
-    keypoints as (x, y, score) triplets, flat. A keypoint outside the image has score 0, which no threshold
-    accepts. Raises UserError for an unknown image or category, a wrong number of keypoints, a score or box
-    that is not finite.
-    """
-    sizes = {image["id"]: (image["width"], image["height"]) for image in dataset["images"]}
-    keypoints_of = {category["id"]: len(category.get("keypoints", ())) for category in categories}
-    for record in read_records(path):
-        image, category, score = record["image_id"], record["category_id"], record["score"]
-        where = f"{path}: prediction on image {image}"
-        if image not in sizes:
-            raise UserError(f"{where}, which the unlabelled dataset lacks; predict it again")
-        if category not in keypoints_of:
-            raise UserError(f"{where} of category {category}, which the labelled dataset lacks")
-        x, y, w, h = record["bbox"]
-        if not math.isfinite(score + x + y + w + h):
-            raise UserError(f"{where} has a score or box that is not finite; did the model diverge?")
-        width, height = sizes[image]
-        box = _clip(x, y, w, h, width, height)
-        if box is None:
-            continue
-        candidate = {"image_id": image, "category_id": category, "bbox": box, "score": score}
-        if keypoints_of[category] and "keypoints" in record:
-            points = record["keypoints"]
-            if len(points) != 3 * keypoints_of[category]:
-                raise UserError(f"{where} has {len(points) / 3:g} keypoints, not {keypoints_of[category]}")
-            candidate["keypoints"] = [
-                value
-                for px, py, s in zip(points[0::3], points[1::3], points[2::3], strict=True)
-                for value in ((px, py, s) if 0 <= px <= width and 0 <= py <= height and s > 0 else (0, 0, 0))
-            ]
-        yield candidate
+    """`candidate_blocks` as records of COCO results, one at a time."""
+    for block in candidate_blocks(path, dataset, categories):
+        yield from block.records()
 
 
-def _clip(x: float, y: float, w: float, h: float, width: int, height: int) -> list[float] | None:
-    """The part of a box (x, y, w, h) inside the image; an untouched side keeps its very number."""
-    left, top = max(x, 0), max(y, 0)
-    if left != x or x + w > width:
-        w = min(x + w, width) - left
-    if top != y or y + h > height:
-        h = min(y + h, height) - top
-    return [left, top, w, h] if w >= MIN_SIDE and h >= MIN_SIDE else None
+def _clip(boxes: np.ndarray, size: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The parts (n, 4) of boxes (n, 4; x, y, w, h) inside images of `size` (n, 2; width, height), where an
+    untouched side keeps its very number; and which of them are left (n,)."""
+    corner, sides = boxes[:, :2], boxes[:, 2:]
+    inner = np.maximum(corner, 0)
+    cut = (inner != corner) | (corner + sides > size)
+    sides = np.where(cut, np.minimum(corner + sides, size) - inner, sides)
+    return np.concatenate([inner, sides], axis=1), (sides >= MIN_SIDE).all(1)
 
 
 def annotations(kept: Iterator[dict[str, Any]], keypoint_threshold: float | None) -> Iterator[dict[str, Any]]:
@@ -143,14 +151,16 @@ def generate(
     met = sum(entry["met"] for entry in instances.values())
     seen: set[Any] = set()
 
+    ids = np.array(sorted(accepted))
+    limits = np.array([np.inf if accepted[i] is None else accepted[i] for i in ids.tolist()])
+
     def kept() -> Iterator[dict[str, Any]]:
         written = 0
-        for candidate in candidates(merged, dataset, labelled["categories"]):
-            threshold = accepted[candidate["category_id"]]
-            if threshold is not None and candidate["score"] >= threshold:
-                written += 1
-                seen.add(candidate["image_id"])
-                yield candidate
+        for block in candidate_blocks(merged, dataset, labelled["categories"]):
+            block = block.where(block.score >= limits[np.searchsorted(ids, block.category_id)])
+            written += len(block.score)
+            seen.update(block.image_id.tolist())
+            yield from block.records()
         if written != met:
             raise UserError(f"{merged}: {written} labels instead of the calibrated {met}; calibrate it again")
 

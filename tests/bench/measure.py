@@ -33,8 +33,8 @@ def in_child(function: Callable, *args: Any) -> Any:
         return pool.apply(function, args)
 
 
-def run_program(name: str, *args: Any) -> tuple[float, float]:
-    """Wall time in s and peak memory in MiB of a program of scripts/, start-up included.
+def run_program(name: str, *args: Any) -> dict[str, float]:
+    """Wall and CPU time in s and peak memory in MiB of a program of scripts/, start-up included.
 
     The peak is at least this process's own, which a child begins with: what is large belongs `in_child`.
     """
@@ -44,7 +44,8 @@ def run_program(name: str, *args: Any) -> tuple[float, float]:
     _, status, usage = os.wait4(process.pid, 0)
     if status:
         sys.exit(f"{name}: {error}")
-    return time.perf_counter() - start, usage.ru_maxrss / 1024
+    seconds, cpu = time.perf_counter() - start, usage.ru_utime + usage.ru_stime
+    return {"s": seconds, "CPU s": cpu, "peak MiB": usage.ru_maxrss / 1024}
 
 
 def report(title: str, rows: list[dict[str, Any]]) -> None:
