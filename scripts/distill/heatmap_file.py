@@ -1,8 +1,9 @@
 """The file of keypoint heatmaps of one shard under one view, HDF5, compact.
 
 Datasets, one row per instance, in the order of boxes/{shard}.json: `heatmap` (N, K, S, S) float16 logits in
-the frame of the RoI in the *view* (not inverted), `image_id` (N,), `box` (N, 4) x, y, w, h in the *original*
-image, `score` (N,) of the box, `category_id` (N,). Attributes: view, keypoint_names, flip_pairs (P, 2;
+the frame of the RoI in the *view* (not inverted), less their map's peak, `peak` (N, K; files of before have
+none, and the logits as they are), `image_id` (N,), `box` (N, 4) x, y, w, h in the *original* image, `score`
+(N,) of the box, `category_id` (N,). Attributes: view, keypoint_names, flip_pairs (P, 2;
 0-based), model, dataset. A file without instances is valid.
 """
 
@@ -22,7 +23,7 @@ from distill.views import View
 
 # How exactly a logit is kept, by its distance below the map's peak: (up to this distance, in this step).
 # Errors are to matter little *as probabilities*, and a cell at distance d has e^-d of the peak's.
-STEPS = ((1, 1 / 128), (2, 1 / 64), (4, 1 / 8), (8, 1 / 2))
+STEPS = ((0.5, 1 / 1024), (1, 1 / 256), (2, 1 / 64), (3, 1 / 16), (4, 1 / 8), (6, 1 / 2))
 FLOOR = STEPS[-1][0]
 COLUMNS = {"image_id": ("<i8", ()), "box": ("<f8", (4,)), "score": ("<f8", ()), "category_id": ("<i8", ())}
 
@@ -42,7 +43,7 @@ class Header:
 
 @dataclass(frozen=True)
 class Block:
-    """Rows of a file: heatmap (n, K, S, S) float16; the others as in the module's docstring."""
+    """Rows of a file: heatmap (n, K, S, S) logits; the others as in the module's docstring."""
 
     heatmap: np.ndarray
     image_id: np.ndarray
@@ -51,8 +52,9 @@ class Block:
     category_id: np.ndarray
 
 
-def compact(logits: np.ndarray) -> np.ndarray:
-    """(…, S, S) logits → float16 logits that compress well and give the same probabilities.
+def compact(logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(…, S, S) logits → float16 logits less the map's peak, that compress well and give the same
+    probabilities, and the peaks (…) float32.
 
     They are rounded by `STEPS`; all cells below the floor get one value, the logarithm of their mean
     exponential, so that what the softmax divides by stays the same.
@@ -65,8 +67,7 @@ def compact(logits: np.ndarray) -> np.ndarray:
     fill = -np.log(np.maximum(mass, 1e-12) / np.maximum(low.sum(axis=(-2, -1), keepdims=True), 1))
     step = np.select([depth <= limit for limit, _ in STEPS], [np.float32(step) for _, step in STEPS], 1)
     depth = np.where(low, np.round(fill * 8) / 8, np.round(depth / step) * step)
-    finest = STEPS[0][1]
-    return (np.round(peak / finest) * finest - depth).astype(np.float16)
+    return -depth.astype(np.float16), peak[..., 0, 0]
 
 
 class HeatmapWriter:
@@ -100,7 +101,7 @@ class HeatmapWriter:
                 "heatmap", (0, *shape), "<f2", maxshape=(None, *shape), chunks=(1, *shape),
                 compression="gzip", compression_opts=4,
             )  # fmt: skip
-            for name, (dtype, inner) in COLUMNS.items():
+            for name, (dtype, inner) in {"peak": ("<f4", (self.keypoints,)), **COLUMNS}.items():
                 limits = {"maxshape": (None, *inner), "chunks": (1024, *inner), "compression": "gzip"}
                 self._file.create_dataset(name, (0, *inner), dtype, **limits)
             self._stack = stack.pop_all()
@@ -113,7 +114,8 @@ class HeatmapWriter:
         heatmap = np.asarray(heatmap)
         if not np.isfinite(heatmap).all():
             raise UserError(f"{self.path}: the model's heatmaps are not finite; its training has diverged")
-        rows = {"heatmap": compact(heatmap) if len(heatmap) else heatmap}
+        maps, peaks = compact(heatmap) if len(heatmap) else (heatmap, heatmap)
+        rows = {"heatmap": maps, "peak": peaks}
         rows |= zip(COLUMNS, (image_id, box, score, category_id), strict=True)
         start = len(self._file["image_id"])
         for name, values in rows.items():
@@ -144,7 +146,10 @@ def read_header(path: str | Path) -> Header:
 def read_blocks(path: str | Path, start: int, stop: int) -> Block:
     """Rows start … stop − 1 (fewer at the end). UserError as read_header."""
     with _opened(path) as file:
-        return Block(*(file[name][start:stop] for name in ("heatmap", *COLUMNS)))
+        heatmap = file["heatmap"][start:stop]
+        if "peak" in file:
+            heatmap = heatmap + file["peak"][start:stop][..., None, None]
+        return Block(heatmap, *(file[name][start:stop] for name in COLUMNS))
 
 
 @contextmanager
