@@ -51,6 +51,7 @@ ALL_SHARDS = max(SHARDS.values(), key=len)
 KEPT = {"all": ALL_SHARDS, "none": []}.get(str(study["keep_heatmaps"]))
 if KEPT is None:
     KEPT = [f"{shard:03d}" for shard in study["keep_heatmaps"]]
+AMP = " --amp" if study["predict_amp"] else ""
 GPU = 0 if study["device"] == "cpu" else 1
 MODEL_FILES = ["model.pth", "config.py", "history.csv", "run.json"]  # an imported one has no history
 

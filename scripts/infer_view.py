@@ -18,6 +18,7 @@ def arguments(description: str) -> argparse.ArgumentParser:
     parser.add_argument("--shards", type=int, default=1, help="… of so many")
     parser.add_argument("--device", default=DEVICE, choices=["auto", "cpu", "cuda"])
     parser.add_argument("--batch", type=int, help="most images in a batch (default 4, on a GPU 16)")
+    parser.add_argument("--amp", action="store_true", help="bfloat16 where the hardware computes in it")
     parser.add_argument("--workers", type=int, help="processes that load images")
     parser.add_argument("--output", type=Path, required=True)
     return parser

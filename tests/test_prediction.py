@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from distill.boxes import xywh_to_xyxy
+from distill.heatmaps import softmax2d
 from distill.nn.prediction import (
     Predictor,
     batches,
@@ -203,3 +204,25 @@ def test_cuda_that_is_not_there_is_one_line(keypoint_model):
         pytest.skip("there is a GPU")
     with pytest.raises(UserError, match="sees no GPU"):
         Predictor(keypoint_model, "cuda")
+
+
+def test_mixed_precision_says_nearly_the_same(tmp_path, keypoint_model, predicted, arrows, monkeypatch):
+    """bfloat16 keeps 8 bits. Also on CPUs that only emulate it."""
+    monkeypatch.setattr("distill.nn.prediction.supported", lambda: True)
+    records = read(predicted / "boxes.json")
+    arguments = (keypoint_model, arrows, PLAIN, (0, 1))
+    options = dict(device="cpu", amp=True)
+    infer_heatmaps(*arguments, predicted / "boxes.json", tmp_path / "x.h5", **options)
+    with h5py.File(predicted / "s0096.h5") as exact, h5py.File(tmp_path / "x.h5") as near:
+        exact, near = exact["heatmap"][:].astype(float), near["heatmap"][:].astype(float)
+    assert not np.array_equal(exact, near)
+    assert np.abs(softmax2d(exact) - softmax2d(near)).max() < 0.05
+    outputs = []
+    for amp in (False, True):
+        path = tmp_path / f"{amp}.json"
+        infer_boxes(*arguments, path, predicted / "boxes.json", device="cpu", amp=amp)
+        outputs.append(read(path)["predictions"])
+    boxes, scores = zip(*[([r["bbox"] for r in o], [r["score"] for r in o]) for o in outputs], strict=True)
+    assert len(boxes[0]) == len(records)
+    np.testing.assert_allclose(*scores, atol=0.03)
+    np.testing.assert_allclose(*boxes, atol=1)  # pixels, of images of 128

@@ -7,7 +7,9 @@ none, and the logits as they are), `image_id` (N,), `box` (N, 4) x, y, w, h in t
 0-based), model, dataset. A file without instances is valid.
 """
 
+import zlib
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +19,7 @@ import h5py
 import numpy as np
 
 from distill.files import replacing
+from distill.images import workers
 from distill.keypoint_meta import KeypointMeta
 from distill.program import UserError
 from distill.views import View
@@ -25,6 +28,8 @@ from distill.views import View
 # Errors are to matter little *as probabilities*, and a cell at distance d has e^-d of the peak's.
 STEPS = ((0.5, 1 / 1024), (1, 1 / 256), (2, 1 / 64), (3, 1 / 16), (4, 1 / 8), (6, 1 / 2))
 FLOOR = STEPS[-1][0]
+LEVEL = 4  # of the compression
+MOST_THREADS = 8
 COLUMNS = {"image_id": ("<i8", ()), "box": ("<f8", (4,)), "score": ("<f8", ()), "category_id": ("<i8", ())}
 
 
@@ -99,30 +104,51 @@ class HeatmapWriter:
             shape = (self.keypoints, self.size, self.size)
             self._file.create_dataset(
                 "heatmap", (0, *shape), "<f2", maxshape=(None, *shape), chunks=(1, *shape),
-                compression="gzip", compression_opts=4,
+                compression="gzip", compression_opts=LEVEL,
             )  # fmt: skip
             for name, (dtype, inner) in {"peak": ("<f4", (self.keypoints,)), **COLUMNS}.items():
                 limits = {"maxshape": (None, *inner), "chunks": (1024, *inner), "compression": "gzip"}
                 self._file.create_dataset(name, (0, *inner), dtype, **limits)
+            self._threads = stack.enter_context(ThreadPoolExecutor(min(MOST_THREADS, workers())))
+            self._pending = None
+            stack.push(lambda kind, *_: kind is None and self._write_pending())
             self._stack = stack.pop_all()
         return self
 
     def append(self, heatmap: Any, image_id: Any, box: Any, score: Any, category_id: Any) -> None:
-        """Adds n rows. heatmap: (n, K, S, S) logits, an array or a tensor on any device; box: x, y, w, h."""
+        """Adds n rows. heatmap: (n, K, S, S) logits, an array or a tensor on any device; box: x, y, w, h.
+
+        Threads compress them while the caller computes the next ones: what is wrong with a heatmap is raised
+        by the next call, or at the end.
+        """
         if hasattr(heatmap, "detach"):
             heatmap = heatmap.detach().float().cpu().numpy()
-        heatmap = np.asarray(heatmap)
+        heatmap = np.asarray(heatmap).reshape(-1, self.keypoints, self.size, self.size)
+        self._write_pending()
+        columns = zip(COLUMNS, (image_id, box, score, category_id), strict=True)
+        self._pending = dict(columns), self._threads.map(self._chunk, heatmap)
+
+    def _chunk(self, heatmap: np.ndarray) -> tuple[np.ndarray, bytes]:
+        """A row (K, S, S): its peaks (K,), and the rest as HDF5 stores it: its own filter would hold the
+        interpreter's lock."""
         if not np.isfinite(heatmap).all():
             raise UserError(f"{self.path}: the model's heatmaps are not finite; its training has diverged")
-        maps, peaks = compact(heatmap) if len(heatmap) else (heatmap, heatmap)
-        rows = {"heatmap": maps, "peak": peaks}
-        rows |= zip(COLUMNS, (image_id, box, score, category_id), strict=True)
-        start = len(self._file["image_id"])
-        for name, values in rows.items():
+        maps, peaks = compact(heatmap)
+        return peaks, zlib.compress(maps.astype("<f2").tobytes(), LEVEL)
+
+    def _write_pending(self) -> None:
+        if self._pending is None:
+            return
+        (columns, chunks), self._pending = self._pending, None
+        heatmap, start = self._file["heatmap"], len(self._file["image_id"])
+        rows = list(chunks)
+        heatmap.resize(start + len(rows), axis=0)
+        for row, (_, chunk) in enumerate(rows, start):
+            heatmap.id.write_direct_chunk((row, 0, 0, 0), chunk)
+        for name, values in {"peak": [peaks for peaks, _ in rows], **columns}.items():
             data = self._file[name]
-            values = np.asarray(values, dtype=data.dtype).reshape(len(heatmap), *data.shape[1:])
-            data.resize(start + len(values), axis=0)
-            data[start:] = values
+            data.resize(start + len(rows), axis=0)
+            data[start:] = np.asarray(values, data.dtype).reshape(len(rows), *data.shape[1:])
 
     def __exit__(self, *error: Any) -> None:
         self._stack.__exit__(*error)

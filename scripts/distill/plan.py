@@ -76,7 +76,7 @@ def calibration(config: dict, study: dict) -> dict:
     }
     return {
         "results": f"{study['results']}/calibration",
-        **{key: config[key] for key in ("data", "device", "threads") if key in config},
+        **{key: config[key] for key in ("data", "device", "threads", "predict_amp") if key in config},
         "datasets": {**config["datasets"], **few},
         "models": models,
         "views": {"plain": config.get("views", {}).get("plain", [{"scale": 800}]), "all": [{"scale": 400}]},

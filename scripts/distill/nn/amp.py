@@ -14,7 +14,7 @@ def supported() -> bool:
     """Whether bfloat16 is fast here: on GPUs, and on CPUs that compute it in hardware. Says so where not."""
     fast = torch.cuda.is_available() or torch.cpu._is_avx512_bf16_supported()
     if not fast:
-        log.warning("amp: this CPU has no bfloat16 arithmetic; training in float32")
+        log.warning("amp: this CPU has no bfloat16 arithmetic; computing in float32")
     return fast
 
 

@@ -1,0 +1,47 @@
+"""The boxes of a shard that several views are predicted in, as detect_boxes.py wrote them."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from distill.boxes import xywh_to_xyxy
+from distill.files import read_json
+from distill.program import UserError
+
+Image = dict[str, Any]  # a record of the dataset JSON
+
+
+@dataclass(frozen=True)
+class SharedBoxes:
+    """Boxes of a shard that were detected before, in the file's order: ids, image_ids, scores, category_ids
+    (N,), xywh (N, 4) in the image. images: records of the images that have any; regions: image id → (n, 4)
+    x1, y1, x2, y2."""
+
+    ids: np.ndarray
+    image_ids: np.ndarray
+    xywh: np.ndarray
+    scores: np.ndarray
+    category_ids: np.ndarray
+    images: list[Image]
+    regions: dict[int, np.ndarray]
+
+    @classmethod
+    def read(cls, path: Path, images: list[Image], dataset: Path) -> "SharedBoxes":
+        """Raises UserError where the boxes are not of these images in their order."""
+        records = read_json(path)
+        keys = {"id": np.int64, "image_id": np.int64, "bbox": float, "score": float, "category_id": np.int64}
+        ids, image_ids, xywh, scores, category_ids = (
+            np.array([record[key] for record in records], kind) for key, kind in keys.items()
+        )
+        xywh = xywh.reshape(-1, 4)
+        rows_of = {
+            image_id: np.flatnonzero(image_ids == image_id) for image_id in dict.fromkeys(image_ids.tolist())
+        }
+        images = [image for image in images if image["id"] in rows_of]
+        rows = np.concatenate([np.zeros(0, int), *(rows_of[image["id"]] for image in images)])
+        if rows.tolist() != list(range(len(ids))):
+            raise UserError(f"{path}: is not of this shard of {dataset}; remove it and run again")
+        regions = {image_id: xywh_to_xyxy(xywh[rows]) for image_id, rows in rows_of.items()}
+        return cls(ids, image_ids, xywh, scores, category_ids, images, regions)

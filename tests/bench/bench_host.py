@@ -1,0 +1,90 @@
+"""What one CPU core does for a network: decoding an image, resizing it to a view, compressing heatmaps.
+
+python tests/bench/bench_host.py [--folder PATH with photographs]
+"""
+
+import argparse
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
+from distill.figures import generate
+from distill.heatmap_file import HeatmapWriter
+from distill.images import list_files, read_image
+from distill.keypoint_meta import COCO_KEYPOINTS, KeypointMeta
+from distill.views import View
+
+ROOT = Path(__file__).parents[2]
+
+
+def seconds(function, items: list) -> float:
+    """Of one pass over the items, the best of three."""
+    times = []
+    for _ in range(3):
+        start = time.process_time()
+        for item in items:
+            function(item)
+        times.append(time.process_time() - start)
+    return min(times)
+
+
+def heatmap_seconds(folder: Path, people: int = 60) -> float:
+    """CPU time, of all threads, of a person with 17 keypoints: smooth peaks in some noise."""
+    rng = np.random.default_rng(0)
+    at, grid = rng.uniform(10, 46, (people, 17, 2, 1, 1)), np.mgrid[:56, :56]
+    logits = 12 - ((grid - at) ** 2).sum(2) / 20 + rng.normal(0, 0.3, (people, 17, 56, 56))
+    meta = KeypointMeta(COCO_KEYPOINTS, (), (), ())
+    start = time.process_time()
+    with HeatmapWriter(folder / "x.h5", "s0800", "model", "dataset", meta) as writer:
+        ids = np.arange(people)
+        writer.append(logits.astype(np.float32), ids, np.ones((people, 4)), ids, ids)
+    return (time.process_time() - start) / people
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--folder", type=Path, help="images; otherwise 640 × 480 figures are drawn")
+    parser.add_argument("--images", type=int, default=40)
+    args = parser.parse_args()
+    cv2.setNumThreads(1)
+    with tempfile.TemporaryDirectory() as name:
+        folder = args.folder or Path(name)
+        if args.folder is None:
+            generate(folder, args.images, seed=0, size=(640, 480))
+        paths = [folder / file for file in list_files(folder, [".jpg"], "images")[: args.images]]
+        images = [read_image(path) for path in paths]
+        kilobytes = sum(path.stat().st_size for path in paths) / len(paths) / 1000
+        megapixels = sum(image[..., 0].size for image in images) / 1e6
+        steps = [("decode", megapixels, seconds(read_image, paths))]
+        for scale in (400, 800, 1200):
+            view = View(scale)
+            size = sum(w * h for image in images for w, h in [view.size(*image.shape[1::-1])]) / 1e6
+            steps.append((f"resize to {scale}", size, seconds(view.transform_image, images)))
+        person = heatmap_seconds(Path(name))
+    frame = pd.DataFrame(
+        [
+            {
+                "step": step,
+                "megapixels": size / len(paths),
+                "ms/image": 1e3 * taken / len(paths),
+                "ms/megapixel": 1e3 * taken / size,
+            }
+            for step, size, taken in steps
+        ]
+    )
+    print(f"{len(paths)} images, {kilobytes:.0f} kB on average; CPU time of one core")
+    print(frame.to_string(index=False, float_format="{:.2f}".format))
+    print(f"heatmaps of a person, compressed and written: {1e3 * person:.2f} ms")
+    output = ROOT / "results/bench/host.csv"
+    output.parent.mkdir(parents=True, exist_ok=True)
+    frame.to_csv(output, index=False)
+
+
+if __name__ == "__main__":
+    main()
