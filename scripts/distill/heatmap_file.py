@@ -1,10 +1,10 @@
 """The file of keypoint heatmaps of one shard under one view, HDF5, compact.
 
 Datasets, one row per instance, in the order of boxes/{shard}.json: `heatmap` (N, K, S, S) float16 logits in
-the frame of the RoI in the *view* (not inverted), less their map's `peak` (N, K; files of before have none, and
-the logits as they are), `image_id` (N,), `box` (N, 4) x, y, w, h in the *original* image, `score` (N,) of the
-box, `category_id` (N,). Attributes: view, keypoint_names, flip_pairs (P, 2; 0-based), model, dataset. A file
-without instances is valid.
+the frame of the RoI in the *view* (not inverted), less their map's `peak` (N, K; files of before have none,
+and the logits as they are), `image_id` (N,), `box` (N, 4) x, y, w, h in the *original* image, `score` (N,) of
+the box, `category_id` (N,). Attributes: view, keypoint_names, flip_pairs (P, 2; 0-based), model, dataset. A
+file without instances is valid.
 """
 
 import zlib
