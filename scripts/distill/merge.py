@@ -77,6 +77,17 @@ class _Header(msgspec.Struct):
 _Boxes = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
 
+class _Shard:
+    """The images of a shard, id → width, height: sizes. position: of an image among them; different: the
+    sizes that there are, and shape (I,): which of them an image has."""
+
+    def __init__(self, sizes: dict[int, tuple[int, int]]) -> None:
+        self.sizes, self.different = sizes, list(dict.fromkeys(sizes.values()))
+        self.position = {image_id: i for i, image_id in enumerate(sizes)}
+        index = {size: i for i, size in enumerate(self.different)}
+        self.shape = np.array([index[size] for size in sizes.values()], dtype=np.int64)
+
+
 def merge_boxes(paths: Sequence[str | Path], dataset: dict, options: Options) -> Iterator[dict]:
     """COCO results, image by image in the files' order, the best score first; a few images at a time are in
     memory, whatever the files' length.
@@ -88,17 +99,19 @@ def merge_boxes(paths: Sequence[str | Path], dataset: dict, options: Options) ->
     """
     known = {image["id"]: (image["width"], image["height"]) for image in dataset["images"]}
     seen: dict[Any, str | Path] = {}
-    files, first = [], {}
+    files: list[Iterator[_Boxes]] = []
+    shard = _Shard({})
     for path in paths:
-        sizes, images = _read_boxes(path, seen)
-        if files and sizes != first:
+        view, sizes, blocks = _read_boxes(path, seen)
+        if not files:
+            shard = _Shard(sizes)
+        if sizes != shard.sizes:
             raise UserError(f"{path}: its images are not those of {paths[0]}; {AGAIN}")
-        for image_id, size in sizes.items():
-            if known.get(image_id) != size:
-                raise UserError(f"{path}: image {image_id} of {size} is not in the dataset; {AGAIN}")
-        first = sizes
-        files.append(images)
-    for image_id, *views in zip(first, *files, strict=True):
+        files.append(_images(path, view, shard, blocks))
+    for image_id, size in shard.sizes.items():
+        if known.get(image_id) != size:
+            raise UserError(f"{paths[0]}: image {image_id} of {size} is not in the dataset; {AGAIN}")
+    for image_id, *views in zip(shard.sizes, *files, strict=True):
         if options.boxes == "average":
             views = [_average(views, paths)]
         boxes, scores, categories = (np.concatenate([view[i] for view in views]) for i in range(3))
@@ -114,8 +127,8 @@ def merge_boxes(paths: Sequence[str | Path], dataset: dict, options: Options) ->
             yield {"image_id": image_id, "category_id": category, "bbox": box, "score": score}
 
 
-def _read_boxes(path: str | Path, seen: dict) -> tuple[dict[int, tuple[int, int]], Iterator[_Boxes]]:
-    """The images of a file, id → width, height, and what was found on each of them."""
+def _read_boxes(path: str | Path, seen: dict) -> tuple[View, dict[int, tuple[int, int]], Iterator[bytes]]:
+    """The view of a file, its images, id → width, height, and its records as `results.read_lines`."""
     content, blocks = results.read_lines(path, "predictions")
     try:
         header = msgspec.convert(content, _Header)
@@ -126,39 +139,32 @@ def _read_boxes(path: str | Path, seen: dict) -> tuple[dict[int, tuple[int, int]
     for image in header.images:
         if view.size(image.width, image.height) != (image.view_width, image.view_height):
             raise UserError(f"{path}: image {image.id} was not predicted in the size of {view.name}")
-    sizes = {image.id: (image.width, image.height) for image in header.images}
-    return sizes, _images(path, view, sizes, blocks)
+    return view, {image.id: (image.width, image.height) for image in header.images}, blocks
 
 
-def _images(
-    path: str | Path, view: View, sizes: dict[int, tuple[int, int]], blocks: Iterator[bytes]
-) -> Iterator[_Boxes]:
+def _images(path: str | Path, view: View, shard: _Shard, blocks: Iterator[bytes]) -> Iterator[_Boxes]:
     """What was found on each image, in their order, in which the records must be."""
-    position = {image_id: i for i, image_id in enumerate(sizes)}
-    different = list(dict.fromkeys(sizes.values()))
-    shape = np.array(
-        [*map({size: i for i, size in enumerate(different)}.get, sizes.values())], dtype=np.int64
-    )
     done = 0
 
     def columns(block: bytes) -> list[np.ndarray]:
         """The records' places among the images, and what _Boxes has of them."""
         found = results.decode(path, block, results.Prediction)
-        place = np.fromiter([position.get(p.image_id, -1) for p in found], np.int64, len(found))
+        place = np.fromiter([shard.position.get(p.image_id, -1) for p in found], np.int64, len(found))
         if (np.diff(place, prepend=done) < 0).any():
             raise UserError(f"{path}: its records are not of its images in their order; {AGAIN}")
         _, categories, scores, boxes = results.columns(found)
         boxes = box_math.xywh_to_xyxy(boxes)
-        here = shape[place]
+        here = shard.shape[place]
         for i in np.unique(here):
-            boxes[here == i] = box_math.clip(view.inverse_boxes(boxes[here == i], different[i]), different[i])
+            rows, size = here == i, shard.different[i]
+            boxes[rows] = box_math.clip(view.inverse_boxes(boxes[rows], size), size)
         return [place, boxes, scores, categories, np.fromiter([p.id for p in found], np.int64, len(found))]
 
     waiting = columns(b"")
     for block in itertools.chain(blocks, [None]):
         if block is not None:
             waiting = [np.concatenate(pair) for pair in zip(waiting, columns(block), strict=True)]
-        complete = len(sizes) if block is None else waiting[0][-1]
+        complete = len(shard.sizes) if block is None else waiting[0][-1]
         starts = np.searchsorted(waiting[0], np.arange(done, complete + 1))
         for rows in map(slice, starts[:-1], starts[1:]):
             yield tuple(column[rows] for column in waiting[1:])

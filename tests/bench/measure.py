@@ -39,7 +39,8 @@ def run_program(name: str, *args: Any) -> dict[str, float]:
     The peak is at least this process's own, which a child begins with: what is large belongs `in_child`.
     """
     start = time.perf_counter()
-    process = subprocess.Popen([sys.executable, SCRIPTS / name, *map(str, args)], stderr=subprocess.PIPE)
+    command = [sys.executable, SCRIPTS / name, *map(str, args)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     error = process.stderr.read().decode()
     _, status, usage = os.wait4(process.pid, 0)
     if status:
