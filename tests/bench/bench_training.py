@@ -9,17 +9,15 @@ one core, so that what else runs on the machine counts little.
 
 import argparse
 import logging
-import sys
 import tempfile
 import time
 from itertools import islice
 from pathlib import Path
 from types import SimpleNamespace
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
 import numpy as np
-import pandas as pd
 import torch
+from measure import ROOT, report
 from mmengine.hooks import iter_timer_hook
 from mmengine.logging import MessageHub
 from mmengine.runner import Runner
@@ -29,9 +27,8 @@ from distill.files import write_json
 from distill.nn import model as models
 from distill.nn.training import Job, full_config, train
 
-ROOT = Path(__file__).parents[2]
 # batch, shorter side, iterations
-SIZES = {"tiny": (8, 128, 14), "r50": (2, 320, 5)}
+SIZES = {"tiny": (8, 128, 14), "r50": (2, 256, 5)}
 WARM = 2  # iterations that are not counted
 
 
@@ -93,11 +90,7 @@ def main() -> None:
             whole, data = training_seconds(job)
         row = {"config": config, "batch": job.spec["batch"], "shorter side": job.spec["scales"][0]}
         rows.append(row | {"bare s": bare, "training s": whole, "of it data s": data, "ratio": whole / bare})
-    frame = pd.DataFrame(rows)
-    print(frame.to_string(index=False, float_format="{:.3f}".format))
-    output = ROOT / "results/bench/training.csv"
-    output.parent.mkdir(parents=True, exist_ok=True)
-    frame.to_csv(output, index=False)
+    report(f"an iteration, {args.threads} threads", rows)
 
 
 if __name__ == "__main__":
