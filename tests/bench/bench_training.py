@@ -28,7 +28,7 @@ from distill.nn import model as models
 from distill.nn.training import Job, full_config, train
 
 # batch, shorter side, iterations
-SIZES = {"tiny": (8, 128, 14), "r50": (2, 256, 5)}
+SIZES = {"tiny": (8, 128, 14), "r50": (2, 256, 4)}
 WARM = 2  # iterations that are not counted
 
 
