@@ -4,23 +4,19 @@ python tests/bench/bench_host.py [--folder PATH with photographs]
 """
 
 import argparse
-import sys
 import tempfile
 import time
 from pathlib import Path
 
 import cv2
 import numpy as np
-import pandas as pd
+from measure import report
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
 from distill.figures import generate
 from distill.heatmap_file import HeatmapWriter
 from distill.images import list_files, read_image
 from distill.keypoint_meta import COCO_KEYPOINTS, KeypointMeta
 from distill.views import View
-
-ROOT = Path(__file__).parents[2]
 
 
 def seconds(function, items: list) -> float:
@@ -67,23 +63,17 @@ def main() -> None:
             size = sum(w * h for image in images for w, h in [view.size(*image.shape[1::-1])]) / 1e6
             steps.append((f"resize to {scale}", size, seconds(view.transform_image, images)))
         person = heatmap_seconds(Path(name))
-    frame = pd.DataFrame(
-        [
-            {
-                "step": step,
-                "megapixels": size / len(paths),
-                "ms/image": 1e3 * taken / len(paths),
-                "ms/megapixel": 1e3 * taken / size,
-            }
-            for step, size, taken in steps
-        ]
-    )
-    print(f"{len(paths)} images, {kilobytes:.0f} kB on average; CPU time of one core")
-    print(frame.to_string(index=False, float_format="{:.2f}".format))
-    print(f"heatmaps of a person, compressed and written: {1e3 * person:.2f} ms")
-    output = ROOT / "results/bench/host.csv"
-    output.parent.mkdir(parents=True, exist_ok=True)
-    frame.to_csv(output, index=False)
+    rows = [
+        {
+            "step": step,
+            "megapixels": size / len(paths),
+            "ms/image": 1e3 * taken / len(paths),
+            "ms/megapixel": 1e3 * taken / size,
+        }
+        for step, size, taken in steps
+    ]
+    report(f"{len(paths)} images of {kilobytes:.0f} kB, CPU time of one core", rows)
+    report("heatmaps, compressed and written", [{"ms/person": 1e3 * person}])
 
 
 if __name__ == "__main__":

@@ -7,16 +7,14 @@ Seconds are of an image, of the bare network with its pixels in memory, the best
 
 import argparse
 import copy
-import sys
 import tempfile
 import time
 from functools import partial
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent))
-import pandas as pd
 import torch
-from bench_prediction import ROOT, Bench, seconds
+from bench_prediction import Bench, seconds
+from measure import report
 from mmcv.cnn import fuse_conv_bn
 
 
@@ -65,13 +63,9 @@ def main() -> None:
         bench.prepare()
         taken |= seconds({"channels last, batches of 1": bench.bare}, args.rounds)
     count = args.images * len(bench.views)
-    frame = pd.DataFrame([{"way": way, "s/image": t / count} for way, t in taken.items()])
-    frame["of channels last"] = frame["s/image"] / frame.set_index("way").loc["channels last", "s/image"]
-    print(f"{args.task}, shorter side {args.scale}, batches of up to 4, {args.threads} threads")
-    print(frame.to_string(index=False, float_format="{:.3f}".format))
-    output = ROOT / "results/bench/network.csv"
-    output.parent.mkdir(parents=True, exist_ok=True)
-    frame.to_csv(output, index=False)
+    usually = taken["channels last"]
+    rows = [{"way": w, "s/image": t / count, "of channels last": t / usually} for w, t in taken.items()]
+    report(f"{args.task}, shorter side {args.scale}, batches of up to 4, {args.threads} threads", rows)
 
 
 if __name__ == "__main__":

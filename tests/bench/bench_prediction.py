@@ -3,7 +3,8 @@
 python tests/bench/bench_prediction.py [--task keypoints] [--scale 600] [--images 8]
 
 All run the same random weights (of the scale of trained ones) on the same images, with the same threads,
-under a view and its mirror image. Seconds are of an image under one view; start-up has a row of its own. The
+under a view and its mirror image. Seconds are CPU time (what else runs on the machine counts little), of an
+image under one view; start-up has a row of its own. The
 bare network has the pixels of every batch in memory and throws its results away. A job finds boxes anew in
 every view, or heatmaps in the boxes that were found in the plain one, as in a study, and writes its file;
 merging the views is in it too, as it is in mmdet's wrapper. torchvision's loop merges nothing.
@@ -11,7 +12,6 @@ merging the views is in it too, as it is in mmdet's wrapper. torchvision's loop 
 
 import argparse
 import json
-import subprocess
 import sys
 import tempfile
 import time
@@ -22,9 +22,9 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
 import numpy as np
-import pandas as pd
 import torch
 from checkpoints import COCO, PERSON, scale_like_trained
+from measure import ROOT, report, run_program
 from mmcv.transforms import Compose
 from mmdet.models.test_time_augs import DetTTAModel
 from mmengine.config import ConfigDict
@@ -40,7 +40,6 @@ from distill.nn.importing import import_model
 from distill.nn.prediction import Predictor, detect_boxes, infer_boxes, infer_heatmaps
 from distill.views import View
 
-ROOT = Path(__file__).parents[2]
 SPREAD = {"rpn.head.cls_logits": 2, "rpn.head.bbox_pred": 0.3, "roi_heads.box_predictor.bbox_pred": 1}
 HEADS = {
     "boxes": {"roi_heads.box_predictor.cls_score": 2.5},
@@ -95,10 +94,10 @@ class Bench:
     def prepare(self) -> None:
         """The boxes that keypoints are predicted in, and the pixels of every batch."""
         if self.task == "keypoints":
-            start = time.perf_counter()
+            start = time.process_time()
             arguments = (self.model, self.folder / "dataset.json", self.views[0], (0, 1), self.candidates)
             detect_boxes(*arguments, self.boxes, device="cpu")
-            self.detection = time.perf_counter() - start
+            self.detection = time.process_time() - start
             self.regions = {image["id"]: [] for image in self.images}
             for record in read_json(self.boxes):
                 x, y, w, h = record["bbox"]
@@ -185,31 +184,21 @@ def seconds(functions: dict[str, Callable], rounds: int) -> dict[str, float]:
     times = {name: [] for name in functions}
     for _ in range(rounds):
         for name, function in functions.items():
-            start = time.perf_counter()
+            start = time.process_time()
             function()
-            times[name].append(time.perf_counter() - start)
+            times[name].append(time.process_time() - start)
     return {name: min(taken) for name, taken in times.items()}
 
 
 def program_seconds(bench: Bench) -> float:
-    """A job of no images: imports, and the model."""
-    suffix = "json" if bench.task == "boxes" else "h5"
-    command = [
-        *(
-            sys.executable,
-            str(ROOT / "scripts/infer_view.py"),
-            "--model",
-            str(bench.model),
-            "--device",
-            "cpu",
-        ),
-        *("--dataset", str(bench.folder / "none.json"), "--view", bench.views[0].name),
-        *("--output", str(bench.folder / f"none.{suffix}")),
-    ]
-    command += ["--boxes", str(bench.folder / "no_boxes.json")] * (suffix == "h5")
-    start = time.perf_counter()
-    subprocess.run(command, check=True, capture_output=True)
-    return time.perf_counter() - start
+    """CPU time of a job of no images: imports, and the model."""
+    model, empty, boxes = bench.model, bench.folder / "none.json", bench.folder / "no_boxes.json"
+    arguments = ["--model", model, "--device", "cpu", "--dataset", empty, "--view", bench.views[0].name]
+    if bench.task == "boxes":
+        arguments += ["--output", bench.folder / "nothing.json"]
+    else:
+        arguments += ["--output", bench.folder / "nothing.h5", "--boxes", boxes]
+    return run_program("infer_view.py", *arguments)["CPU s"]
 
 
 def main() -> None:
@@ -247,21 +236,18 @@ def main() -> None:
         for name, value in each.items():
             amp = ", amp" * ("amp" in name)
             row = {"task": task, "program": name, "s/image": value}
-            row["over bare"] = value / each[f"bare network{amp}"] if name.startswith("jobs") else None
+            row["over bare"] = value / each[f"bare network{amp}"] if name.startswith("jobs") else ""
             for rival in ("torchvision, one by one", "mmdet's wrapper"):
                 ahead = name.startswith("jobs") and rival in each
-                row[f"ahead of {rival.split(',')[0]}"] = each[rival] / value if ahead else None
+                row[f"ahead of {rival.split(',')[0]}"] = each[rival] / value if ahead else ""
             tables.append(row)
         if task == "keypoints":
             once = bench.detection / args.images
             tables.append({"task": task, "program": "boxes of the plain view, once", "s/image": once})
-        tables.append({"task": task, "program": "start-up of a job, s", "s/image": startup})
-    frame = pd.DataFrame(tables)
-    print(f"view {bench.views[0].name} and its mirror image, {args.images} images, {args.threads} threads")
-    print(frame.to_string(index=False, float_format="{:.3f}".format, na_rep=""))
-    output = ROOT / "results/bench/prediction.csv"
-    output.parent.mkdir(parents=True, exist_ok=True)
-    frame.to_csv(output, index=False)
+        tables.append({"task": task, "program": "start-up of a job, CPU time", "s/image": startup})
+    keys = list(dict.fromkeys(key for row in tables for key in row))
+    rows = [{key: row.get(key, "") for key in keys} for row in tables]
+    report(f"{bench.views[0].name} and its mirror image, {args.images} images, {args.threads} threads", rows)
 
 
 if __name__ == "__main__":
