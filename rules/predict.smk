@@ -20,13 +20,14 @@ rule detect_boxes:
         runtime=240,
     params:
         version=version("predict") + AMP,
+        amp=untracked(AMP),  # tracked by the version
         view=study["views"]["plain"][0],
         shards=lambda wildcards: len(SHARDS[wildcards.dataset]),
         candidates=json.dumps(study["candidates"]),
     shell:
         "python scripts/detect_boxes.py --model $(dirname {input.model[0]}) --dataset {input.dataset} --view {params.view}"
         " --shard {wildcards.shard} --shards {params.shards} --candidates {params.candidates:q}"
-        " --output {output}{AMP} > {log} 2>&1"
+        " --output {output}{params.amp} > {log} 2>&1"
 
 
 # In {view}@{model}: predicted in the boxes of that model, which views or teachers share.
@@ -51,11 +52,12 @@ rule infer_view_boxes:
         runtime=240,
     params:
         version=version("predict") + AMP,
+        amp=untracked(AMP),  # tracked by the version
         shards=lambda wildcards: len(SHARDS[wildcards.dataset]),
     shell:
         "python scripts/infer_view.py --model $(dirname {input.model[0]}) --dataset {input.dataset} --view {wildcards.view}"
         " --shard {wildcards.shard} --shards {params.shards} --boxes {input.boxes}"
-        " --output {output}{AMP} > {log} 2>&1"
+        " --output {output}{params.amp} > {log} 2>&1"
 
 
 # Heatmaps stay, or go once they are merged: `keep_heatmaps`.
