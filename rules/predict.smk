@@ -19,8 +19,8 @@ rule detect_boxes:
         mem_mb=8000,
         runtime=240,
     params:
-        version=version("predict") + AMP,
-        amp=untracked(AMP),  # tracked by the version
+        version=version("predict"),
+        amp=AMP,
         view=study["views"]["plain"][0],
         shards=lambda wildcards: len(SHARDS[wildcards.dataset]),
         candidates=json.dumps(study["candidates"]),
@@ -51,8 +51,8 @@ rule infer_view_boxes:
         mem_mb=8000,
         runtime=240,
     params:
-        version=version("predict") + AMP,
-        amp=untracked(AMP),  # tracked by the version
+        version=version("predict"),
+        amp=AMP,
         shards=lambda wildcards: len(SHARDS[wildcards.dataset]),
     shell:
         "python scripts/infer_view.py --model $(dirname {input.model[0]}) --dataset {input.dataset} --view {wildcards.view}"
