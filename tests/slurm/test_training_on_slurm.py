@@ -17,12 +17,12 @@ STUDY = {
     "results": "out",
     "device": "auto",  # Slurm's GPUs are fakes: the jobs ask for them and train on the CPU
     "threads": 1,
-    "model": {"config": "faster_rcnn_tiny", "iterations": 40, "batch": 2, "scales": [64], "max_side": 96},
+    "model": {"config": "faster_rcnn_tiny", "iterations": 200, "batch": 2, "scales": [64], "max_side": 96},
     "datasets": {"labelled": {"kind": "figures", "images": 4, "seed": 1}},
     "models": {
         "calm": {"checkpoint_every": 1000},
         "signalled": {"checkpoint_every": 1000},
-        "disturbed": {"checkpoint_every": 2},
+        "disturbed": {"checkpoint_every": 10},
         "two-gpus": {"iterations": 4, "gpus": 2},
         "two-nodes": {"iterations": 4, "nodes": 2},
         "small-disk": {"iterations": 4},
