@@ -12,10 +12,11 @@ ROOT = Path(workflow.basedir)
 sys.path.append(str(ROOT / "scripts"))  # last: scripts/ holds programs that must hide no package
 
 from distill.files import write_json
+from distill.needs import shards_of
 from distill.program import UserError
 from distill.references import sources
 from distill.schema import defaults
-from distill.study import lineage, resolve, shards_of, training
+from distill.study import lineage, resolve, training
 
 # The programs run in the environment of Snakemake itself, unless conda puts another one in front.
 # Snakemake asks our squeue for the state of its jobs.

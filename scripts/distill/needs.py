@@ -1,10 +1,12 @@
-"""What the tables of a study need: trainings, and passes of a model over a dataset under one view."""
+"""What tables need: trainings, and passes of a model over a dataset under one view, each in shards."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from distill.study import lineage
+
+VALIDATION_SHARDS = 8  # at most
 
 
 @dataclass(frozen=True)
@@ -32,3 +34,10 @@ def needs(study: Mapping[str, Any], rows: Iterable[Mapping[str, Any]]) -> Needs:
         found |= {(model, dataset, view) for view in [*boxes, *study["views"][views]]}
     trained = (name for name in models if "import" not in study["models"][name])
     return Needs(frozenset(trained), frozenset(found))
+
+
+def shards_of(study: Mapping[str, Any], dataset: str) -> int:
+    """Into how many jobs a dataset's predictions under one view are split."""
+    labelled = [*(entry["dataset"] for entry in study["labels"].values()), *study["selected"].values()]
+    small = dataset in study["evaluate"]["on"] and dataset not in labelled
+    return min(study["shards"], VALIDATION_SHARDS) if small else study["shards"]

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from distill.study import shards_of
+from distill.needs import shards_of
 from distill.views import View
 
 TRAINING = ("train_teacher", "retrain_student")

@@ -36,12 +36,11 @@ class SharedBoxes:
             np.array([record[key] for record in records], kind) for key, kind in keys.items()
         )
         xywh = xywh.reshape(-1, 4)
-        rows_of = {
-            image_id: np.flatnonzero(image_ids == image_id) for image_id in dict.fromkeys(image_ids.tolist())
-        }
-        images = [image for image in images if image["id"] in rows_of]
-        rows = np.concatenate([np.zeros(0, int), *(rows_of[image["id"]] for image in images)])
-        if rows.tolist() != list(range(len(ids))):
+        starts = np.flatnonzero(np.diff(image_ids, prepend=image_ids[:1] - 1))
+        order = image_ids[starts].tolist()
+        known = set(order)
+        images = [image for image in images if image["id"] in known]
+        if [image["id"] for image in images] != order:
             raise UserError(f"{path}: is not of this shard of {dataset}; remove it and run again")
-        regions = {image_id: xywh_to_xyxy(xywh[rows]) for image_id, rows in rows_of.items()}
+        regions = dict(zip(order, np.split(xywh_to_xyxy(xywh), starts[1:]), strict=False))
         return cls(ids, image_ids, xywh, scores, category_ids, images, regions)

@@ -41,7 +41,6 @@ TRAINING = (
 IMPORTED = ("config", "import", "labelled")  # the keys of an imported model
 FILLED = ("labelled", "unlabelled", "val")  # the datasets of a study that names no models
 TASKS = ("boxes", "keypoints")
-VALIDATION_SHARDS = 8  # at most
 CHOICES = ("fraction", "images", "ids")  # of a subset
 
 
@@ -89,13 +88,6 @@ def resolve(config: Mapping[str, Any], root: Path) -> dict[str, Any]:
 def training(model: Mapping[str, Any]) -> dict[str, Any]:
     """The options of a resolved model that the training program takes."""
     return {key: model[key] for key in (*TRAINING, *(["ratio"] if model["labels"] else []))}
-
-
-def shards_of(study: Mapping[str, Any], dataset: str) -> int:
-    """Into how many jobs a dataset's predictions under one view are split."""
-    labelled = [*(entry["dataset"] for entry in study["labels"].values()), *study["selected"].values()]
-    small = dataset in study["evaluate"]["on"] and dataset not in labelled
-    return min(study["shards"], VALIDATION_SHARDS) if small else study["shards"]
 
 
 def lineage(study: Mapping[str, Any], models: Iterable[str]) -> tuple[list[str], list[str]]:
