@@ -9,6 +9,7 @@ import contextlib
 import io
 import time
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from measure import in_child, report
@@ -53,7 +54,10 @@ def coco_eval(
     truth = coco_type()
     truth.dataset = dataset
     truth.createIndex()
-    evaluation = eval_type(truth, truth.loadRes(predictions), "bbox")
+    return stats(eval_type(truth, truth.loadRes(predictions), "bbox"))
+
+
+def stats(evaluation: Any) -> list[float]:
     evaluation.evaluate()
     evaluation.accumulate()
     evaluation.summarize()
@@ -77,11 +81,7 @@ def hotcoco(dataset: dict, predictions: list[dict]) -> list[float]:
     from hotcoco import COCO, COCOeval
 
     truth = COCO(dataset)
-    evaluation = COCOeval(truth, truth.load_res(predictions), "bbox")
-    evaluation.evaluate()
-    evaluation.accumulate()
-    evaluation.summarize()
-    return [float(value) for value in evaluation.stats[: len(VALUES)]]
+    return stats(COCOeval(truth, truth.load_res(predictions), "bbox"))
 
 
 def ours(dataset: dict, predictions: list[dict]) -> list[float]:

@@ -6,11 +6,12 @@ python tests/bench/bench_host.py [--folder PATH with photographs]
 import argparse
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
 import numpy as np
-from measure import report
+from measure import best_seconds, report
 
 from distill.figures import generate
 from distill.heatmap_file import HeatmapWriter
@@ -19,15 +20,9 @@ from distill.keypoint_meta import COCO_KEYPOINTS, KeypointMeta
 from distill.views import View
 
 
-def seconds(function, items: list) -> float:
+def seconds(function: Callable, items: list) -> float:
     """Of one pass over the items, the best of three."""
-    times = []
-    for _ in range(3):
-        start = time.process_time()
-        for item in items:
-            function(item)
-        times.append(time.process_time() - start)
-    return min(times)
+    return best_seconds(lambda: [function(item) for item in items], rounds=3, clock=time.process_time)[0]
 
 
 def heatmap_seconds(folder: Path, people: int = 60) -> float:

@@ -14,8 +14,9 @@ import time
 from pathlib import Path
 
 import yaml
+from measure import ROOT, report
+from workflow import command, lay_out
 
-ROOT = Path(__file__).parents[2]
 STUDIES = {
     "demo": ("config", {}),
     "paper, 1 shard": ("coco", {"shards": 1}),
@@ -23,12 +24,16 @@ STUDIES = {
 }
 
 
-def dry_run(config: Path, folder: Path) -> tuple[int, float, float, float]:
+def dry_run(folder: Path) -> dict[str, float]:
     """Jobs, seconds until the graph is there, seconds until the end, MiB at the peak."""
-    command = [sys.executable, "-u", "-m", "snakemake", "-n", "--quiet", "rules", "--configfile", str(config)]
     start, graph, text = time.perf_counter(), 0.0, ""
     process = subprocess.Popen(
-        command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        command("-n", "--quiet", "rules"),
+        cwd=folder,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
     )
     for line in process.stdout:
         text += line
@@ -38,22 +43,17 @@ def dry_run(config: Path, folder: Path) -> tuple[int, float, float, float]:
     if status:
         sys.exit(text[-2000:])
     jobs = int(re.search(r"^total +(\d+)", text, re.M)[1])
-    return jobs, graph, time.perf_counter() - start, usage.ru_maxrss / 1024
+    row = {"jobs": jobs, "graph s": graph, "all s": time.perf_counter() - start}
+    return row | {"graph ms a job": 1000 * graph / jobs, "peak MiB": usage.ru_maxrss / 1024}
 
 
 def main() -> None:
-    print(f"{'':18}{'jobs':>8}{'graph s':>9}{'all s':>8}{'ms/job':>8}{'MiB':>8}")
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        for part in ("rules", "config", "scripts", "envs", "slurm", "Snakefile"):
-            (folder / part).symlink_to(ROOT / part)
-        for title, (study, more) in STUDIES.items():
-            config = folder / "study.yaml"
-            config.write_text(
-                yaml.safe_dump(yaml.safe_load((ROOT / f"config/{study}.yaml").read_text()) | more)
-            )
-            jobs, graph, total, memory = dry_run(config, folder)
-            print(f"{title:18}{jobs:8d}{graph:9.1f}{total:8.1f}{1000 * graph / jobs:8.2f}{memory:8.0f}")
+    rows = []
+    for title, (study, more) in STUDIES.items():
+        with tempfile.TemporaryDirectory() as folder:
+            lay_out(Path(folder), yaml.safe_load((ROOT / f"config/{study}.yaml").read_text()) | more)
+            rows.append({"study": title, **dry_run(Path(folder))})
+    report("studies", rows)
 
 
 if __name__ == "__main__":

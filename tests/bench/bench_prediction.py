@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
 import numpy as np
 import torch
 from checkpoints import COCO, PERSON, scale_like_trained
-from measure import ROOT, report, run_program
+from measure import ROOT, best_seconds, report, run_program
 from mmcv.transforms import Compose
 from mmdet.models.test_time_augs import DetTTAModel
 from mmengine.config import ConfigDict
@@ -180,14 +180,9 @@ class Bench:
 
 
 def seconds(functions: dict[str, Callable], rounds: int) -> dict[str, float]:
-    """The best of the rounds, in which the functions take turns."""
-    times = {name: [] for name in functions}
-    for _ in range(rounds):
-        for name, function in functions.items():
-            start = time.process_time()
-            function()
-            times[name].append(time.process_time() - start)
-    return {name: min(taken) for name, taken in times.items()}
+    """CPU time of each, by name."""
+    best = best_seconds(*functions.values(), rounds=rounds, clock=time.process_time)
+    return dict(zip(functions, best, strict=True))
 
 
 def program_seconds(bench: Bench) -> float:

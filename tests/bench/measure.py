@@ -13,7 +13,7 @@ from typing import Any
 
 ROOT = Path(__file__).parents[2]
 SCRIPTS = ROOT / "scripts"
-sys.path.insert(0, str(SCRIPTS))
+sys.path[:0] = [str(SCRIPTS), str(ROOT / "tests")]
 
 
 def best_seconds(*functions: Callable[[], Any], rounds: int = 5, clock=time.perf_counter) -> list[float]:

@@ -9,6 +9,12 @@ from pathlib import Path
 import cluster
 
 ROOT = Path(__file__).parents[2]
+SETTINGS = {  # of studies that are really run
+    "results": "out",
+    "device": "auto",  # Slurm's GPUs are fakes: the jobs ask for them and run on the CPU
+    "threads": 1,
+}
+MODEL = {"config": "faster_rcnn_tiny", "batch": 2, "scales": [64], "max_side": 96}
 
 
 class Project:

@@ -5,16 +5,14 @@ import subprocess
 import sys
 
 import pytest
-from project import Project
+from project import MODEL, SETTINGS, Project
 from workflow import lay_out, succeed
 
 pytestmark = pytest.mark.slurm
 
 STUDY = {
-    "results": "out",
-    "device": "auto",  # Slurm's GPUs are fakes: the jobs ask for them and run on the CPU
-    "threads": 1,
-    "model": {"config": "faster_rcnn_tiny", "iterations": 12, "batch": 2, "scales": [64], "max_side": 96},
+    **SETTINGS,
+    "model": MODEL | {"iterations": 12},
     "datasets": {
         "figures": {"kind": "figures", "images": 12, "seed": 1},
         "labelled": {"kind": "subset", "of": "figures", "images": 5},

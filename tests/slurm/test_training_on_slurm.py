@@ -8,16 +8,14 @@ import cluster as slurm
 import psutil
 import pytest
 import torch
-from project import Project
+from project import MODEL, SETTINGS, Project
 from workflow import lay_out, succeed
 
 pytestmark = pytest.mark.slurm
 
 STUDY = {
-    "results": "out",
-    "device": "auto",  # Slurm's GPUs are fakes: the jobs ask for them and train on the CPU
-    "threads": 1,
-    "model": {"config": "faster_rcnn_tiny", "iterations": 200, "batch": 2, "scales": [64], "max_side": 96},
+    **SETTINGS,
+    "model": MODEL | {"iterations": 200},
     "datasets": {"labelled": {"kind": "figures", "images": 4, "seed": 1}},
     "models": {
         "calm": {"checkpoint_every": 1000},
