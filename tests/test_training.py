@@ -65,6 +65,7 @@ def test_killed_run_goes_on_and_ends_with_the_same_bytes(tmp_path, arrows, gener
     assert (killed.output / "model.pth").read_bytes() == (whole.output / "model.pth").read_bytes()
     assert (killed.output / "history.csv").read_text() == (whole.output / "history.csv").read_text()
     assert json.loads((killed.output / "run.json").read_text())["resumes"] == 1
+    assert [path.name for path in killed.work.glob("iter_*.pth")] == ["iter_24.pth"]
 
 
 def test_signal_before_a_time_limit_writes_a_checkpoint(tmp_path, arrows):

@@ -13,6 +13,7 @@ from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from numpy.random import SeedSequence
 
+from distill.nn import work
 from distill.program import UserError
 from distill.slurm import requeue
 
@@ -41,7 +42,7 @@ class FiniteLoss(Hook):
         loss = float(outputs["loss"].detach())
         if math.isfinite(loss):
             return
-        checkpoints = sorted(Path(runner.work_dir).glob("iter_*.pth"), key=lambda p: int(p.stem[5:]))
+        checkpoints = work.checkpoints(Path(runner.work_dir))
         kept = f"the last good checkpoint is {checkpoints[-1]}" if checkpoints else "no checkpoint before it"
         raise UserError(f"the loss is {loss} at iteration {batch_idx + 1}; lower `lr` ({kept})")
 

@@ -235,6 +235,7 @@ def train(job: Job, workers: int | None = None) -> None:
             meta["settings"] = settings.to_dict()
         models.save(job.output / "model.pth", network.state_dict(), meta)
         _write_records(job, cfg, start, runner.max_iters - first, resumes, mark)
+        work.keep_newest(job.work)
         lock.close()
     barrier()
 

@@ -23,9 +23,14 @@ def lock_folder(work: Path) -> IO:
     return lock
 
 
+def checkpoints(work: Path) -> list[Path]:
+    """Oldest first."""
+    return sorted(work.glob("iter_*.pth"), key=lambda path: int(path.stem[5:]))
+
+
 def last_checkpoint(work: Path) -> Path | None:
     """The newest checkpoint that can be read: a job may have been killed while writing the last one."""
-    for path in sorted(work.glob("iter_*.pth"), key=lambda p: int(p.stem[5:]), reverse=True):
+    for path in reversed(checkpoints(work)):
         try:
             torch.load(path, map_location="meta", weights_only=True, mmap=True)
             return path
@@ -47,6 +52,12 @@ def prepare(work: Path, mark: str) -> Path | None:
     found = last_checkpoint(work)
     barrier()
     return found
+
+
+def keep_newest(work: Path) -> None:
+    """Removes all but the last checkpoint, which lets a repetition of a finished training end at once."""
+    for path in checkpoints(work)[:-1]:
+        path.unlink()
 
 
 def count_resumes(work: Path, checkpoint: Path | None) -> int:
