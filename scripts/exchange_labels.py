@@ -3,7 +3,8 @@
 import argparse
 from pathlib import Path
 
-from distill.exchange import corrected, to_cvat, to_label_studio
+from distill.corrections import corrected
+from distill.exchange import to_cvat, to_label_studio
 from distill.files import read_json, replacing, write_json
 from distill.program import run
 

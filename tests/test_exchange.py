@@ -7,12 +7,14 @@ from copy import deepcopy
 from pathlib import Path
 from xml.etree import ElementTree
 
+import numpy as np
 import pytest
 import studied
 from conftest import ROOT
 
 from distill.coco_check import load_coco
-from distill.exchange import corrected, to_cvat, to_label_studio
+from distill.corrections import corrected
+from distill.exchange import to_cvat, to_label_studio
 from distill.files import read_json, write_json
 from distill.program import UserError
 
@@ -54,12 +56,34 @@ def test_cvat_gets_what_its_reader_requires(labels):
     assert [c["name"] for c in boxes["categories"]] == ["disc"]
     assert [c["name"] for c in poses["categories"]] == ["arrow"]
     assert len(boxes["annotations"]) + len(poses["annotations"]) == len(labels["annotations"])
-    scores = {a["id"]: a["score"] for a in labels["annotations"]}
+    known = {a["id"]: {"instance": a["id"], "score": a["score"]} for a in labels["annotations"]}
     for annotation in (*boxes["annotations"], *poses["annotations"]):
         assert annotation["segmentation"] == []  # without this key it refuses the annotation
-        assert annotation["attributes"] == {"score": scores[annotation["id"]]}
+        assert annotation["attributes"] == known[annotation["id"]]
     assert all(len(a["keypoints"]) == 9 for a in poses["annotations"])
     assert boxes["images"] == labels["images"]
+
+
+def test_cvat_gets_no_category_0_and_boxes_where_nothing_was_posed(labels):
+    """It drops the labels of category 0; a teacher of boxes leaves keypoints out."""
+    plain = deepcopy(labels)
+    names = {category["id"]: category["name"] for category in labels["categories"]}
+    plain["categories"][0]["id"], old = 0, plain["categories"][0]["id"]
+    for annotation in plain["annotations"]:
+        annotation["category_id"] = annotation["category_id"] if annotation["category_id"] != old else 0
+        for key in ("keypoints", "num_keypoints", "keypoint_scores"):
+            annotation.pop(key, None)
+    files = to_cvat(plain)
+    assert files.keys() == {"instances_default.json", "labels.json"}
+    assert [label["type"] for label in files["labels.json"]] == ["rectangle", "rectangle"]
+    written = files["instances_default.json"]
+    theirs = {category["id"]: category["name"] for category in written["categories"]}
+    assert 0 not in theirs
+    assert {a["id"]: theirs[a["category_id"]] for a in written["annotations"]} == {
+        a["id"]: names[a["category_id"]] for a in labels["annotations"]
+    }
+    tasks = to_label_studio(plain, prefix="")["tasks.json"]
+    assert sum(len(task["predictions"][0]["result"]) for task in tasks) == len(labels["annotations"])
 
 
 def test_cvat_gets_a_skeleton_to_draw(labels):
@@ -72,7 +96,7 @@ def test_cvat_gets_a_skeleton_to_draw(labels):
     assert nodes["left"][0] < nodes["tip"][0] < nodes["right"][0]
     edges = [(line.get("data-node-from"), line.get("data-node-to")) for line in drawn.iter("line")]
     assert edges == [("1", "2"), ("1", "3")]
-    assert "score" in [attribute["name"] for attribute in arrow["attributes"]]
+    assert {"score", "instance"} == {attribute["name"] for attribute in arrow["attributes"]}
 
 
 def test_label_studio_gets_tasks_in_percent(labels):
@@ -95,12 +119,73 @@ def test_label_studio_gets_tasks_in_percent(labels):
     assert {r["from_name"] for r in regions.values()} | {r["to_name"] for r in regions.values()} <= names
 
 
+def as_cvat(labels: dict) -> list:
+    """What CVAT exports: a skeleton's box is that of its visible points, attributes are text."""
+    files = deepcopy(to_cvat(labels))
+    answers = [files["instances_default.json"], files["person_keypoints_default.json"]]
+    for annotation in (a for answer in answers for a in answer["annotations"]):
+        annotation["attributes"] = {key: str(value) for key, value in annotation["attributes"].items()}
+        if "keypoints" in annotation:
+            points = np.reshape(annotation["keypoints"], (-1, 3))
+            seen = points[points[:, 2] > 0, :2]
+            low, high = (seen.min(0), seen.max(0)) if len(seen) else (np.zeros(2), np.zeros(2))
+            annotation["bbox"] = [*low.tolist(), *(high - low).tolist()]
+    return answers
+
+
+def as_fiftyone(labels: dict) -> dict:
+    """What FiftyOne exports of a field of detections: keypoints and their names are gone."""
+    answer = deepcopy(labels)
+    for category in answer["categories"]:
+        category.pop("keypoints", None)
+    for annotation in answer["annotations"]:
+        annotation.pop("keypoints", None)
+    return answer
+
+
 def test_what_nobody_changed_comes_back_the_same(labels):
     tasks = as_tasks(to_label_studio(labels, prefix=""))
-    assert geometry(corrected(labels, [tasks])) == geometry(labels)
-    files = to_cvat(labels)
-    answers = [files["instances_default.json"], files["person_keypoints_default.json"]]
-    assert geometry(corrected(labels, answers)) == geometry(labels)
+    for answers in ([tasks], as_cvat(labels), [as_fiftyone(labels)]):
+        assert geometry(corrected(labels, answers)) == geometry(labels)
+
+
+def test_a_skeleton_of_cvat_takes_its_box_along(labels):
+    boxes, poses = as_cvat(labels)
+    moved, stretched, hidden, *_ = poses["annotations"]
+    before = {a["id"]: a for a in labels["annotations"]}
+    was = {n: list(before[a["id"]]["bbox"]) for n, a in enumerate((moved, stretched, hidden))}
+    for place in (0, 3, 6):
+        moved["keypoints"][place] += 5.0
+    x, y, w, h = was[1]
+    stretched["keypoints"][:3] = [x + w + 7, y + 1, 2]
+    hidden["keypoints"], hidden["bbox"] = [0] * 9, [0, 0, 0, 0]  # all of them switched off
+    poses["annotations"].append({**moved, "id": 999, "attributes": {}, "bbox": [1, 2, 3, 4]})
+    result = corrected(labels, [boxes, poses])
+    ours = [
+        a for a in result["annotations"] if a["image_id"] in {i["image_id"] for i in poses["annotations"]}
+    ]
+
+    def box_of(points: list) -> list:
+        return [a["bbox"] for a in ours if a.get("keypoints") == pytest.approx(points)]
+
+    first, drawn = box_of(moved["keypoints"])
+    assert first == pytest.approx([was[0][0] + 5, *was[0][1:]])
+    assert drawn == [1, 2, 3, 4]  # new: all that CVAT says of it
+    assert box_of(stretched["keypoints"]) == [pytest.approx([x, y, w + 7, h])]
+    assert was[2] in box_of([0] * 9)
+
+
+def test_boxes_of_fiftyone_keep_their_keypoints(labels):
+    answer = as_fiftyone(labels)
+    chosen, removed, *_ = (a for a in answer["annotations"] if a.get("num_keypoints"))
+    chosen["bbox"][2] += 1
+    answer["annotations"].remove(removed)
+    answer["annotations"].append({**removed, "bbox": [0, 0, 1, 1]})
+    result = corrected(labels, [answer])["annotations"]
+    points = {a["id"]: a["keypoints"] for a in labels["annotations"] if "keypoints" in a}
+    assert [a["keypoints"] for a in result if a["bbox"] == chosen["bbox"]] == [points[chosen["id"]]]
+    assert [a.get("keypoints") for a in result if a["bbox"] == [0, 0, 1, 1]] == [None]
+    assert points[removed["id"]] not in [a.get("keypoints") for a in result]
 
 
 def test_label_studio_corrections(labels):
@@ -133,6 +218,22 @@ def test_label_studio_corrections(labels):
     assert [a["score"] for a in of(skipped)] == [a["score"] for a in before]  # nobody has seen it
 
 
+def test_keypoints_of_a_deleted_box_go_with_it_unless_it_is_drawn_anew(labels):
+    """Label Studio keeps them where they were, below a region that is no more."""
+    tasks = as_tasks(to_label_studio(labels, prefix=""))
+    task = next(t for t in tasks if any("parentID" in r for r in t["predictions"][0]["result"]))
+    orphans = [r for r in task["annotations"][0]["result"] if "parentID" in r]
+    whole = {"x": 0, "y": 0, "width": 100, "height": 100, "rectanglelabels": ["arrow"]}
+    other = {"id": "other", "type": "rectanglelabels", "value": whole}
+    tip = {**orphans[0], "parentID": "other", "value": {"x": 50, "y": 50, "keypointlabels": ["tip"]}}
+    for origin, visible in (("prediction", 1), ("manual", 3)):
+        task["annotations"][0]["result"] = [{**other, "origin": origin}, *orphans, tip]
+        (instance,) = corrected(labels, [[task]])["annotations"][-1:]
+        assert instance["num_keypoints"] == visible
+        size = next(i for i in labels["images"] if i["id"] == instance["image_id"])
+        assert instance["keypoints"][:3] == [size["width"] / 2, size["height"] / 2, 2]  # its own
+
+
 def test_coco_with_other_ids_and_folders_comes_home(labels):
     files = to_cvat(labels)
     answer = files["person_keypoints_default.json"]
@@ -153,6 +254,21 @@ def test_coco_with_other_ids_and_folders_comes_home(labels):
     assert result["categories"] == labels["categories"]
 
 
+def test_an_image_is_the_longest_name_that_its_path_ends_with(labels):
+    names = ["x.png", "sub/x.png", "a b/ü#1.png"]
+    for image, name in zip(labels["images"], names, strict=False):
+        image["file_name"] = name
+    paths = ["../files/sub/x.png", "../files/x.png", "ü#1.png"]
+    images = [{"id": number, "file_name": path} for number, path in enumerate(paths)]
+    result = corrected(labels, [{"images": images, "annotations": [], "categories": []}])
+    seen = {image["id"] for image in labels["images"][:3]}
+    kept = [a["image_id"] for a in labels["annotations"] if a["image_id"] not in seen]
+    assert [a["image_id"] for a in result["annotations"]] == kept
+    twice = [{"id": 0, "file_name": "x.png"}, {"id": 1, "file_name": "other/x.png"}]
+    with pytest.raises(UserError, match="is there twice; export it with folders"):
+        corrected(labels, [{"images": twice, "annotations": [], "categories": []}])
+
+
 def test_what_the_labels_do_not_have_is_refused(labels):
     image = {"id": 1, "file_name": labels["images"][0]["file_name"]}
     annotation = {"id": 1, "image_id": 1, "category_id": 1, "bbox": [1, 1, 5, 5], "keypoints": [1, 1, 2]}
@@ -166,6 +282,8 @@ def test_what_the_labels_do_not_have_is_refused(labels):
     for wrong, message in (
         *((answer("bow"), "no category 'bow'"), (answer("arrow", "string"), "no keypoint 'string'")),
         *((answer("arrow", file_name="x.png"), "'x.png'"), ({"a": 1}, "neither COCO")),
+        ([{"image": image["file_name"], "instance": []}], "not JSON-MIN"),
+        ({**answer("arrow"), "annotations": [{"category_id": 1, "image_id": 1}]}, "export the detections"),
     ):
         with pytest.raises(UserError, match=message):
             corrected(labels, [wrong])

@@ -1,12 +1,10 @@
-"""Labels into the tools in which people correct them, and back.
+"""Labels into the tools in which people correct them; `corrections` is the way back.
 
 FiftyOne reads our COCO files as they are. CVAT wants `segmentation` in every annotation, scores among the
-attributes, and skeletons in a file of their own (COCO Keypoints 1.0). Label Studio has tasks of its own, with
-positions in percent. What comes back, COCO from CVAT and FiftyOne or Label Studio's tasks, has other ids:
-`corrected` brings it home by file, category and keypoint names.
+attributes, categories counted from 1, and skeletons in a file of their own (COCO Keypoints 1.0). Label Studio
+has tasks of its own, with positions in percent.
 """
 
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
@@ -14,44 +12,56 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from distill.program import UserError, log
-
 Coco = Mapping[str, Any]
 Record = dict[str, Any]
 
 
 def to_cvat(labels: Coco) -> dict[str, Any]:
-    """File name → content: annotations for the formats COCO 1.0 (boxes) and, where there are keypoints,
-    COCO Keypoints 1.0, and the labels of the task (its constructor's tab Raw)."""
-    posed = {category["id"] for category in labels["categories"] if category.get("keypoints")}
+    """File name → content: annotations for the formats COCO 1.0 (boxes) and COCO Keypoints 1.0, each where
+    the labels have such categories, and the labels of the task (its constructor's tab Raw)."""
+    used = {annotation["category_id"] for annotation in labels["annotations"]}
+    predicted = {a["category_id"] for a in labels["annotations"] if a.get("keypoints")}
+    named = {category["id"] for category in labels["categories"] if category.get("keypoints")}
+    posed = named - (used - predicted)  # a teacher of boxes predicts no keypoints
     plain = {category["id"] for category in labels["categories"]} - posed
-    every = [_for_cvat(annotation) for annotation in labels["annotations"]]
     head = {"info": {"description": "generated labels"}, "licenses": [], "images": labels["images"]}
-    files: dict[str, Any] = {"instances_default.json": {**head, **_part(labels, every, plain)}}
-    if posed:
-        files["person_keypoints_default.json"] = {**head, **_part(labels, every, posed)}
-    files["labels.json"] = [_cvat_label(category, labels["annotations"]) for category in labels["categories"]]
+    files: dict[str, Any] = {
+        name: {**head, **_part(labels, ids)}
+        for name, ids in (("instances_default.json", plain), ("person_keypoints_default.json", posed))
+        if ids
+    }
+    files["labels.json"] = [
+        _cvat_label(category, labels["annotations"], category["id"] in posed)
+        for category in labels["categories"]
+    ]
     return files
 
 
-def _for_cvat(annotation: Coco) -> Record:
+def _part(labels: Coco, ids: set[int]) -> Record:
+    """The categories of these ids, numbered from 1 (0 is none to CVAT), and their annotations."""
+    categories = {c["id"]: {**c, "id": n} for n, c in enumerate(labels["categories"], 1) if c["id"] in ids}
+    annotations = [
+        _for_cvat(annotation, categories[annotation["category_id"]])
+        for annotation in labels["annotations"]
+        if annotation["category_id"] in ids
+    ]
+    return {"categories": list(categories.values()), "annotations": annotations}
+
+
+def _for_cvat(annotation: Coco, category: Coco) -> Record:
     kept = {key: value for key, value in annotation.items() if key not in ("score", "keypoint_scores")}
-    score = {"score": annotation["score"]} if "score" in annotation else {}
-    return {**kept, "segmentation": [], "attributes": score}
+    if category.get("keypoints"):
+        kept.setdefault("keypoints", [0] * 3 * len(category["keypoints"]))
+    attributes = {"instance": annotation["id"]}  # by which `corrections` knows it again
+    attributes |= {"score": annotation["score"]} if "score" in annotation else {}
+    return {**kept, "category_id": category["id"], "segmentation": [], "attributes": attributes}
 
 
-def _part(labels: Coco, annotations: Iterable[Record], ids: set[int]) -> Record:
-    """The categories of these ids, and their annotations."""
-    return {
-        "categories": [category for category in labels["categories"] if category["id"] in ids],
-        "annotations": [annotation for annotation in annotations if annotation["category_id"] in ids],
-    }
-
-
-def _cvat_label(category: Coco, annotations: Iterable[Coco]) -> Record:
-    score = {"name": "score", "mutable": False, "input_type": "text", "default_value": "", "values": [""]}
-    label = {"name": category["name"], "attributes": [score]}
-    if not category.get("keypoints"):
+def _cvat_label(category: Coco, annotations: Iterable[Coco], posed: bool) -> Record:
+    text = {"mutable": False, "input_type": "text", "default_value": "", "values": [""]}
+    attributes = [{"name": name, **text} for name in ("score", "instance")]
+    label = {"name": category["name"], "attributes": attributes}
+    if not posed:
         return {**label, "type": "rectangle"}
     names, places = category["keypoints"], _pose(category, annotations)
     svg = ElementTree.Element("svg")
@@ -116,7 +126,7 @@ def _regions(annotation: Coco, category: Coco, image: Coco) -> Iterator[Record]:
     region = {"id": name, "type": "rectanglelabels", "from_name": "instance", **common}
     region["value"] = {**box, "rotation": 0, "rectanglelabels": [category["name"]]}
     yield region | ({"score": annotation["score"]} if "score" in annotation else {})
-    if not category.get("keypoints"):
+    if not annotation.get("keypoints"):
         return
     points = np.reshape(annotation["keypoints"], (-1, 3)).tolist()
     scores = annotation.get("keypoint_scores") or [None] * len(points)
@@ -146,139 +156,3 @@ def _interface(categories: Sequence[Coco]) -> str:
             ElementTree.SubElement(points, "Label", value=name)
     ElementTree.indent(view)
     return ElementTree.tostring(view, encoding="unicode") + "\n"
-
-
-def corrected(labels: Coco, answers: Sequence[Any]) -> dict[str, Any]:
-    """The label file with the annotations of the images that a person has seen replaced by theirs.
-
-    answers: contents of exported files, COCO (all images that they list count as seen) or Label Studio tasks
-    (those with an annotation do). Corrected annotations have no score. Raises UserError for an image,
-    category or keypoint that the labels do not have.
-    """
-    images = {image["file_name"]: image for image in labels["images"]}
-    seen: set[Any] = set()
-    new: list[Record] = []
-    for answer in answers:
-        read = _from_tasks if isinstance(answer, list) else _from_coco
-        for image, records in read(answer, labels, images):
-            seen.add(image["id"])
-            new += ({"image_id": image["id"], **record} for record in records)
-    old = [a for a in labels["annotations"] if a["image_id"] not in seen]
-    annotations = [{**a, "id": number} for number, a in enumerate([*old, *new], 1)]
-    log.info("%d of %d images corrected; %d annotations", len(seen), len(labels["images"]), len(annotations))
-    info = {**labels.get("info", {}), "description": "corrected labels", "kind": "coco"}
-    return {**labels, "info": info, "annotations": annotations}
-
-
-def _category(name: str, labels: Coco) -> Coco:
-    for category in labels["categories"]:
-        if category["name"] == name:
-            return category
-    known = ", ".join(category["name"] for category in labels["categories"])
-    raise UserError(f"corrected file: there is no category {name!r} in the labels, only {known}")
-
-
-def _image(name: str, images: Mapping[str, Coco]) -> Coco:
-    """By its file name, or by the one that ends so: tools put folders before it or take them off."""
-    if name in images:
-        return images[name]
-    fits = [
-        i
-        for known, i in images.items()
-        if f"/{known}".endswith(f"/{name}") or f"/{name}".endswith(f"/{known}")
-    ]
-    if len(fits) != 1:
-        raise UserError(
-            f"corrected file: image {name!r} is {'several' if fits else 'none'} of the labels' images"
-        )
-    return fits[0]
-
-
-def _keypoint_fields(points: Mapping[str, tuple[float, float, int]], category: Coco) -> Record:
-    """points: x, y, v by keypoint name."""
-    if unknown := points.keys() - set(category["keypoints"]):
-        raise UserError(f"corrected file: {category['name']} has no keypoint {min(unknown)!r}")
-    flat = [value for name in category["keypoints"] for value in points.get(name, (0, 0, 0))]
-    return {"keypoints": flat, "num_keypoints": sum(v > 0 for v in flat[2::3])}
-
-
-def _from_coco(answer: Coco, labels: Coco, images: Mapping[str, Coco]) -> Iterator[tuple[Coco, list[Record]]]:
-    if not {"images", "annotations", "categories"} <= answer.keys():
-        raise UserError("corrected file: neither COCO nor a list of Label Studio tasks")
-    theirs = {category["id"]: category for category in answer["categories"]}
-    found: dict[Any, list[Record]] = {}
-    for a in answer["annotations"]:
-        other = theirs[a["category_id"]]
-        category = _category(other["name"], labels)
-        w, h = a["bbox"][2:]
-        record = {
-            "category_id": category["id"],
-            "bbox": a["bbox"],
-            "area": w * h,
-            "iscrowd": a.get("iscrowd", 0),
-        }
-        if category.get("keypoints"):
-            names, points = (
-                other.get("keypoints") or [],
-                np.reshape(a.get("keypoints") or [], (-1, 3)).tolist(),
-            )
-            record |= _keypoint_fields(
-                {n: (px, py, int(v)) for n, (px, py, v) in zip(names, points, strict=True) if v > 0}, category
-            )
-        found.setdefault(a["image_id"], []).append(record)
-    for image in answer["images"]:
-        yield _image(image["file_name"], images), found.get(image["id"], [])
-
-
-def _from_tasks(
-    answer: list, labels: Coco, images: Mapping[str, Coco]
-) -> Iterator[tuple[Coco, list[Record]]]:
-    for task in answer:
-        done = [a for a in task.get("annotations", ()) if not a.get("was_cancelled")]
-        if not done:
-            continue
-        image = _image(task["data"].get("file_name") or task["data"]["image"], images)
-        yield image, list(_from_regions(done[-1]["result"], labels, image))
-
-
-def _from_regions(regions: Sequence[Coco], labels: Coco, image: Coco) -> Iterator[Record]:
-    width, height = image["width"] / 100, image["height"] / 100
-    boxes, points = {}, []
-    for region in regions:
-        value = region["value"]
-        if region["type"] == "rectanglelabels":
-            if value.get("rotation"):
-                raise UserError(
-                    f"corrected file: {image['file_name']} has a turned box, which COCO cannot hold"
-                )
-            box = [value["x"] * width, value["y"] * height, value["width"] * width, value["height"] * height]
-            boxes[region["id"]] = (_category(value["rectanglelabels"][0], labels), box, {})
-        elif region["type"] == "keypointlabels":
-            place = (value["x"] * width, value["y"] * height, 2)
-            points.append((region.get("parentID"), value["keypointlabels"][0], place))
-    twice = Counter()
-    for parent, name, (x, y, v) in points:
-        box = boxes.get(parent) or _around(boxes.values(), x, y)
-        if box is None or name in box[2]:
-            twice[name] += 1
-        else:
-            box[2][name] = (x, y, v)
-    if twice:
-        log.warning(
-            "%s: keypoints without an instance of their own left out: %s", image["file_name"], dict(twice)
-        )
-    for category, box, named in boxes.values():
-        record = {"category_id": category["id"], "bbox": box, "area": box[2] * box[3], "iscrowd": 0}
-        yield record | (_keypoint_fields(named, category) if category.get("keypoints") else {})
-
-
-def _around(boxes: Iterable[tuple], x: float, y: float) -> tuple | None:
-    """The smallest box with keypoints that holds a point: a new keypoint has no parent."""
-    holding = [
-        box
-        for box in boxes
-        if box[0].get("keypoints")
-        and box[1][0] <= x <= box[1][0] + box[1][2]
-        and box[1][1] <= y <= box[1][1] + box[1][3]
-    ]
-    return min(holding, key=lambda box: box[1][2] * box[1][3], default=None)
