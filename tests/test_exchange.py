@@ -110,6 +110,8 @@ def test_label_studio_gets_tasks_in_percent(labels):
     assert box["value"]["x"] * image["width"] / 100 == pytest.approx(annotation["bbox"][0])
     assert box["value"]["height"] * image["height"] / 100 == pytest.approx(annotation["bbox"][3])
     assert box["score"] == annotation["score"]
+    types = [region["type"] for region in regions.values()]
+    assert types == sorted(types)  # keypoints first: what comes later lies below, where no click gets
     points = [r for r in regions.values() if r.get("parentID") == box["id"]]
     assert len(points) == annotation["num_keypoints"]
     interface = ElementTree.fromstring(exported["interface.xml"])

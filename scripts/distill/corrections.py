@@ -47,7 +47,8 @@ def corrected(labels: Coco, answers: Sequence[Any]) -> dict[str, Any]:
     log.info("%d of %d images corrected", len(seen), len(labels["images"]))
     was, now = (Counter(a["category_id"] for a in file) for file in (labels["annotations"], annotations))
     for category in labels["categories"]:
-        log.info("%s: %d instances, before %d", category["name"], now[category["id"]], was[category["id"]])
+        say = log.warning if was[category["id"]] and not now[category["id"]] else log.info
+        say("%s: %d instances, before %d", category["name"], now[category["id"]], was[category["id"]])
     info = {**labels.get("info", {}), "description": "corrected labels", "kind": "coco"}
     return {**labels, "info": info, "annotations": annotations}
 
@@ -102,13 +103,13 @@ def _from_annotation(annotation: Coco, theirs: Coco, labels: Coco, before: Seque
     category = _category(theirs["name"], labels)
     if "bbox" not in annotation:
         raise UserError(
-            f"corrected file: a {category['name']} has no box; of FiftyOne, export the detections"
+            f"corrected file: {category['name']} without a box; of FiftyOne, export the detections"
         )
     box, fields = annotation["bbox"], {}
     if theirs.get("keypoints"):
         flat = annotation.get("keypoints") or []
         if len(flat) != 3 * len(theirs["keypoints"]):
-            raise UserError(f"corrected file: a {category['name']} has {len(flat) / 3:g} keypoints")
+            raise UserError(f"corrected file: {category['name']} with {len(flat) / 3:g} keypoints")
         named = zip(theirs["keypoints"], np.reshape(flat, (-1, 3)).tolist(), strict=True)
         fields = _keypoint_fields({n: (x, y, int(v)) for n, (x, y, v) in named if v > 0}, category)
         number = str(annotation.get("attributes", {}).get("instance"))
