@@ -1,0 +1,98 @@
+"""kill -9 in every stage: what was finished stays, nothing half-written is taken for whole."""
+
+import json
+import random
+import re
+import subprocess
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+import yaml
+from conftest import draw_dataset
+from workflow import command, lay_out, succeed
+
+STUDY = """
+results: out
+threads: 1
+model: {config: keypoint_rcnn_tiny, iterations: 8, batch: 2, lr: 0.02, scales: [96], checkpoint_every: 2}
+datasets:
+  labelled: {kind: coco, images: labelled/images, annotations: labelled/labelled.json}
+  unlabelled: {kind: folder, images: unlabelled/images}
+  val: {kind: coco, images: val/images, annotations: val/val.json}
+views:
+  plain: [{scale: 96}]
+  all: {scales: [96], flip: true}
+models:
+  teacher: {}
+  student: {labels: distilled}
+tables:
+  main: {rows: [teacher, {model: teacher, views: all}, student]}
+"""
+STAGES = [
+    "split_data",
+    "train_teacher",
+    "detect_boxes",
+    "infer_view_heatmaps",
+    "merge_views",
+    "calibrate_threshold",
+    "generate_labels",
+    "retrain_student",
+    "evaluate",
+    "tabulate",
+    "report",
+]
+RUN = ("--cores", "2", "--rerun-incomplete")  # as the profile has it
+OF_THE_RUN = {"seconds", "seconds_per_iteration", "resumes", "date", "host", "commit"}
+
+
+def lay_out_study(folder: Path) -> Path:
+    folder.mkdir()
+    lay_out(folder, yaml.safe_load(STUDY))
+    for seed, (name, images) in enumerate({"labelled": 8, "unlabelled": 8, "val": 6}.items()):
+        draw_dataset(folder / name, images, seed=10 + seed)
+    return folder
+
+
+def kill_in(stage: str, folder: Path, delay: float) -> None:
+    """Starts Snakemake, and kills it and all its jobs a moment after a job of the stage began."""
+    log = folder / f"{stage}.log"
+    with open(log, "w") as file:
+        run = subprocess.Popen(command(*RUN), cwd=folder, stdout=file, stderr=file)
+    while not re.search(rf"rule {stage}:", log.read_text()):
+        assert run.poll() is None, log.read_text()[-3000:]
+        time.sleep(0.05)
+    time.sleep(delay)
+    killed = [run, *psutil.Process(run.pid).children(recursive=True)]
+    for process in killed:
+        process.kill()
+    run.wait()
+    psutil.wait_procs(killed[1:])
+    succeed(folder, "--unlock")
+
+
+def artifacts(folder: Path) -> dict[str, object]:
+    """What a run writes, without the times in it."""
+    found = {}
+    for path in sorted((folder / "out").rglob("*")):
+        name = str(path.relative_to(folder))
+        if path.is_dir() or re.search(r"\.work/|\.lock$|out/(logs|benchmarks)/|report\.html$", name):
+            continue
+        found[name] = path.read_bytes()
+        if path.name == "run.json":
+            found[name] = {k: v for k, v in json.loads(found[name]).items() if k not in OF_THE_RUN}
+    return found
+
+
+@pytest.mark.slow
+def test_killed_in_every_stage_it_ends_with_the_same_files(tmp_path):
+    whole, killed = lay_out_study(tmp_path / "whole"), lay_out_study(tmp_path / "killed")
+    succeed(whole, *RUN)
+    chance = random.Random(1)
+    for stage in STAGES:
+        kill_in(stage, killed, delay=chance.uniform(0.2, 3))
+    succeed(killed, *RUN)
+    expected, found = artifacts(whole), artifacts(killed)
+    assert sorted(found) == sorted(expected)
+    assert [name for name in expected if found[name] != expected[name]] == []
