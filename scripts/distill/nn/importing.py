@@ -17,7 +17,7 @@ from distill.datasets import keypoint_meta
 from distill.files import read_json, replacing, write_json
 from distill.nn import model as models
 from distill.nn import zoo
-from distill.nn.provenance import provenance
+from distill.nn.provenance import digests, provenance
 from distill.nn.zoo import BOX_HEAD, FORMATS, KEYPOINT_HEAD, Format, State
 from distill.program import UserError, log
 from distill.schema import suggestion
@@ -69,7 +69,7 @@ def import_model(name: str, config: Path, spec: dict[str, Any], labelled: Path, 
     write_json(
         output / "run.json",
         {
-            **provenance(name, {"checkpoint": path, "labelled": labelled}, time.time() - start),
+            **provenance(name, digests({"checkpoint": path, "labelled": labelled}), time.time() - start),
             "import": spec,
             "settings": settings,
             "unused": unused,

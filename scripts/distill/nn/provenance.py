@@ -1,6 +1,5 @@
 """Where a model came from: what run.json says of every model, trained or imported."""
 
-import hashlib
 import platform
 import subprocess
 from collections.abc import Mapping
@@ -10,25 +9,27 @@ from typing import Any
 
 import torch
 
+from distill.images import hash_bytes
+
 LIBRARIES = ("torch", "torchvision", "onedl-mmcv", "onedl-mmengine", "onedl-mmdetection")
 
 
 def digests(files: Mapping[str, Path | None]) -> dict[str, str]:
     """Digests of the bytes of files, without those that are None."""
-    return {name: _digest(path) for name, path in files.items() if path is not None}
+    found = {}
+    for name, path in files.items():
+        if path is not None:
+            with open(path, "rb") as file:
+                found[name] = hash_bytes(file)
+    return found
 
 
-def _digest(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "blake2b").hexdigest()[:32]
-
-
-def provenance(model: str, inputs: Mapping[str, Path | None], seconds: float) -> dict[str, Any]:
-    """Digests of the input files, the commit of the code, versions, the machine, and the wall time."""
+def provenance(model: str, inputs: Mapping[str, str], seconds: float) -> dict[str, Any]:
+    """The inputs' digests, the commit of the code, versions, the machine, and the wall time."""
     cpu = platform.processor() or platform.machine()
     return {
         "model": model,
-        "inputs": digests(inputs),
+        "inputs": inputs,
         "commit": _commit(),
         "versions": {"python": platform.python_version(), **{name: version(name) for name in LIBRARIES}},
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else cpu,

@@ -6,6 +6,7 @@ import os
 import shutil
 import time
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -35,10 +36,10 @@ class Job:
     output: Path
     device: str = "auto"
 
-    @property
-    def inputs(self) -> dict[str, Path | None]:
-        """The files that shape the training, beside the config."""
-        return {"labelled": self.labelled, "labels": self.labels, "init": self.init}
+    @cached_property
+    def inputs(self) -> dict[str, str]:
+        """Digests of the files that shape the training, beside the config."""
+        return digests({"labelled": self.labelled, "labels": self.labels, "init": self.init})
 
 
 def iterations_of(spec: dict, images: int) -> int:
@@ -157,7 +158,7 @@ def fingerprint(job: Job, cfg: Config) -> str:
     shape = {
         "model": json.loads(json.dumps(cfg.model.to_dict(), default=str)),
         "spec": job.spec,
-        "inputs": digests(job.inputs),
+        "inputs": job.inputs,
         "optimizer": cfg.optim_wrapper.to_dict(),
     }
     return hashlib.blake2b(json.dumps(shape, sort_keys=True).encode(), digest_size=16).hexdigest()
