@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from distill.needs import needs
+from distill.needs import needs, shards_of
 from distill.program import run
 from distill.study import read, resolve
 
@@ -19,12 +19,12 @@ def main() -> None:
     counts["every row on its own"] = [needs(study, [row]) for rows in tables.values() for row in rows]
     counts["every table on its own"] = [needs(study, rows) for rows in tables.values()]
     counts["everything shared"] = [needs(study, [row for rows in tables.values() for row in rows])]
-    print("| | trainings | predictions: a model on a dataset under one view |\n| --- | ---: | ---: |")
+    print("| | trainings | predictions: a model on a dataset under one view | jobs: one for each shard |")
+    print("| --- | ---: | ---: | ---: |")
     for name, parts in counts.items():
         trainings = sum(len(part.trainings) for part in parts)
-        predictions = sum(len(part.predictions) for part in parts)
-        print(f"| {name} | {trainings} | {predictions} |")
-    print(f"\nEach prediction is {study['shards']} job{'s' * (study['shards'] > 1)}, one for each shard.")
+        shards = [shards_of(study, dataset) for part in parts for _, dataset, _ in part.predictions]
+        print(f"| {name} | {trainings} | {len(shards)} | {sum(shards)} |")
 
 
 if __name__ == "__main__":
