@@ -17,7 +17,7 @@ from distill import boxes as box_math
 from distill import heatmap_file, heatmaps, results, voting
 from distill.files import read_json
 from distill.program import UserError
-from distill.views import View
+from distill.views import View, reach_around
 
 AGAIN = "delete this shard's predictions and they are made again"
 
@@ -204,11 +204,11 @@ def merge_heatmaps(
         for what in ("count", "size", "keypoint_names", "flip_pairs"):
             if getattr(header, what) != getattr(headers[0], what):
                 raise UserError(f"{path}: its {what} differs from that of {paths[0]}; {AGAIN}")
-    scales = [header.view.scale for header in headers]
-    if options.size_dependent is not None and headers and not min(scales) <= options.plain <= max(scales):
+    views = [header.view for header in headers]
+    if options.size_dependent is not None and views and not reach_around(options.plain, views):
         raise UserError(
             f"merge: size_dependent needs views both up to and from the plain scale, {options.plain}; "
-            f"these are from {min(scales)} to {max(scales)}"
+            f"these are {', '.join(view.name for view in views)}"
         )
     known = {image["id"] for image in dataset["images"]}
     expected = None if boxes is None else read_json(boxes)

@@ -20,7 +20,7 @@ from distill.evaluate import evaluate
 from distill.files import read_json, replacing
 from distill.merge import Options, merge_boxes, merge_heatmaps
 from distill.program import UserError, log
-from distill.views import View
+from distill.views import View, reach_around
 
 METRICS = ("AP", "AP50", "AP75")
 Views = tuple[str, ...]
@@ -61,8 +61,7 @@ def measure(
 
     Where the use of scales depends on size, views all larger or all smaller than plain serve all sizes.
     """
-    scales = [View.parse(view).scale for view in views]
-    if options.size_dependent is not None and not min(scales) <= options.plain <= max(scales):
+    if options.size_dependent is not None and not reach_around(options.plain, map(View.parse, views)):
         options = replace(options, size_dependent=None)
     records = []
     for files in shards.values():

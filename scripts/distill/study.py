@@ -32,7 +32,7 @@ from distill.program import UserError
 from distill.references import check, known
 from distill.schema import suggestion
 from distill.seeds import repeat
-from distill.views import View, expand
+from distill.views import View, expand, reach_around
 
 TRAINING = (
     *("iterations", "batch", "lr", "warmup", "milestones", "scales", "max_side", "init", "seed"),
@@ -279,8 +279,7 @@ def _merged(study: dict[str, Any]) -> dict[str, Any]:
     plain = View.parse(study["views"]["plain"][0]).scale
     for entry in merged.values():
         if entry["options"]["size_dependent"] is not None:
-            scales = [View.parse(view).scale for view in study["views"][entry["views"]]]
-            if not min(scales) <= plain <= max(scales):
+            if not reach_around(plain, map(View.parse, study["views"][entry["views"]])):
                 where = f"views.{entry['views']}"
                 raise UserError(f"merge.size_dependent: {where} needs scales up to and from plain's, {plain}")
             entry["options"] = {**entry["options"], "plain": plain}

@@ -11,7 +11,7 @@ Everything here is in float pixels with a pixel's centre at +0.5. `size` is alwa
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from itertools import product
 from typing import TYPE_CHECKING, Any
@@ -151,6 +151,13 @@ class View:
         if longer * self.scale > self.max_side * shorter:
             numerator, denominator = (self.max_side, longer)
         return tuple(max(1, math.floor(side * numerator / denominator + 0.5)) for side in sides)
+
+
+def reach_around(scale: int, views: Iterable[View]) -> bool:
+    """Whether the views' scales are both up to and from this one: only then does each instance have a view
+    where the use of scales depends on size (`heatmaps.counts`)."""
+    scales = [view.scale for view in views]
+    return min(scales) <= scale <= max(scales)
 
 
 def _map_corners(transform: Any, boxes: "np.ndarray", size: Size) -> "np.ndarray":
