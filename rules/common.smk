@@ -1,4 +1,3 @@
-import ast
 import hashlib
 import json
 import os
@@ -6,17 +5,18 @@ import re
 import signal
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 ROOT = Path(workflow.basedir)
 sys.path.append(str(ROOT / "scripts"))  # last: scripts/ holds programs that must hide no package
 
+from distill import meaning
 from distill.files import write_json
+from distill.lineage import lineage, made_of, trained, trained_on
 from distill.needs import shards_of
 from distill.program import UserError
 from distill.references import sources
-from distill.schema import defaults
-from distill.study import lineage, resolve, training
+from distill.seeds import family
+from distill.study import resolve, training
 
 # The programs run in the environment of Snakemake itself, unless conda puts another one in front.
 # Snakemake asks our squeue for the state of its jobs.
@@ -116,10 +116,6 @@ def dataset_file(name):
     return f"{R}/datasets/{name}.json"
 
 
-def dataset_sources(wildcards):
-    return [dataset_file(source) for source in sources(study["datasets"][wildcards.dataset])]
-
-
 def dataset_files(wildcards):
     """The files and folders that a dataset is read from; of the images of an annotation file only the latter.
     Not what `download` gets: it must not run unless asked for. What is not there, the program names."""
@@ -129,31 +125,7 @@ def dataset_files(wildcards):
     return [path for path in paths if path not in DOWNLOADED and os.path.exists(path)]
 
 
-def dataset_spec(wildcards):
-    return json.dumps(study["datasets"][wildcards.dataset])
-
-
-def dataset_meaning(wildcards):
-    """The part of a spec that decides what is in the dataset."""
-    spec = study["datasets"][wildcards.dataset]
-    return {key: spec[key] for key in sorted(spec) if key != "unreadable"}
-
-
 # --- models ---
-
-
-def config_files(path):
-    """A model config and the files of this project that it is based on."""
-    bases = [
-        ast.literal_eval(line.value)
-        for line in ast.parse((ROOT / path).read_text()).body
-        if isinstance(line, ast.Assign) and getattr(line.targets[0], "id", "") == "_base_"
-    ]
-    files = [path]
-    for base in bases[0] if bases and isinstance(bases[0], list) else bases:
-        if "::" not in base:  # there it is of an installed package
-            files += config_files(os.path.normpath(os.path.join(os.path.dirname(path), base)))
-    return list(dict.fromkeys(files))
 
 
 def labels_file(name):
@@ -163,7 +135,7 @@ def labels_file(name):
 
 def model_inputs(wildcards):
     model = study["models"][wildcards.model]
-    config, *bases = config_files(f"config/models/{model['config']}.py")
+    config, *bases = meaning.config_files(f"config/models/{model['config']}.py", ROOT)
     inputs = {"config": config, "bases": bases, "labelled": dataset_file(model["labelled"])}
     if "import" in model:
         return inputs | {"checkpoint": model["import"]["checkpoint"]}
@@ -174,26 +146,6 @@ def model_inputs(wildcards):
     elif model["init"] not in ("pretrained", "none"):
         inputs["init"] = model["init"]
     return inputs
-
-
-def training_meaning(wildcards):
-    """The part of a model's options that decides what is trained: without those that are at their defaults
-    (so that a new option retrains no old model) and how often checkpoints are written."""
-    usual = defaults(ROOT, "models")
-    options = training(study["models"][wildcards.model])
-    return {
-        key: value
-        for key, value in sorted(options.items())
-        if key != "checkpoint_every" and usual.get(key) != value
-    }
-
-
-def training_spec(wildcards):
-    return json.dumps(training(study["models"][wildcards.model]))
-
-
-def training_options(wildcards, input):
-    return [f"--{key} {input[key]}" for key in ("labels", "init") if key in input.keys()]
 
 
 def launcher(wildcards):
@@ -235,36 +187,23 @@ def boxes_to_merge(wildcards):
 
 
 def predictions(wildcards):
-    """The shard under every view of the set by every model of a+b, in the boxes of the first where they share."""
-    models, merged = wildcards.model.split("+"), study["merged"][wildcards.views]
-    alone = models[:1] if has_keypoints(wildcards) else []
-    shared = has_keypoints(wildcards) or merged["options"]["boxes"] == "average"
-    suffix = "h5" if has_keypoints(wildcards) else "json"
+    """The shard, or all of them, under every view of the set by every model of a+b, in the boxes of the first
+    where they share."""
+    first, *others = wildcards.model.split("+")
+    merged, keypoints = study["merged"][wildcards.views], has_keypoints(wildcards)
+    shared = f"@{first}" if keypoints or merged["options"]["boxes"] == "average" else ""
+    own = "" if keypoints else shared
     return [
-        f"{R}/predictions/{model}/{wildcards.dataset}/{view}{of}/{wildcards.shard}.{suffix}"
-        for model in models
-        for of in [f"@{models[0]}" if shared and model not in alone else ""]
+        f"{R}/predictions/{model}/{wildcards.dataset}/{view}{of}/{shard}.{'h5' if keypoints else 'json'}"
+        for model, of in [(first, own), *((other, shared) for other in others)]
         for view in study["views"][merged["views"]]
+        for shard in ([wildcards.shard] if "shard" in wildcards.keys() else SHARDS[wildcards.dataset])
     ]
 
 
 def merge_options(wildcards):
-    """The options that matter for the task and are not at their defaults (so that a new one merges nothing again)."""
     options = study["merged"][wildcards.views]["options"]
-    usual = defaults(ROOT, "labels", "merge")
-    mine = ["average", "size_dependent", "plain", "upsample"]
-    return json.dumps(
-        {
-            key: value
-            for key, value in options.items()
-            if (key in mine) == has_keypoints(wildcards) and usual.get(key) != value
-        }
-    )
-
-
-def merged_shards(wildcards):
-    folder = f"{R}/merged/{wildcards.model}/{wildcards.dataset}/{wildcards.views}"
-    return [f"{folder}/{shard}.json" for shard in SHARDS[wildcards.dataset]]
+    return json.dumps(meaning.of_merge(options, "keypoints" if has_keypoints(wildcards) else "boxes", ROOT))
 
 
 # --- labels ---
@@ -282,15 +221,6 @@ def label_inputs(wildcards):
 # --- evaluation, tables, report ---
 
 
-def all_predictions(wildcards):
-    """All shards under every view of the set."""
-    return [
-        path
-        for shard in SHARDS[wildcards.dataset]
-        for path in predictions(SimpleNamespace(**dict(wildcards), shard=shard))
-    ]
-
-
 def selections():
     """Of every label set: its teachers under its views on the validation set."""
     paths = []
@@ -302,39 +232,22 @@ def selections():
 
 def split_checks(wildcards):
     """The proofs that no image of the validation set is among the images that the models are trained on here."""
-    models = [study["models"][name] for name in wildcards.model.split("+")]
-    trained = [model for model in models if "import" not in model]
-    used = [model["labelled"] for model in trained]
-    used += [
-        study["labels"].get(model["labels"], {"dataset": model["labels"]})["dataset"]
-        for model in trained
-        if model["labels"]
-    ]
-    return expand(f"{R}/datasets/splits/{wildcards.dataset}/{{dataset}}.json", dataset=dict.fromkeys(used))
+    used = trained_on(study, wildcards.model.split("+"))
+    return expand(f"{R}/datasets/splits/{{{{dataset}}}}/{{training}}.json", training=used)
 
 
 def evaluations(table):
     return [path for row in study["tables"][table]["rows"] for path in row["evaluations"]]
 
 
-def table_spec(wildcards):
-    table = study["tables"][wildcards.table]
-    rows = [
-        {key: row[key] for key in ("name", "views", "x", "evaluations") if key in row}
-        for row in table["rows"]
-    ]
-    return json.dumps({key: table[key] for key in table if key != "plot"} | {"rows": rows})
-
-
-def histories(table):
-    """(name, history.csv) of every model that a table's rows come from; the name is that without the seed."""
+def trainings(table):
+    """The models that are trained for a table's rows."""
     models, _ = lineage(study, [model for row in study["tables"][table]["rows"] for model in row["models"]])
-    several = len(study["seeds"]) > 1
-    return [
-        (model.rpartition("-seed")[0] if several else model, f"{R}/models/{model}/history.csv")
-        for model in models
-        if "import" not in study["models"][model]
-    ]
+    return trained(study, models)
+
+
+def histories(models):
+    return expand(f"{R}/models/{{model}}/history.csv", model=models)
 
 
 def refuse_taken(table):
@@ -346,17 +259,10 @@ def refuse_taken(table):
 
 def results_of(table):
     """What a table's name stands for as a target."""
-    plots = [f"training/{table}"] * bool(histories(table)) + [table] * ("plot" in study["tables"][table])
+    plots = [f"training/{table}"] * bool(trainings(table)) + [table] * ("plot" in study["tables"][table])
     return expand(f"{R}/tables/{table}.{{suffix}}", suffix=["csv", "md"]) + expand(
         f"{R}/plots/{{plot}}.{{suffix}}", plot=plots, suffix=["svg", "png"]
     )
-
-
-def made_of(dataset):
-    """The datasets that a dataset's images come from: they may have the labels that it hides."""
-    of = study["datasets"][dataset].get("of", [])
-    direct = [of] if isinstance(of, str) else of
-    return [*direct, *(source for name in direct for source in made_of(name))]
 
 
 def report_inputs(wildcards):
@@ -366,7 +272,7 @@ def report_inputs(wildcards):
     used = [study["models"][model]["labelled"] for model in models]
     used += [study["labels"][name]["dataset"] for name in labels]
     used += [study["models"][model]["validation"] for model in models]
-    hidden = [source for name in labels for source in made_of(study["labels"][name]["dataset"])]
+    hidden = [source for name in labels for source in made_of(study, study["labels"][name]["dataset"])]
     evaluated = dict.fromkeys(path for table in study["tables"] for path in evaluations(table))
     return {
         "study": f"{R}/study.json",
@@ -377,9 +283,7 @@ def report_inputs(wildcards):
             f"{R}/labels/{{labels}}/{{file}}", labels=labels, file=["annotations.json", "thresholds.json"]
         ),
         "runs": expand(f"{R}/models/{{model}}/run.json", model=models),
-        "histories": [
-            f"{R}/models/{model}/history.csv" for model in models if "import" not in study["models"][model]
-        ],
+        "histories": histories(trained(study, models)),
         "datasets": expand(
             f"{R}/datasets/{{dataset}}{{file}}", dataset=dict.fromkeys(used), file=[".json", ".stats.json"]
         ),

@@ -5,7 +5,9 @@ localrules:
 
 rule split_data:
     input:
-        sources=dataset_sources,
+        sources=lambda wildcards: [
+            dataset_file(name) for name in sources(study["datasets"][wildcards.dataset])
+        ],
         files=dataset_files,
     output:
         f"{R}/datasets/{{dataset}}.json",
@@ -21,8 +23,8 @@ rule split_data:
         runtime=240,
     params:
         version=version("dataset"),
-        meaning=dataset_meaning,
-        spec=untracked(dataset_spec),
+        meaning=lambda wildcards: meaning.of_dataset(study["datasets"][wildcards.dataset]),
+        spec=untracked(lambda wildcards: json.dumps(study["datasets"][wildcards.dataset])),
         sources=lambda wildcards, input: [f"--source {Path(path).stem}={path}" for path in input.sources],
         images=lambda wildcards, output: output[0].removesuffix(".json"),
     shell:

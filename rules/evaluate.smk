@@ -27,7 +27,7 @@ rule evaluate:
 rule select_views:
     input:
         dataset=f"{R}/datasets/{{dataset}}.json",
-        predictions=all_predictions,
+        predictions=predictions,
         splits=split_checks,
     output:
         csv=f"{R}/selection/{{model}}/{{dataset}}/{{views}}.csv",

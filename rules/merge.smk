@@ -26,7 +26,11 @@ rule merge_views:
 
 rule gather_shards:
     input:
-        merged_shards,
+        collect(
+            f"{R}/merged/{{model}}/{{dataset}}/{{views}}/{{shard}}.json",
+            shard=lookup(dpath="{dataset}", within=SHARDS),
+            allow_missing=True,
+        ),
     output:
         f"{R}/merged/{{model}}/{{dataset}}/{{views}}.json",
     log:

@@ -31,7 +31,7 @@ rule tabulate:
         runtime=10,
     params:
         version=version("report"),
-        spec=table_spec,
+        spec=lambda wildcards: json.dumps(meaning.of_table(study["tables"][wildcards.table])),
     shell:
         "python scripts/make_table.py --name {wildcards.table} --spec {params.spec:q} --evaluations {input}"
         " --output {output.csv} > {log} 2>&1"
@@ -62,7 +62,7 @@ rule plot_table:
 
 rule plot_training:
     input:
-        lambda wildcards: [path for _, path in histories(wildcards.table)],
+        lambda wildcards: histories(trainings(wildcards.table)),
     output:
         svg=f"{R}/plots/training/{{table}}.svg",
         png=f"{R}/plots/training/{{table}}.png",
@@ -75,7 +75,11 @@ rule plot_training:
         runtime=10,
     params:
         version=version("report"),
-        histories=lambda wildcards: [f"{name}={path}" for name, path in histories(wildcards.table)],
+        histories=lambda wildcards: [
+            f"{family(study, name)}={path}"
+            for name in trainings(wildcards.table)
+            for path in histories([name])
+        ],
     shell:
         "python scripts/plot_training.py --output {output.svg} {params.histories} > {log} 2>&1"
 

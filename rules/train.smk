@@ -23,10 +23,12 @@ rule train_teacher:
         tasks_per_gpu=training_resource(lambda model, attempt: 0 if model["nodes"] > 1 else None),
     params:
         version=version("train"),
-        meaning=training_meaning,
-        options=training_options,
+        meaning=lambda wildcards: meaning.of_training(study["models"][wildcards.model], ROOT),
+        options=lambda wildcards, input: [
+            f"--{key} {input[key]}" for key in ("labels", "init") if key in input.keys()
+        ],
         launcher=untracked(launcher),
-        spec=untracked(training_spec),
+        spec=untracked(lambda wildcards: json.dumps(training(study["models"][wildcards.model]))),
         threads=untracked(study["threads"]),
         folder=lambda wildcards, output: Path(output[0]).parent,
     shell:

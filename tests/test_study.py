@@ -10,8 +10,9 @@ import yaml
 
 from distill import schema
 from distill.config_reference import reference
+from distill.lineage import lineage
 from distill.program import UserError
-from distill.study import lineage, resolve, training
+from distill.study import resolve, training
 
 ROOT = Path(__file__).parents[1]
 SMALLEST = """

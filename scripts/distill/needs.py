@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from distill.study import lineage
+from distill.lineage import lineage, trained
 
 VALIDATION_SHARDS = 8  # at most
 
@@ -32,8 +32,7 @@ def needs(study: Mapping[str, Any], rows: Iterable[Mapping[str, Any]]) -> Needs:
             dataset = study["selected"][dataset]
         boxes = ["boxes"] if study["models"][model]["task"] == "keypoints" else []
         found |= {(model, dataset, view) for view in [*boxes, *study["views"][views]]}
-    trained = (name for name in models if "import" not in study["models"][name])
-    return Needs(frozenset(trained), frozenset(found))
+    return Needs(frozenset(trained(study, models)), frozenset(found))
 
 
 def shards_of(study: Mapping[str, Any], dataset: str) -> int:

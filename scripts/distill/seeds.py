@@ -69,6 +69,12 @@ def repeat(study: dict[str, Any]) -> None:
     study |= new
 
 
+def family(study: Mapping[str, Any], name: str) -> str:
+    """A name of the repeated study without the suffix that several seeds give it."""
+    seeds = study["seeds"] if len(study["seeds"]) > 1 else ()
+    return next((name.removesuffix(f"-seed{n}") for n in seeds if name.endswith(f"-seed{n}")), name)
+
+
 def _draws(spec: Mapping[str, Any]) -> bool:
     return spec["kind"] == "subset" and ("fraction" in spec or "images" in spec)
 

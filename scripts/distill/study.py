@@ -21,7 +21,7 @@ With several seeds, models, labels and randomly drawn datasets appear once for e
 """
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -88,21 +88,6 @@ def resolve(config: Mapping[str, Any], root: Path) -> dict[str, Any]:
 def training(model: Mapping[str, Any]) -> dict[str, Any]:
     """The options of a resolved model that the training program takes."""
     return {key: model[key] for key in (*TRAINING, *(["ratio"] if model["labels"] else []))}
-
-
-def lineage(study: Mapping[str, Any], models: Iterable[str]) -> tuple[list[str], list[str]]:
-    """All models and labels that the given models of a resolved study come from, themselves included."""
-    wanted, labels, todo = {}, {}, list(models)
-    while todo:
-        name = todo.pop()
-        if name in wanted or name not in study["models"]:
-            continue
-        model = wanted[name] = study["models"][name]
-        todo.append(model["init"])
-        if model["labels"] in study["labels"]:
-            labels[model["labels"]] = study["labels"][model["labels"]]
-            todo += labels[model["labels"]]["teachers"]
-    return [name for name in study["models"] if name in wanted], [n for n in study["labels"] if n in labels]
 
 
 def _text_keys(value: Any, where: str = "config") -> Any:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from distill.files import read_json
+from distill.seeds import family
 
 SHOWN = 4  # label sets that get pictures
 
@@ -53,8 +54,7 @@ class Results:
 
     def family(self, name: str) -> str:
         """The name without the suffix that several seeds give it."""
-        seeds = self.study["seeds"] if len(self.study["seeds"]) > 1 else ()
-        return next((name.removesuffix(f"-seed{n}") for n in seeds if name.endswith(f"-seed{n}")), name)
+        return family(self.study, name)
 
     def families(self, names: Iterable[str]) -> dict[str, list[str]]:
         """Names that differ in their seed only, under what they share, in order."""

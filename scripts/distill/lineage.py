@@ -1,0 +1,40 @@
+"""What the results of a resolved study come from."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+
+def lineage(study: Mapping[str, Any], models: Iterable[str]) -> tuple[list[str], list[str]]:
+    """All models and labels that the given models come from, themselves included."""
+    wanted, labels, todo = {}, {}, list(models)
+    while todo:
+        name = todo.pop()
+        if name in wanted or name not in study["models"]:
+            continue
+        model = wanted[name] = study["models"][name]
+        todo.append(model["init"])
+        if model["labels"] in study["labels"]:
+            labels[model["labels"]] = study["labels"][model["labels"]]
+            todo += labels[model["labels"]]["teachers"]
+    return [name for name in study["models"] if name in wanted], [n for n in study["labels"] if n in labels]
+
+
+def trained(study: Mapping[str, Any], models: Iterable[str]) -> list[str]:
+    """Those that are trained here, not imported."""
+    return [name for name in models if "import" not in study["models"][name]]
+
+
+def trained_on(study: Mapping[str, Any], models: Iterable[str]) -> list[str]:
+    """The datasets whose images these models are trained on here."""
+    of = [study["models"][name] for name in trained(study, models)]
+    used = [model["labelled"] for model in of]
+    for labels in (model["labels"] for model in of if model["labels"]):
+        used.append(study["labels"][labels]["dataset"] if labels in study["labels"] else labels)
+    return list(dict.fromkeys(used))
+
+
+def made_of(study: Mapping[str, Any], dataset: str) -> list[str]:
+    """The datasets that a dataset's images come from: they may have the labels that it hides."""
+    of = study["datasets"][dataset].get("of", [])
+    direct = [of] if isinstance(of, str) else of
+    return [*direct, *(source for name in direct for source in made_of(study, name))]
