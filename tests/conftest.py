@@ -9,6 +9,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import cv2
 import numpy as np
 import pytest
+from annotated import Coco
 
 ROOT = Path(__file__).parents[1]
 CATEGORIES = [
@@ -88,6 +89,12 @@ def training_job(tmp_path: Path, config: str, labelled: Path, name="model", labe
         tmp_path / name,
         "cpu",
     )
+
+
+@pytest.fixture
+def coco(tmp_path) -> Coco:
+    """Four annotated images of random pixels, to be spoilt."""
+    return Coco(tmp_path / "coco")
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,37 @@
+"""What keypoints are: sigmas, skeletons, and pairs found by their names."""
+
+import pytest
+from annotated import HAND
+
+from distill.datasets import keypoint_meta
+from distill.keypoint_meta import COCO_KEYPOINTS, derive_flip_pairs
+
+
+def test_sigmas():
+    from pycocotools.cocoeval import Params
+
+    person = {"id": 1, "name": "person", "keypoints": list(COCO_KEYPOINTS), "skeleton": [[16, 14]]}
+    meta = keypoint_meta({"categories": [person]})  # as COCO's own files have it: without flip_pairs
+    assert meta.sigmas == pytest.approx(Params("keypoints").kpt_oks_sigmas)
+    assert meta.flip_pairs == ((1, 2), (3, 4), (5, 6), (7, 8), (9, 10), (11, 12), (13, 14), (15, 16))
+    assert meta.flip_indices == (0, 2, 1, 4, 3, 6, 5, 8, 7, 10, 9, 12, 11, 14, 13, 16, 15)
+    assert meta.skeleton == ((15, 13),)
+    assert keypoint_meta({"categories": [HAND]}).sigmas == (0.05, 0.05, 0.05)
+    assert keypoint_meta({"categories": [{**HAND, "sigmas": [0.1, 0.2, 0.3]}]}).sigmas == (0.1, 0.2, 0.3)
+    assert keypoint_meta({"categories": [{"id": 1, "name": "cell"}]}) is None
+
+
+@pytest.mark.parametrize(
+    ("left", "right"),
+    [
+        ("left_eye", "right_eye"), ("eye_left", "eye_right"), ("Left Eye", "Right Eye"), ("LEFT1", "RIGHT1"),
+        ("lefteye", "righteye"), ("l_eye", "r_eye"), ("eye.L", "eye.R"), ("LEye", "REye"), ("eyeL", "eyeR"),
+        ("front_left_paw", "front_right_paw"), ("L1", "R1"), ("fore_l_ankle", "fore_r_ankle"),
+    ],
+)  # fmt: skip
+def test_pairs_are_derived_from_names(left, right):
+    assert derive_flip_pairs(["nose", right, "tail", left]) == [[3, 1]]
+
+
+def test_names_that_only_look_like_sides_are_left_alone():
+    assert derive_flip_pairs(["left_eye", "upright", "bright", "tail", "Tair", "limb", "rimb", "eyel"]) == []
