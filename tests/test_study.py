@@ -1,27 +1,15 @@
-"""Configuration → resolved study: what is filled in, what seeds repeat, what is refused in one line."""
+"""Configuration → resolved study: what is filled in, and what seeds repeat."""
 
 import copy
 import subprocess
 import sys
-from pathlib import Path
 
-import pytest
 import yaml
+from configs import ROOT, SMALLEST, study_of
 
-from distill import schema
-from distill.config_reference import reference
 from distill.lineage import lineage
-from distill.program import UserError
 from distill.study import resolve, training
 
-ROOT = Path(__file__).parents[1]
-SMALLEST = """
-datasets:
-  labelled: {kind: coco, images: a, annotations: a.json}
-  unlabelled: {kind: folder, images: b}
-  val: {kind: coco, images: c, annotations: c.json}
-model: faster_rcnn_tiny
-"""
 DRAWN = """
 datasets:
   all: {kind: figures, images: 9}
@@ -31,10 +19,6 @@ datasets:
 model: faster_rcnn_tiny
 models: {teacher: {}, student: {labels: distilled, init: teacher, seed: 1}, upper: {labelled: all}}
 """
-
-
-def study_of(text: str, extra: str = "") -> dict:
-    return resolve(yaml.safe_load(text) | (yaml.safe_load(extra) or {}), ROOT)
 
 
 def test_the_smallest_study_is_filled_in():
@@ -226,183 +210,8 @@ def test_resolving_changes_nothing_that_it_was_given():
     assert resolve(config, ROOT) == first
 
 
-REFUSED = """
-modle: faster_rcnn_tiny
-=> config: unknown key 'modle'; did you mean 'model'?
-
-model: {config: faster_rcnn_tiny, iteration: 3}
-=> model: unknown key 'iteration'; did you mean 'iterations'?
-
-model: faster_rcnn_tyny
-=> models.teacher.config: there is no model config 'faster_rcnn_tyny'; did you mean 'faster_rcnn_tiny'?
-
-models: {teacher: {labelled: lbelled}}
-=> models.teacher.labelled: there is no dataset 'lbelled'; did you mean 'labelled'?
-
-models: {teacher: {}, s: {labels: destilled}}
-=> models.s.labels: there is no label set 'destilled'; did you mean 'distilled'?
-
-models: {teacher: {}, s: {labels: unlabelled}}
-=> models.s.labels: the dataset 'unlabelled' has no annotations
-
-models: {teacher: {init: techer}}
-=> models.teacher.init: there is no model 'techer'; did you mean 'teacher'?
-
-labels: {distilled: {views: al}}
-=> labels.distilled.views: there is no view set 'al'; did you mean 'all'?
-
-evaluate: {on: vall}
-=> evaluate.on: there is no dataset 'vall'; did you mean 'val'?
-
-evaluate: {on: {keypoints: val}}
-=> evaluate.on: says nothing of boxes, which teacher predicts
-
-tables: {t: {rows: [studnet]}}
-=> tables.t.rows: there is no model 'studnet'; did you mean 'student'?
-
-tables: {t: {rows: [student], reference: {stud: 1}}}
-=> tables.t.reference: there is no row 'stud'; did you mean 'student'?
-
-tables: {t: {rows: [student], gains: {student: {over: teacher}}}}
-=> tables.t.gains.student.over: there is no row 'teacher'; there is student
-
-tables: {t: {rows: [{model: student, x: teacher}]}}
-=> tables.t.rows: x of student: there is no row 'teacher'; there is student
-
-tables: {t: {rows: [student], plot: {x: amount}}}
-=> tables.t.plot: no row has an x
-
-models: {a: {labels: x}}
-labels: {x: {teacher: a}}
-=> a cycle, each made from the next: labels.x → models.a → labels.x
-
-models: {a: {init: b}, b: {init: a}}
-=> a cycle, each made from the next: models.a → models.b → models.a
-
-labels: {distilled: {teacher: [teacher, techer]}}
-=> labels.distilled.teacher: there is no model 'techer'; did you mean 'teacher'?
-
-models: {teacher: {}, k: {config: keypoint_rcnn_tiny}, s: {labels: distilled}}
-labels: {distilled: {teacher: [teacher, k]}}
-=> labels.distilled.teacher: teachers of boxes and of keypoints do not make one label set
-
-models: {a: {labels: x}, b: {}}
-labels: {x: {teacher: [b, a]}}
-=> a cycle, each made from the next: labels.x → models.a → labels.x
-
-views: {plain: {scales: [1, 2]}}
-merge: {boxes: average}
-=> views.plain: must be a single view, since the shared boxes are detected under it
-
-views: {plain: [{scale: 200}], all: {scales: [100, 150]}}
-merge: {size_dependent: 900}
-=> merge.size_dependent: views.all needs scales up to and from plain's, 200
-
-shards: two
-=> shards: must be integer, not 'two'
-
-device: gpu
-=> device: 'gpu' is not one of auto, cpu, cuda
-
-views: {plain: [{scal: 800}]}
-=> views.plain.0: unknown key 'scal'; did you mean 'scale'?
-
-views: {plain: [{scale: 0}]}
-=> views.plain.0.scale: 0 is less than the minimum of 1
-
-models: {101: {}}
-=> models: the key 101 must be text; put it in quotes
-
-models: {../a: {}}
-=> models: '../a' cannot be a name; names are of letters, digits, - and _
-
-models: {teacher: {import: {format: torchvision, checkpoint: x.pth}, lr: 0.1, labels: distilled}}
-=> models.teacher: an imported model is not trained; remove lr, labels
-
-models: {teacher: {import: {format: caffe, checkpoint: x.pth}}}
-=> models.teacher.import.format: 'caffe' is not one of torchvision, mmdet, detectron2
-
-models: {teacher: {import: {format: mmdet}}}
-=> models.teacher.import: needs the key 'checkpoint'
-
-keep_heatmaps: [1]
-=> keep_heatmaps: there is no shard 1; shards are 0 to 0
-
-datasets: {a: {kind: coco, image: x}}
-=> datasets.a: unknown key 'image'; did you mean 'images'?
-
-datasets: {a: {kind: coco, images: x}}
-=> datasets.a: needs the key 'annotations'
-
-datasets: {a: {kind: subset, of: a}}
-models: {t: {labelled: a}}
-evaluate: {on: a}
-=> a cycle, each made from the next: datasets.a → datasets.a
-
-datasets: {labelled: {kind: figures, images: 1}}
-=> datasets: a study without models needs labelled, unlabelled, val; there is no 'unlabelled'
-
-model: keypoint_rcnn_tiny
-views: {plain: {scales: [1, 2]}}
-=> views.plain: must be a single view, since the boxes of keypoint models are detected under it
-
-model: keypoint_rcnn_tiny
-models: {teacher: {config: faster_rcnn_tiny}, s: {labels: distilled}}
-=> models.s: a keypoint model cannot learn from teacher, which predicts boxes only
-""".strip().split("\n\n")
-
-
-@pytest.mark.parametrize("case", REFUSED)
-def test_mistakes_are_one_clear_line(case):
-    extra, message = case.split("\n=> ")
-    with pytest.raises(UserError) as error:
-        study_of(SMALLEST, extra)
-    assert str(error.value) == message
-
-
-def test_every_key_of_the_schemas_is_documented():
-    """The reference of the configuration is made from the schemas."""
-
-    def undocumented(node, where):
-        if not isinstance(node, dict):
-            return
-        for key, option in node.get("properties", {}).items():
-            if not {"const", "$ref"} & set(option) and not {"description", "unit"} <= set(option):
-                yield f"{where}.{key}"
-        for key, child in node.items():
-            for item in child if isinstance(child, list) else [child]:
-                yield from undocumented(item, f"{where}.{key}")
-
-    assert not [
-        key for name, document in schema.documents(ROOT).items() for key in undocumented(document, name)
-    ]
-
-
-def test_the_reference_of_the_configuration_is_that_of_the_schemas():
-    """Otherwise: python scripts/document_config.py"""
-    page = reference(ROOT)
-    assert (ROOT / "config/README.md").read_text() == page
-    rows = [line.split(" | ") for line in page.splitlines() if line.startswith("| `")]
-    assert ["| `score`", "`id`", "name", "6 |"] in [[row[0], *row[2:]] for row in rows]
-    assert ["| `of`", "*required*", "datasets", " |"] in [[row[0], *row[2:]] for row in rows]
-
-    def keys(node):
-        if isinstance(node, dict):
-            named = node.get("properties", {})
-            yield from (key for key, option in named.items() if "const" not in option)
-            for child in node.values():
-                yield from keys(child)
-        elif isinstance(node, list):
-            for child in node:
-                yield from keys(child)
-
-    every = sorted(key for document in schema.documents(ROOT).values() for key in keys(document))
-    documented = [row[0].strip("| `") for row in rows if len(row) == 5]
-    assert sorted(documented) == every
-
-
 def test_resolving_a_study_imports_nothing_slow():
-    code = "import sys, distill.study; print(*{'torch', 'numpy', 'pandas', 'cv2'} & set(sys.modules))"
+    code = "import sys, distill.lineage, distill.meaning; print(*{'torch', 'numpy', 'pandas', 'cv2'} & set(sys.modules))"
     found = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT / "scripts", capture_output=True, text=True, check=True
     )
