@@ -1,12 +1,15 @@
 """Stand-ins for published checkpoints: random weights with the scale of trained ones, and small images."""
 
 import json
+import pickle
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import cv2
 import numpy as np
 import torch
+from conftest import ROOT
 from torch import nn
 from torchvision.models.detection import (
     FasterRCNN_ResNet50_FPN_Weights,
@@ -14,12 +17,15 @@ from torchvision.models.detection import (
 )
 
 import distill.nn  # noqa: F401, before anything imports mmdet's models
+from distill.files import write_json
 from distill.images import read_image
 from distill.keypoint_meta import COCO_KEYPOINTS
+from distill.nn.importing import import_model
 from distill.views import View
 
 SIDE = 224  # shorter side of the images
 COCO = FasterRCNN_ResNet50_FPN_Weights.COCO_V1.meta["categories"]
+COCO_80 = [{"id": i, "name": name} for i, name in enumerate(COCO) if i and name != "N/A"]
 PERSON = {"id": 1, "name": "person", "keypoints": list(COCO_KEYPOINTS)}
 assert KeypointRCNN_ResNet50_FPN_Weights.COCO_V1.meta["keypoint_names"] == PERSON["keypoints"]
 
@@ -102,3 +108,69 @@ def share_in_common(first: list[dict], second: list[dict], pixels=0.5, score=1e-
                 free.remove(j)
                 break
     return len(pairs) / max(len(first), len(second), 1), pairs
+
+
+def dataset_of(folder, categories=(PERSON,)):
+    write_json(folder / "d.json", {"images": [], "annotations": [], "categories": list(categories)})
+    return folder / "d.json"
+
+
+def imports(folder, config, format, checkpoint, categories=(PERSON,), **options):
+    """The folder of the model."""
+    spec = {"format": format, "checkpoint": str(checkpoint), **options}
+    dataset = dataset_of(folder, categories)
+    import_model("zoo", ROOT / f"config/models/{config}.py", spec, dataset, folder / "zoo")
+    return folder / "zoo"
+
+
+@cache
+def detectron2_arrays(depth=50, groups=1, keypoints=False):
+    """Random arrays of the names and shapes of detectron2's models: ResNet or ResNeXt, FPN, RPN, heads."""
+    random, arrays = np.random.default_rng(0), {}
+
+    def layer(name, *shape, bias=True, norm=False):
+        spread = np.float32(np.prod(shape[1:]) ** -0.5)
+        arrays[f"{name}.weight"] = random.standard_normal(shape, np.float32) * spread
+        if bias:
+            arrays[f"{name}.bias"] = random.normal(0, 0.1, shape[0]).astype(np.float32)
+        if norm:
+            for key in ("weight", "bias", "running_mean", "running_var"):
+                values = random.uniform(0.5, 1, shape[0]) * (1 if key in ("weight", "running_var") else 0.1)
+                arrays[f"{name}.norm.{key}"] = values.astype(np.float32)
+
+    trunk = "backbone.bottom_up."
+    layer(f"{trunk}stem.conv1", 64, 3, 7, 7, bias=False, norm=True)
+    wide, before = (1 if groups == 1 else 4), 64
+    for stage, blocks in enumerate({50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}[depth]):
+        inner, out = wide * 64 * 2**stage, 256 * 2**stage
+        for block in range(blocks):
+            name = f"{trunk}res{stage + 2}.{block}"
+            if block == 0:
+                layer(f"{name}.shortcut", out, before, 1, 1, bias=False, norm=True)
+            layer(f"{name}.conv1", inner, before, 1, 1, bias=False, norm=True)
+            layer(f"{name}.conv2", inner, inner // groups, 3, 3, bias=False, norm=True)
+            layer(f"{name}.conv3", out, inner, 1, 1, bias=False, norm=True)
+            before = out
+        layer(f"backbone.fpn_lateral{stage + 2}", 256, out, 1, 1)
+        layer(f"backbone.fpn_output{stage + 2}", 256, 256, 3, 3)
+    layer("proposal_generator.rpn_head.conv", 256, 256, 3, 3)
+    layer("proposal_generator.rpn_head.objectness_logits", 3, 256, 1, 1)
+    layer("proposal_generator.rpn_head.anchor_deltas", 12, 256, 1, 1)
+    for level in range(5):
+        arrays[f"proposal_generator.anchor_generator.cell_anchors.{level}"] = np.zeros((3, 4), np.float32)
+    layer("roi_heads.box_head.fc1", 1024, 256 * 49)
+    layer("roi_heads.box_head.fc2", 1024, 1024)
+    classes = 1 if keypoints else 80
+    layer("roi_heads.box_predictor.cls_score", classes + 1, 1024)
+    layer("roi_heads.box_predictor.bbox_pred", 4 * classes, 1024)
+    if keypoints:
+        for number in range(8):
+            layer(f"roi_heads.keypoint_head.conv_fcn{number + 1}", 512, 512 if number else 256, 3, 3)
+        layer("roi_heads.keypoint_head.score_lowres", 512, 17, 4, 4)
+        arrays["roi_heads.keypoint_head.score_lowres.bias"] = np.zeros(17, np.float32)
+    return arrays
+
+
+def published(path, arrays, protocol=4):
+    path.write_bytes(pickle.dumps({"model": arrays, "__author__": "Detectron2 Model Zoo"}, protocol))
+    return path

@@ -10,39 +10,14 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from markupsafe import Markup
+from person import dataset, person
 
 from distill import tables
 from distill.files import write_json
 from distill.report.chain import chains
-from distill.report.comparison import Shown, agreement, cutoff, differences
-from distill.report.drawing import Album, overlay
-from distill.report.gallery import pick
+from distill.report.comparison import Shown, differences
 from distill.report.page import Report
 from distill.report.reading import duration, parse_table
-
-PERSON = {
-    "id": 1,
-    "name": "person",
-    "keypoints": ["nose", "left_hand", "right_hand"],
-    "skeleton": [[1, 2], [1, 3], [2, 3]],
-    "flip_pairs": [[1, 2]],
-}
-SIGMAS = (0.05, 0.05, 0.05)
-POINTS = [30, 30, 2, 20, 40, 2, 40, 40, 2]
-
-
-def person(image: int, score: float | None = None, shift: float = 0.0, points=POINTS) -> dict:
-    points = [v + shift if i % 3 == 0 else v for i, v in enumerate(points)]
-    record = {"image_id": image, "category_id": 1, "bbox": [10.0 + shift, 20.0, 40.0, 40.0], "area": 1600.0}
-    return record | {"keypoints": points} | ({"score": score} if score is not None else {})
-
-
-def dataset(root: Path, annotations: list, images: int = 3) -> dict:
-    names = ["a.png", "b <script>.png", "c.png"]
-    listed = [{"id": i + 1, "file_name": names[i], "width": 64, "height": 48} for i in range(images)]
-    info = {"description": "", "image_root": str(root), "kind": "coco", "skipped": []}
-    return {"info": info, "images": listed, "annotations": annotations, "categories": [PERSON]}
 
 
 @pytest.fixture
@@ -208,88 +183,6 @@ def test_program_writes_the_page(study):
     assert (results / "report.html").read_text().startswith("<!DOCTYPE html>")
 
 
-def test_overlay_tells_left_from_right_and_hides_what_is_invisible():
-    drawn = str(overlay([person(1) | {"iscrowd": 0}], [PERSON]))
-    paths = dict(re.findall(r'<path class="([^"]*)" d="([^"]*)"', drawn))
-    assert paths["limb left"] == "M30.0 30.0L20.0 40.0"
-    assert paths["limb right"] == "M30.0 30.0L40.0 40.0"
-    assert paths["limb middle"] == "M20.0 40.0L40.0 40.0"  # hand to hand belongs to neither side
-    assert paths["dot left"] == "M20.0 40.0h0"
-    assert 'x="10.0" y="20.0" width="40.0" height="40.0"' in drawn
-    hidden = str(overlay([person(1, points=[30, 30, 2, 0, 0, 0, 40, 40, 2])], [PERSON]))
-    assert set(re.findall(r'<path class="([^"]*)"', hidden)) == {
-        *("limb halo", "limb right", "dot halo", "dot right", "dot middle")
-    }
-    by_score = overlay(
-        [person(1, 0.5, points=[30, 30, 0.2, 20, 40, 0.3, 40, 40, 0.9])], [PERSON], visible=0.3
-    )
-    assert re.findall(r'<path class="([^"]*)"', str(by_score)) == ["dot halo", "dot right"]
-    assert "person 0.50" in str(by_score)
-
-
-def test_overlay_of_other_categories_and_no_skeleton():
-    plain = {"id": 2, "name": "<cell>"}
-    drawn = str(
-        overlay([{"category_id": 2, "bbox": [1, 2, 3, 4]}, {"category_id": 7, "bbox": [0, 0, 1, 1]}], [plain])
-    )
-    assert drawn.count('class="instance"') == 1
-    assert "&lt;cell&gt;" in drawn
-
-
-def test_album_embeds_once_reduces_and_keeps_to_its_budget(tmp_path):
-    noise = np.random.default_rng(0).integers(0, 255, (300, 400, 3), np.uint8)
-    images = [{"file_name": f"{i}.png", "width": 400, "height": 300} for i in range(5)]
-    for image in images:
-        cv2.imwrite(str(tmp_path / image["file_name"]), noise)
-    album = Album(side=100)
-    first = album.add(str(tmp_path), images[0])
-    assert album.add(str(tmp_path), images[0]) is first
-    assert (first.width, first.height) == (400, 300)  # overlays are in original pixels
-    budget = Album(side=100, budget=int(1.5 * album.used))
-    assert [budget.add(str(tmp_path), image) is not None for image in images] == [
-        True,
-        True,
-        False,
-        False,
-        False,
-    ]
-    assert str(budget.definitions()).count("data:image/jpeg") == 2
-    assert budget.missing == 3
-    full = Album(side=100, budget=1000)
-    first = full.add(str(tmp_path), images[0])
-    full.panel(first, Markup("<g></g>" * 1000), "")  # an image of a crowd has a large overlay
-    assert full.add(str(tmp_path), images[1]) is None
-
-
-def test_cutoff_leaves_the_count():
-    scores = np.random.default_rng(0).permutation(np.arange(1, 51) / 100).tolist()
-    for count in (1, 7, 50):
-        assert sum(score >= cutoff(scores, count) for score in scores) == count
-    assert cutoff(scores, 0) == float("inf")
-    assert cutoff(scores, 51) == float("-inf")
-    assert cutoff([], 3) == float("-inf")
-
-
-def test_agreement_rewards_position_sides_and_counts():
-    truth = [person(1)]
-    assert agreement([person(1, 0.9)], truth, SIGMAS) == pytest.approx(1)
-    near, far = (agreement([person(1, 0.9, shift)], truth, SIGMAS) for shift in (1, 3))
-    assert 1 > near > far > 0
-    swapped = person(1, 0.9, points=[30, 30, 2, 40, 40, 2, 20, 40, 2])
-    assert agreement([swapped], truth, SIGMAS) == 0  # two of three keypoints are wrong
-    assert agreement([person(1, 0.9), person(1, 0.8)], truth, SIGMAS) == pytest.approx(2 / 3)  # a duplicate
-    assert agreement([], truth, SIGMAS) == 0
-    assert agreement([], [], SIGMAS) == 1
-
-
-def test_agreement_ignores_what_lies_in_a_crowd():
-    crowd = {"category_id": 1, "bbox": [0, 0, 100, 100], "iscrowd": 1}
-    inside = {"category_id": 1, "bbox": [10, 10, 5, 5], "score": 0.9}
-    assert agreement([inside], [crowd]) == 1
-    assert agreement([inside | {"bbox": [200, 10, 5, 5]}], [crowd]) == 0
-    assert agreement([inside | {"category_id": 2}], [crowd]) == 0
-
-
 def test_differences_put_the_greatest_gain_first(study):
     _, results = study
     truth = json.loads((results / "datasets/val.json").read_text())
@@ -297,30 +190,6 @@ def test_differences_put_the_greatest_gain_first(study):
     changes = differences(truth, *shown)
     assert [change > 0 for _, change in changes] == [True, True, False]
     assert changes[-1][0]["id"] == 3
-
-
-def test_as_many_predictions_are_shown_as_there_are_instances(tmp_path):
-    truth = dataset(tmp_path, [person(i, points=[30, 30, 2, 20, 40, 1, 0, 0, 0]) for i in (1, 2)])
-    scored = [30, 30, 0.9, 20, 40, 0.6, 40, 40, 0.5]
-    write_json(tmp_path / "merged.json", [person(i % 3 + 1, 0.1 * i, points=scored) for i in range(1, 8)])
-    shown = Shown.of(tmp_path / "merged.json", truth)
-    assert sorted(p["score"] for found in shown.by_image.values() for p in found) == pytest.approx([0.6, 0.7])
-    assert 0.5 < shown.visible < 0.6  # of each, the truth shows two of three keypoints
-
-
-def test_gallery_groups():
-    images = [{"id": i, "file_name": f"{i}.jpg"} for i in range(40)]
-    by_image = {i: [{"score": i / 40}] * (1 + i % 3) for i in range(20)}
-    groups = pick(images, by_image)
-    shown = {title: [image["id"] for image in found] for title, found in groups}
-    assert shown["Most confident"] == [19, 18, 17, 16, 15, 14, 13, 12]
-    assert shown["Least confident"] == [0, 1, 2, 3, 4, 5, 6, 7]
-    assert any(image >= 20 for image in shown["A random draw of all unlabelled images"])
-    assert sorted(len(by_image[i]) for i in shown["Most instances"]) == [2, 2, 3, 3, 3, 3, 3, 3]
-    assert all(i >= 20 for i in shown["Fewest instances"])
-    assert shown["Fewest instances"] != list(range(39, 31, -1))  # of the many without any, a random choice
-    assert groups == pick(images, by_image)
-    assert [len(found) for _, found in pick(images[:3], {})] == [0, 0, 3, 3, 0]  # none is shown as both
 
 
 def test_table_is_read_as_it_was_written():
