@@ -1,5 +1,6 @@
-"""Small datasets of real files, and the one network that tests of training and prediction share."""
+"""Small datasets of real files, and what tests share: one network, and one finished study of stand-ins."""
 
+import copy
 import json
 import os
 from pathlib import Path
@@ -10,6 +11,7 @@ import cv2
 import numpy as np
 import pytest
 from annotated import Coco
+from stand_in import Project
 
 ROOT = Path(__file__).parents[1]
 CATEGORIES = [
@@ -111,6 +113,22 @@ def keypoint_model(tmp_path_factory, arrows) -> Path:
     folder = tmp_path_factory.mktemp("model")
     train(training_job(folder, "keypoint_rcnn_tiny", arrows, iterations=60))
     return folder / "model"
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory) -> Project:
+    """A study of stand-ins that has run."""
+    project = Project(tmp_path_factory.mktemp("project"))
+    project.run()
+    return project
+
+
+@pytest.fixture
+def edited(finished) -> Project:
+    """The finished study with a copy of its configuration to edit; the edit is only planned, never run."""
+    project = copy.copy(finished)
+    project.config = copy.deepcopy(finished.config)
+    return project
 
 
 @pytest.fixture(scope="session")
