@@ -1,6 +1,5 @@
 """A headless Chromium, driven through its DevTools protocol over a pipe: no driver and no other package."""
 
-import base64
 import json
 import os
 import shutil
@@ -97,11 +96,6 @@ class Browser:
             code = {"Enter": 13, "Escape": 27}[key]
             text = {"text": "\r"} if key == "Enter" and kind == "keyDown" else {}
             self.call("Input.dispatchKeyEvent", type=kind, key=key, windowsVirtualKeyCode=code, **text)
-
-    def screenshot(self, path: Path, whole: bool = False) -> None:
-        """A PNG of the window, or of the whole page."""
-        shot = self.call("Page.captureScreenshot", format="png", captureBeyondViewport=whole)
-        path.write_bytes(base64.b64decode(shot["data"]))
 
     def _read(self) -> dict[str, Any]:
         while b"\0" not in self._buffer:

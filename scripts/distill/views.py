@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     import numpy as np
 
 Size = tuple[int, int]
-NAME_PATTERN = r"s\d{4,}(?:-m\d+)?(?:-a\d+(?:\.\d+)?)?(?:-r\d{3})?(?:-flip)?"
 _NAME = re.compile(r"s(\d{4,})(?:-m(\d+))?(?:-a(\d+(?:\.\d+)?))?(?:-r(\d{3}))?(-flip)?")
 
 
