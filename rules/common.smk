@@ -37,7 +37,7 @@ VERSIONS = {
     "merge": 1,
     "calibrate": 1,
     "evaluate": 2,
-    "report": 2,
+    "report": 3,
 }
 
 try:

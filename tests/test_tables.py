@@ -143,7 +143,15 @@ def test_a_place_on_the_axis_is_a_number_or_the_ap_of_a_row():
 def test_no_gap_to_close_is_said():
     table = build(*study(gap={"baseline": "upper", "student": "student", "upper": "long"}))
     assert np.isnan(table.frame["gap closed"]).all()
-    assert "in 3 of 3 seeds long is not above upper" in markdown(table)
+    assert "in 3 of 3 seeds long is not 1 AP above upper" in markdown(table)
+
+
+def test_a_tiny_gap_has_no_share():
+    spec, evaluations = study(gap=GAP)
+    evaluations["upper-1.json"] = evaluation(APS["long"][1] + 0.009)
+    table = build(spec, evaluations)
+    assert np.isnan(table.gap.shares).tolist() == [False, True, False]
+    assert "none to state; in 1 of 3 seeds upper is not 1 AP above long" in markdown(table)
 
 
 @pytest.mark.parametrize(

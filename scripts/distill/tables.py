@@ -18,13 +18,14 @@ METRICS = {
     "keypoints": ["AP", "AP50", "AP75", "APM", "APL"],
 }
 PAPER_GAP = 100 * (60.2 - 54.9) / (65.1 - 54.9)  # Data Distillation, table 1a: 52%
+LEAST_GAP = 1.0  # AP in percent: of a smaller gap, noise would decide the share
 
 
 @dataclass(frozen=True)
 class Gap:
     """The share of the supervised gap that the student closes, in percent, for each seed.
 
-    shares: (student − baseline) / (upper − baseline), NaN where upper is not above baseline.
+    shares: (student − baseline) / (upper − baseline), NaN where upper is not `LEAST_GAP` above it.
     baseline: name of the baseline row whose mean AP is the highest. of_means: the same share, of mean APs.
     """
 
@@ -159,7 +160,7 @@ def _gap(spec: dict[str, Any], rows: list[dict[str, Any]], evaluations: dict[str
 
     def share(baseline: np.ndarray, student: np.ndarray, upper: np.ndarray) -> np.ndarray:
         room = upper - baseline
-        return 100 * (student - baseline) / np.where(room > 0, room, np.nan)
+        return 100 * (student - baseline) / np.where(room >= LEAST_GAP, room, np.nan)
 
     of_means = float(share(baseline.mean(), student.mean(), upper.mean()))
     return Gap(best, spec["student"], spec["upper"], share(baseline, student, upper), of_means)
@@ -209,7 +210,7 @@ def describe(gap: Gap) -> str:
     what = f"Share of the gap from {gap.baseline} to {gap.upper} that {gap.student} closes"
     if np.isnan(gap.shares).any():
         empty = f"{np.isnan(gap.shares).sum()} of {len(gap.shares)} seeds"
-        return f"{what}: none to state; in {empty} {gap.upper} is not above {gap.baseline}."
+        return f"{what}: none to state; in {empty} {gap.upper} is not {LEAST_GAP:g} AP above {gap.baseline}."
     spread = _spread(gap.shares)
     if np.isnan(spread):
         return f"{what}: {gap.shares[0]:.0f}% (paper: {PAPER_GAP:.0f}%)."
