@@ -75,10 +75,8 @@ rule plot_training:
         runtime=10,
     params:
         version=version("report"),
-        histories=lambda wildcards: [
-            f"{family(study, name)}={path}"
-            for name in trainings(wildcards.table)
-            for path in histories([name])
+        histories=lambda wildcards, input: [
+            f"{family(study, name)}={path}" for name, path in zip(trainings(wildcards.table), input)
         ],
     shell:
         "python scripts/plot_training.py --output {output.svg} {params.histories} > {log} 2>&1"

@@ -14,6 +14,7 @@ from conftest import ROOT, SPEC, draw_dataset, training_job
 
 from distill.nn.model import read_weights
 from distill.nn.training import fingerprint, full_config, iterations_of, train
+from distill.nn.work import checkpoints
 from distill.program import UserError
 
 
@@ -59,7 +60,7 @@ def test_killed_run_goes_on_and_ends_with_the_same_bytes(tmp_path, arrows, gener
         time.sleep(0.05)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    newest = max(killed.work.glob("iter_*.pth"), key=lambda p: int(p.stem[5:]))
+    newest = checkpoints(killed.work)[-1]
     newest.write_bytes(newest.read_bytes()[:1000])  # killed while it wrote
     subprocess.run(command, check=True, capture_output=True)
     assert (killed.output / "model.pth").read_bytes() == (whole.output / "model.pth").read_bytes()
