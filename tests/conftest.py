@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from annotated import Coco
 from stand_in import Project
+from workflow import lay_out
 
 ROOT = Path(__file__).parents[1]
 CATEGORIES = [
@@ -63,6 +64,13 @@ def draw_dataset(folder: Path, images: int, seed: int, annotated: bool = True, s
     path = folder / f"{folder.name}.json"
     path.write_text(json.dumps(coco))
     return path
+
+
+def lay_out_arrows(folder: Path, study: dict, **images: int) -> None:
+    """The workflow, and so many images in a folder for each of the datasets."""
+    lay_out(folder, study)
+    for seed, (name, count) in enumerate(images.items(), 10):
+        draw_dataset(folder / name, count, seed)
 
 
 SPEC = {

@@ -12,15 +12,14 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pandas as pd
-import psutil
 import pytest
 import torch
 import yaml
 from browser import CHROMIUM, Browser
-from conftest import draw_dataset
+from conftest import lay_out_arrows
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
-from workflow import command, lay_out, snakemake, succeed
+from workflow import command, kill, snakemake, succeed
 
 from distill.heatmap_file import read_header
 from distill.inspection.pictures import picture
@@ -65,9 +64,8 @@ def done(tmp_path_factory) -> Iterator[Path]:
 
 
 def finish(folder: Path) -> Path:
-    lay_out(folder, yaml.safe_load(STUDY) | {"unreadable": 0.2})
-    for seed, (name, images) in enumerate({"labelled": 10, "unlabelled": 9, "val": 6}.items()):
-        draw_dataset(folder / name, images, seed=10 + seed)
+    study = yaml.safe_load(STUDY) | {"unreadable": 0.2}
+    lay_out_arrows(folder, study, labelled=10, unlabelled=9, val=6)
     (folder / "unlabelled/images/broken.jpg").write_bytes(b"\xff\xd8 no image")
     with open(folder / "first.log", "w") as log:
         first = subprocess.Popen(
@@ -77,11 +75,7 @@ def finish(folder: Path) -> Path:
         while not (work / "last_checkpoint").exists():  # written when a checkpoint is complete
             assert first.poll() is None, (folder / "first.log").read_text()[-3000:]
             time.sleep(0.1)
-        killed = [first, *psutil.Process(first.pid).children(recursive=True)]
-        for process in killed:
-            process.kill()
-        first.wait()
-    succeed(folder, "--unlock")
+        kill(first, folder)
     succeed(folder, "--cores", "2", "--resources", "gpu=2", "--rerun-incomplete", "--show-failed-logs")
     return folder
 

@@ -7,11 +7,10 @@ import subprocess
 import time
 from pathlib import Path
 
-import psutil
 import pytest
 import yaml
-from conftest import draw_dataset
-from workflow import command, lay_out, succeed
+from conftest import lay_out_arrows
+from workflow import command, kill, succeed
 
 STUDY = """
 results: out
@@ -44,14 +43,12 @@ STAGES = [
     "report",
 ]
 RUN = ("--cores", "2", "--rerun-incomplete")  # as the profile has it
-OF_THE_RUN = {"seconds", "seconds_per_iteration", "resumes", "date", "host", "commit"}
+OF_THE_RUN = {"seconds", "seconds_per_iteration", "resumes"}
 
 
 def lay_out_study(folder: Path) -> Path:
     folder.mkdir()
-    lay_out(folder, yaml.safe_load(STUDY))
-    for seed, (name, images) in enumerate({"labelled": 8, "unlabelled": 8, "val": 6}.items()):
-        draw_dataset(folder / name, images, seed=10 + seed)
+    lay_out_arrows(folder, yaml.safe_load(STUDY), labelled=8, unlabelled=8, val=6)
     return folder
 
 
@@ -64,12 +61,7 @@ def kill_in(stage: str, folder: Path, delay: float) -> None:
         assert run.poll() is None, log.read_text()[-3000:]
         time.sleep(0.05)
     time.sleep(delay)
-    killed = [run, *psutil.Process(run.pid).children(recursive=True)]
-    for process in killed:
-        process.kill()
-    run.wait()
-    psutil.wait_procs(killed[1:])
-    succeed(folder, "--unlock")
+    kill(run, folder)
 
 
 def artifacts(folder: Path) -> dict[str, object]:

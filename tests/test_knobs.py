@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 import torch
 import yaml
-from conftest import draw_dataset
+from conftest import lay_out_arrows
 from pycocotools.coco import COCO
-from workflow import lay_out, succeed
+from workflow import succeed
 
 STUDY = """
 results: out
@@ -44,10 +44,7 @@ tables: {keypoints: {rows: [teacher]}}
 @pytest.fixture(scope="module")
 def done(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("study")
-    lay_out(folder, yaml.safe_load(STUDY))
-    draw_dataset(folder / "labelled", 8, seed=10)
-    draw_dataset(folder / "val", 4, seed=11)
-    draw_dataset(folder / "unlabelled", 4, seed=12)
+    lay_out_arrows(folder, yaml.safe_load(STUDY), labelled=8, val=4, unlabelled=4)
     succeed(folder, "--cores", "2", "--show-failed-logs", "labels", "views")
     return folder / "out"
 

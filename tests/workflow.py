@@ -2,9 +2,11 @@
 
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
 import yaml
 
 ROOT = Path(__file__).parents[1]
@@ -32,3 +34,14 @@ def succeed(folder: Path, *args: str, config: str = "study.yaml") -> str:
     done = snakemake(folder, *args, config=config)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     return done.stdout + done.stderr
+
+
+def kill(run: subprocess.Popen, folder: Path) -> None:
+    """kill -9 of a running Snakemake and all its jobs; the folder can be used again afterwards."""
+    killed = [run, *psutil.Process(run.pid).children(recursive=True)]
+    for process in killed:
+        with suppress(psutil.NoSuchProcess):  # it ended just now
+            process.kill()
+    run.wait()
+    psutil.wait_procs(killed[1:])
+    succeed(folder, "--unlock")
