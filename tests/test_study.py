@@ -4,10 +4,12 @@ import copy
 import subprocess
 import sys
 
+import pytest
 import yaml
 from configs import ROOT, SMALLEST, study_of
 
 from distill.lineage import lineage
+from distill.program import UserError
 from distill.study import resolve, training
 
 DRAWN = """
@@ -92,6 +94,25 @@ def test_several_seeds_repeat_what_depends_on_chance_and_share_the_rest():
     assert row["models"] == ["teacher-seed0", "teacher-seed2"]
     assert row["evaluations"][1] == "results/evaluation/teacher-seed2/val/plain.json"
     assert study["evaluate"]["on"] == ["val"]
+
+
+def test_a_model_that_is_not_repeated_serves_all_seeds():
+    extra = """
+        seeds: [0, 2]
+        models: {base: {labelled: all, seed: 4, repeat: false}, teacher: {init: base}, student: {labels: distilled}}
+        tables: {}"""
+    models = study_of(DRAWN, extra)["models"]
+    assert set(models) == {"base", *(f"{role}-seed{n}" for role in ("teacher", "student") for n in (0, 2))}
+    assert (models["base"]["seed"], models["base"]["labelled"]) == (4, "all")
+    assert models["teacher-seed2"]["init"] == "base"
+
+
+@pytest.mark.parametrize("source", [{"labelled": "labelled"}, {"labels": "distilled"}, {"init": "teacher"}])
+def test_a_model_is_repeated_where_what_it_is_made_from_is(source):
+    base = {"labelled": "all", "repeat": False, **source}
+    message = f"models.base.repeat: must be true, since each seed has a {[*source.values()][0]} of its own"
+    with pytest.raises(UserError, match=message):
+        study_of(DRAWN, yaml.safe_dump({"models": {"teacher": {}, "base": base}}))
 
 
 IMPORT = "{import: {format: torchvision, checkpoint: zoo.pth}}"

@@ -10,8 +10,10 @@ from distill.references import sources
 
 def repeat(study: dict[str, Any]) -> None:
     """Adds the seeds to those of subsets and models; several repeat these and all that is made from them.
-    Nothing of an imported model is drawn, unless the images are that it is evaluated on."""
+    Nothing of an imported model is drawn, unless the images are that it is evaluated on.
+    Raises UserError where a model that is not to be repeated is made from something that is."""
     drawn, seeds = _drawn(study), study["seeds"]
+    repeated = _repeated(study, drawn)
     old = {key: study[key] for key in ("datasets", "models", "labels")}
     new: dict[str, dict[str, Any]] = {key: {} for key in old}
 
@@ -22,9 +24,7 @@ def repeat(study: dict[str, Any]) -> None:
         return named(name, seed, name in drawn)
 
     def model(name: str, seed: int) -> str:
-        entry = old["models"].get(name)
-        repeated = entry and ("import" not in entry or study["evaluate"]["on"][entry["task"]] in drawn)
-        return named(name, seed, bool(repeated))
+        return named(name, seed, name in repeated)
 
     def put(kind: str, name: str, entry: dict[str, Any]) -> None:
         if name in new[kind]:
@@ -43,9 +43,9 @@ def repeat(study: dict[str, Any]) -> None:
                 copy["seed"] = spec.get("seed", 0) + seed
             put("datasets", dataset(name, seed), copy)
     for name, entry in old["models"].items():
-        for seed in seeds if model(name, 0) != model(name, 1) else seeds[:1]:
+        for seed in seeds if name in repeated else seeds[:1]:
             copy = {**entry, "labelled": dataset(entry["labelled"], seed)}
-            if "seed" in entry:
+            if "seed" in entry and name in repeated:
                 copy["seed"] = entry["seed"] + seed
             copy["labels"] = entry["labels"] and (
                 named(entry["labels"], seed)
@@ -77,6 +77,21 @@ def family(study: Mapping[str, Any], name: str) -> str:
 
 def _draws(spec: Mapping[str, Any]) -> bool:
     return spec["kind"] == "subset" and ("fraction" in spec or "images" in spec)
+
+
+def _repeated(study: Mapping[str, Any], drawn: set[str]) -> set[str]:
+    """The models that several seeds repeat."""
+    models, once = study["models"], {name for name, m in study["models"].items() if not m.get("repeat", True)}
+    for name in once:
+        model = models[name]
+        sources = [model["labelled"], model["labels"], study["evaluate"]["on"][model["task"]]]
+        if again := drawn.union(study["labels"], set(models) - once).intersection([*sources, model["init"]]):
+            raise UserError(f"models.{name}.repeat: must be true, since each seed has a {min(again)} of its own")
+    return {
+        name
+        for name, model in models.items()
+        if name not in once and ("import" not in model or study["evaluate"]["on"][model["task"]] in drawn)
+    }
 
 
 def _drawn(study: Mapping[str, Any]) -> set[str]:
