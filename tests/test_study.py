@@ -99,7 +99,10 @@ def test_several_seeds_repeat_what_depends_on_chance_and_share_the_rest():
 def test_a_model_that_is_not_repeated_serves_all_seeds():
     extra = """
         seeds: [0, 2]
-        models: {base: {labelled: all, seed: 4, repeat: false}, teacher: {init: base}, student: {labels: distilled}}
+        models:
+          base: {labelled: all, seed: 4, repeat: false}
+          teacher: {init: base}
+          student: {labels: distilled}
         tables: {}"""
     models = study_of(DRAWN, extra)["models"]
     assert set(models) == {"base", *(f"{role}-seed{n}" for role in ("teacher", "student") for n in (0, 2))}
@@ -110,7 +113,8 @@ def test_a_model_that_is_not_repeated_serves_all_seeds():
 @pytest.mark.parametrize("source", [{"labelled": "labelled"}, {"labels": "distilled"}, {"init": "teacher"}])
 def test_a_model_is_repeated_where_what_it_is_made_from_is(source):
     base = {"labelled": "all", "repeat": False, **source}
-    message = f"models.base.repeat: must be true, since each seed has a {[*source.values()][0]} of its own"
+    (name,) = source.values()
+    message = f"models.base.repeat: must be true, as each seed has a {name} of its own"
     with pytest.raises(UserError, match=message):
         study_of(DRAWN, yaml.safe_dump({"models": {"teacher": {}, "base": base}}))
 

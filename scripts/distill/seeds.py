@@ -81,17 +81,19 @@ def _draws(spec: Mapping[str, Any]) -> bool:
 
 def _repeated(study: Mapping[str, Any], drawn: set[str]) -> set[str]:
     """The models that several seeds repeat."""
-    models, once = study["models"], {name for name, m in study["models"].items() if not m.get("repeat", True)}
-    for name in once:
-        model = models[name]
-        sources = [model["labelled"], model["labels"], study["evaluate"]["on"][model["task"]]]
-        if again := drawn.union(study["labels"], set(models) - once).intersection([*sources, model["init"]]):
-            raise UserError(f"models.{name}.repeat: must be true, since each seed has a {min(again)} of its own")
-    return {
+    models, on = study["models"], study["evaluate"]["on"]
+    repeated = {
         name
         for name, model in models.items()
-        if name not in once and ("import" not in model or study["evaluate"]["on"][model["task"]] in drawn)
+        if (on[model["task"]] in drawn if "import" in model else model["repeat"])
     }
+    own = drawn.union(study["labels"], repeated)
+    for name in models.keys() - repeated:
+        model = models[name]
+        sources = (model["labelled"], model["labels"], model["init"], on[model["task"]])
+        if "import" not in model and (again := own.intersection(sources)):
+            raise UserError(f"models.{name}.repeat: must be true, as each seed has a {min(again)} of its own")
+    return repeated
 
 
 def _drawn(study: Mapping[str, Any]) -> set[str]:
