@@ -146,3 +146,16 @@ def coco_pose() -> Path:
     if not (folder / "annotations.json").is_file():
         pytest.skip(f"no photographs in {folder}; COCO_POSE=PATH names the folder of config/people.yaml")
     return folder
+
+
+@pytest.fixture(scope="session")
+def labels_path(tmp_path_factory) -> Path:
+    """Generated labels, of the study that `studied` makes up."""
+    import studied  # which draws with what is here
+
+    return studied.make(tmp_path_factory.mktemp("studied"))[1] / "labels/distilled/annotations.json"
+
+
+@pytest.fixture
+def labels(labels_path) -> Coco:
+    return json.loads(labels_path.read_text())

@@ -1,0 +1,224 @@
+"""What comes back from other tools: corrections are kept, and nothing is lost on the way."""
+
+import json
+import subprocess
+import sys
+from copy import deepcopy
+
+import numpy as np
+import pytest
+from conftest import ROOT
+
+from distill.coco_check import load_coco
+from distill.corrections import corrected
+from distill.exchange import to_cvat, to_label_studio
+from distill.files import write_json
+from distill.program import UserError
+
+
+def geometry(labels: dict) -> list:
+    """What a person can correct, by image and category."""
+    files = {image["id"]: image["file_name"] for image in labels["images"]}
+    return sorted(
+        (
+            files[a["image_id"]],
+            a["category_id"],
+            *(round(v, 3) for v in (*a["bbox"], *a.get("keypoints", ()))),
+        )
+        for a in labels["annotations"]
+    )
+
+
+def as_tasks(exported: dict) -> list:
+    """What Label Studio exports once a person has accepted every prediction."""
+    tasks = deepcopy(exported["tasks.json"])
+    for number, task in enumerate(tasks, 1):
+        task |= {"id": number, "annotations": [{"result": task["predictions"][0]["result"]}]}
+    return tasks
+
+
+def as_cvat(labels: dict) -> list:
+    """What CVAT exports: a skeleton's box is that of its visible points, attributes are text."""
+    files = deepcopy(to_cvat(labels))
+    answers = [files["instances_default.json"], files["person_keypoints_default.json"]]
+    for annotation in (a for answer in answers for a in answer["annotations"]):
+        annotation["attributes"] = {key: str(value) for key, value in annotation["attributes"].items()}
+        if "keypoints" in annotation:
+            points = np.reshape(annotation["keypoints"], (-1, 3))
+            seen = points[points[:, 2] > 0, :2]
+            low, high = (seen.min(0), seen.max(0)) if len(seen) else (np.zeros(2), np.zeros(2))
+            annotation["bbox"] = [*low.tolist(), *(high - low).tolist()]
+    return answers
+
+
+def as_fiftyone(labels: dict) -> dict:
+    """What FiftyOne exports of a field of detections: keypoints and their names are gone."""
+    answer = deepcopy(labels)
+    for category in answer["categories"]:
+        category.pop("keypoints", None)
+    for annotation in answer["annotations"]:
+        annotation.pop("keypoints", None)
+    return answer
+
+
+def test_what_nobody_changed_comes_back_the_same(labels):
+    tasks = as_tasks(to_label_studio(labels, prefix=""))
+    for answers in ([tasks], as_cvat(labels), [as_fiftyone(labels)]):
+        assert geometry(corrected(labels, answers)) == geometry(labels)
+
+
+def test_a_skeleton_of_cvat_takes_its_box_along(labels):
+    boxes, poses = as_cvat(labels)
+    moved, stretched, hidden, *_ = poses["annotations"]
+    before = {a["id"]: a for a in labels["annotations"]}
+    was = {n: list(before[a["id"]]["bbox"]) for n, a in enumerate((moved, stretched, hidden))}
+    for place in (0, 3, 6):
+        moved["keypoints"][place] += 5.0
+    x, y, w, h = was[1]
+    stretched["keypoints"][:3] = [x + w + 7, y + 1, 2]
+    hidden["keypoints"], hidden["bbox"] = [0] * 9, [0, 0, 0, 0]  # all of them switched off
+    poses["annotations"].append({**moved, "id": 999, "attributes": {}, "bbox": [1, 2, 3, 4]})
+    result = corrected(labels, [boxes, poses])
+    ours = [
+        a for a in result["annotations"] if a["image_id"] in {i["image_id"] for i in poses["annotations"]}
+    ]
+
+    def box_of(points: list) -> list:
+        return [a["bbox"] for a in ours if a.get("keypoints") == pytest.approx(points)]
+
+    first, drawn = box_of(moved["keypoints"])
+    assert first == pytest.approx([was[0][0] + 5, *was[0][1:]])
+    assert drawn == [1, 2, 3, 4]  # new: all that CVAT says of it
+    assert box_of(stretched["keypoints"]) == [pytest.approx([x, y, w + 7, h])]
+    assert was[2] in box_of([0] * 9)
+
+
+def test_boxes_of_fiftyone_keep_their_keypoints(labels):
+    answer = as_fiftyone(labels)
+    chosen, removed, *_ = (a for a in answer["annotations"] if a.get("num_keypoints"))
+    chosen["bbox"][2] += 1
+    answer["annotations"].remove(removed)
+    answer["annotations"].append({**removed, "bbox": [0, 0, 1, 1]})
+    result = corrected(labels, [answer])["annotations"]
+    points = {a["id"]: a["keypoints"] for a in labels["annotations"] if "keypoints" in a}
+    assert [a["keypoints"] for a in result if a["bbox"] == chosen["bbox"]] == [points[chosen["id"]]]
+    assert [a.get("keypoints") for a in result if a["bbox"] == [0, 0, 1, 1]] == [None]
+    assert points[removed["id"]] not in [a.get("keypoints") for a in result]
+
+
+def test_label_studio_corrections(labels):
+    tasks = as_tasks(to_label_studio(labels, prefix=""))
+    ids = {image["file_name"]: image["id"] for image in labels["images"]}
+    emptied, moved, skipped, *_ = tasks
+    emptied["annotations"][0]["result"] = []
+    moved["annotations"].insert(0, {"result": [], "was_cancelled": True})
+    width, height = (
+        next(i for i in labels["images"] if i["file_name"] == moved["data"]["file_name"])[k]
+        for k in ("width", "height")
+    )
+    new = {"type": "rectanglelabels", "id": "new", "value": {"x": 50, "y": 25, "width": 10, "height": 20}}
+    new["value"] |= {"rotation": 0, "rectanglelabels": ["arrow"]}
+    tip = {"type": "keypointlabels", "id": "tip", "value": {"x": 55, "y": 30, "keypointlabels": ["tip"]}}
+    moved["annotations"][-1]["result"] = [new, tip]  # drawn by hand: without a parent
+    skipped["annotations"] = []
+    result = corrected(labels, [tasks])
+
+    def of(task: dict) -> list:
+        return [a for a in result["annotations"] if a["image_id"] == ids[task["data"]["file_name"]]]
+
+    assert of(emptied) == []
+    (only,) = of(moved)
+    assert only["bbox"] == pytest.approx([width / 2, height / 4, width / 10, height / 5])
+    assert only["keypoints"] == pytest.approx([0.55 * width, 0.3 * height, 2, 0, 0, 0, 0, 0, 0])
+    assert only["num_keypoints"] == 1
+    assert "score" not in only
+    before = [a for a in labels["annotations"] if a["image_id"] == ids[skipped["data"]["file_name"]]]
+    assert [a["score"] for a in of(skipped)] == [a["score"] for a in before]  # nobody has seen it
+
+
+def test_keypoints_of_a_deleted_box_go_with_it_unless_it_is_drawn_anew(labels):
+    """Label Studio keeps them where they were, below a region that is no more."""
+    tasks = as_tasks(to_label_studio(labels, prefix=""))
+    task = next(t for t in tasks if any("parentID" in r for r in t["predictions"][0]["result"]))
+    orphans = [r for r in task["annotations"][0]["result"] if "parentID" in r]
+    whole = {"x": 0, "y": 0, "width": 100, "height": 100, "rectanglelabels": ["arrow"]}
+    other = {"id": "other", "type": "rectanglelabels", "value": whole}
+    tip = {**orphans[0], "parentID": "other", "value": {"x": 50, "y": 50, "keypointlabels": ["tip"]}}
+    for origin, visible in (("prediction", 1), ("manual", 3)):
+        task["annotations"][0]["result"] = [{**other, "origin": origin}, *orphans, tip]
+        (instance,) = corrected(labels, [[task]])["annotations"][-1:]
+        assert instance["num_keypoints"] == visible
+        size = next(i for i in labels["images"] if i["id"] == instance["image_id"])
+        assert instance["keypoints"][:3] == [size["width"] / 2, size["height"] / 2, 2]  # its own
+
+
+def test_coco_with_other_ids_and_folders_comes_home(labels):
+    files = to_cvat(labels)
+    answer = files["person_keypoints_default.json"]
+    numbers = {image["id"]: 1000 + n for n, image in enumerate(answer["images"])}
+    answer = {
+        "images": [{"id": numbers[i["id"]], "file_name": f"set/{i['file_name']}"} for i in answer["images"]],
+        "categories": [{"id": 1, "name": "arrow", "keypoints": ["right", "left", "tip"]}],
+        "annotations": [
+            {
+                **{"id": a["id"], "image_id": numbers[a["image_id"]], "category_id": 1, "bbox": a["bbox"]},
+                "keypoints": [*a["keypoints"][6:], *a["keypoints"][3:6], *a["keypoints"][:3]],
+            }
+            for a in answer["annotations"]
+        ],
+    }
+    result = corrected(labels, [answer, files["instances_default.json"]])
+    assert geometry(result) == geometry(labels)
+    assert result["categories"] == labels["categories"]
+
+
+def test_an_image_is_the_longest_name_that_its_path_ends_with(labels):
+    names = ["x.png", "sub/x.png", "a b/ü#1.png"]
+    for image, name in zip(labels["images"], names, strict=False):
+        image["file_name"] = name
+    paths = ["../files/sub/x.png", "../files/x.png", "ü#1.png"]
+    images = [{"id": number, "file_name": path} for number, path in enumerate(paths)]
+    result = corrected(labels, [{"images": images, "annotations": [], "categories": []}])
+    seen = {image["id"] for image in labels["images"][:3]}
+    kept = [a["image_id"] for a in labels["annotations"] if a["image_id"] not in seen]
+    assert [a["image_id"] for a in result["annotations"]] == kept
+    twice = [{"id": 0, "file_name": "x.png"}, {"id": 1, "file_name": "other/x.png"}]
+    with pytest.raises(UserError, match="is there twice; export it with folders"):
+        corrected(labels, [{"images": twice, "annotations": [], "categories": []}])
+
+
+def test_what_the_labels_do_not_have_is_refused(labels):
+    image = {"id": 1, "file_name": labels["images"][0]["file_name"]}
+    annotation = {"id": 1, "image_id": 1, "category_id": 1, "bbox": [1, 1, 5, 5], "keypoints": [1, 1, 2]}
+
+    def answer(name: str, keypoint: str = "tip", file_name: str = image["file_name"]) -> dict:
+        category = {"id": 1, "name": name, "keypoints": [keypoint]}
+        images = [image | {"file_name": file_name}]
+        return {"images": images, "categories": [category], "annotations": [annotation]}
+
+    assert corrected(labels, [answer("arrow")])["annotations"]
+    for wrong, message in (
+        *((answer("bow"), "no category 'bow'"), (answer("arrow", "string"), "no keypoint 'string'")),
+        *((answer("arrow", file_name="x.png"), "'x.png'"), ({"a": 1}, "neither COCO")),
+        ([{"image": image["file_name"], "instance": []}], "not JSON-MIN"),
+        ({**answer("arrow"), "annotations": [{"category_id": 1, "image_id": 1}]}, "export the detections"),
+    ):
+        with pytest.raises(UserError, match=message):
+            corrected(labels, [wrong])
+
+
+def test_the_program_makes_a_dataset(labels, labels_path, tmp_path):
+    program = [sys.executable, ROOT / "scripts/exchange_labels.py"]
+    for tool, names in (
+        ("cvat", {"instances_default.json", "person_keypoints_default.json", "labels.json"}),
+        ("label-studio", {"tasks.json", "interface.xml"}),
+    ):
+        target = tmp_path / tool
+        subprocess.run([*program, "export", tool, "--labels", labels_path, "--output", target], check=True)
+        assert {file.name for file in target.iterdir()} == names
+    tasks = as_tasks({"tasks.json": json.loads((tmp_path / "label-studio/tasks.json").read_text())})
+    write_json(tmp_path / "export.json", tasks)
+    back = tmp_path / "corrected.json"
+    run = [*program, "import", tmp_path / "export.json", "--labels", labels_path, "--output", back]
+    subprocess.run(run, check=True, capture_output=True)
+    assert geometry(load_coco(str(back))) == geometry(labels)
