@@ -17,8 +17,8 @@ def repeat(study: dict[str, Any]) -> None:
     old = {key: study[key] for key in ("datasets", "models", "labels")}
     new: dict[str, dict[str, Any]] = {key: {} for key in old}
 
-    def named(name: str, seed: int, repeated: bool = True) -> str:
-        return f"{name}-seed{seed}" if repeated and len(seeds) > 1 else name
+    def named(name: str, seed: int, again: bool = True) -> str:
+        return f"{name}-seed{seed}" if again and len(seeds) > 1 else name
 
     def dataset(name: str, seed: int) -> str:
         return named(name, seed, name in drawn)
@@ -88,10 +88,9 @@ def _repeated(study: Mapping[str, Any], drawn: set[str]) -> set[str]:
         if (on[model["task"]] in drawn if "import" in model else model["repeat"])
     }
     own = drawn.union(study["labels"], repeated)
-    for name in models.keys() - repeated:
-        model = models[name]
-        sources = (model["labelled"], model["labels"], model["init"], on[model["task"]])
-        if "import" not in model and (again := own.intersection(sources)):
+    for name, model in models.items():
+        made_of = (model["labelled"], model["labels"], model["init"], on[model["task"]])
+        if name not in repeated and "import" not in model and (again := own.intersection(made_of)):
             raise UserError(f"models.{name}.repeat: must be true, as each seed has a {min(again)} of its own")
     return repeated
 
