@@ -12,7 +12,7 @@ sys.path.append(str(ROOT / "scripts"))  # last: scripts/ holds programs that mus
 from distill import meaning
 from distill.files import write_json
 from distill.lineage import lineage, made_of, trained, trained_on
-from distill.needs import shards_of
+from distill.needs import margins, shards_of
 from distill.program import UserError
 from distill.references import sources
 from distill.seeds import family
@@ -52,6 +52,7 @@ ALL_SHARDS = max(SHARDS.values(), key=len)
 KEPT = {"all": ALL_SHARDS, "none": []}.get(str(study["keep_heatmaps"]))
 if KEPT is None:
     KEPT = [f"{shard:03d}" for shard in study["keep_heatmaps"]]
+MARGINS = margins(study)  # datasets that keypoint models only label
 AMP = " --amp" if study["predict_amp"] else ""
 GPU = 0 if study["device"] == "cpu" else 1
 MODEL_FILES = ["model.pth", "config.py", "history.csv", "run.json"]  # an imported one has no history

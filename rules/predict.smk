@@ -7,11 +7,13 @@ rule detect_boxes:
         dataset=f"{R}/datasets/{{dataset}}.json",
         model=MODEL_TO_RUN,
     output:
-        f"{R}/predictions/{{model}}/{{dataset}}/boxes/{{shard}}.json",
+        f"{R}/predictions/{{model}}/{{dataset}}/{{detected}}/{{shard}}.json",
     log:
-        f"{R}/logs/predictions/{{model}}/{{dataset}}/boxes/{{shard}}.log",
+        f"{R}/logs/predictions/{{model}}/{{dataset}}/{{detected}}/{{shard}}.log",
     benchmark:
-        f"{R}/benchmarks/predictions/{{model}}/{{dataset}}/boxes/{{shard}}.tsv"
+        f"{R}/benchmarks/predictions/{{model}}/{{dataset}}/{{detected}}/{{shard}}.tsv"
+    wildcard_constraints:
+        detected="boxes|detected",
     conda:
         "../envs/distill.yaml"
     resources:
@@ -23,11 +25,42 @@ rule detect_boxes:
         amp=AMP,
         view=study["views"]["plain"][0],
         shards=lambda wildcards: len(SHARDS[wildcards.dataset]),
-        candidates=json.dumps(study["candidates"]),
+        candidates=json.dumps({key: study["candidates"][key] for key in ("min_score", "per_image")}),
     shell:
         "python scripts/detect_boxes.py --model $(dirname {input.model[0]}) --dataset {input.dataset} --view {params.view}"
         " --shard {wildcards.shard} --shards {params.shards} --candidates {params.candidates:q}"
         " --output {output}{params.amp} > {log} 2>&1"
+
+
+# Where images are only to be labelled, boxes that cannot become labels get no heatmaps.
+rule choose_boxes:
+    input:
+        dataset=f"{R}/datasets/{{dataset}}.json",
+        labelled=lambda wildcards: map(dataset_file, MARGINS[wildcards.dataset].labelled),
+        detected=expand(
+            f"{R}/predictions/{{{{model}}}}/{{{{dataset}}}}/detected/{{shard}}.json", shard=ALL_SHARDS
+        ),
+    output:
+        expand(f"{R}/predictions/{{{{model}}}}/{{{{dataset}}}}/boxes/{{shard}}.json", shard=ALL_SHARDS),
+    log:
+        f"{R}/logs/predictions/{{model}}/{{dataset}}/boxes.log",
+    wildcard_constraints:
+        model=models_of("keypoints"),
+        dataset=one_of(MARGINS),
+    conda:
+        "../envs/distill.yaml"
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    params:
+        version=version("predict"),
+        per_label=lambda wildcards: MARGINS[wildcards.dataset].per_label,
+    shell:
+        "python scripts/choose_boxes.py --dataset {input.dataset} --labelled {input.labelled}"
+        " --per-label {params.per_label} --output $(dirname {output[0]}) {input.detected} > {log} 2>&1"
+
+
+ruleorder: choose_boxes > detect_boxes
 
 
 # In {view}@{model}: predicted in the boxes of that model, which views or teachers share.

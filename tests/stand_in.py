@@ -21,7 +21,10 @@ digest = hashlib.sha256(" ".join(argv).encode())
 for path in paths:
     if len(path) < 200 and Path(path).is_file():
         digest.update(Path(path).read_bytes())
-names = {"train.py": ["model.pth", "config.py", "history.csv", "run.json"]}.get(Path(__file__).name)
+names = {
+    "train.py": ["model.pth", "config.py", "history.csv", "run.json"],
+    "choose_boxes.py": [Path(path).name for path in paths if "/detected/" in path],
+}.get(Path(__file__).name)
 files = [output / name for name in names] if names else [output]
 beside = {".csv": [".md", ".svg"], ".svg": [".png"]}
 files += [output.with_suffix(suffix) for suffix in beside.get(output.suffix, [])]

@@ -27,6 +27,23 @@ def test_a_calibration_option_runs_calibration_and_what_follows(edited):
     assert not {"train_teacher", "detect_boxes", "infer_view_heatmaps"} & set(plan)
 
 
+def test_more_keypoint_labels_need_predictions_only_beyond_the_margin(edited):
+    """Heatmaps are of half as many boxes again as labels are expected."""
+    edited.config["labels"]["distilled"] = {"calibrate": {"instances": 1.5}}
+    plan = edited.plan()
+    assert plan["calibrate_threshold"] == {"labels/distilled/thresholds.json"}
+    assert models_of(plan["infer_view_heatmaps"]) == {"student"}
+    assert "choose_boxes" not in plan
+    edited.config["labels"]["distilled"] = {"calibrate": {"instances": 2}}
+    plan = edited.plan()
+    assert plan["choose_boxes"] == {
+        f"predictions/teacher/unlabelled/boxes/00{shard}.json" for shard in (0, 1)
+    }
+    again = {path for path in plan["infer_view_heatmaps"] if path.startswith("predictions/teacher/")}
+    assert {path.split("/")[2] for path in again} == {"unlabelled"}
+    assert models_of(plan["detect_boxes"]) == {"student"}
+
+
 @pytest.mark.parametrize(
     ("option", "teacher"), [({"average": "logit"}, "teacher"), ({"vote": 0.7}, "box-teacher")]
 )

@@ -33,6 +33,7 @@ STAGES = {  # the kill comes within so many seconds; the stage takes longer
     "split_data": 0.4,
     "train_teacher": 6,
     "detect_boxes": 3,
+    "choose_boxes": 0.4,
     "infer_view_heatmaps": 3,
     "merge_views": 0.4,
     "calibrate_threshold": 0.4,

@@ -8,7 +8,9 @@ instance. With boxes there is one threshold for each category.
 import logging
 from array import array
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +72,7 @@ def at_rank(scores: np.ndarray, rank: int) -> Threshold:
 
 
 def _collect(
-    path: str | Path, dataset: dict[str, Any], labelled: dict[str, Any]
+    paths: Sequence[str | Path], dataset: dict[str, Any], labelled: dict[str, Any]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None, np.ndarray]:
     """Positions in the categories (n,), scores (n,), keypoint scores (m, K) or None, and the m candidates
     that have them."""
@@ -78,7 +80,8 @@ def _collect(
     order = np.argsort(ids)
     has_keypoints = np.array([bool(c.get("keypoints")) for c in labelled["categories"]], dtype=bool)
     category, score, keypoint_score, posed = array("h"), array("d"), array("d"), array("q")
-    for block in candidate_blocks(path, dataset, labelled["categories"]):
+    blocks = (candidate_blocks(path, dataset, labelled["categories"]) for path in paths)
+    for block in chain.from_iterable(blocks):
         posed.frombytes((len(score) + np.flatnonzero(block.posed)).tobytes())
         keypoint_score.frombytes(block.keypoints[..., 2].tobytes())
         category.frombytes(order[np.searchsorted(ids, block.category_id, sorter=order)].astype("h").tobytes())
@@ -86,27 +89,31 @@ def _collect(
     category, score = np.asarray(category), np.asarray(score)
     expected = has_keypoints[category].sum() if has_keypoints.any() else 0
     if len(posed) not in (0, expected):
-        raise UserError(f"{path}: {expected - len(posed)} of {expected} predictions lack keypoints")
+        raise UserError(f"{paths[0]}: {expected - len(posed)} of {expected} predictions lack keypoints")
     points = np.asarray(keypoint_score).reshape(len(posed), -1) if len(posed) else None
     return category, score, points, np.asarray(posed)
 
 
 def calibrate(
-    merged: str | Path, dataset: dict[str, Any], labelled: dict[str, Any], options: Options
+    merged: str | Path | Sequence[Path],
+    dataset: dict[str, Any],
+    labelled: dict[str, Any],
+    options: Options,
 ) -> dict[str, Any]:
     """The content of thresholds.json.
 
-    merged: COCO results on the unlabelled `dataset`, all of whose images count, also those without a
-    prediction. `labelled`: COCO dataset whose non-crowd instances per image are the aim; its images without
-    an instance count. A category without a labelled instance gets no labels. Raises UserError where the
-    labelled dataset has no images.
+    merged: COCO results, one file or several, on the unlabelled `dataset`, all of whose images count, also
+    those without a prediction. `labelled`: COCO dataset whose non-crowd instances per image are the aim; its
+    images without an instance count. A category without a labelled instance gets no labels. Raises UserError
+    where the labelled dataset has no images.
     """
     n_labelled, n_unlabelled = len(labelled["images"]), len(dataset["images"])
     if not n_labelled:
         raise UserError("calibrate: the labelled dataset has no images to take the mean over")
     real = [a for a in labelled["annotations"] if not a.get("iscrowd")]
     labelled_count = Counter(a["category_id"] for a in real)
-    category, score, points, rows = _collect(merged, dataset, labelled)
+    paths = [merged] if isinstance(merged, str | Path) else merged
+    category, score, points, rows = _collect(paths, dataset, labelled)
 
     def threshold(scores: np.ndarray, count: int) -> Threshold:
         scores = scores[scores >= options.score_floor]

@@ -26,7 +26,7 @@ from distill.views import View
 
 # How exactly a logit is kept, by its distance below the map's peak: (up to this distance, in this step).
 # Errors are to matter little *as probabilities*, and a cell at distance d has e^-d of the peak's.
-STEPS = ((0.5, 1 / 2048), (1, 1 / 512), (2, 1 / 128), (3, 1 / 32), (4, 1 / 16), (6, 1 / 4))
+STEPS = ((1, 1 / 2048), (2, 1 / 512), (3, 1 / 128), (4, 1 / 32), (6, 1 / 4))
 FLOOR = STEPS[-1][0]
 LEVEL = 4  # of the compression
 MOST_THREADS = 8

@@ -18,6 +18,15 @@ class Needs:
     predictions: frozenset[tuple[str, str, str]]
 
 
+@dataclass(frozen=True)
+class Margin:
+    """per_label: boxes for each label that the `labelled` datasets let expect. It is `candidates.per_label`,
+    or what calibration asks for where that is more."""
+
+    per_label: float
+    labelled: tuple[str, ...]
+
+
 def needs(study: Mapping[str, Any], rows: Iterable[Mapping[str, Any]]) -> Needs:
     """Of rows of the tables of a resolved study, made together from nothing."""
     rows, found = list(rows), set()
@@ -28,8 +37,7 @@ def needs(study: Mapping[str, Any], rows: Iterable[Mapping[str, Any]]) -> Needs:
     ]
     passes += [(m, study["models"][m]["validation"], row["views"]) for row in rows for m in row["models"]]
     for model, dataset, views in passes:
-        while dataset in study["selected"]:
-            dataset = study["selected"][dataset]
+        dataset = _predicted(study, dataset)
         boxes = ["boxes"] if study["models"][model]["task"] == "keypoints" else []
         found |= {(model, dataset, view) for view in [*boxes, *study["views"][views]]}
     return Needs(frozenset(trained(study, models)), frozenset(found))
@@ -40,3 +48,33 @@ def shards_of(study: Mapping[str, Any], dataset: str) -> int:
     labelled = [*(entry["dataset"] for entry in study["labels"].values()), *study["selected"].values()]
     small = dataset in study["evaluate"]["on"] and dataset not in labelled
     return min(study["shards"], VALIDATION_SHARDS) if small else study["shards"]
+
+
+def margins(study: Mapping[str, Any]) -> dict[str, Margin]:
+    """Dataset → what a keypoint model's boxes on it have to suffice for, where only labels are made of them.
+
+    Not of a dataset that is evaluated on, or labelled without calibration: there all boxes count.
+    """
+    asked: dict[str, list[float | None]] = {}
+    aims: dict[str, list[str]] = {}
+    for entry in study["labels"].values():
+        if study["models"][entry["teacher"]]["task"] == "keypoints":
+            dataset = _predicted(study, entry["dataset"])
+            asked.setdefault(dataset, []).append(entry["calibrate"]["instances"])
+            aims.setdefault(dataset, []).append(entry["labelled"])
+    least, evaluated = (
+        study["candidates"]["per_label"],
+        {_predicted(study, n) for n in study["evaluate"]["on"]},
+    )
+    return {
+        name: Margin(max(least, *numbers), tuple(dict.fromkeys(aims[name])))
+        for name, numbers in asked.items()
+        if least is not None and None not in numbers and name not in evaluated
+    }
+
+
+def _predicted(study: Mapping[str, Any], dataset: str) -> str:
+    """The dataset whose predictions are those of this one."""
+    while dataset in study["selected"]:
+        dataset = study["selected"][dataset]
+    return dataset

@@ -1,0 +1,30 @@
+"""Chooses the detected boxes that get heatmaps, on images that are only to be labelled."""
+
+import argparse
+from pathlib import Path
+
+from distill.candidates import choose, least_scores
+from distill.files import read_json, write_json
+from distill.program import run
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--dataset", required=True, help="JSON of the unlabelled dataset")
+    parser.add_argument(
+        "--labelled", required=True, nargs="+", help="JSON of the datasets that labels aim at"
+    )
+    parser.add_argument(
+        "--per-label", type=float, required=True, help="boxes for each label that is expected"
+    )
+    parser.add_argument("--output", type=Path, required=True, help="folder for files of the same names")
+    parser.add_argument("detected", type=Path, nargs="+", help="the boxes of all shards, of detect_boxes.py")
+    args = parser.parse_args()
+    labelled = [read_json(path) for path in args.labelled]
+    least = least_scores(args.detected, read_json(args.dataset), labelled, args.per_label)
+    for path in args.detected:
+        write_json(args.output / path.name, choose(path, least))
+
+
+if __name__ == "__main__":
+    run(main)
