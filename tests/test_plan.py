@@ -126,3 +126,15 @@ def test_prediction_costs_follow_images_and_pixels(tmp_path, monkeypatch):
     seconds, sizes = estimate([done, other], study, {"val": 4}, [(done, study, {"val": 4})])
     assert seconds[other] == pytest.approx(28)  # twice the side
     assert sizes[other] == pytest.approx(200)
+
+
+def test_heatmaps_cost_the_same_whether_they_stay_or_not(tmp_path, monkeypatch):
+    """A calibration keeps its heatmaps, the large study that it is for does not."""
+    monkeypatch.chdir(tmp_path)
+    study = resolve(STUDY | {"models": {"m": {}, "teacher": {}}, "labels": {}}, ROOT)
+    kept = DRY_RUN.format(name="done").replace("predict", "infer_view_heatmaps")
+    done, other = parse(kept + DRY_RUN.format(name="other").replace("predict", "infer_view_temporary"))
+    Path("done.json").touch()
+    Path("done.tsv").write_text("s\th:m:s\n7.0\t0:00:07\n")
+    seconds, _ = estimate([done, other], study, {"val": 4}, [(done, study, {"val": 4})])
+    assert seconds[other] == pytest.approx(7)

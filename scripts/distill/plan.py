@@ -20,6 +20,7 @@ from distill.needs import shards_of
 from distill.views import View
 
 TRAINING = ("train_teacher", "retrain_student")
+SAME_COST = {**dict.fromkeys(TRAINING, "train"), "infer_view_temporary": "infer_view_heatmaps"}
 LIGHT = 30.0  # seconds; jobs without a benchmark, which work on text alone
 
 
@@ -104,9 +105,9 @@ def work_of(job: Job, study: Mapping[str, Any], images: Mapping[str, int]) -> fl
 
 
 def kind_of(job: Job, study: Mapping[str, Any]) -> tuple[str, str]:
-    """What has one cost: the rule (both of the trainings are one) and the model's config."""
+    """What has one cost: the rule, or one of like rules, and the model's config."""
     model = study["models"].get(job.wildcards.get("model"), {})
-    return "train" if job.rule in TRAINING else job.rule, model.get("config", "")
+    return SAME_COST.get(job.rule, job.rule), model.get("config", "")
 
 
 def line(points: Iterable[tuple[float, float]]) -> Callable[[float], float] | None:
