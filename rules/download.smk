@@ -43,8 +43,7 @@ for name, archive in study["downloads"].items():
         conda:
             "../envs/distill.yaml"
         params:
-            folder=study["data"],
             names=archive["contents"],
         shell:
-            "python scripts/extract_archive.py --archive {input} --folder {params.folder} {params.names:q}"
+            "python scripts/extract_archive.py --archive {input} --folder $(dirname {input}) {params.names:q}"
             " > {log} 2>&1"

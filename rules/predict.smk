@@ -41,7 +41,7 @@ rule choose_boxes:
             f"{R}/predictions/{{{{model}}}}/{{{{dataset}}}}/detected/{{shard}}.json", shard=ALL_SHARDS
         ),
     output:
-        expand(f"{R}/predictions/{{{{model}}}}/{{{{dataset}}}}/boxes/{{shard}}.json", shard=ALL_SHARDS),
+        boxes=expand(f"{R}/predictions/{{{{model}}}}/{{{{dataset}}}}/boxes/{{shard}}.json", shard=ALL_SHARDS),
     log:
         f"{R}/logs/predictions/{{model}}/{{dataset}}/boxes.log",
     wildcard_constraints:
@@ -57,7 +57,7 @@ rule choose_boxes:
         per_label=lambda wildcards: MARGINS[wildcards.dataset].per_label,
     shell:
         "python scripts/choose_boxes.py --dataset {input.dataset} --labelled {input.labelled}"
-        " --per-label {params.per_label} --output $(dirname {output[0]}) {input.detected} > {log} 2>&1"
+        " --per-label {params.per_label} --output $(dirname {output.boxes[0]}) {input.detected} > {log} 2>&1"
 
 
 ruleorder: choose_boxes > detect_boxes
