@@ -39,6 +39,7 @@ lint: env
 	$(BIN)/ruff format --check .
 	$(BIN)/snakefmt --check Snakefile rules
 	$(SNAKEMAKE) --lint
+	$(SNAKEMAKE) --lint --configfile config/coco.yaml
 
 clean:  ## the demo's results and the caches; not the environment
 	rm -rf results/demo .pytest_cache .ruff_cache .hypothesis
