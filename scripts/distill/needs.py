@@ -55,22 +55,18 @@ def margins(study: Mapping[str, Any]) -> dict[str, Margin]:
 
     Not of a dataset that is evaluated on, or labelled without calibration: there all boxes count.
     """
-    asked: dict[str, list[float | None]] = {}
-    aims: dict[str, list[str]] = {}
+    entries: dict[str, list[Mapping[str, Any]]] = {}
     for entry in study["labels"].values():
         if study["models"][entry["teacher"]]["task"] == "keypoints":
-            dataset = _predicted(study, entry["dataset"])
-            asked.setdefault(dataset, []).append(entry["calibrate"]["instances"])
-            aims.setdefault(dataset, []).append(entry["labelled"])
-    least, evaluated = (
-        study["candidates"]["per_label"],
-        {_predicted(study, n) for n in study["evaluate"]["on"]},
-    )
-    return {
-        name: Margin(max(least, *numbers), tuple(dict.fromkeys(aims[name])))
-        for name, numbers in asked.items()
-        if least is not None and None not in numbers and name not in evaluated
-    }
+            entries.setdefault(_predicted(study, entry["dataset"]), []).append(entry)
+    least = study["candidates"]["per_label"]
+    evaluated = {_predicted(study, name) for name in study["evaluate"]["on"]}
+    result = {}
+    for dataset, mine in entries.items():
+        asked = [least, *(entry["calibrate"]["instances"] for entry in mine)]
+        if None not in asked and dataset not in evaluated:
+            result[dataset] = Margin(max(asked), tuple(dict.fromkeys(entry["labelled"] for entry in mine)))
+    return result
 
 
 def _predicted(study: Mapping[str, Any], dataset: str) -> str:
