@@ -17,11 +17,14 @@ def main() -> None:
     parser.add_argument(
         "--per-label", type=float, required=True, help="boxes for each label that is expected"
     )
+    parser.add_argument(
+        "--agnostic-nms", type=float, nargs="*", default=[], help="values of calibrations that labels have"
+    )
     parser.add_argument("--output", type=Path, required=True, help="folder for files of the same names")
     parser.add_argument("detected", type=Path, nargs="+", help="the boxes of all shards, of detect_boxes.py")
     args = parser.parse_args()
     labelled = [read_json(path) for path in args.labelled]
-    least = least_scores(args.detected, read_json(args.dataset), labelled, args.per_label)
+    least = least_scores(args.detected, read_json(args.dataset), labelled, args.per_label, args.agnostic_nms)
     for path in args.detected:
         write_json(args.output / path.name, choose(path, least))
 

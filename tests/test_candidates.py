@@ -26,7 +26,7 @@ def boxes(tmp_path):
             {
                 "image_id": image["id"],
                 "category_id": int(rng.choice([2, 5, 9])),
-                "bbox": [10, 10, 30, 40],
+                "bbox": [10 + 8 * int(rng.integers(5)), 10, 30, 40],
                 "score": round(float(rng.beta(0.4, 1)), 2),  # with ties
                 "keypoints": [20, 20, float(rng.random()), 30, 20, float(rng.random())],
             }
@@ -66,14 +66,15 @@ def test_boxes_suffice_for_all_that_labels_aim_at(boxes):
 
 @pytest.mark.parametrize("per", ["category", "all"])
 @pytest.mark.parametrize("instances", [0.5, 1, 1.7, 2])
-def test_labels_are_those_of_all_boxes(boxes, tmp_path, per, instances):
+@pytest.mark.parametrize("nms", [None, 0.4])
+def test_labels_are_those_of_all_boxes(boxes, tmp_path, per, instances, nms):
     paths, dataset, labelled = boxes
-    least = least_scores(paths, dataset, [labelled], 2)
+    least = least_scores(paths, dataset, [labelled], 2, [0.4])
     outputs = []
     for read in (read_json, lambda path: choose(path, least)):
         merged = tmp_path / "merged.json"
         write_json(merged, [record for path in paths for record in read(path)])
-        found = calibrate(merged, dataset, labelled, Options(instances=instances, per=per))
+        found = calibrate(merged, dataset, labelled, Options(instances=instances, per=per, agnostic_nms=nms))
         generate(merged, dataset, labelled, found, tmp_path / "labels.json")
         outputs.append(read_json(tmp_path / "labels.json")["annotations"])
     assert outputs[0] == outputs[1]
@@ -91,6 +92,8 @@ def test_the_margin_reaches_as_far_as_any_label_set_does():
     assert margins_of(f"{model}\ncalibrate: {{instances: 1.4}}") == {"unlabelled": Margin(1.5, aims)}
     more = "labels: {distilled: {}, more: {calibrate: {instances: 3}}}"
     assert margins_of(f"{model}\n{more}") == {"unlabelled": Margin(3, aims)}
+    both = "labels: {distilled: {}, more: {calibrate: {agnostic_nms: 0.7}}}"
+    assert margins_of(f"{model}\n{both}") == {"unlabelled": Margin(1.5, aims, (0.7,))}
 
 
 def test_a_subset_that_shares_predictions_has_the_boxes_of_all():

@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 from pycocotools.coco import COCO
 
+from distill import boxes as box_math
+from distill import results
 from distill.calibrate import Options, calibrate
 from distill.files import write_json
 from distill.labels import candidates, generate
@@ -62,7 +64,8 @@ def make_study(tmp_path, posed=True, n=12, seed=0):
 
 @pytest.mark.parametrize("posed", [True, False])
 @pytest.mark.parametrize(
-    "options", [Options(), Options(per="all"), Options(0.5, keypoints=0.5), Options(None)]
+    "options",
+    [Options(), Options(per="all"), Options(0.5, keypoints=0.5), Options(None), Options(agnostic_nms=0.3)],
 )
 def test_met_counts_are_the_counts_written_and_pycocotools_reads_them(tmp_path, posed, options):
     merged, dataset, labelled, _ = make_study(tmp_path, posed)
@@ -101,6 +104,23 @@ def test_met_counts_are_the_counts_written_and_pycocotools_reads_them(tmp_path, 
     else:
         assert thresholds["keypoints"] is None
         assert "keypoints" not in annotations[0]
+
+
+@pytest.mark.parametrize("block", [1 << 18, 400])  # some records; images are cut
+def test_an_object_gets_one_label_of_all_categories(tmp_path, monkeypatch, block):
+    merged, dataset, labelled, predictions = make_study(tmp_path)
+    write_json(merged, sorted(predictions, key=lambda p: p["image_id"]))
+    monkeypatch.setattr(results, "BLOCK", block)
+    files = (merged, dataset, labelled["categories"])
+    every = list(candidates(*files))
+    boxes = box_math.xywh_to_xyxy([c["bbox"] for c in every])
+    expected = []
+    for i in sorted(range(len(every)), key=lambda i: -every[i]["score"]):  # stable: of equals the first
+        rivals = [j for j in expected if every[j]["image_id"] == every[i]["image_id"]]
+        if not rivals or box_math.iou(boxes[[i]], boxes[rivals]).max() <= 0.05:
+            expected.append(i)
+    assert 0 < len(expected) < len(every) * 3 / 4
+    assert list(candidates(*files, agnostic_nms=0.05)) == [every[i] for i in sorted(expected)]
 
 
 def test_file_as_a_whole(tmp_path):

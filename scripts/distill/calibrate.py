@@ -38,12 +38,14 @@ class Options:
     """`instances`, `keypoints`: multipliers of the labelled means; None does not calibrate (all are kept).
 
     `per`: a threshold for each category, or one for all. `score_floor`: lower instance scores never count.
+    `agnostic_nms`: see `labels.candidate_blocks`.
     """
 
     instances: float | None = 1.0
     per: str = "category"
     keypoints: float | None = 1.0
     score_floor: float = 0.0
+    agnostic_nms: float | None = None
 
     def __post_init__(self) -> None:
         if self.per not in ("category", "all"):
@@ -51,6 +53,10 @@ class Options:
         for name in ("instances", "keypoints"):
             if (getattr(self, name) or 0) < 0:
                 raise UserError(f"calibrate: {name} is {getattr(self, name)}; it is at least 0, or null")
+        if self.agnostic_nms is not None and not 0 < self.agnostic_nms <= 1:
+            raise UserError(
+                f"calibrate: agnostic_nms is {self.agnostic_nms}; it is above 0 and up to 1, or null"
+            )
 
 
 def at_rank(scores: np.ndarray, rank: int) -> Threshold:
@@ -72,7 +78,10 @@ def at_rank(scores: np.ndarray, rank: int) -> Threshold:
 
 
 def _collect(
-    paths: Sequence[str | Path], dataset: dict[str, Any], labelled: dict[str, Any]
+    paths: Sequence[str | Path],
+    dataset: dict[str, Any],
+    labelled: dict[str, Any],
+    agnostic_nms: float | None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None, np.ndarray]:
     """Positions in the categories (n,), scores (n,), keypoint scores (m, K) or None, and the m candidates
     that have them."""
@@ -80,7 +89,7 @@ def _collect(
     order = np.argsort(ids)
     has_keypoints = np.array([bool(c.get("keypoints")) for c in labelled["categories"]], dtype=bool)
     category, score, keypoint_score, posed = array("h"), array("d"), array("d"), array("q")
-    blocks = (candidate_blocks(path, dataset, labelled["categories"]) for path in paths)
+    blocks = (candidate_blocks(path, dataset, labelled["categories"], agnostic_nms) for path in paths)
     for block in chain.from_iterable(blocks):
         posed.frombytes((len(score) + np.flatnonzero(block.posed)).tobytes())
         keypoint_score.frombytes(block.keypoints[..., 2].tobytes())
@@ -113,7 +122,7 @@ def calibrate(
     real = [a for a in labelled["annotations"] if not a.get("iscrowd")]
     labelled_count = Counter(a["category_id"] for a in real)
     paths = [merged] if isinstance(merged, str | Path) else merged
-    category, score, points, rows = _collect(paths, dataset, labelled)
+    category, score, points, rows = _collect(paths, dataset, labelled, options.agnostic_nms)
 
     def threshold(scores: np.ndarray, count: int) -> Threshold:
         scores = scores[scores >= options.score_floor]
@@ -151,6 +160,7 @@ def calibrate(
     return {
         "instances": instances,
         "keypoints": None if points is None else _keypoints(points[kept], real, options.keypoints),
+        "agnostic_nms": options.agnostic_nms,
         "images": {"labelled": n_labelled, "unlabelled": n_unlabelled},
     }
 

@@ -6,6 +6,7 @@ calibration change without new predictions.
 """
 
 from collections.abc import Iterator, Sequence
+from itertools import chain, product
 from pathlib import Path
 from typing import Any
 
@@ -17,23 +18,30 @@ Coco = dict[str, Any]
 
 
 def least_scores(
-    detected: Sequence[Path], dataset: Coco, labelled: Sequence[Coco], per_label: float
+    detected: Sequence[Path],
+    dataset: Coco,
+    labelled: Sequence[Coco],
+    per_label: float,
+    agnostic_nms: Sequence[float] = (),
 ) -> dict[int, float]:
     """Category id → the score from which boxes get heatmaps; infinite where no label has the category.
 
     detected: the boxes of `dataset`, in one file for each shard. labelled: datasets of the same categories
     whose instances per image are what labels aim at; `per_label` times as many boxes are kept, whether there
-    is one threshold for each category or one for all. Raises UserError as `calibrate`.
+    is one threshold for each category or one for all, and with each of `agnostic_nms` or without. Raises
+    UserError as `calibrate`.
     """
+    cases = product(labelled, ("category", "all"), (None, *agnostic_nms))
     found = [
-        calibrate(detected, dataset, aim, Options(instances=per_label, per=per))["instances"].items()
-        for aim in labelled
-        for per in ("category", "all")
+        calibrate(detected, dataset, aim, Options(per_label, per, agnostic_nms=nms))["instances"]
+        for aim, per, nms in cases
     ]
     least: dict[int, float] = {}
-    for category, entry in (item for items in found for item in items):
+    for category, entry in chain.from_iterable(instances.items() for instances in found):
         threshold = float("inf") if entry["threshold"] is None else entry["threshold"]
         least[int(category)] = min(threshold, least.get(int(category), threshold))
+    if agnostic_nms:  # a box that suppresses another is needed even where it cannot become a label itself
+        least = dict.fromkeys(least, min(least.values()))
     log.info("boxes get heatmaps from these scores: %s", least)
     return least
 

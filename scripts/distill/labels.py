@@ -7,11 +7,13 @@ counts that it says it meets are the counts that `generate` writes.
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from distill import boxes as box_math
 from distill import results
 from distill.files import write_json
 from distill.program import UserError
@@ -40,6 +42,11 @@ class Candidates:
         rows = (self.image_id, self.category_id, self.score, self.bbox, self.posed)
         return Candidates(*(values[keep] for values in rows), self.keypoints[keep[self.posed]])
 
+    def __add__(self, more: "Candidates") -> "Candidates":
+        """Both, one after the other."""
+        columns = zip(vars(self).values(), vars(more).values(), strict=True)
+        return Candidates(*map(np.concatenate, columns))
+
     def records(self) -> Iterator[dict[str, Any]]:
         """Each as a record of COCO results, keypoints flat."""
         columns = (self.image_id, self.category_id, self.bbox, self.score, self.posed)
@@ -50,13 +57,46 @@ class Candidates:
 
 
 def candidate_blocks(
-    path: str | Path, dataset: dict[str, Any], categories: list[dict[str, Any]]
+    path: str | Path,
+    dataset: dict[str, Any],
+    categories: list[dict[str, Any]],
+    agnostic_nms: float | None = None,
 ) -> Iterator[Candidates]:
     """Merged predictions that can become labels, in the file's order, some thousands at a time.
 
-    A box with less than one pixel of width or height left in the image is skipped. Raises UserError for an
-    unknown image or category, a wrong number of keypoints, a number that is not finite.
+    A box with less than one pixel of width or height left in the image is skipped; then, unless it is None,
+    one that overlaps a better one of whatever category by an IoU above `agnostic_nms`. Raises UserError for
+    an unknown image or category, a wrong number of keypoints, a number that is not finite.
     """
+    blocks = _all_blocks(path, dataset, categories)
+    if agnostic_nms is None:
+        return blocks
+    return map(partial(_suppress, nms=agnostic_nms), _whole_images(blocks))
+
+
+def _whole_images(blocks: Iterator[Candidates]) -> Iterator[Candidates]:
+    """The same rows, in blocks that do not end within an image."""
+    rest = None
+    for block in blocks:
+        block = block if rest is None else rest + block
+        last = np.isin(block.image_id, block.image_id[-1:])
+        yield block.where(~last)
+        rest = block.where(last)
+    if rest is not None:
+        yield rest
+
+
+def _suppress(block: Candidates, nms: float) -> Candidates:
+    from distill.voting import suppress  # numba takes a while to import
+
+    boxes = box_math.xywh_to_xyxy(block.bbox)
+    keep = suppress(boxes, block.score, categories=block.image_id, nms=nms, vote=np.inf)[0]
+    return block.where(np.isin(np.arange(len(boxes)), keep))
+
+
+def _all_blocks(
+    path: str | Path, dataset: dict[str, Any], categories: list[dict[str, Any]]
+) -> Iterator[Candidates]:
     sizes = {image["id"]: (image["width"], image["height"]) for image in dataset["images"]}
     counts = {category["id"]: len(category.get("keypoints", ())) for category in categories}
     cells = max(counts.values(), default=0)
@@ -86,10 +126,13 @@ def candidate_blocks(
 
 
 def candidates(
-    path: str | Path, dataset: dict[str, Any], categories: list[dict[str, Any]]
+    path: str | Path,
+    dataset: dict[str, Any],
+    categories: list[dict[str, Any]],
+    agnostic_nms: float | None = None,
 ) -> Iterator[dict[str, Any]]:
     """`candidate_blocks` as records of COCO results, one at a time."""
-    for block in candidate_blocks(path, dataset, categories):
+    for block in candidate_blocks(path, dataset, categories, agnostic_nms):
         yield from block.records()
 
 
@@ -156,7 +199,8 @@ def generate(
 
     def kept() -> Iterator[dict[str, Any]]:
         written = 0
-        for block in candidate_blocks(merged, dataset, labelled["categories"]):
+        blocks = candidate_blocks(merged, dataset, labelled["categories"], thresholds.get("agnostic_nms"))
+        for block in blocks:
             block = block.where(block.score >= limits[np.searchsorted(ids, block.category_id)])
             written += len(block.score)
             seen.update(block.image_id.tolist())

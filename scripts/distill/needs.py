@@ -21,10 +21,11 @@ class Needs:
 @dataclass(frozen=True)
 class Margin:
     """per_label: boxes for each label that the `labelled` datasets let expect. It is `candidates.per_label`,
-    or what calibration asks for where that is more."""
+    or what calibration asks for where that is more. agnostic_nms: the values that calibrations have."""
 
     per_label: float
     labelled: tuple[str, ...]
+    agnostic_nms: tuple[float, ...] = ()
 
 
 def needs(study: Mapping[str, Any], rows: Iterable[Mapping[str, Any]]) -> Needs:
@@ -65,7 +66,9 @@ def margins(study: Mapping[str, Any]) -> dict[str, Margin]:
     for dataset, mine in entries.items():
         asked = [least, *(entry["calibrate"]["instances"] for entry in mine)]
         if None not in asked and dataset not in evaluated:
-            result[dataset] = Margin(max(asked), tuple(dict.fromkeys(entry["labelled"] for entry in mine)))
+            labelled = tuple(dict.fromkeys(entry["labelled"] for entry in mine))
+            nms = {entry["calibrate"]["agnostic_nms"] for entry in mine} - {None}
+            result[dataset] = Margin(max(asked), labelled, tuple(sorted(nms)))
     return result
 
 
