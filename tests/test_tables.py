@@ -83,9 +83,10 @@ GAP = {"baseline": ["teacher", "long"], "student": "student", "upper": "upper"}
 def test_gap_closed_by_hand():
     table = build(*study(gap=GAP))
     shares = [100 * 3 / 6, 100 * 3 / 7, 100 * 1 / 2]  # above "long", whose mean is the higher
-    assert table.gap.baseline == "long"
-    assert table.gap.shares == pytest.approx(shares)
-    assert table.gap.of_means == pytest.approx(100 * (145 / 3 - 46) / (51 - 46))
+    [gap] = table.gaps
+    assert gap.baseline == "long"
+    assert gap.shares == pytest.approx(shares)
+    assert gap.of_means == pytest.approx(100 * (145 / 3 - 46) / (51 - 46))
     frame = table.frame.set_index("row")
     assert frame.loc["student", "gap closed"] == pytest.approx(np.mean(shares))
     assert frame.loc["student", "gap closed sd"] == pytest.approx(np.std(shares, ddof=1))
@@ -95,6 +96,13 @@ def test_gap_closed_by_hand():
         "Share of the gap from long to upper that student closes: 48% ± 4 "
         "(seeds: 50%, 43%, 50%; of the mean APs: 47%; paper: 52%)."
     ) in markdown(table)
+
+
+def test_each_of_several_students_closes_a_share():
+    table = build(*study(gap={**GAP, "student": ["student", "teacher"]}))
+    assert [(gap.student, round(gap.of_means)) for gap in table.gaps] == [("student", 47), ("teacher", -120)]
+    assert table.frame["gap closed"].notna().tolist() == [True, False, True, False]
+    assert "that teacher closes: -174%" in markdown(table)
 
 
 def test_references_of_several_metrics_stand_beside_them():
@@ -150,7 +158,7 @@ def test_a_tiny_gap_has_no_share():
     spec, evaluations = study(gap=GAP)
     evaluations["upper-1.json"] = evaluation(APS["long"][1] + 0.009)
     table = build(spec, evaluations)
-    assert np.isnan(table.gap.shares).tolist() == [False, True, False]
+    assert np.isnan(table.gaps[0].shares).tolist() == [False, True, False]
     assert "none to state; in 1 of 3 seeds upper is not 1 AP above long" in markdown(table)
 
 

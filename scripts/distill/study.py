@@ -230,13 +230,9 @@ def _table(where: str, table: dict[str, Any], study: dict[str, Any]) -> dict[str
     tasks = {study["models"][row["model"]]["task"] for row in rows.values()}
     if len(tasks) > 1:
         raise UserError(f"{where}.rows: models of boxes and of keypoints do not go into one table")
-    gap = table.get("gap", {})
-    baseline = gap.get("baseline", [])
-    for name in [baseline] if isinstance(baseline, str) else baseline:
-        known(name, rows, f"{where}.gap.baseline", "row")
-    for key in ("student", "upper"):
-        if gap:
-            known(gap[key], rows, f"{where}.gap.{key}", "row")
+    for key, names in table.get("gap", {}).items():
+        for name in [names] if isinstance(names, str) else names:
+            known(name, rows, f"{where}.gap.{key}", "row")
     for name in table.get("reference", {}):
         known(name, rows, f"{where}.reference", "row")
     for name, gain in table.get("gains", {}).items():

@@ -38,11 +38,11 @@ class Gap:
 
 @dataclass(frozen=True)
 class Table:
-    """frame: a row for each row of the spec (see `build`). gap: None where the spec asks for none."""
+    """frame: a row for each row of the spec (see `build`). gaps: one for each student that the spec names."""
 
     frame: pd.DataFrame
     metrics: list[str]
-    gap: Gap | None
+    gaps: list[Gap]
 
 
 def _spread(values: np.ndarray) -> float:
@@ -72,7 +72,7 @@ def build(spec: dict[str, Any], evaluations: dict[str, dict[str, Any]]) -> Table
     "AP difference" of metrics with references;
     "gain", its spread, "gain over" (a row), "gain reference low" and "high" (the paper's range) and
     "gain difference" (from that range, 0 within), in the rows that have a gain;
-    "gap closed", its spread and the paper's share in the student's row, if there is a gap.
+    "gap closed", its spread and the paper's share in the rows of the gap's students, if there is a gap.
     Raises UserError for a missing, superfluous or unfitting evaluation, or a name that is no row's.
     """
     rows, task = spec["rows"], spec.get("task", "boxes")
@@ -103,14 +103,14 @@ def build(spec: dict[str, Any], evaluations: dict[str, dict[str, Any]]) -> Table
         if gain := spec.get("gains", {}).get(row["name"]):
             record |= _gain(row["name"], gain, rows, evaluations, task)
         records.append(record)
-    frame, gap = pd.DataFrame(records), None
-    if spec.get("gap"):
-        gap = _gap(spec["gap"], rows, evaluations, task)
+    frame = pd.DataFrame(records)
+    gaps = _gaps(spec["gap"], rows, evaluations, task) if spec.get("gap") else []
+    for gap in gaps:
         student = frame["row"] == gap.student
         frame.loc[student, "gap closed"] = gap.shares.mean()
         frame.loc[student, "gap closed sd"] = _spread(gap.shares)
         frame.loc[student, "gap closed in the paper"] = PAPER_GAP
-    return Table(frame, [column for column, _, _ in columns], gap)
+    return Table(frame, [column for column, _, _ in columns], gaps)
 
 
 def _references(spec: dict[str, Any], columns: list[str]) -> dict[str, dict[str, float]]:
@@ -149,21 +149,30 @@ def _row(rows: list[dict[str, Any]], name: str) -> dict[str, Any]:
     return found[0]
 
 
-def _gap(spec: dict[str, Any], rows: list[dict[str, Any]], evaluations: dict[str, Any], task: str) -> Gap:
-    names = [spec["baseline"]] if isinstance(spec["baseline"], str) else spec["baseline"]
-    baselines = {name: _ap(rows, name, evaluations, task) for name in names}
+def _gaps(
+    spec: dict[str, Any], rows: list[dict[str, Any]], evaluations: dict[str, Any], task: str
+) -> list[Gap]:
+    baselines = {name: _ap(rows, name, evaluations, task) for name in _listed(spec["baseline"])}
     best = max(baselines, key=lambda name: baselines[name].mean())
-    student, upper = (_ap(rows, spec[key], evaluations, task) for key in ("student", "upper"))
-    baseline = baselines[best]
-    if not len(baseline) == len(student) == len(upper):
-        raise UserError(f"table: {best}, {spec['student']} and {spec['upper']} must have the same seeds")
+    baseline, upper = baselines[best], _ap(rows, spec["upper"], evaluations, task)
 
     def share(baseline: np.ndarray, student: np.ndarray, upper: np.ndarray) -> np.ndarray:
         room = upper - baseline
         return 100 * (student - baseline) / np.where(room >= LEAST_GAP, room, np.nan)
 
-    of_means = float(share(baseline.mean(), student.mean(), upper.mean()))
-    return Gap(best, spec["student"], spec["upper"], share(baseline, student, upper), of_means)
+    gaps = []
+    for name in _listed(spec["student"]):
+        student = _ap(rows, name, evaluations, task)
+        if not len(baseline) == len(student) == len(upper):
+            raise UserError(f"table: {best}, {name} and {spec['upper']} must have the same seeds")
+        of_means = float(share(baseline.mean(), student.mean(), upper.mean()))
+        gaps.append(Gap(best, name, spec["upper"], share(baseline, student, upper), of_means))
+    return gaps
+
+
+def _listed(names: str | list[str]) -> list[str]:
+    """One name or several, as a list."""
+    return [names] if isinstance(names, str) else names
 
 
 def markdown(table: Table) -> str:
@@ -202,7 +211,7 @@ def markdown(table: Table) -> str:
     if "gain" in table.frame:
         pairs = table.frame.dropna(subset="gain")[["row", "gain over"]].itertuples(index=False)
         text += "; gain in AP: " + ", ".join(f"{row} over {other}" for row, other in pairs)
-    return text + ".\n" + (f"\n{describe(table.gap)}\n" if table.gap else "")
+    return text + ".\n" + "".join(f"\n{describe(gap)}\n" for gap in table.gaps)
 
 
 def describe(gap: Gap) -> str:
