@@ -1,6 +1,7 @@
 """Prediction: views, shards and batches change nothing but what they should."""
 
 import json
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -226,3 +227,18 @@ def test_mixed_precision_says_nearly_the_same(tmp_path, keypoint_model, predicte
     assert len(boxes[0]) == len(records)
     np.testing.assert_allclose(*scores, atol=0.03)
     np.testing.assert_allclose(*boxes, atol=1)  # pixels, of images of 128
+
+
+def test_mixed_precision_does_not_round_objectness(keypoint_model, arrows, monkeypatch):
+    monkeypatch.setattr("distill.nn.prediction.supported", lambda: True)
+    rounded = []
+    for amp in (False, True):
+        predictor = Predictor(keypoint_model, "cpu", amp=amp)
+        found = []
+        predictor.network.rpn_head.rpn_cls.register_forward_hook(lambda *io, found=found: found.append(io[2]))
+        coco = read(arrows)
+        list(predictor.boxes(Path(coco["info"]["image_root"]), coco["images"][:2], PLAIN))
+        logits = torch.cat([logits.flatten() for logits in found])
+        assert logits.dtype == torch.float32
+        rounded.append((logits == logits.bfloat16().float()).float().mean())
+    assert max(rounded) < 0.01

@@ -18,6 +18,17 @@ def supported() -> bool:
     return fast
 
 
+def keep_float32(layer: nn.Module) -> None:
+    """Has a layer of one input compute in float32 under autocast too."""
+    forward = layer.forward
+
+    def full(x: torch.Tensor) -> torch.Tensor:
+        with torch.autocast(x.device.type, enabled=False):
+            return forward(x.float())
+
+    layer.forward = full
+
+
 @OPTIM_WRAPPERS.register_module()
 class BFloat16OptimWrapper(OptimWrapper):
     """mmengine's OptimWrapper with the forward pass under bfloat16 autocast, on the model's device."""

@@ -15,6 +15,7 @@ from mmcv.cnn import fuse_conv_bn
 from mmdet.structures import DetDataSample
 from mmdet.structures.bbox import bbox2roi
 from mmengine.structures import InstanceData
+from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from distill.boxes import xyxy_to_xywh
@@ -22,7 +23,7 @@ from distill.datasets import keypoint_meta, shard
 from distill.files import read_json, write_json
 from distill.heatmap_file import HeatmapWriter
 from distill.images import read_image
-from distill.nn.amp import supported
+from distill.nn.amp import keep_float32, supported
 from distill.nn.model import load, pick_device, pick_workers
 from distill.program import UserError, progress
 from distill.shared_boxes import SharedBoxes
@@ -69,7 +70,7 @@ def batches(images: list[Image], view: View, most: int) -> list[list[int]]:
 
 class Predictor:
     """A trained model on a device. `batch` images at most go through the network together; amp: its
-    convolutions and matrix products in bfloat16."""
+    convolutions and matrix products in bfloat16, all but the last ones."""
 
     def __init__(
         self,
@@ -83,9 +84,19 @@ class Predictor:
         self.amp = amp and supported()
         self.network, self.meta = load(folder, self.device)
         fuse_conv_bn(self.network)  # normalisation only moves memory, a quarter of all that is moved
+        if self.amp:
+            for layer in self._last_layers():
+                keep_float32(layer)
         self.batch = batch or (16 if self.device.type == "cuda" else 4)
         self.workers = pick_workers(self.device) if workers is None else workers
         self.category_ids = np.array([category["id"] for category in self.meta["categories"]])
+
+    def _last_layers(self) -> list[nn.Module]:
+        """Those that scores, boxes and heatmaps come from: in bfloat16, of 8 bits, many proposals would score
+        the same, and NMS would keep any of them."""
+        rpn, roi = self.network.rpn_head, self.network.roi_head
+        layers = [rpn.rpn_cls, rpn.rpn_reg, roi.bbox_head.fc_cls, roi.bbox_head.fc_reg]
+        return layers if roi.keypoint_head is None else [*layers, roi.keypoint_head.deconv]
 
     @torch.inference_mode()
     def run(self, root: Path, images: list[Image], view: View, each: Callable) -> Iterator[Any]:
