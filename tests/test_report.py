@@ -122,6 +122,16 @@ def test_page_shows_the_artifacts_and_needs_no_other_file(study):
     assert "b <script>.png" in parsed.text
 
 
+def test_a_second_round_is_compared_with_both_teachers(study):
+    resolved, results = study
+    resolved["models"]["second"] = resolved["models"]["student"] | {"labels": "again"}
+    student = dict(teacher="student", teachers=["student"], together="student")
+    resolved["labels"]["again"] = resolved["labels"]["distilled"] | student
+    write_json(results / "evaluation/second/val/plain.json", {"AP": 0.5})
+    text = re.sub(r"\s+", " ", Elements(Report(resolved, results).render()).text)
+    assert "50.0 AP on val; its teacher 45.2 (+4.8), the first teacher 30.1 (+19.9)." in text
+
+
 def test_page_is_deterministic(study):
     assert Report(*study).render() == Report(*study).render()
 
@@ -169,7 +179,9 @@ def test_seeds_are_one_family_with_the_mean_of_their_ap(study):
         del models[name]
     del labels["distilled"]
     report = Report(resolved, results)
-    assert report.headline() == pytest.approx({"teacher": 20, "student": 20, "seeds": 2, "validation": "val"})
+    [(_, teacher)] = report.headline()["teachers"]
+    assert (teacher, report.headline()["student"]) == pytest.approx((20, 20))
+    assert (report.headline()["seeds"], report.headline()["validation"]) == (2, "val")
     assert [card["value"] for card in chains(report)[0]][1::3] == ["20.0", "20.0"]
     assert list(report.shown_labels.items()) == [("distilled", "distilled-seed0")]
 

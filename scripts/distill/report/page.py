@@ -72,13 +72,17 @@ class Report(Results):
         )
 
     def headline(self) -> dict[str, Any] | None:
-        """AP of the last student and of its teacher; None unless both were evaluated."""
+        """AP of the last student and of its teachers, (what it is called, AP): its own, and after several
+        rounds the first one. None unless the student and its teacher were evaluated."""
         for labels in reversed(self.labels):
             student, teacher = self.student(labels), self.labels[labels]["teacher"]
             if student and None not in (aps := (self.ap(teacher), self.ap(student))):
+                teachers, first = [("its teacher", aps[0])], self.first_teacher(teacher)
+                if first != teacher and (ap := self.ap(first)) is not None:
+                    teachers.append(("the first teacher", ap))
                 validation = self.family(self.models[student]["validation"])
                 seeds = len(self.families(self.models)[self.family(student)])
-                return {"teacher": aps[0], "student": aps[1], "seeds": seeds, "validation": validation}
+                return {"student": aps[1], "teachers": teachers, "seeds": seeds, "validation": validation}
         return None
 
     def tables(self) -> list[dict[str, Any]]:
@@ -116,7 +120,8 @@ class Report(Results):
         if not (self.merged(name).exists() and dataset and labels):
             return []
         scores: dict[int, array] = {category["id"]: array("d") for category in labels["categories"]}
-        for candidate in candidates(self.merged(name), dataset, labels["categories"]):
+        nms = thresholds.get("agnostic_nms")
+        for candidate in candidates(self.merged(name), dataset, labels["categories"], nms):
             scores[candidate["category_id"]].append(candidate["score"])
         most = sorted(scores, key=lambda category: -len(scores[category]))[:PANELS]
         found = thresholds["instances"]

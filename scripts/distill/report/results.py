@@ -85,6 +85,12 @@ class Results:
         students += [name for name, source in trained.items() if source not in self.labels]
         return students[0] if students else None
 
+    def first_teacher(self, model: str) -> str:
+        """The teacher of its teacher, and so on, down to one that learnt from no generated labels."""
+        while (labels := self.models[model]["labels"]) in self.labels:
+            model = self.labels[labels]["teacher"]
+        return model
+
     @cached_property
     def shown_labels(self) -> dict[str, str]:
         """Of the label sets that get pictures: name without seed → name of the first seed."""
