@@ -58,7 +58,8 @@ rule choose_boxes:
         agnostic_nms=lambda wildcards: MARGINS[wildcards.dataset].agnostic_nms,
     shell:
         "python scripts/choose_boxes.py --dataset {input.dataset} --labelled {input.labelled}"
-        " --per-label {params.per_label} --agnostic-nms {params.agnostic_nms} --output $(dirname {output.boxes[0]}) {input.detected} > {log} 2>&1"
+        " --per-label {params.per_label} --agnostic-nms {params.agnostic_nms}"
+        " --output $(dirname {output.boxes[0]}) {input.detected} > {log} 2>&1"
 
 
 ruleorder: choose_boxes > detect_boxes

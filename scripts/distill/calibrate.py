@@ -77,19 +77,23 @@ def at_rank(scores: np.ndarray, rank: int) -> Threshold:
     return Threshold(float(higher.min()) if len(higher) else None, rank, len(higher), n, short=False)
 
 
-def _collect(
+# Of n candidates: positions in the categories (n,), scores (n,), keypoint scores (m, K) or None, and the m
+# candidates that have them.
+Scores = tuple[np.ndarray, np.ndarray, np.ndarray | None, np.ndarray]
+
+
+def collect(
     paths: Sequence[str | Path],
     dataset: dict[str, Any],
-    labelled: dict[str, Any],
+    categories: list[dict[str, Any]],
     agnostic_nms: float | None,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray | None, np.ndarray]:
-    """Positions in the categories (n,), scores (n,), keypoint scores (m, K) or None, and the m candidates
-    that have them."""
-    ids = np.array([c["id"] for c in labelled["categories"]], dtype=np.int64)
+) -> Scores:
+    """What `thresholds` ranks, of all candidates in the files. Raises UserError as `candidate_blocks`."""
+    ids = np.array([c["id"] for c in categories], dtype=np.int64)
     order = np.argsort(ids)
-    has_keypoints = np.array([bool(c.get("keypoints")) for c in labelled["categories"]], dtype=bool)
+    has_keypoints = np.array([bool(c.get("keypoints")) for c in categories], dtype=bool)
     category, score, keypoint_score, posed = array("h"), array("d"), array("d"), array("q")
-    blocks = (candidate_blocks(path, dataset, labelled["categories"], agnostic_nms) for path in paths)
+    blocks = (candidate_blocks(path, dataset, categories, agnostic_nms) for path in paths)
     for block in chain.from_iterable(blocks):
         posed.frombytes((len(score) + np.flatnonzero(block.posed)).tobytes())
         keypoint_score.frombytes(block.keypoints[..., 2].tobytes())
@@ -116,13 +120,21 @@ def calibrate(
     images without an instance count. A category without a labelled instance gets no labels. Raises UserError
     where the labelled dataset has no images.
     """
+    paths = [merged] if isinstance(merged, str | Path) else merged
+    scores = collect(paths, dataset, labelled["categories"], options.agnostic_nms)
+    return thresholds(scores, dataset, labelled, options)
+
+
+def thresholds(
+    scores: Scores, dataset: dict[str, Any], labelled: dict[str, Any], options: Options
+) -> dict[str, Any]:
+    """`calibrate` of scores that are collected, with the options' `agnostic_nms`, already."""
+    category, score, points, rows = scores
     n_labelled, n_unlabelled = len(labelled["images"]), len(dataset["images"])
     if not n_labelled:
         raise UserError("calibrate: the labelled dataset has no images to take the mean over")
     real = [a for a in labelled["annotations"] if not a.get("iscrowd")]
     labelled_count = Counter(a["category_id"] for a in real)
-    paths = [merged] if isinstance(merged, str | Path) else merged
-    category, score, points, rows = _collect(paths, dataset, labelled, options.agnostic_nms)
 
     def threshold(scores: np.ndarray, count: int) -> Threshold:
         scores = scores[scores >= options.score_floor]

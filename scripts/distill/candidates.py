@@ -10,7 +10,7 @@ from itertools import chain, product
 from pathlib import Path
 from typing import Any
 
-from distill.calibrate import Options, calibrate
+from distill.calibrate import Options, collect, thresholds
 from distill.files import read_json
 from distill.program import log
 
@@ -31,11 +31,12 @@ def least_scores(
     is one threshold for each category or one for all, and with each of `agnostic_nms` or without. Raises
     UserError as `calibrate`.
     """
-    cases = product(labelled, ("category", "all"), (None, *agnostic_nms))
-    found = [
-        calibrate(detected, dataset, aim, Options(per_label, per, agnostic_nms=nms))["instances"]
-        for aim, per, nms in cases
-    ]
+    found = []
+    for aim, nms in product(labelled, (None, *agnostic_nms)):
+        scores = collect(detected, dataset, aim["categories"], nms)
+        for per in ("category", "all"):
+            options = Options(per_label, per, agnostic_nms=nms)
+            found.append(thresholds(scores, dataset, aim, options)["instances"])
     least: dict[int, float] = {}
     for category, entry in chain.from_iterable(instances.items() for instances in found):
         threshold = float("inf") if entry["threshold"] is None else entry["threshold"]
