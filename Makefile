@@ -30,7 +30,7 @@ test-slurm: env  ## on a real one-machine Slurm, which it installs as root on De
 	command -v slurmctld > /dev/null || { apt-get update && apt-get install -y --no-install-recommends slurmctld slurmd slurm-client munge; }
 	$(BIN)/pytest -m 'slurm and not slow' tests/slurm
 
-bench: env  ## ratios measured side by side
+bench: demo  ## ratios measured side by side; of the demo's models, too
 	$(BIN)/pip install --quiet --no-deps -r envs/bench.txt
 	for program in tests/bench/bench_*.py; do $(BIN)/python $$program; done
 

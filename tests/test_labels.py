@@ -11,7 +11,7 @@ from distill import boxes as box_math
 from distill import results
 from distill.calibrate import Options, calibrate
 from distill.files import write_json
-from distill.labels import candidates, generate
+from distill.labels import candidate_blocks, candidates, generate
 from distill.program import UserError
 from distill.results import decode, read_lines
 
@@ -123,6 +123,19 @@ def test_an_object_gets_one_label_of_all_categories(tmp_path, monkeypatch, block
     assert list(candidates(*files, agnostic_nms=0.05)) == [every[i] for i in sorted(expected)]
 
 
+@pytest.mark.parametrize("nms", [None, 0.05])
+@pytest.mark.parametrize("limits", [{3: 0.3, 7: 0.8}, {3: np.inf, 7: 0.5}, {3: 0.0, 7: 0.0}])
+def test_labels_of_parsing_only_what_can_become_one(tmp_path, monkeypatch, limits, nms):
+    merged, dataset, labelled, predictions = make_study(tmp_path)
+    write_json(merged, sorted(predictions, key=lambda p: p["image_id"]))
+    monkeypatch.setattr(results, "BLOCK", 400)
+    files = (merged, dataset, labelled["categories"], nms)
+    expected = [c for c in candidates(*files) if c["score"] >= limits[c["category_id"]]]
+    found = [record for block in candidate_blocks(*files, limits) for record in block.records()]
+    assert 0 < len(expected)
+    assert found == expected
+
+
 def test_file_as_a_whole(tmp_path):
     merged, dataset, labelled, _ = make_study(tmp_path)
     thresholds = calibrate(merged, dataset, labelled, Options())
@@ -211,6 +224,23 @@ def test_lines_are_read_of_any_layout_in_blocks_of_any_size(tmp_path, monkeypatc
     for indent in (None, 2):
         path.write_text(json.dumps(records, indent=indent))
         assert read_records(path) == records
+
+
+def test_files_are_strict_json(tmp_path):
+    path = tmp_path / "some.json"
+    content = {
+        "names": 'é \n "',
+        "list": [{"a": np.float64(0.1), "b": None, "c": (1, []), 5: 1e-7}],
+        "n": 0.1,
+    }
+    write_json(path, content)
+    assert json.loads(path.read_text(encoding="utf-8")) == json.loads(json.dumps(content))
+    for wrong in (float("nan"), float("-inf"), np.float64("nan")):
+        for value in ([{"a": wrong}], {"a": [{"a": [wrong]}]}, {"a": wrong}, wrong):
+            with pytest.raises(ValueError):
+                write_json(path, value)
+    assert sorted(tmp_path.iterdir()) == [path]
+    assert json.loads(path.read_bytes())["n"] == 0.1
 
 
 def test_a_file_of_records_that_is_cut_off_is_refused(tmp_path):

@@ -41,20 +41,29 @@ def read_json(path: str | Path) -> Any:
         raise UserError(f"{path}: not a JSON file ({error})") from None
 
 
-_dumps = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
+_strict = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 
 
-def _encode(value: Any) -> str:
-    return bytes(value).decode() if isinstance(value, msgspec.Raw) else _dumps(value)
+def _encode(value: Any) -> bytes:
+    """One line of JSON. Raises ValueError for NaN and infinities."""
+    if isinstance(value, msgspec.Raw):
+        return bytes(value)
+    try:
+        text = msgspec.json.encode(value)  # ten times as fast as Python's, for files of millions of records
+    except TypeError:  # NumPy's numbers
+        return _strict(value).encode()
+    if b"null" in text:  # which NaN is written as, too
+        _strict(value)
+    return text
 
 
-def _lines(items: Iterable[Any]) -> Iterator[str]:
+def _lines(items: Iterable[Any]) -> Iterator[bytes]:
     """A JSON list, one item a line, without holding it in memory."""
-    separator = "[\n"
+    separator = b"[\n"
     for item in items:
         yield separator + _encode(item)
-        separator = ",\n"
-    yield "[]" if separator == "[\n" else "\n]"
+        separator = b",\n"
+    yield b"[]" if separator == b"[\n" else b"\n]"
 
 
 def write_json(path: str | Path, value: Any) -> None:
@@ -63,22 +72,22 @@ def write_json(path: str | Path, value: Any) -> None:
     A list, or a dict whose values are lists or iterators of records, gets one record a line; iterators are
     streamed; msgspec.Raw records are written as they are. Deterministic: keys keep the order of the dict.
     """
-    with replacing(path) as temporary, open(temporary, "w", encoding="utf-8") as file:
+    with replacing(path) as temporary, open(temporary, "wb") as file:
         if isinstance(value, dict):
-            separator = "{\n"
+            separator = b"{\n"
             for key, item in value.items():
-                file.write(f"{separator}{_encode(key)}: ")
-                separator = ",\n"
+                file.write(separator + _encode(key) + b": ")
+                separator = b",\n"
                 if isinstance(item, Iterable) and not isinstance(item, (str, dict)) and _holds_records(item):
                     file.writelines(_lines(item))
                 else:
                     file.write(_encode(item))
-            file.write("{}\n" if separator == "{\n" else "\n}\n")
+            file.write(b"{}\n" if separator == b"{\n" else b"\n}\n")
         elif isinstance(value, Iterable) and not isinstance(value, str):
             file.writelines(_lines(value))
-            file.write("\n")
+            file.write(b"\n")
         else:
-            file.write(_encode(value) + "\n")
+            file.write(_encode(value) + b"\n")
 
 
 def _holds_records(item: Iterable[Any]) -> bool:

@@ -61,17 +61,24 @@ def candidate_blocks(
     dataset: dict[str, Any],
     categories: list[dict[str, Any]],
     agnostic_nms: float | None = None,
+    limits: dict[int, float] | None = None,
 ) -> Iterator[Candidates]:
     """Merged predictions that can become labels, in the file's order, some thousands at a time.
 
     A box with less than one pixel of width or height left in the image is skipped; then, unless it is None,
-    one that overlaps a better one of whatever category by an IoU above `agnostic_nms`. Raises UserError for
+    one that overlaps a better one of whatever category by an IoU above `agnostic_nms`. With `limits`
+    (category id → score) only those that score as much, and others are hardly parsed. Raises UserError for
     an unknown image or category, a wrong number of keypoints, a number that is not finite.
     """
-    blocks = _all_blocks(path, dataset, categories)
-    if agnostic_nms is None:
-        return blocks
-    return map(partial(_suppress, nms=agnostic_nms), _whole_images(blocks))
+    lines = results.read_lines(path)[1]
+    if limits is not None:
+        # Whichever scores above the lowest limit may suppress a label, even where it cannot become one.
+        least = limits if agnostic_nms is None else dict.fromkeys(limits, min(limits.values(), default=0))
+        lines = results.scoring(path, lines, least, default=-np.inf)
+    blocks = _all_blocks(path, lines, dataset, categories)
+    if agnostic_nms is not None:
+        blocks = map(partial(_suppress, nms=agnostic_nms), _whole_images(blocks))
+    return blocks if limits is None else map(partial(_reaching, limits=limits), blocks)
 
 
 def _whole_images(blocks: Iterator[Candidates]) -> Iterator[Candidates]:
@@ -94,13 +101,17 @@ def _suppress(block: Candidates, nms: float) -> Candidates:
     return block.where(np.isin(np.arange(len(boxes)), keep))
 
 
+def _reaching(block: Candidates, limits: dict[int, float]) -> Candidates:
+    return block.where(block.score >= np.array([limits[c] for c in block.category_id.tolist()], np.float64))
+
+
 def _all_blocks(
-    path: str | Path, dataset: dict[str, Any], categories: list[dict[str, Any]]
+    path: str | Path, lines: Iterator[bytes], dataset: dict[str, Any], categories: list[dict[str, Any]]
 ) -> Iterator[Candidates]:
     sizes = {image["id"]: (image["width"], image["height"]) for image in dataset["images"]}
     counts = {category["id"]: len(category.get("keypoints", ())) for category in categories}
     cells = max(counts.values(), default=0)
-    for block in results.read_lines(path)[1]:
+    for block in lines:
         found = results.decode(path, block, results.Prediction)
         posed = np.zeros(len(found), bool)
         for row, p in enumerate(found) if cells else ():
@@ -189,19 +200,18 @@ def generate(
     instances = thresholds["instances"]
     if {int(key) for key in instances} != {category["id"] for category in labelled["categories"]}:
         raise UserError(f"{output}: the thresholds are of other categories than the labelled dataset's")
-    accepted = {int(key): entry["threshold"] for key, entry in instances.items()}
+    limits = {
+        int(key): np.inf if entry["threshold"] is None else entry["threshold"]
+        for key, entry in instances.items()
+    }
     keypoint_threshold = (thresholds["keypoints"] or {}).get("threshold")
     met = sum(entry["met"] for entry in instances.values())
     seen: set[Any] = set()
 
-    ids = np.array(sorted(accepted))
-    limits = np.array([np.inf if accepted[i] is None else accepted[i] for i in ids.tolist()])
-
     def kept() -> Iterator[dict[str, Any]]:
         written = 0
-        blocks = candidate_blocks(merged, dataset, labelled["categories"], thresholds.get("agnostic_nms"))
-        for block in blocks:
-            block = block.where(block.score >= limits[np.searchsorted(ids, block.category_id)])
+        nms = thresholds.get("agnostic_nms")
+        for block in candidate_blocks(merged, dataset, labelled["categories"], nms, limits):
             written += len(block.score)
             seen.update(block.image_id.tolist())
             yield from block.records()

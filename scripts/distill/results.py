@@ -30,6 +30,13 @@ class Prediction(msgspec.Struct, gc=False):
     id: int = -1
 
 
+class Scored(msgspec.Struct, gc=False):
+    """All that a threshold needs of a record."""
+
+    category_id: int
+    score: float
+
+
 class OfImage(msgspec.Struct, gc=False):
     """All that joining and selecting need of a record."""
 
@@ -95,6 +102,17 @@ def decode(path: str | Path, block: bytes, kind: type[T]) -> list[T]:
     except msgspec.DecodeError as error:
         reason = "a number is not finite" if b"NaN" in block or b"Infinity" in block else str(error)
         raise UserError(f"{path}: not a JSON file ({reason}); is the file cut off?") from None
+
+
+def scoring(
+    path: str | Path, blocks: Iterator[bytes], least: dict[int, float], default: float
+) -> Iterator[bytes]:
+    """Of blocks of `path`, the records that score at least `least` for their category, or else `default`."""
+    for block in blocks:
+        scored = decode(path, block, Scored)
+        keep = [record.score >= least.get(record.category_id, default) for record in scored]
+        if any(keep):
+            yield b",\n".join(itertools.compress(block.split(b",\n"), keep))
 
 
 def columns(found: Sequence[Prediction]) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:

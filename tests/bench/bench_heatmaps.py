@@ -115,11 +115,13 @@ def measure(folder: Path, views: list[View], images: int) -> None:
     half = peaks(views, lambda view: np.load(folder / f"{view.name}.npy").astype(np.float16), pairs)
     files = dict(zip(views, paths, strict=True))
     kept = peaks(views, lambda view: heatmap_file.read_blocks(files[view], 0, count).heatmap, pairs)
-    moved = np.maximum(np.abs(exact % side - kept % side), np.abs(exact // side - kept // side))
     per_image = size / images / len(views)
     row = {"heatmaps": exact.size * len(views), "bytes each": size / exact.size / len(views)}
-    row |= {"% of float16": 50 * size / cells, "% of peaks unchanged": 100 * (moved == 0).mean()}
-    row |= {"% of peaks, float16": 100 * (exact == half).mean(), "furthest cells": int(moved.max())}
+    row |= {"% of float16": 50 * size / cells}
+    for name, merged in (("", kept), (", float16", half)):
+        moved = np.maximum(np.abs(exact % side - merged % side), np.abs(exact // side - merged // side))
+        row[f"% of peaks unchanged{name}"] = 100 * (moved == 0).mean()
+        row[f"furthest cells{name}"] = int(moved.max())
     row |= {"boxes an image": count / images, "un-120 x 18 views GB": per_image * UN_120 * 18 / 1e9}
     report("size", [row])
 
