@@ -132,7 +132,7 @@ def test_labels_of_parsing_only_what_can_become_one(tmp_path, monkeypatch, limit
     files = (merged, dataset, labelled["categories"], nms)
     expected = [c for c in candidates(*files) if c["score"] >= limits[c["category_id"]]]
     found = [record for block in candidate_blocks(*files, limits) for record in block.records()]
-    assert 0 < len(expected)
+    assert len(expected) > 0
     assert found == expected
 
 
@@ -237,7 +237,7 @@ def test_files_are_strict_json(tmp_path):
     assert json.loads(path.read_text(encoding="utf-8")) == json.loads(json.dumps(content))
     for wrong in (float("nan"), float("-inf"), np.float64("nan")):
         for value in ([{"a": wrong}], {"a": [{"a": [wrong]}]}, {"a": wrong}, wrong):
-            with pytest.raises(ValueError):
+            with pytest.raises(ValueError, match="not JSON compliant"):
                 write_json(path, value)
     assert sorted(tmp_path.iterdir()) == [path]
     assert json.loads(path.read_bytes())["n"] == 0.1

@@ -1,10 +1,11 @@
-"""The stand-in for mmcv's compiled operators gives torchvision's results."""
+"""The stand-in for mmcv's compiled operators gives torchvision's results (a CPU's predictions: nearly)."""
 
 import pytest
 import torch
 import torchvision
 
 from distill.nn import mmcv_ext
+from distill.nn.roi_align import roi_align
 
 mmcv_ext.install()
 from mmcv.ops import RoIAlign, nms, soft_nms  # noqa: E402
@@ -45,6 +46,28 @@ def test_roi_align_and_its_gradient_are_torchvisions(ratio):
     (theirs * weights).sum().backward()
     assert torch.equal(ours, theirs)
     assert torch.allclose(a.grad, b.grad, atol=1e-6)
+    unlearning = RoIAlign(7, spatial_scale=0.25, sampling_ratio=ratio, aligned=True)(features, rois)
+    assert torch.allclose(unlearning, theirs, atol=1e-5)
+
+
+@pytest.mark.parametrize("aligned", [False, True])
+@pytest.mark.parametrize("samples", [0, 1, 2, 3])
+@pytest.mark.parametrize("size", [(7, 7), (3, 5)])
+def test_roi_align_of_any_boxes(size, samples, aligned):
+    g = torch.Generator().manual_seed(2)
+    features = torch.randn(3, 5, 12, 20, generator=g)
+    corner = torch.rand(60, 2, generator=g) * torch.tensor([100, 60]) - 10  # 80 × 48 pixels: some lie outside
+    rois = torch.cat([torch.randint(0, 3, (60, 1), generator=g), corner, corner + 1], 1)
+    rois[:50, 3:] += torch.rand(50, 2, generator=g) * 70
+    rois[-4:, 3:] -= 1  # no extent
+    rois[-2:, 3:] -= 2  # less than none
+    for layout in (torch.contiguous_format, torch.channels_last):
+        ours = roi_align(features.to(memory_format=layout), rois, 0.25, size, samples, aligned)
+        theirs = torch.ops.torchvision.roi_align(features, rois, 0.25, *size, samples, aligned)
+        assert torch.allclose(ours, theirs, atol=2e-5)
+    assert roi_align(features, rois[:0], 0.25, size, samples, aligned).shape == (0, 5, *size)
+    rois[:, 1:] = torch.nan
+    assert not roi_align(features, rois, 0.25, size, samples, aligned).any()
 
 
 def test_any_other_operator_says_what_is_missing():

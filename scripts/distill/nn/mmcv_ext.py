@@ -14,6 +14,8 @@ from types import ModuleType
 import torch
 from torch import Tensor
 
+from distill.nn.roi_align import roi_align
+
 
 def _load_operators() -> None:
     """Registers torchvision's compiled operators, as `import torchvision` does; but that takes two seconds of
@@ -48,9 +50,13 @@ def roi_align_forward(
     """Writes the pooled features (N, C, h, w) of `rois` (N, 5: image, x1, y1, x2, y2) into `output`."""
     if pool_mode != 1:
         raise NotImplementedError("mmcv._ext.roi_align_forward with pool_mode='max' needs the compiled mmcv")
-    pooled = torch.ops.torchvision.roi_align(
-        input.float(), rois.float(), spatial_scale, aligned_height, aligned_width, sampling_ratio, aligned
-    )
+    arguments = (input.float(), rois.float(), spatial_scale)
+    if input.is_cuda or input.requires_grad:  # the gradient below is torchvision's
+        pooled = torch.ops.torchvision.roi_align(
+            *arguments, aligned_height, aligned_width, sampling_ratio, aligned
+        )
+    else:
+        pooled = roi_align(*arguments, (aligned_height, aligned_width), sampling_ratio, aligned)
     output.copy_(pooled)
 
 
