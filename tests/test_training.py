@@ -67,6 +67,12 @@ def test_killed_run_goes_on_and_ends_with_the_same_bytes(tmp_path, arrows, gener
     assert (killed.output / "history.csv").read_text() == (whole.output / "history.csv").read_text()
     assert json.loads((killed.output / "run.json").read_text())["resumes"] == 1
     assert [path.name for path in killed.work.glob("iter_*.pth")] == ["iter_24.pth"]
+    train(whole)  # it is complete: its time is still that of the training
+    first, again = (json.loads((job.output / "run.json").read_text()) for job in (killed, whole))
+    assert again["resumes"] == 1
+    for run in (first, again):
+        assert run["seconds_per_iteration"] * 24 == pytest.approx(run["seconds"], abs=0.1)
+        assert run["seconds_per_iteration"] > 0.05
 
 
 def test_signal_before_a_time_limit_writes_a_checkpoint(tmp_path, arrows):

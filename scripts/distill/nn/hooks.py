@@ -1,9 +1,11 @@
-"""mmengine hooks: reproducible steps, a history of the training, a stop where the loss is not finite."""
+"""mmengine hooks: reproducible steps, a history and the time of the training, a stop where the loss is not
+finite."""
 
 import csv
 import math
 import os
 import signal
+import time
 from pathlib import Path
 
 import pandas as pd
@@ -53,6 +55,24 @@ class PlainCheckpoint(Hook):
 
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
         checkpoint["message_hub"] = {"log_scalars": {}, "runtime_info": {}, "resumed_keys": {}}
+
+
+@HOOKS.register_module()
+class Clock(Hook):
+    """`seconds` of the training so far, with those before its last checkpoint was resumed from."""
+
+    def __init__(self) -> None:
+        self.start = time.time()
+
+    @property
+    def seconds(self) -> float:
+        return time.time() - self.start
+
+    def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
+        checkpoint["seconds"] = self.seconds
+
+    def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
+        self.start -= checkpoint.get("seconds", 0)
 
 
 @HOOKS.register_module()

@@ -4,7 +4,6 @@ import hashlib
 import json
 import os
 import shutil
-import time
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -140,6 +139,7 @@ def full_config(job: Job, workers: int) -> tuple[Config, list[dict]]:
                 dict(type="SeedEachStep", seed=spec["seed"]),
                 dict(type="FiniteLoss"),
                 dict(type="PlainCheckpoint"),
+                dict(type="Clock"),
                 dict(type="History", path=str(job.work / "history.csv"), interval=interval),
                 dict(type="StopOnSignal"),
             ],
@@ -222,7 +222,6 @@ def train(job: Job, workers: int | None = None) -> None:
             load_initial_weights(network, job.init)
     if job.spec.get("freeze_rpn"):
         network.rpn_head.requires_grad_(False)
-    start, first = time.time(), runner.iter
     runner._init_model_weights = lambda: None  # done above, once and with `init`
     runner.train()
     if is_main_process():
@@ -235,18 +234,18 @@ def train(job: Job, workers: int | None = None) -> None:
         if settings := cfg.get("initial_settings"):
             meta["settings"] = settings.to_dict()
         models.save(job.output / "model.pth", network.state_dict(), meta)
-        _write_records(job, cfg, start, runner.max_iters - first, resumes, mark)
+        clock = next(hook for hook in runner.hooks if isinstance(hook, hooks.Clock))
+        _write_records(job, cfg, clock.seconds, resumes, mark)
         work.keep_newest(job.work)
         lock.close()
     barrier()
 
 
-def _write_records(job: Job, cfg: Config, start: float, iterations: int, resumes: int, mark: str) -> None:
+def _write_records(job: Job, cfg: Config, seconds: float, resumes: int, mark: str) -> None:
     with replacing(job.output / "config.py") as path:
         path.write_text(cfg.pretty_text)
     with replacing(job.output / "history.csv") as path:
         shutil.copyfile(job.work / "history.csv", path)
-    seconds = time.time() - start
     write_json(
         job.output / "run.json",
         {
@@ -257,6 +256,6 @@ def _write_records(job: Job, cfg: Config, start: float, iterations: int, resumes
             "processes": get_world_size(),
             "threads": torch.get_num_threads(),
             "resumes": resumes,
-            "seconds_per_iteration": round(seconds / max(1, iterations), 4),
+            "seconds_per_iteration": round(seconds / job.spec["iterations"], 4),
         },
     )
