@@ -74,10 +74,11 @@ def candidate_blocks(
     if limits is not None:
         # Whichever scores above the lowest limit may suppress a label, even where it cannot become one.
         least = limits if agnostic_nms is None else dict.fromkeys(limits, min(limits.values(), default=0))
-        lines = results.scoring(path, lines, least, default=-np.inf)
+        lines = results.scoring(path, lines, least)
     blocks = _all_blocks(path, lines, dataset, categories)
-    if agnostic_nms is not None:
-        blocks = map(partial(_suppress, nms=agnostic_nms), _whole_images(blocks))
+    if agnostic_nms is None:
+        return blocks
+    blocks = map(partial(_suppress, nms=agnostic_nms), _whole_images(blocks))
     return blocks if limits is None else map(partial(_reaching, limits=limits), blocks)
 
 

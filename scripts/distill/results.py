@@ -104,15 +104,12 @@ def decode(path: str | Path, block: bytes, kind: type[T]) -> list[T]:
         raise UserError(f"{path}: not a JSON file ({reason}); is the file cut off?") from None
 
 
-def scoring(
-    path: str | Path, blocks: Iterator[bytes], least: dict[int, float], default: float
-) -> Iterator[bytes]:
-    """Of blocks of `path`, the records that score at least `least` for their category, or else `default`."""
-    for block in blocks:
-        scored = decode(path, block, Scored)
-        keep = [record.score >= least.get(record.category_id, default) for record in scored]
+def scoring(path: str | Path, blocks: Iterator[bytes], least: dict[int, float]) -> Iterator[bytes]:
+    """Of blocks of `path`, the records that score at least `least` for their category, and all of others."""
+    for lines, records in _by_line(path, blocks, Scored):
+        keep = [record.score >= least.get(record.category_id, -np.inf) for record in records]
         if any(keep):
-            yield b",\n".join(itertools.compress(block.split(b",\n"), keep))
+            yield b",\n".join(itertools.compress(lines, keep))
 
 
 def columns(found: Sequence[Prediction]) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -149,5 +146,13 @@ def select(merged: str | Path, dataset: dict[str, Any]) -> Iterator[msgspec.Raw]
 
 def _by_image(path: str | Path) -> Iterator[tuple[list[bytes], list[int]]]:
     """Blocks of lines, and each line's image."""
-    for block in read_lines(path)[1]:
-        yield block.split(b",\n"), [record.image_id for record in decode(path, block, OfImage)]
+    for lines, records in _by_line(path, read_lines(path)[1], OfImage):
+        yield lines, [record.image_id for record in records]
+
+
+def _by_line(
+    path: str | Path, blocks: Iterator[bytes], kind: type[T]
+) -> Iterator[tuple[list[bytes], list[T]]]:
+    """Blocks of lines, and each line's record."""
+    for block in blocks:
+        yield block.split(b",\n"), decode(path, block, kind)

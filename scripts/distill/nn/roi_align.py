@@ -1,8 +1,7 @@
 """RoIAlign of predictions on CPUs, as weighted sums of pixels (Mask R-CNN, arXiv 1703.06870, section 3).
 
-torchvision's CPU operator goes through one channel after the other and takes a sixth of a Faster R-CNN's
-time. Here a pixel's channels lie together in memory, and a bin is a weighted sum of such rows, which is
-what torch's embedding_bag is made for.
+torchvision's CPU operator goes through one channel after the other. Here a pixel's channels lie together in
+memory, and a bin is a weighted sum of such rows, which is what torch's embedding_bag is made for.
 """
 
 import torch
