@@ -9,14 +9,14 @@ from pathlib import Path
 ROOT = Path(workflow.basedir)
 sys.path.append(str(ROOT / "scripts"))  # last: scripts/ holds programs that must hide no package
 
-from distill import meaning
+from distill.study import reruns
 from distill.files import write_json
-from distill.lineage import lineage, made_of, trained, trained_on
-from distill.needs import margins, shards_of
+from distill.study.lineage import lineage, made_of, trained, trained_on
+from distill.study.needs import margins, shards_of
 from distill.program import UserError
-from distill.references import sources
-from distill.seeds import family
-from distill.study import resolve, training
+from distill.study.references import sources
+from distill.study.seeds import family
+from distill.study.resolve import resolve, training
 
 # The programs run in the environment of Snakemake itself, unless conda puts another one in front.
 # Snakemake asks our squeue for the state of its jobs.
@@ -136,7 +136,7 @@ def labels_file(name):
 
 def model_inputs(wildcards):
     model = study["models"][wildcards.model]
-    config, *bases = meaning.config_files(f"config/models/{model['config']}.py", ROOT)
+    config, *bases = reruns.config_files(f"config/models/{model['config']}.py", ROOT)
     inputs = {"config": config, "bases": bases, "labelled": dataset_file(model["labelled"])}
     if "import" in model:
         return inputs | {"checkpoint": model["import"]["checkpoint"]}
@@ -204,7 +204,7 @@ def predictions(wildcards):
 
 def merge_options(wildcards):
     options = study["merged"][wildcards.views]["options"]
-    return json.dumps(meaning.of_merge(options, "keypoints" if has_keypoints(wildcards) else "boxes", ROOT))
+    return json.dumps(reruns.of_merge(options, "keypoints" if has_keypoints(wildcards) else "boxes", ROOT))
 
 
 # --- labels ---

@@ -90,7 +90,7 @@ rule infer_view_boxes:
         amp=AMP,
         shards=lambda wildcards: len(SHARDS[wildcards.dataset]),
     shell:
-        "python scripts/infer_view.py --model $(dirname {input.model[0]}) --dataset {input.dataset} --view {wildcards.view}"
+        "python scripts/predict_view.py --model $(dirname {input.model[0]}) --dataset {input.dataset} --view {wildcards.view}"
         " --shard {wildcards.shard} --shards {params.shards} --boxes {input.boxes}"
         " --output {output}{params.amp} > {log} 2>&1"
 

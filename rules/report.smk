@@ -31,7 +31,7 @@ rule tabulate:
         runtime=10,
     params:
         version=version("report"),
-        spec=lambda wildcards: json.dumps(meaning.of_table(study["tables"][wildcards.table])),
+        spec=lambda wildcards: json.dumps(reruns.of_table(study["tables"][wildcards.table])),
     shell:
         "python scripts/make_table.py --name {wildcards.table} --spec {params.spec:q} --evaluations {input}"
         " --output {output.csv} > {log} 2>&1"

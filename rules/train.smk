@@ -23,7 +23,7 @@ rule train_teacher:
         tasks_per_gpu=training_resource(lambda model, attempt: 0 if model["nodes"] > 1 else None),
     params:
         version=version("train"),
-        meaning=lambda wildcards: meaning.of_training(study["models"][wildcards.model], ROOT),
+        meaning=lambda wildcards: reruns.of_training(study["models"][wildcards.model], ROOT),
         options=lambda wildcards, input: [
             f"--{key} {input[key]}" for key in ("labels", "init") if key in input.keys()
         ],

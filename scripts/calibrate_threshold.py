@@ -3,8 +3,8 @@
 import argparse
 import json
 
-from distill.calibrate import Options, calibrate
 from distill.files import read_json, write_json
+from distill.labels.calibrate import Options, calibrate
 from distill.program import UserError, run
 
 

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from distill.dataset_stats import check_splits
+from distill.datasets.stats import check_splits
 from distill.files import read_json, write_json
 from distill.program import run
 

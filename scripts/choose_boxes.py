@@ -3,8 +3,8 @@
 import argparse
 from pathlib import Path
 
-from distill.candidates import choose, least_scores
 from distill.files import read_json, write_json
+from distill.labels.heatmap_boxes import choose, least_scores
 from distill.program import run
 
 

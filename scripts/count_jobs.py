@@ -3,9 +3,9 @@
 import argparse
 from pathlib import Path
 
-from distill.needs import needs, shards_of
 from distill.program import run
-from distill.study import read, resolve
+from distill.study.needs import needs, shards_of
+from distill.study.resolve import read, resolve
 
 ROOT = Path(__file__).parents[1]
 

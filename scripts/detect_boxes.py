@@ -2,9 +2,9 @@
 
 import json
 
-from infer_view import arguments
+from predict_view import arguments
 
-from distill.gpus import claim
+from distill.cluster.gpus import claim
 from distill.program import run
 
 
@@ -16,7 +16,7 @@ def main() -> None:
     args = vars(parser.parse_args())
     args["shards"] = (args.pop("shard"), args["shards"])
     claim(1, args["device"])
-    from distill.nn.prediction import detect_boxes
+    from distill.models.prediction import detect_boxes
 
     detect_boxes(**args)
 

@@ -3,9 +3,9 @@
 import argparse
 from pathlib import Path
 
-from distill.config_reference import reference
 from distill.files import replacing
 from distill.program import run
+from distill.study.config_reference import reference
 
 ROOT = Path(__file__).parents[1]
 

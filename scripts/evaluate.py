@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from distill.evaluate import evaluate
+from distill.evaluation.average_precision import evaluate
 from distill.files import read_json, write_json
 from distill.program import run
 

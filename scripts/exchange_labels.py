@@ -3,9 +3,9 @@
 import argparse
 from pathlib import Path
 
-from distill.corrections import corrected
-from distill.exchange import to_cvat, to_label_studio
 from distill.files import read_json, replacing, write_json
+from distill.labels.corrections import corrected
+from distill.labels.exchange import to_cvat, to_label_studio
 from distill.program import run
 
 

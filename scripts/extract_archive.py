@@ -2,7 +2,7 @@
 
 import argparse
 
-from distill.download import extract
+from distill.datasets.download import extract
 from distill.program import run
 
 

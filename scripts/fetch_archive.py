@@ -2,7 +2,7 @@
 
 import argparse
 
-from distill.download import fetch
+from distill.datasets.download import fetch
 from distill.program import run
 
 

@@ -3,8 +3,8 @@
 import argparse
 
 from distill.files import write_json
+from distill.predictions.coco_results import gather
 from distill.program import run
-from distill.results import gather
 
 
 def main() -> None:

@@ -3,7 +3,7 @@
 import argparse
 
 from distill.files import read_json
-from distill.labels import generate
+from distill.labels.generate import generate
 from distill.program import run
 
 

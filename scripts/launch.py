@@ -4,9 +4,9 @@ import argparse
 import os
 import signal
 
-from distill.gpus import claim
+from distill.cluster.gpus import claim
+from distill.cluster.slurm import torchrun
 from distill.program import run
-from distill.slurm import torchrun
 
 
 def main() -> None:

@@ -3,9 +3,9 @@
 import argparse
 import json
 
+from distill.evaluation.tables import build, markdown, write
 from distill.files import read_json
 from distill.program import log, run
-from distill.tables import build, markdown, write
 
 
 def main() -> None:

@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 
 from distill.files import read_json, write_json
-from distill.merge import Options, merge_boxes, merge_heatmaps
+from distill.predictions.merge import Options, merge_boxes, merge_heatmaps
 from distill.program import UserError, run
 
 

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import yaml
 
-from distill.outlook import counted, graph, outlook, queue
-from distill.plan import calibration, estimate
+from distill.cluster.costs import calibration, estimate
+from distill.cluster.outlook import counted, graph, outlook, queue
 from distill.program import run
-from distill.study import read, resolve
+from distill.study.resolve import read, resolve
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -5,7 +5,7 @@ import json
 
 import pandas as pd
 
-from distill import plots
+from distill.evaluation import plots
 from distill.program import run
 
 

@@ -4,7 +4,7 @@ import argparse
 
 import pandas as pd
 
-from distill import plots
+from distill.evaluation import plots
 from distill.program import run
 
 

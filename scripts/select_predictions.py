@@ -3,8 +3,8 @@
 import argparse
 
 from distill.files import read_json, write_json
+from distill.predictions.coco_results import select
 from distill.program import run
-from distill.results import select
 
 
 def main() -> None:

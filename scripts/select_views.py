@@ -4,9 +4,9 @@ import argparse
 import json
 from pathlib import Path
 
-from distill.merge import Options
+from distill.evaluation.view_selection import measuring, select, write
+from distill.predictions.merge import Options
 from distill.program import UserError, run
-from distill.selection import measuring, select, write
 
 
 def main() -> None:

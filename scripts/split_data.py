@@ -4,7 +4,7 @@ import argparse
 import json
 from pathlib import Path
 
-from distill.datasets import build
+from distill.datasets.kinds import build
 from distill.files import read_json, write_json
 from distill.program import UserError, run
 

@@ -4,7 +4,7 @@ import argparse
 import json
 from pathlib import Path
 
-from distill.gpus import claim
+from distill.cluster.gpus import claim
 from distill.program import DEVICE, run
 
 
@@ -25,7 +25,7 @@ def main() -> None:
     args = vars(parser.parse_args())
     workers = args.pop("workers")
     claim(1, args["device"])
-    from distill.nn.training import Job, train
+    from distill.models.training import Job, train
 
     train(Job(**args), workers)
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from distill.calibrate import Options, at_rank, calibrate
 from distill.files import write_json
+from distill.labels.calibrate import Options, at_rank, calibrate
 from distill.program import UserError
 
 # A coarse grid of scores makes ties common.

@@ -1,7 +1,8 @@
 """What runs again: a change of the configuration runs what depends on it, and nothing else."""
 
 import pytest
-from stand_in import models_of
+
+from helpers.stand_in import models_of
 
 ALWAYS = {"study", "report"}  # any change of the configuration is shown in the report
 

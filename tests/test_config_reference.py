@@ -1,9 +1,8 @@
 """The reference of the configuration is made from the schemas."""
 
-from configs import ROOT
-
-from distill import schema
-from distill.config_reference import reference
+from distill.study import schema
+from distill.study.config_reference import reference
+from helpers import ROOT
 
 
 def test_every_key_of_the_schemas_is_documented():

@@ -7,13 +7,13 @@ from copy import deepcopy
 
 import numpy as np
 import pytest
-from conftest import ROOT
 
-from distill.coco_check import load_coco
-from distill.corrections import corrected
-from distill.exchange import to_cvat, to_label_studio
+from distill.datasets.coco_check import load_coco
 from distill.files import write_json
+from distill.labels.corrections import corrected
+from distill.labels.exchange import to_cvat, to_label_studio
 from distill.program import UserError
+from helpers import ROOT
 
 
 def geometry(labels: dict) -> list:

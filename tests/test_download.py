@@ -10,10 +10,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import numpy as np
 import pytest
 import yaml
-from workflow import lay_out, snakemake
 
-from distill.download import PATIENCE, extract, fetch
+from distill.datasets.download import PATIENCE, extract, fetch
 from distill.program import UserError
+from helpers.workflow import lay_out, snakemake
 
 
 class Server(ThreadingHTTPServer):

@@ -15,15 +15,15 @@ import pandas as pd
 import pytest
 import torch
 import yaml
-from browser import CHROMIUM, Browser
-from conftest import lay_out_arrows
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
-from workflow import command, kill, snakemake, succeed
 
-from distill.heatmap_file import read_header
 from distill.inspection.pictures import picture
 from distill.inspection.words import describe
+from distill.predictions.heatmap_file import read_header
+from helpers.arrows import lay_out_arrows
+from helpers.browser import CHROMIUM, Browser
+from helpers.workflow import command, kill, snakemake, succeed
 
 STUDY = """
 results: out

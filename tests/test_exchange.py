@@ -5,7 +5,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from distill.exchange import to_cvat, to_label_studio
+from distill.labels.exchange import to_cvat, to_label_studio
 
 
 def test_cvat_gets_what_its_reader_requires(labels):

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from pycocotools.coco import COCO
 
-from distill.figures import generate, image_size, sample_scene
-from distill.figures.mannequin import Figure
-from distill.figures.patches import FINE, Canvas
-from distill.figures.scene import STYLES
-from distill.figures.skeleton import (
+from distill.datasets.figures import generate, image_size, sample_scene
+from distill.datasets.figures.mannequin import Figure
+from distill.datasets.figures.patches import FINE, Canvas
+from distill.datasets.figures.scene import STYLES
+from distill.datasets.figures.skeleton import (
     FLIP_PAIRS,
     KEYPOINTS,
     PARTS,
@@ -26,7 +26,7 @@ from distill.figures.skeleton import (
     pose_body,
     sample_pose,
 )
-from distill.figures.wardrobe import sample_outfit
+from distill.datasets.figures.wardrobe import sample_outfit
 from distill.program import UserError
 
 SWAP = np.array([0, *np.array(FLIP_PAIRS)[:, ::-1].ravel()])

@@ -5,17 +5,16 @@ import subprocess
 import sys
 import time
 from itertools import pairwise
-from pathlib import Path
 
 import pytest
 
-from distill.gpus import claim, lock_folder, visible
+from distill.cluster.gpus import claim, lock_folder, visible
 from distill.program import UserError
+from helpers import SCRIPTS
 
-SCRIPTS = Path(__file__).parents[1] / "scripts"
 JOB = """
 import sys, time
-from distill.gpus import claim
+from distill.cluster.gpus import claim
 from distill.program import run
 
 def main():

@@ -6,11 +6,11 @@ import pytest
 import torch
 from torchvision.models.detection.roi_heads import heatmaps_to_keypoints
 
-from distill import heatmap_file
-from distill.heatmaps import AVERAGES, Average, decode, softmax2d
-from distill.keypoint_meta import KeypointMeta
+from distill.datasets.keypoint_meta import KeypointMeta
+from distill.predictions import heatmap_file
+from distill.predictions.heatmaps import AVERAGES, Average, decode, softmax2d
+from distill.predictions.views import View
 from distill.program import UserError
-from distill.views import View
 
 META = KeypointMeta(("nose", "left_eye", "right_eye"), ((1, 2),), (), (0.05,) * 3)
 FEW = [View(400), View(400, flip=True), View(500, rotate=90), View(600, True, rotate=270)]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from distill.images import PIXEL_LIMIT, list_files, read_image, scan
+from distill.datasets.images import PIXEL_LIMIT, list_files, read_image, scan
 from distill.program import UserError
 
 BLUE_BGR = [200, 40, 10]

@@ -11,18 +11,19 @@ import numpy as np
 import pytest
 import torch
 import torchvision
-from checkpoints import COCO_80, PERSON, detectron2_arrays, imports, published
-from conftest import ROOT, training_job
 
 from distill.files import read_json
 from distill.inspection.words import describe, resolve
-from distill.nn import model as models
-from distill.nn.importing import translate
-from distill.nn.prediction import Predictor, infer_boxes
-from distill.nn.training import full_config
-from distill.nn.zoo import FORMATS
+from distill.models import model as models
+from distill.models.prediction import Predictor, predict_boxes
+from distill.models.published.formats import FORMATS
+from distill.models.published.importing import translate
+from distill.models.training import full_config
+from distill.predictions.views import View
 from distill.program import UserError
-from distill.views import View
+from helpers import ROOT
+from helpers.checkpoints import COCO_80, PERSON, detectron2_arrays, imports, published
+from helpers.networks import training_job
 
 
 def test_detectron2s_backbone_is_caffes(tmp_path):
@@ -135,7 +136,7 @@ def test_by_hand_a_model_imported_again_predicts_the_same(tmp_path, keypoint_mod
     subprocess.run([*command, "--output", tmp_path / "zoo"], check=True)
     predictions = []
     for model in (keypoint_model, tmp_path / "zoo"):
-        infer_boxes(model, arrows, View(96), (0, 1), tmp_path / "boxes.json", device="cpu")
+        predict_boxes(model, arrows, View(96), (0, 1), tmp_path / "boxes.json", device="cpu")
         predictions.append(read_json(tmp_path / "boxes.json")["predictions"])
     assert predictions[0] == predictions[1]
     assert len(predictions[0]) > 10

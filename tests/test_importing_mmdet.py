@@ -5,22 +5,22 @@ from pathlib import Path
 import mmdet
 import pytest
 import torch
-from checkpoints import COCO_80, imports, scale_like_trained, share_in_common, small_dataset
-from conftest import ROOT
 from mmcv.cnn import fuse_conv_bn
 from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
 
-from distill.datasets import build
+from distill.datasets.images import read_image
+from distill.datasets.kinds import build
 from distill.files import read_json
-from distill.images import read_image
-from distill.nn import model as models
-from distill.nn.importing import translate
-from distill.nn.prediction import infer_boxes
-from distill.nn.zoo import FORMATS
-from distill.views import View
+from distill.models import model as models
+from distill.models.prediction import predict_boxes
+from distill.models.published.formats import FORMATS
+from distill.models.published.importing import translate
+from distill.predictions.views import View
+from helpers import ROOT
+from helpers.checkpoints import COCO_80, imports, scale_like_trained, share_in_common, small_dataset
 
 
 def mmdets_own(backbone):
@@ -80,7 +80,7 @@ def test_detections_are_those_of_mmdet(tmp_path):
     wanted = [COCO_80[i] for i in range(79, 0, -1)]  # another order, and one category less
     model = imports(tmp_path, "faster_rcnn_r50_fpn", "mmdet", tmp_path / "mmdet.pth", wanted)
     view = View(min(pixels.shape[:2]))
-    infer_boxes(model, dataset, view, (0, 1), tmp_path / "boxes.json", device="cpu")
+    predict_boxes(model, dataset, view, (0, 1), tmp_path / "boxes.json", device="cpu")
     ours = read_json(tmp_path / "boxes.json")["predictions"]
     for record in ours:
         x, y, w, h = record["bbox"]

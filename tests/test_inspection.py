@@ -7,16 +7,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import studied
-from conftest import CATEGORIES, ROOT
 
+from distill.datasets.keypoint_meta import keypoint_meta
 from distill.files import read_json, write_json
-from distill.heatmap_file import HeatmapWriter
 from distill.inspection.pictures import dataset_of, picture, save
 from distill.inspection.words import describe, resolve
-from distill.keypoint_meta import keypoint_meta
+from distill.predictions.heatmap_file import HeatmapWriter
+from distill.predictions.views import View
 from distill.program import UserError
-from distill.views import View
+from helpers import ROOT, studied
+from helpers.arrows import CATEGORIES
 
 BOX = (20.0, 10.0, 56.0, 28.0)  # x, y, w, h: cells of 1 × 0.5 pixels
 PEAKS = [(5, 7), (20, 30), (50, 2)]  # row, column of each keypoint, in the image's frame

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from distill.heatmaps import decode
-from distill.nn import model as _registries  # noqa: F401
-from distill.nn.keypoint_head import KeypointHead, encode_keypoints
+from distill.models import model as _registries  # noqa: F401
+from distill.models.keypoint_head import KeypointHead, encode_keypoints
+from distill.predictions.heatmaps import decode
 
 
 def random_case(n=6, k=5, seed=0):

@@ -1,10 +1,9 @@
 """What keypoints are: sigmas, skeletons, and pairs found by their names."""
 
 import pytest
-from annotated import HAND
 
-from distill.datasets import keypoint_meta
-from distill.keypoint_meta import COCO_KEYPOINTS, derive_flip_pairs
+from distill.datasets.keypoint_meta import COCO_KEYPOINTS, derive_flip_pairs, keypoint_meta
+from helpers.annotated import HAND
 
 
 def test_sigmas():

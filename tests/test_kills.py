@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import lay_out_arrows
-from workflow import command, kill, succeed
+
+from helpers.arrows import lay_out_arrows
+from helpers.workflow import command, kill, succeed
 
 STUDY = """
 results: out

@@ -9,9 +9,10 @@ import pandas as pd
 import pytest
 import torch
 import yaml
-from conftest import lay_out_arrows
 from pycocotools.coco import COCO
-from workflow import succeed
+
+from helpers.arrows import lay_out_arrows
+from helpers.workflow import succeed
 
 STUDY = """
 results: out

@@ -1,21 +1,21 @@
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 from pycocotools.coco import COCO
 
-from distill import boxes as box_math
-from distill import results
-from distill.calibrate import Options, calibrate
 from distill.files import write_json
-from distill.labels import candidate_blocks, candidates, generate
+from distill.labels.calibrate import Options, calibrate
+from distill.labels.candidates import candidate_blocks, candidates
+from distill.labels.generate import generate
+from distill.predictions import boxes as box_math
+from distill.predictions import coco_results
+from distill.predictions.coco_results import decode, read_lines
 from distill.program import UserError
-from distill.results import decode, read_lines
+from helpers import SCRIPTS
 
-SCRIPTS = Path(__file__).parents[1] / "scripts"
 NAMES = ["nose", "left_hand", "right_hand"]
 
 
@@ -110,7 +110,7 @@ def test_met_counts_are_the_counts_written_and_pycocotools_reads_them(tmp_path, 
 def test_an_object_gets_one_label_of_all_categories(tmp_path, monkeypatch, block):
     merged, dataset, labelled, predictions = make_study(tmp_path)
     write_json(merged, sorted(predictions, key=lambda p: p["image_id"]))
-    monkeypatch.setattr(results, "BLOCK", block)
+    monkeypatch.setattr(coco_results, "BLOCK", block)
     files = (merged, dataset, labelled["categories"])
     every = list(candidates(*files))
     boxes = box_math.xywh_to_xyxy([c["bbox"] for c in every])
@@ -128,7 +128,7 @@ def test_an_object_gets_one_label_of_all_categories(tmp_path, monkeypatch, block
 def test_labels_of_parsing_only_what_can_become_one(tmp_path, monkeypatch, limits, nms):
     merged, dataset, labelled, predictions = make_study(tmp_path)
     write_json(merged, sorted(predictions, key=lambda p: p["image_id"]))
-    monkeypatch.setattr(results, "BLOCK", 400)
+    monkeypatch.setattr(coco_results, "BLOCK", 400)
     files = (merged, dataset, labelled["categories"], nms)
     expected = [c for c in candidates(*files) if c["score"] >= limits[c["category_id"]]]
     found = [record for block in candidate_blocks(*files, limits) for record in block.records()]
@@ -217,7 +217,7 @@ def read_records(path):
 @pytest.mark.parametrize("records", [[], [{"a": 1}], [{"a": i, "b": [i, {"c": "}"}]} for i in range(5)]])
 @pytest.mark.parametrize("size", [1, 20, 1000])
 def test_lines_are_read_of_any_layout_in_blocks_of_any_size(tmp_path, monkeypatch, records, size):
-    monkeypatch.setattr("distill.results.BLOCK", size)
+    monkeypatch.setattr("distill.predictions.coco_results.BLOCK", size)
     path = tmp_path / "records.json"
     write_json(path, records)
     assert read_records(path) == records

@@ -1,21 +1,20 @@
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-from distill import boxes as box_math
-from distill import heatmap_file
+from distill.datasets.keypoint_meta import KeypointMeta
 from distill.files import read_json, write_json
-from distill.keypoint_meta import KeypointMeta
-from distill.merge import Options, merge_boxes, merge_heatmaps
+from distill.predictions import boxes as box_math
+from distill.predictions import heatmap_file
+from distill.predictions.coco_results import gather
+from distill.predictions.merge import Options, merge_boxes, merge_heatmaps
+from distill.predictions.views import View, expand
 from distill.program import UserError
-from distill.results import gather
-from distill.views import View, expand
+from helpers import SCRIPTS
 
-SCRIPTS = Path(__file__).parents[1] / "scripts"
 META = KeypointMeta(("nose", "left_eye", "right_eye"), ((1, 2),), (), (0.05,) * 3)
 VIEWS = expand(
     [{"scales": [400, 700], "flip": True}, {"scale": 500, "rotate": 90}, {"scale": 500, "aspect": 1.25}]

@@ -4,8 +4,8 @@ import pytest
 import torch
 import torchvision
 
-from distill.nn import mmcv_ext
-from distill.nn.roi_align import roi_align
+from distill.models import mmcv_ext
+from distill.models.roi_align import roi_align
 
 mmcv_ext.install()
 from mmcv.ops import RoIAlign, nms, soft_nms  # noqa: E402

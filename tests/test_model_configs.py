@@ -2,11 +2,11 @@
 
 import pytest
 import torch
-from conftest import ROOT
 from mmdet.structures import DetDataSample
 from mmengine.structures import InstanceData
 
-from distill.nn import model as models
+from distill.models import model as models
+from helpers import ROOT
 
 CONFIGS = sorted(path.stem for path in (ROOT / "config/models").glob("*.py"))
 

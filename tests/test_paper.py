@@ -8,14 +8,13 @@ from collections import Counter
 
 import pandas as pd
 import pytest
-import warm
 import yaml
-from conftest import ROOT
-from workflow import lay_out, succeed
 
 from distill.files import read_json
-from distill.needs import needs
-from distill.study import resolve
+from distill.study.needs import needs
+from distill.study.resolve import resolve
+from helpers import ROOT, warm
+from helpers.workflow import lay_out, succeed
 
 TARGETS = ["table_1a", "table_1b", "table_1c", "table_2", "table_3", "table_4a", "table_4b"]
 TARGETS += ["figure_5", "figure_6"]

@@ -7,11 +7,11 @@ from xml.etree import ElementTree
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import ROOT
 from matplotlib.figure import Figure
 
-from distill import plots
+from distill.evaluation import plots
 from distill.program import UserError
+from helpers import ROOT
 
 
 def table(**columns):

@@ -8,18 +8,18 @@ import numpy as np
 import pytest
 import torch
 
-from distill.boxes import xywh_to_xyxy
-from distill.heatmaps import softmax2d
-from distill.nn.prediction import (
+from distill.models.prediction import (
     Predictor,
     batches,
     detect_boxes,
     in_order_of_shape,
-    infer_boxes,
-    infer_heatmaps,
+    predict_boxes,
+    predict_heatmaps,
 )
+from distill.predictions.boxes import xywh_to_xyxy
+from distill.predictions.heatmaps import softmax2d
+from distill.predictions.views import View
 from distill.program import UserError
-from distill.views import View
 
 PLAIN = View(96)
 CANDIDATES = {"min_score": 0.05, "per_image": 20}
@@ -37,7 +37,7 @@ def predicted(tmp_path_factory, keypoint_model, arrows):
     detect_boxes(keypoint_model, arrows, PLAIN, (0, 1), CANDIDATES, folder / "boxes.json", **common)
     for view in (PLAIN, View(96, flip=True)):
         output = folder / f"{view.name}.h5"
-        infer_heatmaps(keypoint_model, arrows, view, (0, 1), folder / "boxes.json", output, **common)
+        predict_heatmaps(keypoint_model, arrows, view, (0, 1), folder / "boxes.json", output, **common)
     return folder
 
 
@@ -74,7 +74,7 @@ def test_a_flipped_view_is_the_prediction_on_the_mirrored_image(keypoint_model, 
     image = next(i for i in read(arrows)["images"] if i["id"] == records[0]["image_id"])
     rows = [n for n, record in enumerate(records) if record["image_id"] == image["id"]]
     predictor = Predictor(keypoint_model, "cpu")
-    from distill.images import read_image
+    from distill.datasets.images import read_image
 
     pixels = PLAIN.transform_image(read_image(arrows.parent / "images" / image["file_name"]))[:, ::-1].copy()
     data = predictor.network.data_preprocessor({"inputs": [torch.from_numpy(pixels).permute(2, 0, 1)]})
@@ -125,7 +125,7 @@ def test_a_view_in_shared_boxes_has_one_record_for_each(tmp_path, keypoint_model
     shared = read(predicted / "boxes.json")
     view = View(64, flip=True)
     arguments = (keypoint_model, arrows, view, (0, 1), tmp_path / "x.json", predicted / "boxes.json")
-    infer_boxes(*arguments, device="cpu")
+    predict_boxes(*arguments, device="cpu")
     result = read(tmp_path / "x.json")
     for key in ("id", "image_id", "category_id"):
         assert [record[key] for record in result["predictions"]] == [record[key] for record in shared]
@@ -133,7 +133,7 @@ def test_a_view_in_shared_boxes_has_one_record_for_each(tmp_path, keypoint_model
     other = [record | {"category_id": 99} for record in shared]
     (tmp_path / "boxes.json").write_text(json.dumps(other))
     with pytest.raises(UserError, match="category 99 is unknown"):
-        infer_boxes(*arguments[:-1], tmp_path / "boxes.json", device="cpu")
+        predict_boxes(*arguments[:-1], tmp_path / "boxes.json", device="cpu")
 
 
 @pytest.mark.parametrize("shards", [2, 5])
@@ -143,7 +143,7 @@ def test_results_do_not_depend_on_the_number_of_shards(tmp_path, keypoint_model,
         for index in range(count):
             path = tmp_path / f"{index}-{count}.json"
             options = {"device": "cpu", "batch": 1, "workers": workers}
-            infer_boxes(keypoint_model, arrows, PLAIN, (index, count), path, **options)
+            predict_boxes(keypoint_model, arrows, PLAIN, (index, count), path, **options)
             found += read(path)["predictions"]
         key = lambda r: (r["image_id"], -r["score"], r["bbox"])  # noqa: E731
         return sorted(found, key=key)
@@ -155,7 +155,7 @@ def test_batches_agree_with_single_images(tmp_path, keypoint_model, arrows):
     outputs = []
     for batch in (1, 4):
         path = tmp_path / f"{batch}.json"
-        infer_boxes(keypoint_model, arrows, PLAIN, (0, 1), path, device="cpu", batch=batch)
+        predict_boxes(keypoint_model, arrows, PLAIN, (0, 1), path, device="cpu", batch=batch)
         outputs.append(read(path)["predictions"])
     assert len(outputs[0]) == len(outputs[1])
     scores = [np.array([r["score"] for r in output]) for output in outputs]
@@ -164,7 +164,7 @@ def test_batches_agree_with_single_images(tmp_path, keypoint_model, arrows):
 
 def test_header_of_a_view(tmp_path, keypoint_model, arrows):
     view = View(64, flip=True)
-    infer_boxes(keypoint_model, arrows, view, (0, 1), tmp_path / "x.json", device="cpu")
+    predict_boxes(keypoint_model, arrows, view, (0, 1), tmp_path / "x.json", device="cpu")
     result = read(tmp_path / "x.json")
     assert (result["view"], result["model"], result["dataset"]) == ("s0064-flip", "model", "arrows")
     for image in result["images"]:
@@ -186,7 +186,7 @@ def test_images_of_like_shape_share_a_batch():
 
 def test_shard_without_a_box_gives_an_empty_file(tmp_path, keypoint_model, arrows):
     (tmp_path / "boxes.json").write_text("[]")
-    infer_heatmaps(
+    predict_heatmaps(
         keypoint_model, arrows, PLAIN, (0, 1), tmp_path / "boxes.json", tmp_path / "x.h5", device="cpu"
     )
     with h5py.File(tmp_path / "x.h5") as file:
@@ -195,7 +195,7 @@ def test_shard_without_a_box_gives_an_empty_file(tmp_path, keypoint_model, arrow
 
 def test_boxes_of_another_shard_are_refused(tmp_path, keypoint_model, predicted, arrows):
     with pytest.raises(UserError, match="is not of this shard"):
-        infer_heatmaps(
+        predict_heatmaps(
             keypoint_model, arrows, PLAIN, (1, 2), predicted / "boxes.json", tmp_path / "x.h5", device="cpu"
         )
 
@@ -209,11 +209,11 @@ def test_cuda_that_is_not_there_is_one_line(keypoint_model):
 
 def test_mixed_precision_says_nearly_the_same(tmp_path, keypoint_model, predicted, arrows, monkeypatch):
     """bfloat16 keeps 8 bits. Also on CPUs that only emulate it."""
-    monkeypatch.setattr("distill.nn.prediction.supported", lambda: True)
+    monkeypatch.setattr("distill.models.prediction.supported", lambda: True)
     records = read(predicted / "boxes.json")
     arguments = (keypoint_model, arrows, PLAIN, (0, 1))
     options = dict(device="cpu", amp=True)
-    infer_heatmaps(*arguments, predicted / "boxes.json", tmp_path / "x.h5", **options)
+    predict_heatmaps(*arguments, predicted / "boxes.json", tmp_path / "x.h5", **options)
     with h5py.File(predicted / "s0096.h5") as exact, h5py.File(tmp_path / "x.h5") as near:
         exact, near = exact["heatmap"][:].astype(float), near["heatmap"][:].astype(float)
     assert not np.array_equal(exact, near)
@@ -221,7 +221,7 @@ def test_mixed_precision_says_nearly_the_same(tmp_path, keypoint_model, predicte
     outputs = []
     for amp in (False, True):
         path = tmp_path / f"{amp}.json"
-        infer_boxes(*arguments, path, predicted / "boxes.json", device="cpu", amp=amp)
+        predict_boxes(*arguments, path, predicted / "boxes.json", device="cpu", amp=amp)
         outputs.append(read(path)["predictions"])
     boxes, scores = zip(*[([r["bbox"] for r in o], [r["score"] for r in o]) for o in outputs], strict=True)
     assert len(boxes[0]) == len(records)
@@ -230,7 +230,7 @@ def test_mixed_precision_says_nearly_the_same(tmp_path, keypoint_model, predicte
 
 
 def test_mixed_precision_does_not_round_objectness(keypoint_model, arrows, monkeypatch):
-    monkeypatch.setattr("distill.nn.prediction.supported", lambda: True)
+    monkeypatch.setattr("distill.models.prediction.supported", lambda: True)
     rounded = []
     for amp in (False, True):
         predictor = Predictor(keypoint_model, "cpu", amp=amp)

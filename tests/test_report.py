@@ -10,14 +10,14 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from person import dataset, person
 
-from distill import tables
+from distill.evaluation import tables
 from distill.files import write_json
 from distill.report.chain import chains
 from distill.report.comparison import Shown, differences
 from distill.report.page import Report
-from distill.report.reading import duration, parse_table
+from distill.report.wording import duration, parse_table
+from helpers.person import dataset, person
 
 
 @pytest.fixture

@@ -1,10 +1,10 @@
 """The report as a person sees it: in a real browser, without a network, at several widths, light and dark."""
 
 import pytest
-import studied
-from browser import CHROMIUM, Browser
 
 from distill.report.page import Report
+from helpers import studied
+from helpers.browser import CHROMIUM, Browser
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: apt install chromium")
 

@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-from person import dataset, person
 
 from distill.files import write_json
 from distill.report.comparison import Shown, agreement, cutoff
 from distill.report.gallery import pick
+from helpers.person import dataset, person
 
 SIGMAS = (0.05, 0.05, 0.05)
 

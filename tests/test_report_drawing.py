@@ -5,9 +5,9 @@ import re
 import cv2
 import numpy as np
 from markupsafe import Markup
-from person import PERSON, person
 
 from distill.report.drawing import Album, overlay
+from helpers.person import PERSON, person
 
 
 def test_overlay_tells_left_from_right_and_hides_what_is_invisible():

@@ -3,13 +3,13 @@
 import re
 
 import pytest
-import studied
 
 from distill.files import read_json, write_json
-from distill.report import measures
+from distill.report import evaluation_charts
 from distill.report.chain import chains
 from distill.report.hidden import audit, hidden_truth, match_boxes
 from distill.report.page import Report
+from helpers import studied
 
 CELL, PERSON = {"id": 4, "name": "cell"}, {"id": 9, "name": "person", "keypoints": ["a", "b"]}
 
@@ -130,18 +130,18 @@ def test_stages_have_their_times(study):
 
 def test_views_are_charted_where_they_were_evaluated(study):
     resolved, results = study
-    both = "".join(measures.view_charts(Report(resolved, results)))
+    both = "".join(evaluation_charts.view_charts(Report(resolved, results)))
     assert "s0080" in both
     assert "AP of growing view sets" in both
     fewer = resolved | {"views": {"plain": ["s0096"], "all": ["s0080", "s0096", "s0096-flip"]}}
-    assert measures.view_charts(Report(fewer, results)) == []
+    assert evaluation_charts.view_charts(Report(fewer, results)) == []
 
 
 def test_categories_that_differ_most_are_shown_of_very_many():
     first = {f"category {i}": 0.5 for i in range(80)}
     last = {name: 0.5 + 0.001 * i for i, name in enumerate(first)}
     shown = {"teacher": [{"per_category": first}], "student": [{"per_category": last}]}
-    (chart,) = measures.per_category(shown)
+    (chart,) = evaluation_charts.per_category(shown)
     assert "the 40 of 80 that differ most" in chart
     assert "category 79<" in chart
     assert "category 39<" not in chart
@@ -153,4 +153,4 @@ def test_evaluations_without_curves_are_no_error(study, tmp_path):
     for path in (results / "evaluation").rglob("*.json"):
         content = read_json(path)
         write_json(tmp_path / path.relative_to(results), {"AP": content["AP"], "task": content["task"]})
-    assert measures.table_charts(Report(resolved, tmp_path), resolved["tables"]["main"]) == []
+    assert evaluation_charts.table_charts(Report(resolved, tmp_path), resolved["tables"]["main"]) == []

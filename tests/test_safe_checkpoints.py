@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from checkpoints import published
 from mmengine.logging import MessageHub
 
-from distill.array_pickle import read_arrays
-from distill.nn import model as models
+from distill.models import model as models
+from distill.models.published.array_pickle import read_arrays
 from distill.program import UserError
+from helpers.checkpoints import published
 
 
 @pytest.mark.parametrize("protocol", [2, 5])

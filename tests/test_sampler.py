@@ -5,8 +5,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from distill.nn import sampler as module
-from distill.nn.sampler import Epochs, RatioSampler, first_counts
+from distill.models import sampler as module
+from distill.models.sampler import Epochs, RatioSampler, first_counts
 
 
 def drawn(sizes, batch, iterations, ratio, seed=0, rank=0, world=1, skip=0, monkeypatch=None):

@@ -2,8 +2,8 @@
 
 import pytest
 
+from distill.cluster.slurm import requeue, torchrun
 from distill.program import UserError
-from distill.slurm import requeue, torchrun
 
 STEP = {
     "SLURM_JOB_ID": "40017",

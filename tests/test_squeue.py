@@ -5,13 +5,13 @@ import logging
 import os
 import subprocess
 from contextlib import nullcontext
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import snakemake_executor_plugin_slurm as plugin
 
-ROOT = Path(__file__).parents[1]
+from helpers import ROOT
+
 ENDS = ["PREEMPTED", "NODE_FAIL", "CANCELLED by 1000", None]
 
 

@@ -6,11 +6,12 @@ import sys
 
 import pytest
 import yaml
-from configs import ROOT, SMALLEST, study_of
 
-from distill.lineage import lineage
 from distill.program import UserError
-from distill.study import resolve, training
+from distill.study.lineage import lineage
+from distill.study.resolve import resolve, training
+from helpers import ROOT
+from helpers.configs import SMALLEST, study_of
 
 DRAWN = """
 datasets:
@@ -236,7 +237,7 @@ def test_resolving_changes_nothing_that_it_was_given():
 
 
 def test_resolving_a_study_imports_nothing_slow():
-    code = "import sys, distill.meaning; print(*{'torch', 'numpy', 'pandas', 'cv2'} & set(sys.modules))"
+    code = "import sys, distill.study.reruns; print(*{'torch', 'numpy', 'pandas', 'cv2'} & set(sys.modules))"
     found = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT / "scripts", capture_output=True, text=True, check=True
     )

@@ -1,9 +1,9 @@
 """Mistakes in a configuration are refused in one clear line."""
 
 import pytest
-from configs import SMALLEST, study_of
 
 from distill.program import UserError
+from helpers.configs import SMALLEST, study_of
 
 REFUSED = """
 modle: faster_rcnn_tiny

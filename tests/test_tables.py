@@ -1,17 +1,15 @@
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from distill.evaluation.tables import PAPER_GAP, build, markdown, write
 from distill.files import write_json
 from distill.program import UserError
-from distill.tables import PAPER_GAP, build, markdown, write
-
-SCRIPTS = Path(__file__).parents[1] / "scripts"
+from helpers import SCRIPTS
 
 
 def evaluation(ap, task="boxes", box_ap=0.7, **more):

@@ -6,8 +6,6 @@ The weights are random, but of the scale of trained ones; the images photographs
 import numpy as np
 import pytest
 import torch
-from checkpoints import COCO, PERSON, SIDE, scale_like_trained, share_in_common, small_dataset
-from conftest import ROOT
 from mmdet.models.task_modules.assigners import AssignResult
 from mmdet.models.task_modules.samplers import SamplingResult
 from mmdet.structures import DetDataSample
@@ -16,14 +14,16 @@ from torchvision.models.detection import KeypointRCNN, fasterrcnn_resnet50_fpn
 from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
 from torchvision.ops.misc import FrozenBatchNorm2d
 
-from distill.datasets import build
+from distill.datasets.images import read_image
+from distill.datasets.kinds import build
 from distill.files import read_json
-from distill.heatmaps import decode, softmax2d
-from distill.images import read_image
-from distill.nn.importing import import_model
-from distill.nn.model import load
-from distill.nn.prediction import Predictor, infer_boxes
-from distill.views import View
+from distill.models.model import load
+from distill.models.prediction import Predictor, predict_boxes
+from distill.models.published.importing import import_model
+from distill.predictions.heatmaps import decode, softmax2d
+from distill.predictions.views import View
+from helpers import ROOT
+from helpers.checkpoints import COCO, PERSON, SIDE, scale_like_trained, share_in_common, small_dataset
 
 VIEW = View(SIDE)
 SPREAD = {"rpn.head.cls_logits": 2, "rpn.head.bbox_pred": 0.3, "roi_heads.box_predictor.bbox_pred": 1}
@@ -124,7 +124,7 @@ def test_detections_are_those_of_torchvision(faster_rcnn, images, tmp_path):
     categories = [{"id": i, "name": name} for i, name in enumerate(COCO) if i and name != "N/A"]
     dataset = images(categories[::-1])  # the order of the dataset is not the checkpoint's
     model = imported(faster_rcnn, dataset, "faster_rcnn_r50_fpn", tmp_path)
-    infer_boxes(model, dataset, VIEW, (0, 1), tmp_path / "boxes.json", device="cpu")
+    predict_boxes(model, dataset, VIEW, (0, 1), tmp_path / "boxes.json", device="cpu")
     ours = [corners(record) for record in read_json(tmp_path / "boxes.json")["predictions"]]
     theirs = detections(faster_rcnn, dataset, {category["id"] for category in categories})
     assert len(theirs) > 100

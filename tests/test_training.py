@@ -10,12 +10,14 @@ import time
 import pandas as pd
 import pytest
 import torch
-from conftest import ROOT, SPEC, draw_dataset, training_job
 
-from distill.nn.model import read_weights
-from distill.nn.training import fingerprint, full_config, iterations_of, train
-from distill.nn.work import checkpoints
+from distill.models.model import read_weights
+from distill.models.training import fingerprint, full_config, iterations_of, train
+from distill.models.work_folder import checkpoints
 from distill.program import UserError
+from helpers import ROOT
+from helpers.arrows import draw_dataset
+from helpers.networks import SPEC, training_job
 
 
 def program(job, *before):

@@ -5,16 +5,17 @@ import json
 import cv2
 import numpy as np
 import pytest
-from conftest import SPEC, draw_dataset, training_job
 from mmdet.registry import DATASETS
 from mmengine.registry import DefaultScope
 from mmpose.datasets.datasets.utils import parse_pose_metainfo
 
-from distill.figures import CATEGORY
-from distill.keypoint_meta import keypoint_meta
-from distill.nn.data import pose_metainfo
-from distill.nn.training import dataloader
+from distill.datasets.figures import CATEGORY
+from distill.datasets.keypoint_meta import keypoint_meta
+from distill.models.data import pose_metainfo
+from distill.models.training import dataloader
 from distill.program import UserError
+from helpers.arrows import draw_dataset
+from helpers.networks import SPEC, training_job
 
 
 def build(path, tmp_path, keypoints=3, labels=None, **spec):

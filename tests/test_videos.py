@@ -7,10 +7,10 @@ import av
 import numpy as np
 import pytest
 
-from distill.datasets import build
-from distill.images import read_image
+from distill.datasets.images import read_image
+from distill.datasets.kinds import build
+from distill.datasets.videos import random_frame
 from distill.program import UserError
-from distill.videos import random_frame
 
 
 def film(path, frames, container=None, codec="mpeg4", level=20):

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
+from distill.predictions.voting import RULES, suppress, vote
 from distill.program import UserError
-from distill.voting import RULES, suppress, vote
 
 
 @pytest.mark.parametrize("rule", [rule for rule in RULES if rule != "temp_avg"])

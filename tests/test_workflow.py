@@ -4,8 +4,10 @@ import os
 
 import pytest
 import yaml
-from stand_in import ROOT, Project, models_of
-from workflow import snakemake
+
+from helpers import ROOT
+from helpers.stand_in import Project, models_of
+from helpers.workflow import snakemake
 
 
 def test_the_whole_chain_runs_and_then_nothing_is_left(finished):

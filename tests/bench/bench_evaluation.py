@@ -1,4 +1,4 @@
-"""COCO's average precision of 5k images × 100 boxes × 80 categories: pycocotools alone, distill.evaluate,
+"""COCO's average precision of 5k images × 100 boxes × 80 categories: pycocotools alone, ours,
 faster-coco-eval alone, and hotcoco (where it is installed: envs/bench.txt).
 
 python tests/bench/bench_evaluation.py [--images 5000]
@@ -85,7 +85,7 @@ def hotcoco(dataset: dict, predictions: list[dict]) -> list[float]:
 
 
 def ours(dataset: dict, predictions: list[dict]) -> list[float]:
-    from distill.evaluate import evaluate
+    from distill.evaluation.average_precision import evaluate
 
     metrics = evaluate(dataset, predictions)
     return [metrics[name] for name in VALUES]

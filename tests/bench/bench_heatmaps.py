@@ -17,12 +17,12 @@ from typing import Any
 import numpy as np
 from measure import best_seconds, in_child, report, run_program
 
-from distill import heatmap_file
-from distill.candidates import choose, least_scores
+from distill.datasets.keypoint_meta import keypoint_meta
 from distill.files import read_json, write_json
-from distill.heatmaps import Average
-from distill.keypoint_meta import keypoint_meta
-from distill.views import View, expand
+from distill.labels.heatmap_boxes import choose, least_scores
+from distill.predictions import heatmap_file
+from distill.predictions.heatmaps import Average
+from distill.predictions.views import View, expand
 
 RELATIVE = (0.5, 0.625, 0.75, 0.875, 1, 1.125, 1.25, 1.375, 1.5)  # the paper's 400 … 1200 around 800
 PER_LABEL = 1.5  # boxes that get heatmaps, the default
@@ -31,7 +31,7 @@ UN_120 = 120_000  # COCO's unlabelled images
 
 def predict(model: Path, dataset: Path, images: int, plain: int, folder: Path) -> None:
     """boxes.json, and for each view its float32 logits as .npy; run in a child, as torch is large."""
-    from distill.nn.prediction import Predictor, SharedBoxes, detect_boxes, read_shard
+    from distill.models.prediction import Predictor, SharedBoxes, detect_boxes, read_shard
 
     content = read_json(dataset)
     content["info"]["image_root"] = str(Path(content["info"]["image_root"]).resolve())

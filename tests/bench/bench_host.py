@@ -13,11 +13,11 @@ import cv2
 import numpy as np
 from measure import best_seconds, report
 
-from distill.figures import generate
-from distill.heatmap_file import HeatmapWriter
-from distill.images import list_files, read_image
-from distill.keypoint_meta import COCO_KEYPOINTS, KeypointMeta
-from distill.views import View
+from distill.datasets.figures import generate
+from distill.datasets.images import list_files, read_image
+from distill.datasets.keypoint_meta import COCO_KEYPOINTS, KeypointMeta
+from distill.predictions.heatmap_file import HeatmapWriter
+from distill.predictions.views import View
 
 
 def seconds(function: Callable, items: list) -> float:

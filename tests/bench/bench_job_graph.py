@@ -15,7 +15,8 @@ from pathlib import Path
 
 import yaml
 from measure import ROOT, report
-from workflow import command, lay_out
+
+from helpers.workflow import command, lay_out
 
 STUDIES = {
     "demo": ("config", {}),

@@ -14,7 +14,7 @@ import numpy as np
 from measure import in_child, report, run_program
 
 from distill.files import write_json
-from distill.views import expand
+from distill.predictions.views import expand
 
 VIEWS = expand([{"scales": [400, 500, 600, 700, 800, 900, 1000, 1100, 1200], "flip": True}])
 SIZES = [(640, 480), (480, 640), (500, 375), (640, 427)]

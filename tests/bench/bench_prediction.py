@@ -23,7 +23,6 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
 import numpy as np
 import torch
-from checkpoints import COCO, PERSON, scale_like_trained
 from measure import ROOT, best_seconds, report, run_program
 from mmcv.transforms import Compose
 from mmdet.models.test_time_augs import DetTTAModel
@@ -31,14 +30,15 @@ from mmengine.config import ConfigDict
 from mmengine.dataset import pseudo_collate
 from torchvision.models.detection import fasterrcnn_resnet50_fpn, keypointrcnn_resnet50_fpn
 
-import distill.nn.data  # noqa: F401, mmdet's transforms without their chatter
-from distill.figures import CATEGORY, generate
+import distill.models.data  # noqa: F401, mmdet's transforms without their chatter
+from distill.datasets.figures import CATEGORY, generate
+from distill.datasets.images import read_image
 from distill.files import read_json, write_json
-from distill.images import read_image
-from distill.merge import Options, merge_boxes, merge_heatmaps
-from distill.nn.importing import import_model
-from distill.nn.prediction import Predictor, detect_boxes, infer_boxes, infer_heatmaps
-from distill.views import View
+from distill.models.prediction import Predictor, detect_boxes, predict_boxes, predict_heatmaps
+from distill.models.published.importing import import_model
+from distill.predictions.merge import Options, merge_boxes, merge_heatmaps
+from distill.predictions.views import View
+from helpers.checkpoints import COCO, PERSON, scale_like_trained
 
 SPREAD = {"rpn.head.cls_logits": 2, "rpn.head.bbox_pred": 0.3, "roi_heads.box_predictor.bbox_pred": 1}
 HEADS = {
@@ -137,10 +137,10 @@ class Bench:
             outputs.append(self.folder / f"{view.name}.{suffix}")
             arguments = (self.model, self.folder / f"{dataset}.json", view, (0, 1))
             if self.task == "boxes":
-                infer_boxes(*arguments, outputs[-1], device="cpu", amp=amp)
+                predict_boxes(*arguments, outputs[-1], device="cpu", amp=amp)
             else:
                 boxes = self.boxes if dataset == "dataset" else self.folder / "no_boxes.json"
-                infer_heatmaps(*arguments, boxes, outputs[-1], device="cpu", amp=amp)
+                predict_heatmaps(*arguments, boxes, outputs[-1], device="cpu", amp=amp)
         if dataset == "dataset":
             coco = read_json(self.folder / "dataset.json")
             merged = (
@@ -193,7 +193,7 @@ def program_seconds(bench: Bench) -> float:
         arguments += ["--output", bench.folder / "nothing.json"]
     else:
         arguments += ["--output", bench.folder / "nothing.h5", "--boxes", boxes]
-    return run_program("infer_view.py", *arguments)["CPU s"]
+    return run_program("predict_view.py", *arguments)["CPU s"]
 
 
 def main() -> None:

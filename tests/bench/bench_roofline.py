@@ -23,9 +23,9 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
-from distill.nn.model import build, fit_to_dataset, load_config
-from distill.nn.prediction import DIVISOR
-from distill.views import View, expand
+from distill.models.model import build, fit_to_dataset, load_config
+from distill.models.prediction import DIVISOR
+from distill.predictions.views import View, expand
 
 ROOT = Path(__file__).parents[2]
 SCALES = range(400, 1300, 100)

@@ -11,7 +11,7 @@ import sys
 
 from measure import SCRIPTS, best_seconds, report
 
-NETWORKS = ("torch", "mmdet", "distill.nn.prediction", "distill.nn.training")
+NETWORKS = ("torch", "mmdet", "distill.models.prediction", "distill.models.training")
 
 
 def children_clock() -> float:

@@ -22,10 +22,10 @@ from mmengine.hooks import iter_timer_hook
 from mmengine.logging import MessageHub
 from mmengine.runner import Runner
 
-from distill.figures import generate
+from distill.datasets.figures import generate
 from distill.files import write_json
-from distill.nn import model as models
-from distill.nn.training import Job, full_config, train
+from distill.models import model as models
+from distill.models.training import Job, full_config, train
 
 # batch, shorter side, iterations
 SIZES = {"tiny": (8, 128, 14), "r50": (2, 256, 4)}

@@ -10,8 +10,8 @@ import itertools
 import numpy as np
 from measure import best_seconds, report
 
-from distill import boxes as box_math
-from distill.voting import vote
+from distill.predictions import boxes as box_math
+from distill.predictions.voting import vote
 
 try:
     from ensemble_boxes import weighted_boxes_fusion

@@ -6,7 +6,8 @@ import sys
 
 import pytest
 from project import MODEL, SETTINGS, Project
-from workflow import lay_out, succeed
+
+from helpers.workflow import lay_out, succeed
 
 pytestmark = pytest.mark.slurm
 

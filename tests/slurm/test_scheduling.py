@@ -116,7 +116,7 @@ SAVES = f"""
 exec {sys.executable} - <<'END'
 import os, pathlib, signal, sys, time
 sys.path.append("{ROOT}/scripts")
-from distill.slurm import requeue
+from distill.cluster.slurm import requeue
 
 def save(*_):
     pathlib.Path("saved").touch()

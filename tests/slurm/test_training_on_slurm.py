@@ -9,7 +9,8 @@ import psutil
 import pytest
 import torch
 from project import MODEL, SETTINGS, Project
-from workflow import lay_out, succeed
+
+from helpers.workflow import lay_out, succeed
 
 pytestmark = pytest.mark.slurm
 

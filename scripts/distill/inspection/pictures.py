@@ -13,14 +13,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from distill.datasets.images import read_image
 from distill.files import read_json, replacing
-from distill.heatmap_file import COLUMNS, read_blocks, read_header
-from distill.heatmaps import Average, softmax2d
-from distill.images import read_image
 from distill.inspection.words import kind_of
+from distill.predictions.heatmap_file import COLUMNS, read_blocks, read_header
+from distill.predictions.heatmaps import Average, softmax2d
+from distill.predictions.views import View
 from distill.program import UserError
 from distill.report.drawing import colour_of, sides
-from distill.views import View
 
 SIDES = {"left": "#ff9a1f", "right": "#3ec5ff", "middle": "#ffffff"}
 SURE = 0.3  # of predictions, those with a higher score are drawn; the best one always is

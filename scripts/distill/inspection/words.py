@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from distill.dataset_stats import describe as statistics
+from distill.datasets.stats import describe as statistics
 from distill.files import read_json
-from distill.heatmap_file import read_blocks, read_header
-from distill.heatmaps import softmax2d
+from distill.predictions.heatmap_file import read_blocks, read_header
+from distill.predictions.heatmaps import softmax2d
 from distill.program import UserError
-from distill.report.reading import duration, number, plural
+from distill.report.wording import duration, number, plural
 
 SAMPLE = 200  # instances of a heatmap file whose peaks are looked at
 
@@ -192,7 +192,7 @@ def _provenance(path: Path, content: Mapping[str, Any]) -> Iterable[str]:
 
 
 def _checkpoint(path: Path, _: Any) -> Iterable[str]:
-    from distill.nn.model import read_weights  # takes seconds to import
+    from distill.models.model import read_weights  # takes seconds to import
 
     content = read_weights(path)
     meta, tensors = content["meta"], content["state_dict"]

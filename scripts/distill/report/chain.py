@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from distill.report.reading import duration, number, plural, ratio
-from distill.report.results import Results
+from distill.report.artifacts import Results
+from distill.report.wording import duration, number, plural, ratio
 
 Card = dict[str, Any]
 

@@ -81,7 +81,7 @@ def curves(
 
 
 def drawn(draw: Callable[[Axes], None], title: str) -> Markup:
-    """What `draw` draws, see `distill.plots`."""
+    """What `draw` draws, see `distill.evaluation.plots`."""
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(WIDE, 2.8), layout="constrained")
         axes = figure.subplots()

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from distill.keypoint_meta import keypoint_meta
-from distill.labels import candidates
+from distill.datasets.keypoint_meta import keypoint_meta
+from distill.labels.candidates import candidates
 
 Record = Mapping[str, Any]
 MATCH = 0.5  # IoU or OKS from which two instances are the same

@@ -96,7 +96,7 @@ def jpeg_uri(path: Path, size: tuple[int, int], side: int, quality: int) -> str:
     """
     import cv2
 
-    from distill.images import read_image
+    from distill.datasets.images import read_image
 
     pixels = read_image(path, size)
     shrink = side / max(pixels.shape[:2])

@@ -8,7 +8,7 @@ import numpy as np
 
 from distill.report.comparison import Shown, differences, group_by_image
 from distill.report.drawing import Album, colour_of, overlay
-from distill.report.reading import plural
+from distill.report.wording import plural
 
 PER_GROUP = 8  # pictures in each part of a gallery
 GAINS, LOSSES = 6, 3  # compared images on which the student does better, worse

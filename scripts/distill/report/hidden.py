@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from pycocotools import mask
 
-from distill.keypoint_meta import keypoint_meta
+from distill.datasets.keypoint_meta import keypoint_meta
 from distill.report.comparison import group_by_image, keypoint_similarity
 
 MATCH = 0.5  # IoU from which a label has found an instance; OKS from which a keypoint is right
@@ -60,7 +60,7 @@ def _annotated(name: str, specs: Mapping[str, Any], dataset: Callable[[str], Coc
 def audit(candidates: Iterable[Coco], thresholds: Mapping[str, Any], truth: Coco) -> dict[str, Any]:
     """How right the labels are on the images of `truth`, and what other thresholds would have given.
 
-    candidates: as `distill.labels.candidates` gives them, those of an image in one run. Matching is greedy by
+    candidates: as `labels.candidates` gives them, those of an image in one run. Matching is greedy by
     score within a category, from IoU `MATCH` on; what lies in a crowd region does not count. Returns
     {images, rows: [{name, generated, true, found, precision, recall}], curve: (recall, precision) by falling
     score of all candidates}; the rows are of all categories, each category, keypoints on found instances.

@@ -16,17 +16,17 @@ import jinja2
 import pandas as pd
 from markupsafe import Markup
 
-from distill import plots
-from distill.dataset_stats import describe
-from distill.labels import candidates
-from distill.report import charts, measures
+from distill.datasets.stats import describe
+from distill.evaluation import plots
+from distill.labels.candidates import candidates
+from distill.report import charts, evaluation_charts
+from distill.report.artifacts import Results
 from distill.report.chain import chains
 from distill.report.comparison import Shown
 from distill.report.drawing import Album
 from distill.report.gallery import PICTURES, compared, gallery
 from distill.report.hidden import audit, hidden_truth
-from distill.report.reading import duration, number, parse_table, plural, signed
-from distill.report.results import Results
+from distill.report.wording import duration, number, parse_table, plural, signed
 
 PANELS = 8  # histograms of categories
 PLENTY = 100  # pictures that fit into the album at its usual size
@@ -58,7 +58,7 @@ class Report(Results):
             headline=self.headline(),
             chains=chains(self),
             tables=self.tables(),
-            view_charts=measures.view_charts(self),
+            view_charts=evaluation_charts.view_charts(self),
             calibrations=self.calibrations(),
             audits=self.audits(),
             comparisons=self.comparisons(),
@@ -92,7 +92,7 @@ class Report(Results):
             path = self.results / "tables" / f"{name}.md"
             if not path.exists():
                 continue
-            drawn = measures.table_charts(self, table)
+            drawn = evaluation_charts.table_charts(self, table)
             if "plot" in table:
                 rows = pd.read_csv(path.with_suffix(".csv"))
                 plot = partial(plots.rows, table=rows, options=table["plot"])
@@ -135,7 +135,7 @@ class Report(Results):
         labelled, generated = self.dataset(self.labels[name]["labelled"]), self._generated(name)
         if not (labelled and generated):
             return []
-        return measures.counts_beside({"labelled": labelled, "generated": generated})
+        return evaluation_charts.counts_beside({"labelled": labelled, "generated": generated})
 
     def _generated(self, name: str) -> dict[str, Any] | None:
         return self.optional("labels", name, "annotations.json")

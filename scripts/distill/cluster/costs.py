@@ -1,0 +1,186 @@
+"""How long and how large a study is: its jobs as Snakemake plans them, with what finished ones took.
+
+A job's cost is a straight line through the finished jobs of its rule and model config: seconds (and bytes)
+over its work, which is images × megapixels of the view for predictions, images × views for merging, and
+images drawn for trainings. Where nothing has been measured it is None.
+"""
+
+import json
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from graphlib import TopologicalSorter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from distill.predictions.views import View
+from distill.study.needs import shards_of
+
+TRAINING = ("train_teacher", "retrain_student")
+SAME_COST = {**dict.fromkeys(TRAINING, "train"), "infer_view_temporary": "infer_view_heatmaps"}
+LIGHT = 30.0  # seconds; jobs without a benchmark, which work on text alone
+
+
+@dataclass(frozen=True)
+class Job:
+    """One job of the graph. gpus: of all its nodes; benchmark: path, empty for light jobs."""
+
+    rule: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    wildcards: Mapping[str, str] = field(hash=False)
+    gpus: int
+    log: str
+    benchmark: str
+
+    @property
+    def comment(self) -> str:
+        """How squeue shows it."""
+        values = "_".join(self.wildcards.values()).replace("/", "_")
+        return f"rule_{self.rule}" + (f"_wildcards_{values}" if values else "")
+
+
+def parse(text: str) -> list[Job]:
+    """The jobs in the output of `snakemake -n --forceall`."""
+    jobs = []
+    for rule, body in re.findall(r"^(?:local)?rule ([\w-]+):\n((?:    .*\n?)+)", text, re.M):
+        entries = dict(re.findall(r"^    (\w+): (.*)$", body, re.M))
+        if "output" not in entries:  # a target
+            continue
+        pairs = {
+            key: dict(part.split("=", 1) for part in entries[key].split(", ")) if key in entries else {}
+            for key in ("wildcards", "resources")
+        }
+        inputs, outputs = (
+            tuple(filter(None, entries.get(key, "").split(", "))) for key in ("input", "output")
+        )
+        gpus = int(pairs["resources"].get("gpu", 0))
+        logs = entries.get("log", ""), entries.get("benchmark", "")
+        jobs.append(Job(rule, inputs, outputs, pairs["wildcards"], gpus, *logs))
+    return jobs
+
+
+def calibration(config: dict, study: dict) -> dict:
+    """A study of a few images: one short training of each model config, predictions under two views."""
+    models = {}
+    for model in study["models"].values():
+        short = {key: model[key] for key in ("batch", "scales", "max_side", "amp") if key in model}
+        common = {"config": model["config"], "labelled": "few", "init": "none", "iterations": 20}
+        models.setdefault(model["config"], {**common, **short})
+    on = next(iter(study["evaluate"]["on"]))
+    few = {
+        "few": {"kind": "subset", "of": next(iter(study["models"].values()))["labelled"], "images": 16},
+        "few-val": {"kind": "subset", "of": on, "images": 16},
+    }
+    return {
+        "results": f"{study['results']}/calibration",
+        **{key: config[key] for key in ("data", "device", "threads", "predict_amp") if key in config},
+        "datasets": {**config["datasets"], **few},
+        "models": models,
+        "views": {"plain": config.get("views", {}).get("plain", [{"scale": 800}]), "all": [{"scale": 400}]},
+        "evaluate": {"on": "few-val", "views": ["plain", "all"]},
+        "tables": {name: {"rows": [name]} for name in models},
+    }
+
+
+def work_of(job: Job, study: Mapping[str, Any], images: Mapping[str, int]) -> float | None:
+    """The work of a job; 1 for jobs that are not measured. images: counts of the datasets that are known."""
+    names = job.wildcards
+    if job.rule in TRAINING:
+        model = study["models"][names["model"]]
+        return None if model["iterations"] == "auto" else model["iterations"] * model["batch"]
+    if not job.benchmark:
+        return 1.0
+    dataset = study["labels"][names["labels"]]["dataset"] if "labels" in names else names["dataset"]
+    if dataset not in images:
+        return None
+    share = images[dataset] / shards_of(study, dataset)
+    if "views" in names:
+        return share * len(study["views"][study["merged"][names["views"]]["views"]])
+    view = View.parse(names.get("view", study["views"]["plain"][0]))
+    return share * view.scale**2 / 1e6
+
+
+def kind_of(job: Job, study: Mapping[str, Any]) -> tuple[str, str]:
+    """What has one cost: the rule, or one of like rules, and the model's config."""
+    model = study["models"].get(job.wildcards.get("model"), {})
+    return SAME_COST.get(job.rule, job.rule), model.get("config", "")
+
+
+def line(points: Iterable[tuple[float, float]]) -> Callable[[float], float] | None:
+    """The best line through (work, cost) that neither falls nor starts below zero; None without points."""
+    x, y = np.array(list(points), float).reshape(-1, 2).T
+    if not len(x):
+        return None
+    slope, start = np.polyfit(x, y, 1) if np.ptp(x) > 0 else (0.0, 0.0)
+    if slope <= 0 or start < 0:
+        slope, start = y.sum() / x.sum(), 0.0
+    return lambda work: float(start + slope * work)
+
+
+def measured(job: Job, work: float | None) -> tuple[float, float] | None:
+    """(work, seconds) of a finished job; of a training, one image and the seconds of one process for it.
+
+    A training's own record is read, which counts no pauses, and not its benchmark.
+    """
+    try:
+        if job.rule in TRAINING:
+            record = json.loads((Path(job.outputs[0]).parent / "run.json").read_text())
+            return 1.0, record["seconds_per_iteration"] * record["processes"] / record["spec"]["batch"]
+        seconds = float(Path(job.benchmark).read_text().splitlines()[1].split("\t")[0])
+        return None if work is None else (work, seconds)
+    except (OSError, ValueError, KeyError, IndexError):
+        return None
+
+
+def size_of(job: Job) -> int:
+    return sum(path.stat().st_size for path in map(Path, job.outputs) if path.exists())
+
+
+def is_done(job: Job) -> bool:
+    return all(map(Path.exists, map(Path, job.outputs)))
+
+
+def estimate(
+    jobs: list[Job], study: Mapping[str, Any], images: Mapping[str, int], known: list[tuple]
+) -> tuple[dict[Job, float | None], dict[Job, float | None]]:
+    """Seconds and bytes of every job. known: (job, its study, images) of all whose finished ones count."""
+    seconds, sizes = defaultdict(list), defaultdict(list)
+    for job, its_study, its_images in known:
+        if is_done(job):
+            work, kind = work_of(job, its_study, its_images), kind_of(job, its_study)
+            if point := measured(job, work):
+                seconds[kind].append(point)
+            if work:
+                sizes[kind].append((1.0 if job.rule in TRAINING else work, size_of(job)))
+    lines = {kind: line(points) for kind, points in seconds.items()}
+    volumes = {kind: line(points) for kind, points in sizes.items()}
+    times, bytes_ = {}, {}
+    for job in jobs:
+        work, kind = work_of(job, study, images), kind_of(job, study)
+        training = job.rule in TRAINING
+        cost, volume = lines.get(kind), volumes.get(kind)
+        if training or job.benchmark:
+            times[job] = cost(work) / (max(1, job.gpus) if training else 1) if cost and work else None
+        else:
+            times[job] = LIGHT
+        bytes_[job] = volume(1.0 if training else work) if volume and work else None
+    return times, bytes_
+
+
+def critical_path(jobs: Iterable[Job], seconds: Mapping[Job, float | None]) -> list[Job]:
+    """The longest chain of jobs that wait for each other; unknown times count as nothing."""
+    maker = {output: job for job in jobs for output in job.outputs}
+    before = {job: {maker[path] for path in job.inputs if path in maker} for job in maker.values()}
+    end, last = {}, {}
+    for job in TopologicalSorter(before).static_order():
+        last[job] = max(before[job], key=end.__getitem__, default=None)
+        end[job] = (seconds[job] or 1e-9) + (end[last[job]] if last[job] else 0)
+    path, job = [], max(end, key=end.__getitem__, default=None)
+    while job:
+        path.append(job)
+        job = last[job]
+    return path[::-1]

@@ -1,0 +1,99 @@
+"""Where a study stands: its jobs as Snakemake and Slurm see them now, and what is left, in words."""
+
+import os
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+
+from distill.cluster.costs import Job, critical_path, is_done, parse
+from distill.files import read_json
+from distill.program import UserError
+
+STATES = ("done", "running", "pending", "begun", "waiting")
+
+
+def graph(config: Path, targets: list[str]) -> list[Job]:
+    """All jobs of a study, done or not, as Snakemake plans them."""
+    command = [sys.executable, "-m", "snakemake", "-n", "--forceall", "--nolock", "--configfile", str(config)]
+    done = subprocess.run([*command, "--", *targets], capture_output=True, text=True)
+    if done.returncode:
+        raise UserError(done.stderr.strip().removeprefix("error: "))
+    return parse(done.stdout + done.stderr)
+
+
+def counted(study: dict) -> dict[str, int]:
+    """Images of the datasets that have been described."""
+    files = {name: Path(f"{study['results']}/datasets/{name}.stats.json") for name in study["datasets"]}
+    return {name: read_json(path)["images"] for name, path in files.items() if path.exists()}
+
+
+def queue() -> dict[str, str]:
+    """squeue's comment → state and reason; empty without Slurm."""
+    try:
+        done = subprocess.run(["squeue", "--me", "-h", "-o", "%k|%T|%r"], capture_output=True, text=True)
+    except FileNotFoundError:
+        return {}
+    rows = (row.split("|") for row in done.stdout.splitlines())
+    return {comment: f"{state.lower()} ({reason})" for comment, state, reason in rows}
+
+
+def state_of(job: Job, queued: dict[str, str]) -> str:
+    """done, running, pending, begun (it runs on this machine, or failed) or waiting."""
+    if is_done(job):
+        return "done"
+    if job.comment in queued:
+        return queued[job.comment].split()[0]
+    return "begun" if job.log and Path(job.log).exists() else "waiting"
+
+
+def last_line(path: str, width: int = 96) -> str:
+    """The end of a log: iterations and ETA of a training, seconds left of a prediction, an error."""
+    if not path or not Path(path).exists():
+        return ""
+    with open(path, "rb") as log:
+        log.seek(max(0, os.fstat(log.fileno()).st_size - 4096))
+        lines = log.read().decode(errors="replace").splitlines()
+    return next((line[:width] for line in reversed(lines) if line.strip()), "")
+
+
+def total(values: list[float | None], unit: float) -> str:
+    """A sum in the unit; with a + where some are not known, and ? where none is."""
+    known = [value for value in values if value is not None]
+    if values and not known:
+        return "?"
+    return f"{sum(known) / unit:.2f}" + ("+" if len(known) < len(values) else "")
+
+
+def outlook(jobs: list[Job], seconds: dict, sizes: dict, queued: dict[str, str]) -> Iterator[str]:
+    """The table of rules and what is left, as lines of text. seconds and sizes: of `plan.estimate`."""
+    rows = []
+    states = {job: state_of(job, queued) for job in jobs}
+    for rule in dict.fromkeys(job.rule for job in jobs):
+        mine = [job for job in jobs if job.rule == rule]
+        count = Counter(states[job] for job in mine)
+        spent = [seconds[job] and seconds[job] * (job.gpus or 1) for job in mine]
+        row = {"rule": rule, "jobs": len(mine), **{key: count[key] for key in STATES}}
+        row |= {"GPU h" if mine[0].gpus else "CPU h": total(spent, 3600)}
+        rows.append(row | {"GB": total([sizes[job] for job in mine], 1e9)})
+    columns = ["rule", "jobs", *STATES, "GPU h", "CPU h", "GB"]
+    yield pd.DataFrame(rows, columns=columns).fillna("").to_string(index=False)
+    left = [job for job in jobs if states[job] != "done"]
+    gpus = [seconds[job] and seconds[job] * job.gpus for job in left if job.gpus]
+    path = critical_path(left, seconds)
+    yield f"\nleft: {len(left)} jobs, {total(gpus, 3600)} GPU hours"
+    yield f"critical path: {total([seconds[job] for job in path], 3600)} h:"
+    for job in path:
+        yield f"  {total([seconds[job]], 3600):>8} h  {job.comment.removeprefix('rule_')}"
+    if busy := sum(job.gpus for job in left if states[job] == "running"):
+        eta = max(sum(filter(None, gpus)) / busy, sum(filter(None, (seconds[job] for job in path))))
+        yield f"about {eta / 3600:.2f} h with the {busy} GPUs that are at work now"
+    for job in left:
+        if job.comment in queued and states[job] != "running":
+            yield f"{queued[job.comment]}: {job.comment}"
+        elif states[job] in ("running", "begun"):
+            yield f"{'runs' if states[job] == 'running' else 'runs here or failed'}: {job.log}"
+            yield f"  {last_line(job.log)}"

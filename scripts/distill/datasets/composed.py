@@ -1,0 +1,178 @@
+"""Datasets made of datasets: the kinds subset and union. No image is opened, copied or moved."""
+
+import hashlib
+import os
+from pathlib import Path, PurePosixPath
+
+from distill.datasets.coco_check import Problems
+from distill.files import read_json
+from distill.program import UserError, log
+
+
+def subset(spec: dict, sources: dict, images_dir: Path | None) -> dict:
+    """Part of a dataset, with the annotations of that part. In this order: `range` [a, b] keeps the images
+    from fraction a to b in their order; `exclude` takes out what is, byte for byte, in other datasets; then
+    one of `fraction` (of what remains), `images` (a number) and `ids` chooses. What is not given takes all.
+
+    A random choice ranks images by a hash of (seed, their bytes): it does not depend on their order, and
+    with one seed a smaller choice is part of every larger one.
+    """
+    source = _source(sources, spec["of"])
+    pool = source["images"]
+    if "range" in spec:
+        pool = _range(pool, spec["range"])
+    excluded = spec.get("exclude", [])
+    for other in [excluded] if isinstance(excluded, str) else excluded:
+        hashes = {image["hash"] for image in _source(sources, other)["images"]}
+        rest = [image for image in pool if image["hash"] not in hashes]
+        if len(rest) == len(pool):
+            log.warning("exclude: %s has no image of %s", other, spec["of"])
+        pool = rest
+    ways = [way for way in ("fraction", "images", "ids") if way in spec]
+    if len(ways) > 1:
+        raise UserError(f"give one of {' and '.join(ways)}, not both")
+    if ways == ["ids"]:
+        pool = _listed(pool, spec["ids"], source, spec["of"])
+    elif ways:
+        pool = _drawn(pool, spec, spec.get("seed", 0))
+    kept = {image["id"] for image in pool}
+    return {
+        "info": {"image_root": source["info"]["image_root"]},
+        "images": pool,
+        "annotations": [a for a in source["annotations"] if a["image_id"] in kept],
+        "categories": source["categories"],
+    }
+
+
+def _range(pool: list[dict], bounds: list[float]) -> list[dict]:
+    if len(bounds) != 2 or not 0 <= bounds[0] < bounds[1] <= 1:
+        raise UserError(f"range {bounds} is not [a, b] with 0 ≤ a < b ≤ 1")
+    first, last = (int(bound * len(pool) + 0.5) for bound in bounds)
+    return pool[first:last]
+
+
+def _drawn(pool: list[dict], spec: dict, seed: int) -> list[dict]:
+    if "fraction" in spec:
+        if not 0 < spec["fraction"] <= 1:
+            raise UserError(f"fraction {spec['fraction']} is not above 0 and at most 1")
+        count = int(spec["fraction"] * len(pool) + 0.5)
+    else:
+        count = spec["images"]
+    if not 0 < count <= len(pool):
+        raise UserError(f"cannot draw {count} of {len(pool)} images of {spec['of']}")
+
+    def rank(image: dict) -> tuple[bytes, int]:
+        key = f"{seed}:{image['hash']}".encode()
+        return hashlib.blake2b(key, digest_size=16).digest(), image["id"]
+
+    return sorted(pool, key=rank)[:count]
+
+
+def _listed(pool: list[dict], ids: str | list, source: dict, of: str) -> list[dict]:
+    """Images named in a file (one a line; # begins a comment) or a list: by file name, by id, or by file name
+    without its suffix, in this order of precedence; or the images of a COCO file, by id: the same photograph
+    has another file name in COCO 2014. Unknown ones are refused; excluded ones stay out."""
+    if isinstance(ids, str) and ids.endswith(".json"):
+        named = read_json(ids)
+        if not isinstance(named, dict) or not isinstance(named.get("images"), list):
+            raise UserError(f'{ids}: not a COCO annotation file: needs an object with a list "images"')
+        wanted = [str(image["id"]) for image in named["images"]]
+    elif isinstance(ids, str):
+        try:
+            lines = Path(ids).read_text(encoding="utf-8").splitlines()
+        except FileNotFoundError:
+            raise UserError(f"{ids}: no such file") from None
+        wanted = [line for line in (line.split("#")[0].strip() for line in lines) if line]
+    else:
+        wanted = [str(item) for item in ids]
+    table: dict[str, dict | None] = {}
+    for image in source["images"]:
+        stem = PurePosixPath(image["file_name"]).with_suffix("").as_posix()
+        table[stem] = None if stem in table else image  # a name that two files share is no name
+    table |= {str(image["id"]): image for image in source["images"]}
+    table |= {image["file_name"]: image for image in source["images"]}
+    problems = Problems(ids if isinstance(ids, str) else "ids")
+    for item in wanted:
+        if table.get(item) is None:
+            problems.add(f"{item!r} is no image of {of}")
+    problems.refuse()
+    kept = {table[item]["id"] for item in wanted}
+    return [image for image in pool if image["id"] in kept]
+
+
+def union(spec: dict, sources: dict, images_dir: Path | None) -> dict:
+    """The images of all members. Of images with the same bytes in several members the first member's stays.
+    Members have to agree on their categories: half of a label set would make the rest background.
+    Where ids collide, the later member's are shifted. `image_root` is the members' common folder."""
+    names = spec["of"]
+    members = [_source(sources, name) for name in names]
+    if not members:
+        raise UserError("a union needs members: of")
+    if not spec.get("strip_annotations"):
+        for name, member in zip(names[1:], members[1:], strict=True):
+            _same_categories(names[0], members[0]["categories"], name, member["categories"])
+    root, prefixes = _common_root([member["info"]["image_root"] for member in members])
+    images: list[dict] = []
+    annotations: list[dict] = []
+    hashes: set[str] = set()
+    for name, member, prefix in zip(names, members, prefixes, strict=True):
+        kept = [image for image in member["images"] if image["hash"] not in hashes]
+        if copies := len(member["images"]) - len(kept):
+            log.info("%d images of %s left out: the same files are in earlier members", copies, name)
+        shift = _shift(images, kept)
+        ids = {image["id"]: image["id"] + shift for image in kept}
+        own = [a for a in member["annotations"] if a["image_id"] in ids]
+        shift = _shift(annotations, own)
+        annotations += [a | {"id": a["id"] + shift, "image_id": ids[a["image_id"]]} for a in own]
+        for image in kept:
+            file_name = PurePosixPath(prefix, image["file_name"]).as_posix()
+            images.append(image | {"id": ids[image["id"]], "file_name": file_name})
+        hashes |= {image["hash"] for image in kept}
+    return {
+        "info": {"image_root": root},
+        "images": images,
+        "annotations": annotations,
+        "categories": members[0]["categories"],
+    }
+
+
+def _shift(before: list[dict], new: list[dict]) -> int:
+    """0, or what makes the new ids start behind the others where they collide."""
+    taken = {record["id"] for record in before}
+    collide = any(record["id"] in taken for record in new)
+    return max(taken) + 1 - min(record["id"] for record in new) if collide else 0
+
+
+def _same_categories(first: str, one: list[dict], second: str, other: list[dict]) -> None:
+    def names(categories: list[dict]) -> str:
+        return ", ".join(f"{c['id']} {c['name']}" for c in categories) or "none"
+
+    if [(c["id"], c["name"]) for c in one] != [(c["id"], c["name"]) for c in other]:
+        hint = "" if one and other else " (an unlabelled member would count as images without instances)"
+        raise UserError(
+            f"{first} and {second} have different categories: {names(one)}; {names(other)}{hint}: "
+            "make them the same, or set strip_annotations"
+        )
+    for a, b in zip(one, other, strict=True):
+        for key in ("keypoints", "flip_pairs", "sigmas"):
+            if a.get(key) != b.get(key):
+                raise UserError(f"{first} and {second} disagree on {key} of category {a['name']!r}")
+
+
+def _common_root(roots: list[str]) -> tuple[str, list[str]]:
+    """The innermost folder above all `roots`, and the way from it down to each."""
+    if len(set(roots)) == 1:
+        return roots[0], [""] * len(roots)
+    roots = [os.path.normpath(root) for root in roots]
+    if len({os.path.isabs(root) for root in roots}) == 1:
+        common = os.path.commonpath(roots) or "."
+        ways = [os.path.relpath(root, common) for root in roots]
+        if not any(way.startswith("..") for way in ways):
+            return common, ways
+    return _common_root([os.path.abspath(root) for root in roots])
+
+
+def _source(sources: dict[str, dict], name: str) -> dict:
+    if name not in sources:
+        raise UserError(f"refers to the dataset {name}, which is not given (--source {name}=path)")
+    return sources[name]

@@ -1,0 +1,203 @@
+"""The kinds of dataset, each a function from its config entry to one COCO dict with the same guarantees.
+
+    {"info": {"description", "image_root", "kind", "skipped": [{"file_name", "reason"}], "repaired": {…}},
+     "images": [{"id", "file_name", "width", "height", "hash"}], "annotations", "categories"}
+
+Images are sorted by id, readable, and of the given size; `hash` is of the file's bytes. All categories with
+keypoints share one definition with `flip_pairs`. What cannot be guaranteed is refused with a UserError.
+To add a kind: a function and its line in `KINDS`.
+"""
+
+import os
+from collections.abc import Callable, Sequence
+from functools import cache
+from pathlib import Path
+
+from distill.datasets.coco_check import Problems, load_coco
+from distill.datasets.composed import subset, union
+from distill.datasets.images import SUFFIXES, list_files, scan_all
+from distill.datasets.keypoint_meta import KeypointMeta, keypoint_meta
+from distill.program import UserError, log
+
+__all__ = ["KINDS", "KeypointMeta", "build", "keypoint_meta", "shard"]
+
+UNREADABLE = 0.01  # the part of an unlabelled set that may be left out as unreadable
+
+
+def build(name: str, spec: dict, sources: dict[str, dict], images_dir: Path | None = None) -> dict:
+    """The COCO dict of one config entry.
+
+    `sources` are the datasets that `of` and `exclude` name; `images_dir` is where the kinds that make images
+    put them. `strip_annotations` of any kind leaves annotations and categories empty.
+    Raises UserError with one line that begins with the dataset's name.
+    """
+    kind = spec.get("kind")
+    if kind not in KINDS:
+        raise UserError(f"dataset {name}: unknown kind {kind!r}; there are {', '.join(KINDS)}")
+    make, needed, optional = KINDS[kind]
+    keys = set(spec) - {"kind", "strip_annotations"}
+    if missing := needed - keys:
+        raise UserError(f"dataset {name}: kind {kind} needs {', '.join(sorted(missing))}")
+    if unknown := keys - needed - optional:
+        raise UserError(f"dataset {name}: kind {kind} has no {', '.join(sorted(unknown))}")
+    try:
+        dataset = make(spec, sources, images_dir)
+    except UserError as error:
+        raise UserError(f"dataset {name}: {error}") from None
+    if spec.get("strip_annotations"):
+        dataset |= {"annotations": [], "categories": []}
+    if not dataset["images"]:
+        raise UserError(f"dataset {name}: no image is left in it")
+    info = dataset["info"]
+    dataset["info"] = {"description": f"{name} ({kind})", "image_root": info["image_root"], "kind": kind}
+    dataset["info"] |= {"skipped": info.get("skipped", []), "repaired": info.get("repaired", {})}
+    dataset["images"].sort(key=lambda image: image["id"])
+    dataset["annotations"].sort(key=lambda annotation: annotation["id"])
+    images = len(dataset["images"])
+    if copies := images - len({image["hash"] for image in dataset["images"]}):
+        log.info("%s: %d images are copies of others in it", name, copies)
+    log.info("%s: %d images, %d annotations", name, images, len(dataset["annotations"]))
+    return {key: dataset[key] for key in ("info", "images", "annotations", "categories")}
+
+
+def shard(items: Sequence, index: int, count: int) -> Sequence:
+    """The contiguous shard `index` of `count`: every item is in exactly one, sizes differ by at most 1."""
+    return items[index * len(items) // count : (index + 1) * len(items) // count]
+
+
+def _coco(spec: dict, sources: dict, images_dir: Path | None) -> dict:
+    """An annotation file and its images. With `strip_annotations`, or without any annotation in the file, it
+    is an unlabelled set: its images need not have the annotated size, unreadable ones are left out up to the
+    fraction `unreadable`. Of a labelled set, every image has to be readable and of its annotated size."""
+    coco = load_coco(spec["annotations"], spec.get("strip_annotations", False))
+    _check_root(spec["images"], coco["images"], spec["annotations"])
+    if coco["categories"]:
+        images, skipped = _scan_labelled(spec["images"], coco["images"], spec["annotations"]), []
+    else:
+        images, skipped = _scan_unlabelled(spec["images"], coco["images"], spec.get("unreadable", UNREADABLE))
+    info = {"image_root": spec["images"], "skipped": skipped, "repaired": coco["repaired"]}
+    return coco | {"info": info, "images": images}
+
+
+def _folder(spec: dict, sources: dict, images_dir: Path | None) -> dict:
+    """All images below a folder, unlabelled; ids count the files in the order of their names."""
+    names = list_files(spec["images"], SUFFIXES, "images")
+    images = [{"id": i, "file_name": name} for i, name in enumerate(names, 1)]
+    images, skipped = _scan_unlabelled(spec["images"], images, spec.get("unreadable", UNREADABLE))
+    return _unlabelled(spec["images"], images, skipped)
+
+
+def _videos(spec: dict, sources: dict, images_dir: Path | None) -> dict:
+    """A random frame of each video below a folder, or of some drawn at random; see `videos`."""
+    from distill.datasets.videos import extract_frames
+
+    images, skipped = [], []
+    frames = extract_frames(spec["videos"], spec.get("seed", 0), _needed(images_dir), spec.get("images"))
+    for i, frame in enumerate(frames, 1):
+        if "reason" in frame:
+            skipped.append(frame)
+        else:
+            images.append({"id": i, **frame})
+    total = len(images) + len(skipped)
+    _limit_skipped(spec["videos"], skipped, total, spec.get("unreadable", UNREADABLE), "videos")
+    return _unlabelled(str(images_dir), images, skipped)
+
+
+def _figures(spec: dict, sources: dict, images_dir: Path | None) -> dict:
+    """Generated images with annotations; see distill.datasets.figures."""
+    from distill.datasets.figures import generate
+
+    folder = _needed(images_dir)
+    options = {key: spec[key] for key in ("size", "style") if key in spec}
+    dataset = generate(folder, spec["images"], spec.get("seed", 0), **options)
+    images = _scan_labelled(str(folder), dataset["images"], str(folder))
+    return dataset | {"info": {"image_root": str(folder)}, "images": images}
+
+
+def _unlabelled(root: str, images: list[dict], skipped: list[dict]) -> dict:
+    info = {"image_root": root, "skipped": skipped}
+    return {"info": info, "images": images, "annotations": [], "categories": []}
+
+
+def _needed(images_dir: Path | None) -> Path:
+    if images_dir is None:
+        raise UserError("needs a folder for its images: --images")
+    return images_dir
+
+
+def _check_root(root: str, images: list[dict], where: str) -> None:
+    """Refuses symbolic links out of the image folder; file names were checked when they were read."""
+    if not os.path.isdir(root):
+        raise UserError(f"{root}: no such folder of images")
+    inside = os.path.join(os.path.realpath(root), "")
+    real_folder = cache(os.path.realpath)
+    problems = Problems(where)
+    for image in images:
+        folder, name = os.path.split(os.path.join(root, image["file_name"]))
+        path = os.path.join(real_folder(folder), name)
+        if os.path.islink(path):
+            path = os.path.realpath(path)
+        if not path.startswith(inside):
+            problems.add(f"image {image['id']}: {image['file_name']!r} is a symbolic link out of {root}")
+    problems.refuse()
+
+
+def _scan(root: str, images: list[dict]) -> list[tuple[dict, object]]:
+    paths = [Path(root, image["file_name"]) for image in images]
+    return list(zip(images, scan_all(paths, f"images of {root}"), strict=True))
+
+
+def _record(image: dict, size: tuple[int, int], digest: str) -> dict:
+    named = {"id": image["id"], "file_name": image["file_name"]}
+    return named | {"width": size[0], "height": size[1], "hash": digest}
+
+
+def _scan_labelled(root: str, images: list[dict], where: str) -> list[dict]:
+    problems, records = Problems(where), []
+    for image, scan in _scan(root, images):
+        what, size = f"image {image['id']}, {image['file_name']}", (image["width"], image["height"])
+        if scan.reason:
+            problems.add(f"{what}, {scan.reason}: mend it, or take it and its annotations out")
+        elif size not in (scan.size, scan.raw_size):
+            true = "{}x{}".format(*scan.size)
+            problems.add(f"{what}, is {true} pixels, annotated as {size[0]}x{size[1]}")
+        else:
+            records.append(_record(image, size, scan.hash))
+    problems.refuse()
+    return records
+
+
+def _scan_unlabelled(root: str, images: list[dict], limit: float) -> tuple[list[dict], list[dict]]:
+    records, skipped = [], []
+    for image, scan in _scan(root, images):
+        if scan.reason:
+            skipped.append({"file_name": image["file_name"], "reason": scan.reason})
+            continue
+        given = (image.get("width"), image.get("height"))
+        records.append(_record(image, given if given == scan.raw_size else scan.size, scan.hash))
+    _limit_skipped(root, skipped, len(images), limit, "images")
+    return records, skipped
+
+
+def _limit_skipped(root: str, skipped: list[dict], total: int, limit: float, what: str) -> None:
+    if not skipped:
+        return
+    first = f"{skipped[0]['file_name']} {skipped[0]['reason']}"
+    if len(skipped) > limit * total or len(skipped) == total:
+        raise UserError(
+            f"{root}: {len(skipped)} of {total} {what} cannot be read, more than the fraction {limit:g} that "
+            f"`unreadable` allows; the first: {first}"
+        )
+    log.warning("%s: %d of %d %s left out as unreadable; first %s", root, len(skipped), total, what, first)
+
+
+# kind: (function, needed keys, optional keys) — all kinds take strip_annotations
+_Kind = tuple[Callable[[dict, dict, Path | None], dict], set[str], set[str]]
+KINDS: dict[str, _Kind] = {
+    "coco": (_coco, {"images", "annotations"}, {"unreadable"}),
+    "folder": (_folder, {"images"}, {"unreadable"}),
+    "subset": (subset, {"of"}, {"fraction", "images", "ids", "range", "exclude", "seed"}),
+    "union": (union, {"of"}, set()),
+    "videos": (_videos, {"videos"}, {"images", "seed", "unreadable"}),
+    "figures": (_figures, {"images"}, {"seed", "size", "style"}),
+}

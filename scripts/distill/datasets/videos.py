@@ -1,0 +1,127 @@
+"""One random frame of each video in a folder (the paper's s1m-180), whatever state the videos are in."""
+
+import hashlib
+import io
+from collections.abc import Iterator
+from contextlib import suppress
+from functools import partial
+from multiprocessing.pool import ThreadPool
+from pathlib import Path
+
+import av
+import numpy as np
+from PIL import Image
+
+from distill.datasets.images import hash_bytes, list_files, workers
+from distill.files import replacing
+from distill.program import UserError, progress
+
+SUFFIXES = (
+    ".mp4", ".m4v", ".avi", ".mkv", ".mov", ".webm", ".mpg", ".mpeg", ".flv", ".wmv", ".ts", ".ogv", ".3gp",
+)  # fmt: skip
+
+
+def extract_frames(root: str, seed: int, images_dir: Path, count: int | None = None) -> Iterator[dict]:
+    """Draws a frame of each video below `root`, or of `count` drawn at random, and writes it to
+    `images_dir`/{video}.jpg (quality 95).
+
+    Yields, in the order of the videos' names, {"file_name", "width", "height", "hash"} or, for a video of
+    which no frame can be decoded, {"file_name", "reason"}. A frame depends on the video and on (seed, name)
+    only. One frame is held in memory for each processor.
+    Raises UserError where there is no such folder, or no video or too few in it.
+    """
+    names = list_files(root, SUFFIXES, "videos")
+    if count is not None:
+        if count > len(names):
+            raise UserError(f"{root}: {count} videos are to be drawn, there are {len(names)}")
+        names = sorted(sorted(names, key=partial(_digest, "video", seed))[:count])
+    with ThreadPool(min(workers(), len(names))) as pool:
+        draw = partial(_extract, Path(root), seed, Path(images_dir))
+        yield from progress(pool.imap(draw, names), len(names), f"frames of {root}")
+
+
+def _extract(root: Path, seed: int, images_dir: Path, name: str) -> dict:
+    try:
+        image = random_frame(root / name, np.random.default_rng(int.from_bytes(_digest(seed, name))))
+    except (av.FFmpegError, ValueError) as error:
+        return {"file_name": name, "reason": f"has no readable frame ({' '.join(str(error).split())})"}
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=95)
+    file_name = f"{name}.jpg"  # the suffix stays: a.mp4 and a.avi are two videos
+    with replacing(images_dir / file_name) as temporary:
+        temporary.write_bytes(buffer.getvalue())
+    size = {"width": image.width, "height": image.height}
+    return {"file_name": file_name, **size, "hash": hash_bytes(buffer.getvalue())}
+
+
+def _digest(*key: str | int) -> bytes:
+    """What a random choice depends on; not on how many videos there are."""
+    return hashlib.blake2b(":".join(map(str, key)).encode(), digest_size=16).digest()
+
+
+def random_frame(path: Path, rng: np.random.Generator) -> Image.Image:
+    """A frame of a video drawn uniformly, upright, as an RGB image.
+
+    A moment of the declared duration is drawn and sought, so that long videos cost no more than short ones.
+    Where there is no duration, or nothing decodes there (a truncated or damaged file), one pass over the
+    frames that do decode draws among them. Raises ValueError or av.FFmpegError if there are none.
+    """
+    moment = rng.random()
+    try:
+        frame = _frame_at(path, moment)
+    except av.FFmpegError:  # also of seeking, which not every format can
+        frame = None
+    frame = frame or _reservoir(path, rng)
+    image = frame.to_image()
+    return image.rotate(frame.rotation, expand=True) if frame.rotation % 360 else image
+
+
+def _frame_at(path: Path, moment: float) -> av.VideoFrame | None:
+    """The frame shown at a fraction of the duration; None where that is unknown or does not decode."""
+    with av.open(str(path)) as container:
+        stream = _stream(container)
+        duration = stream.duration
+        if not duration and container.duration:  # Matroska knows it for the whole file only
+            duration = container.duration / av.time_base / stream.time_base
+        if not duration:
+            return None
+        target = int((stream.start_time or 0) + moment * float(duration))
+        container.seek(target, stream=stream)  # to the key frame at or before it
+        previous = None
+        for frame in _frames(container, stream):
+            if frame.pts is None:
+                return None
+            if frame.pts > target:  # the one before was still on display
+                return previous or frame
+            previous = frame
+        # The end: fine if the last frame lasts until the target, else the file is cut short.
+        return previous if previous and previous.pts + previous.duration > target else None
+
+
+def _reservoir(path: Path, rng: np.random.Generator) -> av.VideoFrame:
+    """One of all decodable frames, uniformly, without knowing how many there are: the i-th replaces the
+    choice with probability 1/i."""
+    chosen = None
+    with av.open(str(path)) as container:
+        for i, frame in enumerate(_frames(container, _stream(container)), 1):
+            if rng.random() * i < 1:
+                chosen = frame
+    if chosen is None:
+        raise ValueError("nothing decodes")
+    return chosen
+
+
+def _stream(container: av.container.InputContainer) -> av.VideoStream:
+    if not container.streams.video:
+        raise ValueError("no video stream")
+    stream = container.streams.video[0]
+    stream.thread_type = "NONE"  # videos run in parallel; and frame threads lose frames before a damaged one
+    return stream
+
+
+def _frames(container: av.container.InputContainer, stream: av.VideoStream) -> Iterator[av.VideoFrame]:
+    """The frames that decode; damaged packets are passed over, a file that breaks off just ends."""
+    with suppress(av.FFmpegError):
+        for packet in container.demux(stream):
+            with suppress(av.FFmpegError):
+                yield from packet.decode()

@@ -1,0 +1,129 @@
+"""Evaluation: COCO's average precision.
+
+Computed by faster-coco-eval, which is pycocotools in C++; the tests hold it to pycocotools' own numbers.
+"""
+
+import contextlib
+import io
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from faster_coco_eval import COCO, COCOeval_faster
+
+from distill.datasets.keypoint_meta import keypoint_meta
+from distill.program import UserError
+
+log = logging.getLogger("distill")
+
+# The order of COCOeval.stats; AR1, AR10, AR100: at most so many detections per image.
+METRICS = {
+    "boxes": ["AP", "AP50", "AP75", "APS", "APM", "APL", "AR1", "AR10", "AR100", "ARS", "ARM", "ARL"],
+    "keypoints": ["AP", "AP50", "AP75", "APM", "APL", "AR", "AR50", "AR75", "ARM", "ARL"],
+}
+PRECISION = {"0.5": 0, "0.75": 5}  # IoU or OKS: its index among COCOeval's 0.5, 0.55, …
+
+
+def evaluate(
+    dataset: dict[str, Any], predictions: list[dict[str, Any]], task: str | None = None
+) -> dict[str, Any]:
+    """Metrics of COCO results on an annotated dataset, as fractions of 1; None where pycocotools says −1.
+
+    task: "boxes", "keypoints", or None: whatever the predictions carry (of an empty list: what the dataset
+    does). Keypoint predictions are evaluated as boxes too. The task's own metrics are at the top, each task's
+    in a block of its name; `per_category` is AP by category name, `precision` the mean precision over the
+    categories at recall 0, 0.01, …, 1, by IoU (or OKS). As with `COCO.loadRes` on the same file, a
+    prediction's area (for APM, APL) is its box's. Raises UserError for predictions of an unknown image or
+    category, or for keypoints that the dataset does not have.
+    """
+    if not dataset["categories"]:
+        raise UserError("evaluate: the dataset has no categories; were its annotations stripped?")
+    meta = keypoint_meta(dataset)
+    if task is None:
+        posed = any("keypoints" in p for p in predictions) if predictions else meta is not None
+        task = "keypoints" if posed else "boxes"
+    if task == "keypoints" and meta is None:
+        raise UserError("evaluate: keypoint predictions, but no category of the dataset has keypoints")
+    _check(dataset, predictions, task)
+    truth, found = _coco(dataset), _coco({**dataset, "annotations": _detections(predictions)})
+    blocks = {"boxes": _metrics(truth, found, "bbox", dataset["categories"], None)}
+    if task == "keypoints":
+        posed_categories = [c for c in dataset["categories"] if c.get("keypoints")]
+        blocks["keypoints"] = _metrics(truth, found, "keypoints", posed_categories, np.asarray(meta.sigmas))
+    counts = {"images": len(dataset["images"]), "predictions": len(predictions)}
+    return {**counts, "task": task, **blocks[task], **blocks}
+
+
+def _check(dataset: dict[str, Any], predictions: list[dict[str, Any]], task: str) -> None:
+    images = {image["id"] for image in dataset["images"]}
+    keypoints_of = {c["id"]: len(c.get("keypoints") or ()) for c in dataset["categories"]}
+    for p in predictions:
+        where = f"evaluate: prediction on image {p['image_id']}"
+        if p["image_id"] not in images:
+            raise UserError(f"{where}, which the dataset lacks")
+        if p["category_id"] not in keypoints_of:
+            raise UserError(f"{where} of category {p['category_id']}, which the dataset lacks")
+        aimed, given = keypoints_of[p["category_id"]], len(p.get("keypoints") or ()) / 3
+        if task == "keypoints" and aimed and given != aimed:
+            raise UserError(f"{where} has {given:g} keypoints, the dataset {aimed}")
+
+
+def _detections(predictions: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What `COCO.loadRes` makes of results with boxes; unlike it, an empty list is fine."""
+    return [
+        {**p, "id": number, "area": p["bbox"][2] * p["bbox"][3], "iscrowd": 0}
+        for number, p in enumerate(predictions, 1)
+    ]
+
+
+def _coco(dataset: dict[str, Any]) -> COCO:
+    """A COCO index over copies of the annotations: COCOeval writes into them."""
+    coco = COCO()
+    coco.dataset = {**dataset, "annotations": [dict(a) for a in dataset["annotations"]]}
+    with _logged():
+        coco.createIndex()
+    return coco
+
+
+def _metrics(
+    truth: COCO, found: COCO, kind: str, categories: list[dict[str, Any]], sigmas: np.ndarray | None
+) -> dict[str, Any]:
+    """One COCOeval, `kind` bbox or keypoints, over the given categories."""
+    categories = sorted(categories, key=lambda c: c["id"])  # the order of COCOeval's arrays
+    evaluation = COCOeval_faster(truth, found, kind)
+    evaluation.params.catIds = [c["id"] for c in categories]
+    if sigmas is not None:
+        evaluation.params.kpt_oks_sigmas = sigmas
+    with _logged():
+        evaluation.evaluate()
+        evaluation.accumulate()
+        evaluation.summarize()
+    names = METRICS["boxes" if kind == "bbox" else "keypoints"]
+    metrics = {name: _value(stat) for name, stat in zip(names, evaluation.stats, strict=True)}
+    precision = evaluation.eval["precision"][:, :, :, 0, -1]  # IoU, recall, category
+    defined = np.where(precision > -1, precision, np.nan)
+    metrics["precision"] = {
+        name: [round(float(value), 4) for value in np.nanmean(defined[at], axis=-1)]
+        for name, at in PRECISION.items()
+        if not np.isnan(defined[at]).all()
+    }
+    by_category = np.moveaxis(precision, -1, 0).reshape(len(categories), -1)
+    metrics["per_category"] = {
+        c["name"]: _value(row[row > -1].mean() if (row > -1).any() else -1)
+        for c, row in zip(categories, by_category, strict=True)
+    }
+    return metrics
+
+
+def _value(stat: float) -> float | None:
+    return None if stat == -1 else float(stat)
+
+
+@contextlib.contextmanager
+def _logged() -> Iterator[None]:
+    """What is printed goes to the log."""
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        yield
+    for line in printed.getvalue().splitlines():
+        log.info("%s", line.strip())

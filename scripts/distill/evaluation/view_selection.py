@@ -1,0 +1,178 @@
+"""View selection by measurement (paper section 4): AP under each view alone, and under growing sets of views.
+
+A set grows by the view that raises AP most, until some additions in a row have not raised it any more. Every
+set is merged by the very code and options that make labels.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+
+from distill.evaluation.average_precision import evaluate
+from distill.files import read_json, replacing
+from distill.predictions.merge import Options, merge_boxes, merge_heatmaps
+from distill.predictions.views import View, reach_around
+from distill.program import UserError, log
+
+METRICS = ("AP", "AP50", "AP75")
+Views = tuple[str, ...]
+Measure = Callable[[Sequence[Views]], list[dict[str, float | None]]]
+
+
+@dataclass(frozen=True)
+class Selection:
+    """frame: rows (set: alone or growing; views: how many; view: the one, or the last; METRICS, percent).
+
+    best: the views of the growing set of the highest AP, in the order in which they were added.
+    """
+
+    frame: pd.DataFrame
+    best: Views
+
+
+def by_shard(paths: Sequence[Path]) -> dict[str, dict[str, list[Path]]]:
+    """Shard → view → files, of prediction files …/{view}/{shard}.json or .h5 (or …/{view}@{model}/…).
+
+    Raises UserError where a shard lacks a view that another one has.
+    """
+    shards: dict[str, dict[str, list[Path]]] = {}
+    for path in paths:
+        view = View.parse(path.parent.name.partition("@")[0]).name
+        shards.setdefault(path.stem, {}).setdefault(view, []).append(path)
+    views = {view for files in shards.values() for view in files}
+    for shard, files in shards.items():
+        if missing := views - set(files):
+            raise UserError(f"shard {shard} has no predictions under {min(missing)}")
+    return shards
+
+
+def measure(
+    views: Views, shards: Mapping[str, Mapping[str, list[Path]]], dataset: dict[str, Any], options: Options
+) -> dict[str, float | None]:
+    """METRICS of the predictions under `views`, merged, on an annotated dataset, as fractions of 1.
+
+    Where the use of scales depends on size, views all larger or all smaller than plain serve all sizes.
+    """
+    if options.size_dependent is not None and not reach_around(options.plain, map(View.parse, views)):
+        options = replace(options, size_dependent=None)
+    records = []
+    for files in shards.values():
+        paths = [path for view in views for path in files[view]]
+        merge = merge_heatmaps if paths[0].suffix == ".h5" else merge_boxes
+        records += merge(paths, dataset, options)
+    metrics = evaluate(dataset, records)
+    return {name: metrics[name] for name in METRICS}
+
+
+@contextmanager
+def measuring(
+    paths: Sequence[Path], dataset: Path, options: Options, processes: int
+) -> Iterator[tuple[list[str], Measure]]:
+    """The views that there are predictions under, and the measure of several sets, side by side."""
+    shards = by_shard(paths)
+    one = partial(measure, shards=shards, dataset=read_json(dataset), options=options)
+    with ProcessPoolExecutor(processes, initializer=log.setLevel, initargs=("WARNING",)) as pool:
+        yield list(next(iter(shards.values()))), lambda sets: list(pool.map(one, sets))
+
+
+def select(views: Sequence[str], measure: Measure, patience: int = 3) -> Selection:
+    """Measures each view alone, then grows a set from the best one. Of equals, the first of `views` is taken.
+
+    patience: so many additions in a row that do not raise the highest AP end it.
+    """
+    rows: list[dict[str, Any]] = []
+
+    def row(kind: str, chosen: Views, metrics: Mapping[str, float | None]) -> dict[str, Any]:
+        values = {name: None if value is None else 100 * value for name, value in metrics.items()}
+        log.info("%s %s: AP %s", kind, " ".join(chosen), values["AP"])
+        return {"set": kind, "views": len(chosen), "view": chosen[-1], **values}
+
+    def ap(metrics: Mapping[str, float | None]) -> float:
+        return -1 if metrics["AP"] is None else metrics["AP"]
+
+    sets: list[Views] = [(view,) for view in views]
+    found = measure(sets)
+    rows += [row("alone", chosen, metrics) for chosen, metrics in zip(sets, found, strict=True)]
+    best, highest, stale = (), -2.0, 0
+    while True:
+        chosen, metrics = max(zip(sets, found, strict=True), key=lambda pair: ap(pair[1]))
+        rows.append(row("growing", chosen, metrics))
+        best, highest, stale = (
+            (chosen, ap(metrics), 0) if ap(metrics) > highest else (best, highest, stale + 1)
+        )
+        sets = [(*chosen, view) for view in views if view not in chosen]
+        if not sets or stale == patience:
+            return Selection(pd.DataFrame(rows), best)
+        found = measure(sets)
+
+
+def markdown(selection: Selection, dataset: str) -> str:
+    """Both tables, and the best set as the study's configuration would have it."""
+    frame = selection.frame.astype(dict.fromkeys(METRICS, float))
+    alone = frame[frame["set"] == "alone"].sort_values("AP", ascending=False, kind="stable")
+    growing = frame[frame["set"] == "growing"].assign(gain=lambda f: f["AP"].diff())
+    highest = growing["AP"].max()
+
+    def table(part: pd.DataFrame, columns: dict[str, str]) -> str:
+        lines = ["| " + " | ".join(columns.values()) + " |", "| --- |" + " ---: |" * (len(columns) - 1)]
+        for values in part[list(columns)].itertuples(index=False):
+            cells = ("" if pd.isna(v) else f"{v:.1f}" if isinstance(v, float) else str(v) for v in values)
+            lines.append("| " + " | ".join(cells) + " |")
+        return "\n".join(lines)
+
+    metrics = {name: name for name in METRICS}
+    return "\n\n".join(
+        [
+            f"Each view alone, on {dataset}:",
+            table(alone, {"view": "view", **metrics}),
+            "The set grows by the view that raises AP most:",
+            table(growing, {"view": "added", "views": "views", **metrics, "gain": "gain"}),
+            f"The highest AP, {highest:.1f}, against {alone['AP'].max():.1f} of the best view alone:",
+            f"```yaml\nviews:\n  chosen: [{', '.join(selection.best)}]\n```",
+            f"The set was chosen on {dataset}: its AP there is no longer a test of it.\n",
+        ]
+    )
+
+
+def plot(selection: Selection) -> Figure:
+    """AP of single views by their scale, and of the growing set by the number of its views."""
+    frame = selection.frame.astype({"AP": float})
+    views = [View.parse(name) for name in frame["view"]]
+    with rc_context(
+        {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True}
+    ):
+        figure = Figure(figsize=(8, 3.2), layout="constrained")
+        left, right = figure.subplots(1, 2, sharey=True)
+        for flip, marker, label in ((False, "o", "as it is"), (True, "D", "mirrored")):
+            rows = [s == "alone" and v.flip == flip for s, v in zip(frame["set"], views, strict=True)]
+            scales = [view.scale for view, row in zip(views, rows, strict=True) if row]
+            left.plot(scales, frame["AP"][rows], marker, label=label, fillstyle="none")
+        left.set(title="one view", xlabel="shorter side in pixels", ylabel="AP")
+        left.legend(frameon=False)
+        growing = frame[frame["set"] == "growing"]
+        right.plot(growing["views"], growing["AP"], "o-")
+        best = len(selection.best)
+        right.plot(
+            [best], growing["AP"][growing["views"] == best], "o", markersize=10, fillstyle="none", color="C3"
+        )
+        right.set(title="the growing set", xlabel="views")
+        right.xaxis.get_major_locator().set_params(integer=True)
+    return figure
+
+
+def write(selection: Selection, dataset: str, output: Path) -> None:
+    """Writes `output` (.csv, full precision), and the same as .md and as .svg beside it."""
+    with replacing(output) as temporary:
+        selection.frame.to_csv(temporary, index=False)
+    with replacing(output.with_suffix(".md")) as temporary:
+        temporary.write_text(markdown(selection, dataset), encoding="utf-8")
+    with replacing(output.with_suffix(".svg")) as temporary, rc_context({"svg.hashsalt": "distill"}):
+        plot(selection).savefig(temporary, format="svg", metadata={"Date": None})

@@ -1,0 +1,203 @@
+"""Calibration: score thresholds that give the unlabelled images as many labels as the labelled ones have.
+
+Data Distillation (arXiv 1712.04440), section 4: the threshold on the instance score is the one at which the
+mean number of generated instances per image is that of the labelled set; likewise for keypoints per
+instance. With boxes there is one threshold for each category.
+"""
+
+import logging
+from array import array
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from distill.labels.candidates import candidate_blocks
+from distill.program import UserError
+
+log = logging.getLogger("distill")
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """Keep scores ≥ `threshold`; None keeps nothing. `short`: fewer candidates than aimed, all are kept."""
+
+    threshold: float | None
+    aimed: int | None
+    met: int
+    candidates: int
+    short: bool
+
+
+@dataclass(frozen=True)
+class Options:
+    """`instances`, `keypoints`: multipliers of the labelled means; None does not calibrate (all are kept).
+
+    `per`: a threshold for each category, or one for all. `score_floor`: lower instance scores never count.
+    `agnostic_nms`: see `labels.candidate_blocks`.
+    """
+
+    instances: float | None = 1.0
+    per: str = "category"
+    keypoints: float | None = 1.0
+    score_floor: float = 0.0
+    agnostic_nms: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.per not in ("category", "all"):
+            raise UserError(f"calibrate: per is {self.per!r}; it is category or all")
+        for name in ("instances", "keypoints"):
+            if (getattr(self, name) or 0) < 0:
+                raise UserError(f"calibrate: {name} is {getattr(self, name)}; it is at least 0, or null")
+        if self.agnostic_nms is not None and not 0 < self.agnostic_nms <= 1:
+            raise UserError(
+                f"calibrate: agnostic_nms is {self.agnostic_nms}; it is above 0 and up to 1, or null"
+            )
+
+
+def at_rank(scores: np.ndarray, rank: int) -> Threshold:
+    """The threshold that keeps the `rank` highest of `scores` (n,), as nearly as ties allow.
+
+    Scores that tie at the rank are kept all or none, by the closer count; all if both are as close.
+    """
+    n = len(scores)
+    if rank <= 0 or n == 0:
+        return Threshold(None, rank, 0, n, short=rank > n)
+    if rank >= n:
+        return Threshold(float(scores.min()), rank, n, n, short=rank > n)
+    tie = np.partition(scores, n - rank)[n - rank]
+    higher = scores[scores > tie]
+    with_ties = int((scores >= tie).sum())
+    if with_ties - rank <= rank - len(higher):
+        return Threshold(float(tie), rank, with_ties, n, short=False)
+    return Threshold(float(higher.min()) if len(higher) else None, rank, len(higher), n, short=False)
+
+
+# Of n candidates: positions in the categories (n,), scores (n,), keypoint scores (m, K) or None, and the m
+# candidates that have them.
+Scores = tuple[np.ndarray, np.ndarray, np.ndarray | None, np.ndarray]
+
+
+def collect(
+    paths: Sequence[str | Path],
+    dataset: dict[str, Any],
+    categories: list[dict[str, Any]],
+    agnostic_nms: float | None,
+) -> Scores:
+    """What `thresholds` ranks, of all candidates in the files. Raises UserError as `candidate_blocks`."""
+    ids = np.array([c["id"] for c in categories], dtype=np.int64)
+    order = np.argsort(ids)
+    has_keypoints = np.array([bool(c.get("keypoints")) for c in categories], dtype=bool)
+    category, score, keypoint_score, posed = array("h"), array("d"), array("d"), array("q")
+    blocks = (candidate_blocks(path, dataset, categories, agnostic_nms) for path in paths)
+    for block in chain.from_iterable(blocks):
+        posed.frombytes((len(score) + np.flatnonzero(block.posed)).tobytes())
+        keypoint_score.frombytes(block.keypoints[..., 2].tobytes())
+        category.frombytes(order[np.searchsorted(ids, block.category_id, sorter=order)].astype("h").tobytes())
+        score.frombytes(block.score.tobytes())
+    category, score = np.asarray(category), np.asarray(score)
+    expected = has_keypoints[category].sum() if has_keypoints.any() else 0
+    if len(posed) not in (0, expected):
+        raise UserError(f"{paths[0]}: {expected - len(posed)} of {expected} predictions lack keypoints")
+    points = np.asarray(keypoint_score).reshape(len(posed), -1) if len(posed) else None
+    return category, score, points, np.asarray(posed)
+
+
+def calibrate(
+    merged: str | Path | Sequence[Path],
+    dataset: dict[str, Any],
+    labelled: dict[str, Any],
+    options: Options,
+) -> dict[str, Any]:
+    """The content of thresholds.json.
+
+    merged: COCO results, one file or several, on the unlabelled `dataset`, all of whose images count, also
+    those without a prediction. `labelled`: COCO dataset whose non-crowd instances per image are the aim; its
+    images without an instance count. A category without a labelled instance gets no labels. Raises UserError
+    where the labelled dataset has no images.
+    """
+    paths = [merged] if isinstance(merged, str | Path) else merged
+    scores = collect(paths, dataset, labelled["categories"], options.agnostic_nms)
+    return thresholds(scores, dataset, labelled, options)
+
+
+def thresholds(
+    scores: Scores, dataset: dict[str, Any], labelled: dict[str, Any], options: Options
+) -> dict[str, Any]:
+    """`calibrate` of scores that are collected, with the options' `agnostic_nms`, already."""
+    category, score, points, rows = scores
+    n_labelled, n_unlabelled = len(labelled["images"]), len(dataset["images"])
+    if not n_labelled:
+        raise UserError("calibrate: the labelled dataset has no images to take the mean over")
+    real = [a for a in labelled["annotations"] if not a.get("iscrowd")]
+    labelled_count = Counter(a["category_id"] for a in real)
+
+    def threshold(scores: np.ndarray, count: int) -> Threshold:
+        scores = scores[scores >= options.score_floor]
+        if options.instances is None:
+            return Threshold(options.score_floor, None, len(scores), len(scores), short=False)
+        return at_rank(scores, round(options.instances * count * n_unlabelled / n_labelled))
+
+    def entry(name: str, found: Threshold, count: int) -> dict[str, Any]:
+        means = {"mean_labelled": count / n_labelled, "mean_met": found.met / max(n_unlabelled, 1)}
+        return {"name": name, **asdict(found), **means}
+
+    # The scores of each category, without a pass over all of them for each.
+    by_category = np.argsort(category, kind="stable")
+    sizes = np.bincount(category, minlength=len(labelled["categories"]))
+    scores_of = np.split(score[by_category], np.cumsum(sizes)[:-1])
+    del by_category
+    counts = [labelled_count[c["id"]] for c in labelled["categories"]]
+    shared = None
+    if options.per == "all":
+        shared = threshold(score[np.array(counts, bool)[category]], len(real))
+    instances, limits = {}, np.full(len(counts), np.inf)
+    for i, (c, count, mine) in enumerate(zip(labelled["categories"], counts, scores_of, strict=True)):
+        found = threshold(mine, count)
+        if not count:  # also where instances are not calibrated: nothing says what such a label should be
+            found = Threshold(None, 0, 0, found.candidates, short=False)
+        elif shared is not None:
+            met = 0 if shared.threshold is None else int((mine >= shared.threshold).sum())
+            found = Threshold(shared.threshold, found.aimed, met, found.candidates, shared.short)
+        if found.threshold is not None:
+            limits[i] = found.threshold
+        instances[str(c["id"])] = entry(c["name"], found, count)
+        _log(c["name"], found)
+
+    kept = score[rows] >= limits[category[rows]]
+    return {
+        "instances": instances,
+        "keypoints": None if points is None else _keypoints(points[kept], real, options.keypoints),
+        "agnostic_nms": options.agnostic_nms,
+        "images": {"labelled": n_labelled, "unlabelled": n_unlabelled},
+    }
+
+
+def _keypoints(points: np.ndarray, real: list[dict[str, Any]], multiplier: float | None) -> dict[str, Any]:
+    """One threshold on the keypoint scores (m, K) of the m kept instances; score 0 is outside the image."""
+    visible = [sum(v > 0 for v in a.get("keypoints", ())[2::3]) for a in real]
+    posed = [count for count in visible if count]
+    scores = points[points > 0]
+    if multiplier is None:
+        found = Threshold(0.0, None, len(scores), len(scores), short=False)
+    else:
+        found = at_rank(scores, round(multiplier * sum(posed) * len(points) / max(len(posed), 1)))
+    _log("keypoints", found)
+    return {
+        **asdict(found),
+        "instances": len(points),
+        "mean_labelled": sum(posed) / max(len(posed), 1),
+        "mean_met": found.met / max(len(points), 1),
+    }
+
+
+def _log(name: str, found: Threshold) -> None:
+    if found.short:
+        log.info("%s: only %d candidates for the %d aimed at: all taken", name, found.candidates, found.aimed)
+    else:
+        values = (name, found.threshold, found.met, found.candidates, found.aimed)
+        log.info("%s: threshold %s keeps %d of %d candidates, aimed at %s", *values)

@@ -1,0 +1,89 @@
+"""Labels: the candidates at or above calibrated thresholds, as an ordinary COCO annotation file."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from distill.files import write_json
+from distill.labels.candidates import candidate_blocks
+from distill.program import UserError, log
+
+
+def annotations(kept: Iterator[dict[str, Any]], keypoint_threshold: float | None) -> Iterator[dict[str, Any]]:
+    """COCO annotations, ids from 1; keypoints at or above the threshold are (x, y, 2), others (0, 0, 0)."""
+    for number, candidate in enumerate(kept, 1):
+        x, y, w, h = candidate["bbox"]
+        annotation = {
+            "id": number,
+            "image_id": candidate["image_id"],
+            "category_id": candidate["category_id"],
+            "bbox": [x, y, w, h],
+            "area": round(w * h, 2),
+            "iscrowd": 0,
+            "score": candidate["score"],
+        }
+        if "keypoints" in candidate:
+            points = candidate["keypoints"]
+            scores = points[2::3]
+            visible = [keypoint_threshold is not None and s > 0 and s >= keypoint_threshold for s in scores]
+            annotation["keypoints"] = [
+                value
+                for px, py, v in zip(points[0::3], points[1::3], visible, strict=True)
+                for value in ((px, py, 2) if v else (0, 0, 0))
+            ]
+            annotation["num_keypoints"] = sum(visible)
+            annotation["keypoint_scores"] = scores
+        yield annotation
+
+
+def generate(
+    merged: str | Path,
+    dataset: dict[str, Any],
+    labelled: dict[str, Any],
+    thresholds: dict[str, Any],
+    output: str | Path,
+) -> None:
+    """Writes the labels of the unlabelled `dataset` as a COCO file with the categories of `labelled`.
+
+    Every image of the dataset is listed, also where nothing was found. `thresholds` is the content of
+    thresholds.json (see `calibrate`). Raises UserError, and writes nothing, where the predictions
+    are not those that were calibrated.
+    """
+    instances = thresholds["instances"]
+    if {int(key) for key in instances} != {category["id"] for category in labelled["categories"]}:
+        raise UserError(f"{output}: the thresholds are of other categories than the labelled dataset's")
+    limits = {
+        int(key): np.inf if entry["threshold"] is None else entry["threshold"]
+        for key, entry in instances.items()
+    }
+    keypoint_threshold = (thresholds["keypoints"] or {}).get("threshold")
+    met = sum(entry["met"] for entry in instances.values())
+    seen: set[Any] = set()
+
+    def kept() -> Iterator[dict[str, Any]]:
+        written = 0
+        nms = thresholds.get("agnostic_nms")
+        for block in candidate_blocks(merged, dataset, labelled["categories"], nms, limits):
+            written += len(block.score)
+            seen.update(block.image_id.tolist())
+            yield from block.records()
+        if written != met:
+            raise UserError(f"{merged}: {written} labels instead of the calibrated {met}; calibrate it again")
+
+    info = {
+        **dataset["info"],
+        "description": f"Labels generated for: {dataset['info'].get('description') or 'unlabelled images'}",
+        "kind": "labels",
+    }
+    write_json(
+        output,
+        {
+            "info": info,
+            "images": dataset["images"],
+            "annotations": annotations(kept(), keypoint_threshold),
+            "categories": labelled["categories"],
+        },
+    )
+    log.info("%d labels on %d of %d images", met, len(seen), len(dataset["images"]))

@@ -1,0 +1,52 @@
+"""Which boxes of keypoint models get heatmaps, where images are only to be labelled.
+
+The score of an instance is that of its box, so calibration (paper, section 4) knows from the boxes alone
+which instances can become labels: of all that are detected they are few. The margin lets the options of
+calibration change without new predictions.
+"""
+
+from collections.abc import Iterator, Sequence
+from itertools import chain, product
+from pathlib import Path
+from typing import Any
+
+from distill.files import read_json
+from distill.labels.calibrate import Options, collect, thresholds
+from distill.program import log
+
+Coco = dict[str, Any]
+
+
+def least_scores(
+    detected: Sequence[Path],
+    dataset: Coco,
+    labelled: Sequence[Coco],
+    per_label: float,
+    agnostic_nms: Sequence[float] = (),
+) -> dict[int, float]:
+    """Category id → the score from which boxes get heatmaps; infinite where no label has the category.
+
+    detected: the boxes of `dataset`, in one file for each shard. labelled: datasets of the same categories
+    whose instances per image are what labels aim at; `per_label` times as many boxes are kept, whether there
+    is one threshold for each category or one for all, and with each of `agnostic_nms` or without. Raises
+    UserError as `calibrate`.
+    """
+    found = []
+    for aim, nms in product(labelled, (None, *agnostic_nms)):
+        scores = collect(detected, dataset, aim["categories"], nms)
+        for per in ("category", "all"):
+            options = Options(per_label, per, agnostic_nms=nms)
+            found.append(thresholds(scores, dataset, aim, options)["instances"])
+    least: dict[int, float] = {}
+    for category, entry in chain.from_iterable(instances.items() for instances in found):
+        threshold = float("inf") if entry["threshold"] is None else entry["threshold"]
+        least[int(category)] = min(threshold, least.get(int(category), threshold))
+    if agnostic_nms:  # a box that suppresses another is needed even where it cannot become a label itself
+        least = dict.fromkeys(least, min(least.values()))
+    log.info("boxes get heatmaps from these scores: %s", least)
+    return least
+
+
+def choose(detected: Path, least: dict[int, float]) -> Iterator[dict[str, Any]]:
+    """The records of one shard whose score suffices, in the file's order."""
+    return (record for record in read_json(detected) if record["score"] >= least[record["category_id"]])

@@ -1,0 +1,193 @@
+"""COCO datasets and the transforms that carry keypoints through resizing and flipping.
+
+`gt_keypoints` is (N, K, 3): x, y in pixels of the current image, visibility 0, 1 or 2.
+"""
+
+from contextlib import redirect_stdout
+from pathlib import Path
+
+import numpy as np
+from mmcv.transforms import BaseTransform
+from mmdet.registry import DATASETS, TRANSFORMS
+from mmengine.dataset import ConcatDataset
+
+from distill.datasets.images import read_image
+from distill.datasets.keypoint_meta import KeypointMeta
+from distill.files import read_json
+from distill.program import UserError
+
+with redirect_stdout(None):  # mmdet says which optional libraries it lacks
+    from mmdet.datasets import BaseDetDataset
+    from mmdet.datasets.transforms import LoadAnnotations, PackDetInputs, RandomFlip, Resize
+
+
+def pose_metainfo(name: str, meta: KeypointMeta) -> dict:
+    """mmpose's description of a set of keypoints: names, flip_indices, skeleton, sigmas, colours."""
+    from mmpose.datasets.datasets.utils import parse_pose_metainfo  # slow; boxes do without
+
+    swaps = {a: b for pair in meta.flip_pairs for a, b in (pair, pair[::-1])}
+    return parse_pose_metainfo(
+        {
+            "dataset_name": name,
+            "paper_info": {},
+            "keypoint_info": {
+                i: {
+                    "name": point,
+                    "id": i,
+                    "color": [0, 128, 255],
+                    "type": "",
+                    "swap": meta.names[swaps[i]] if i in swaps else "",
+                }
+                for i, point in enumerate(meta.names)
+            },
+            "skeleton_info": {
+                i: {"link": (meta.names[a], meta.names[b]), "id": i, "color": [0, 128, 255]}
+                for i, (a, b) in enumerate(meta.skeleton)
+            },
+            "joint_weights": [1.0] * len(meta.names),
+            "sigmas": list(meta.sigmas),
+        }
+    )
+
+
+@DATASETS.register_module()
+class CocoJson(BaseDetDataset):
+    """A dataset artifact: COCO JSON with `info.image_root`.
+
+    Args: ann_file; generated: its annotations are a teacher's; background: whether what no annotation covers
+    counts as background. Images without an instance are left out of training, as in COCO detection.
+    An item is asked for by (index, key) of the sampler; the key seeds its random transforms.
+    """
+
+    def __init__(self, ann_file: str, generated: bool = False, background: bool = True, **kwargs) -> None:
+        self.generated, self.background = generated, background
+        super().__init__(ann_file=ann_file, serialize_data=True, **kwargs)
+
+    def load_data_list(self) -> list[dict]:
+        coco = read_json(self.ann_file)
+        root = Path(coco["info"]["image_root"])
+        label = {category["id"]: i for i, category in enumerate(coco["categories"])}
+        instances: dict[int, list[dict]] = {image["id"]: [] for image in coco["images"]}
+        for annotation in coco["annotations"]:
+            x, y, w, h = annotation["bbox"]
+            instances[annotation["image_id"]].append(
+                {
+                    "bbox": [x, y, x + w, y + h],
+                    "bbox_label": label[annotation["category_id"]],
+                    "ignore_flag": int(annotation.get("iscrowd", 0)),
+                    "keypoints": annotation.get("keypoints"),
+                }
+            )
+        records = [
+            {
+                "img_path": str(root / image["file_name"]),
+                "img_id": image["id"],
+                "width": image["width"],
+                "height": image["height"],
+                "generated": self.generated,
+                "background": self.background,
+                "instances": instances[image["id"]],
+            }
+            for image in coco["images"]
+            if any(not instance["ignore_flag"] for instance in instances[image["id"]])
+        ]
+        if not records:
+            raise UserError(f"{self.ann_file}: no image with an instance to train on")
+        return records
+
+    def prepare_data(self, idx):
+        index, key = idx
+        np.random.seed(np.random.SeedSequence(key).generate_state(4))  # noqa: NPY002, read by mmcv's transforms
+        return super().prepare_data(index)
+
+
+@DATASETS.register_module()
+class MixedDataset(ConcatDataset):
+    """Labelled images first, generated ones after them; items are asked for as in CocoJson."""
+
+    @property
+    def sizes(self) -> list[int]:
+        """Number of images of each part."""
+        return [len(dataset) for dataset in self.datasets]
+
+    def __getitem__(self, item):
+        index, key = item
+        part, offset = self._get_ori_dataset_idx(index)
+        return self.datasets[part][offset, key]
+
+
+@TRANSFORMS.register_module()
+class LoadImage(BaseTransform):
+    """Reads an image with the same rules as the dataset stage (EXIF, greyscale, 16 bits …)."""
+
+    def transform(self, results: dict) -> dict:
+        image = read_image(results["img_path"], (results["width"], results["height"]))
+        results["img"] = image
+        results["img_shape"] = results["ori_shape"] = image.shape[:2]
+        return results
+
+
+@TRANSFORMS.register_module()
+class LoadInstances(LoadAnnotations):
+    """mmdet's boxes, labels and ignore flags, and `gt_keypoints` (N, K, 3) where `keypoints` = K > 0."""
+
+    def __init__(self, keypoints: int = 0) -> None:
+        super().__init__(with_bbox=True, with_label=True)
+        self.keypoints = keypoints
+
+    def transform(self, results: dict) -> dict:
+        results = super().transform(results)
+        if self.keypoints:
+            # An instance of a category without keypoints has none that is visible.
+            empty = [0.0] * (3 * self.keypoints)
+            rows = [instance["keypoints"] or empty for instance in results["instances"]]
+            results["gt_keypoints"] = np.array(rows, np.float32).reshape(-1, self.keypoints, 3)
+        return results
+
+
+@TRANSFORMS.register_module()
+class ResizeInstances(Resize):
+    """mmdet's Resize; keypoints follow with the exact factors of x and y."""
+
+    def transform(self, results: dict) -> dict:
+        results = super().transform(results)
+        if "gt_keypoints" in results:
+            results["gt_keypoints"][..., :2] *= np.asarray(results["scale_factor"], np.float32)
+        return results
+
+
+@TRANSFORMS.register_module()
+class FlipInstances(RandomFlip):
+    """mmdet's horizontal RandomFlip; keypoints are mirrored and exchanged by mmpose's `flip_indices`."""
+
+    def __init__(self, prob: float = 0.5, flip_indices: list[int] | None = None) -> None:
+        super().__init__(prob=prob, direction="horizontal")
+        self.flip_indices = flip_indices
+
+    def _flip(self, results: dict) -> None:
+        super()._flip(results)
+        if "gt_keypoints" in results:
+            keypoints = results["gt_keypoints"][:, self.flip_indices]
+            keypoints[..., 0] = results["img"].shape[1] - keypoints[..., 0]
+            results["gt_keypoints"] = keypoints
+
+
+@TRANSFORMS.register_module()
+class PackInstances(PackDetInputs):
+    """mmdet's PackDetInputs, with keypoints and where the labels come from."""
+
+    mapping_table = {**PackDetInputs.mapping_table, "gt_keypoints": "keypoints"}  # noqa: RUF012
+
+    def __init__(self) -> None:
+        super().__init__(
+            meta_keys=(
+                "img_id",
+                "img_path",
+                "ori_shape",
+                "img_shape",
+                "scale_factor",
+                "flip",
+                "generated",
+                "background",
+            )
+        )

@@ -1,0 +1,165 @@
+"""What is to be known of published checkpoints: how they name our tensors, and how their models were trained.
+
+Each format has
+- names: patterns of how its tensors' names begin, and ours (mmdet's) for them; the first match counts;
+- background: where its scores of categories have the background, "first" or "last" (ours: last);
+- settings(cfg, state, meta): an overlay of the config's `model` where the training of the checkpoint differs
+  from the config. `state` are its tensors under our names, `meta` what else the file says.
+
+Sources: torchvision's models/detection; mmdet's configs; detectron2's configs, config/defaults.py, modeling.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from mmengine.config import Config
+from torch import Tensor
+from torchvision.models.detection import FasterRCNN_ResNet50_FPN_Weights
+
+from distill.datasets.keypoint_meta import COCO_KEYPOINTS
+
+State = dict[str, Tensor]
+BOX_HEAD = "roi_head.bbox_head."
+KEYPOINT_HEAD = "roi_head.keypoint_head."
+# Detectron's normalisation, in its order of channels; where the standard deviation is 1, the weights hold it.
+BGR_MEAN, BGR_STD = [103.53, 116.28, 123.675], [57.375, 57.12, 58.395]
+
+# Without the background: 1 to 90, "N/A" where there is none.
+_COCO_IDS = FasterRCNN_ResNet50_FPN_Weights.COCO_V1.meta["categories"][1:]
+_COCO = [name for name in _COCO_IDS if name != "N/A"]
+
+
+@dataclass(frozen=True)
+class Format:
+    """See the module."""
+
+    names: tuple[tuple[str, str | Callable[[re.Match], str]], ...]
+    background: str
+    settings: Callable[[Config, State, dict[str, Any]], dict[str, Any]]
+
+    def ours(self, name: str) -> str:
+        """Our name of a tensor; its own where no pattern fits."""
+        for pattern, replacement in self.names:
+            if re.match(pattern, name):
+                return re.sub(rf"^{pattern}", replacement, name)
+        return name
+
+
+def categories(count: int, meta: dict[str, Any]) -> list[str] | None:
+    """Names of a checkpoint's categories: those that it states (mmdet), or COCO's if their number fits."""
+    stated = meta.get("CLASSES") or (meta.get("dataset_meta") or {}).get("classes")
+    if stated is not None:
+        return [stated] if isinstance(stated, str) else list(stated)
+    return {1: ["person"], len(_COCO): _COCO, len(_COCO_IDS): _COCO_IDS}.get(count)
+
+
+def keypoints(count: int) -> list[str] | None:
+    """The names of a checkpoint's keypoints: COCO's if their number fits."""
+    return list(COCO_KEYPOINTS) if count == len(COCO_KEYPOINTS) else None
+
+
+def _torchvision(cfg: Config, state: State, meta: dict[str, Any]) -> dict[str, Any]:
+    pooling = dict(roi_layer=dict(sampling_ratio=2, aligned=False))
+    loss = dict(type="SmoothL1Loss", beta=1 / 9)
+    settings = dict(
+        rpn_head=dict(anchor_generator=dict(type="TorchvisionAnchorGenerator"), loss_bbox=loss),
+        roi_head=dict(bbox_roi_extractor=pooling, bbox_head=dict(loss_bbox=loss)),
+        test_cfg=dict(rpn=dict(min_bbox_size=1e-3)),
+    )
+    if "keypoint_head" in cfg.model.roi_head:
+        settings["roi_head"]["keypoint_roi_extractor"] = pooling
+    # The published weights have frozen normalisation layers, which count no batches and have no epsilon.
+    if not any(name.endswith("num_batches_tracked") for name in state):
+        settings["backbone"] = dict(norm_cfg=dict(eps=0.0))
+    return settings
+
+
+def _mmdet(cfg: Config, state: State, meta: dict[str, Any]) -> dict[str, Any]:
+    """What the text of the checkpoint's own config says; where it says nothing, our configs are mmdet's."""
+    text = str(meta.get("config") or meta.get("cfg") or "")  # mmdet 2, mmdet 3
+
+    def numbers(key: str) -> list[float] | None:
+        found = re.search(rf"\b{key}=[\[(]([\d.,\s]+)[\])]", text)
+        return found and [float(number) for number in re.findall(r"[\d.]+", found[1])]
+
+    said = {
+        "mean": numbers("mean"),
+        "std": numbers("std"),
+        "bgr_to_rgb": (found := re.search(r"to_rgb=(True|False)", text)) and found[1] == "True",
+    }
+    settings = {"data_preprocessor": {key: value for key, value in said.items() if value is not None}}
+    if found := re.search(r"\bstyle=['\"](pytorch|caffe)['\"]", text):
+        settings["backbone"] = {"style": found[1]}
+    return {key: value for key, value in settings.items() if value}
+
+
+def _detectron2(cfg: Config, state: State, meta: dict[str, Any]) -> dict[str, Any]:
+    # ResNets are Caffe's, with the strides in the 1×1 layers.
+    wide = cfg.model.backbone.type == "ResNeXt"
+    settings = dict(
+        data_preprocessor=dict(mean=BGR_MEAN, std=BGR_STD if wide else [1.0] * 3, bgr_to_rgb=False),
+        backbone=dict(style="pytorch" if wide else "caffe"),
+    )
+    if "keypoint_head" in cfg.model.roi_head:
+        settings["roi_head"] = dict(bbox_head=dict(loss_bbox=dict(type="SmoothL1Loss", beta=0.5)))
+        settings["train_cfg"] = dict(rpn_proposal=dict(max_per_img=1500))
+    return settings
+
+
+_STAGE = r"backbone\.bottom_up\.res(\d)\.(\d+)\."
+
+
+def _block(rest: str) -> Callable[[re.Match], str]:
+    """The stages res2 … res5 of detectron2 are layer1 … layer4."""
+    return lambda match: match.expand(f"backbone.layer{int(match[1]) - 1}.\\2.{rest}")
+
+
+FORMATS = {
+    "torchvision": Format(
+        (
+            (r"backbone\.body\.", "backbone."),
+            (r"backbone\.fpn\.inner_blocks\.(\d)\.(?:0\.)?", r"neck.lateral_convs.\1.conv."),
+            (r"backbone\.fpn\.layer_blocks\.(\d)\.(?:0\.)?", r"neck.fpn_convs.\1.conv."),
+            (r"rpn\.head\.conv\.(?:0\.0\.)?", "rpn_head.rpn_conv."),
+            (r"rpn\.head\.cls_logits\.", "rpn_head.rpn_cls."),
+            (r"rpn\.head\.bbox_pred\.", "rpn_head.rpn_reg."),
+            (r"roi_heads\.box_head\.fc6\.", BOX_HEAD + "shared_fcs.0."),
+            (r"roi_heads\.box_head\.fc7\.", BOX_HEAD + "shared_fcs.1."),
+            (r"roi_heads\.box_predictor\.cls_score\.", BOX_HEAD + "fc_cls."),
+            (r"roi_heads\.box_predictor\.bbox_pred\.", BOX_HEAD + "fc_reg."),
+            # Every other module there is a ReLU.
+            (r"roi_heads\.keypoint_head\.(\d+)\.", lambda m: f"{KEYPOINT_HEAD}convs.{int(m[1]) // 2}.conv."),
+            (r"roi_heads\.keypoint_predictor\.kps_score_lowres\.", KEYPOINT_HEAD + "deconv."),
+        ),
+        "first",
+        _torchvision,
+    ),
+    "mmdet": Format((), "last", _mmdet),
+    "detectron2": Format(
+        (
+            (r"backbone\.bottom_up\.stem\.conv1\.norm\.", "backbone.bn1."),
+            (r"backbone\.bottom_up\.stem\.", "backbone."),
+            (_STAGE + r"shortcut\.norm\.", _block("downsample.1.")),
+            (_STAGE + r"shortcut\.", _block("downsample.0.")),
+            (_STAGE + r"conv(\d)\.norm\.", _block(r"bn\3.")),
+            (_STAGE, _block("")),
+            (r"backbone\.fpn_lateral(\d)\.", lambda m: f"neck.lateral_convs.{int(m[1]) - 2}.conv."),
+            (r"backbone\.fpn_output(\d)\.", lambda m: f"neck.fpn_convs.{int(m[1]) - 2}.conv."),
+            (r"proposal_generator\.rpn_head\.conv\.", "rpn_head.rpn_conv."),
+            (r"proposal_generator\.rpn_head\.objectness_logits\.", "rpn_head.rpn_cls."),
+            (r"proposal_generator\.rpn_head\.anchor_deltas\.", "rpn_head.rpn_reg."),
+            (r"roi_heads\.box_head\.fc(\d)\.", lambda m: f"{BOX_HEAD}shared_fcs.{int(m[1]) - 1}."),
+            (r"roi_heads\.box_predictor\.cls_score\.", BOX_HEAD + "fc_cls."),
+            (r"roi_heads\.box_predictor\.bbox_pred\.", BOX_HEAD + "fc_reg."),
+            (
+                r"roi_heads\.keypoint_head\.conv_fcn(\d)\.",
+                lambda m: f"{KEYPOINT_HEAD}convs.{int(m[1]) - 1}.conv.",
+            ),
+            (r"roi_heads\.keypoint_head\.score_lowres\.", KEYPOINT_HEAD + "deconv."),
+        ),
+        "last",
+        _detectron2,
+    ),
+}

@@ -1,0 +1,261 @@
+"""Training through mmengine's Runner: the schedule of method.md §6, resumable at any iteration."""
+
+import hashlib
+import json
+import os
+import shutil
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from mmengine.config import Config
+from mmengine.dist import barrier, get_world_size, is_main_process
+from mmengine.runner import Runner
+
+from distill.datasets.keypoint_meta import keypoint_meta
+from distill.files import read_json, replacing, write_json
+from distill.models import amp, data, hooks, sampler, work_folder  # noqa: F401, fill mmdet's registries
+from distill.models import model as models
+from distill.models.provenance import digests, provenance
+from distill.program import UserError, log
+
+
+@dataclass(frozen=True)
+class Job:
+    """One training: the model config, a model's options in the study, its inputs and outputs."""
+
+    name: str
+    config: Path
+    spec: dict
+    labelled: Path
+    labels: Path | None
+    init: Path | None
+    work: Path
+    output: Path
+    device: str = "auto"
+
+    @cached_property
+    def inputs(self) -> dict[str, str]:
+        """Digests of the files that shape the training, beside the config."""
+        return digests({"labelled": self.labelled, "labels": self.labels, "init": self.init})
+
+
+def iterations_of(spec: dict, images: int) -> int:
+    """Iterations of a spec; `auto`: 18 epochs like the paper (×360/130 for students), at least 5,000."""
+    if spec["iterations"] != "auto":
+        return int(spec["iterations"])
+    epochs = 18 * (360 / 130 if spec.get("ratio") else 1)
+    return max(5000, round(epochs * images / spec["batch"]))
+
+
+def dataloader(job: Job, coco: dict, iterations: int, keypoints: int, workers: int) -> dict:
+    """Config of the training images: labelled ones and, for a student, generated ones in the given ratio."""
+    spec = job.spec
+    metainfo = dict(classes=[category["name"] for category in coco["categories"]])
+    if keypoints:
+        flip_indices = data.pose_metainfo(job.name, keypoint_meta(coco))["flip_indices"]
+        metainfo["flip_indices"] = flip_indices
+    scales = [(spec["max_side"], side) for side in spec["scales"]]
+    pipeline = [
+        dict(type="LoadImage"),
+        dict(type="LoadInstances", keypoints=keypoints),
+        dict(type="RandomChoiceResize", scales=scales, resize_type="ResizeInstances", keep_ratio=True),
+        dict(type="FlipInstances", prob=0.5, flip_indices=metainfo.get("flip_indices")),
+        dict(type="PackInstances"),
+    ]
+    common = dict(type="CocoJson", pipeline=pipeline, metainfo=metainfo)
+    parts = [dict(common, ann_file=str(job.labelled))]
+    if job.labels:
+        background = spec.get("background", "sample") == "sample"
+        parts.append(dict(common, ann_file=str(job.labels), generated=True, background=background))
+    mix = dict(batch=spec["batch"], iterations=iterations, seed=spec["seed"], ratio=spec.get("ratio"))
+    return dict(
+        batch_size=spec["batch"] // get_world_size(),
+        num_workers=workers,
+        persistent_workers=workers > 0,
+        pin_memory=torch.cuda.is_available(),
+        dataset=dict(type="MixedDataset", datasets=parts),
+        sampler=dict(type="RatioSampler", **mix),
+        collate_fn=dict(type="pseudo_collate"),
+    )
+
+
+def schedule(spec: dict, iterations: int, optimizer: dict | None = None) -> dict:
+    """Optimizer and learning rate: SGD 0.9, 1e-4; linear warm-up; ÷10 at the milestones (method §6).
+
+    `optimizer` of the model config, without `lr`, replaces SGD.
+    """
+    warmup = min(spec.get("warmup", 500), max(1, iterations // 10))
+    rate = spec["lr"] * spec["batch"] / 16
+    optimizer = {**(optimizer or dict(type="SGD", momentum=0.9, weight_decay=1e-4)), "lr": rate}
+    clip = dict(max_norm=35, norm_type=2)
+    wrapper = dict(type="OptimWrapper", optimizer=optimizer, clip_grad=clip)
+    if spec.get("amp") and amp.supported():
+        wrapper["type"] = "BFloat16OptimWrapper"
+    milestones = [round(share * iterations) for share in spec.get("milestones", [0.7, 0.9])]
+    return dict(
+        optim_wrapper=wrapper,
+        param_scheduler=[
+            dict(type="LinearLR", start_factor=0.1, by_epoch=False, begin=0, end=warmup),
+            dict(
+                type="MultiStepLR", by_epoch=False, begin=0, end=iterations, milestones=milestones, gamma=0.1
+            ),
+        ],
+        train_cfg=dict(type="IterBasedTrainLoop", max_iters=iterations, val_interval=iterations + 1),
+    )
+
+
+def full_config(job: Job, workers: int) -> tuple[Config, list[dict]]:
+    """The complete mmengine config of a training, and the dataset's categories."""
+    coco = read_json(job.labelled)
+    spec = job.spec
+    cfg = models.load_config(job.config)
+    if settings := initial_settings(job):
+        cfg.merge_from_dict({"model": settings, "initial_settings": settings})
+    models.fit_to_dataset(cfg, coco["categories"], str(job.labelled))
+    if spec.get("init", "pretrained") != "pretrained":  # otherwise the config's ImageNet weights
+        cfg.model.backbone.init_cfg = None
+    keypoints = cfg.model.roi_head.keypoint_head.keypoints if models.has_keypoints(cfg) else 0
+    images = len(coco["images"]) + (len(read_json(job.labels)["images"]) if job.labels else 0)
+    iterations = iterations_of(spec, images)
+    # History and checkpoints are few enough to read and often enough to lose little.
+    interval = max(1, min(50, iterations // 20))
+    keep = spec.get("checkpoint_every", "auto")
+    every = max(interval, min(2500, iterations // 5)) if keep == "auto" else int(keep)
+    cfg.merge_from_dict(
+        dict(
+            default_scope="mmdet",
+            work_dir=str(job.work),
+            experiment_name="training",
+            train_dataloader=dataloader(job, coco, iterations, keypoints, workers),
+            **schedule(spec, iterations, cfg.pop("optimizer", None)),
+            default_hooks=dict(
+                logger=dict(type="LoggerHook", interval=interval, log_metric_by_epoch=False),
+                checkpoint=dict(type="CheckpointHook", interval=every, by_epoch=False, max_keep_ckpts=2),
+                sampler_seed=None,
+            ),
+            custom_hooks=[
+                dict(type="SeedEachStep", seed=spec["seed"]),
+                dict(type="FiniteLoss"),
+                dict(type="PlainCheckpoint"),
+                dict(type="Clock"),
+                dict(type="History", path=str(job.work / "history.csv"), interval=interval),
+                dict(type="StopOnSignal"),
+            ],
+            env_cfg=dict(cudnn_benchmark=False),
+            randomness=dict(seed=spec["seed"]),
+            log_processor=dict(by_epoch=False, window_size=interval),
+            visualizer=dict(type="Visualizer", vis_backends=[]),
+            log_level="INFO",
+        )
+    )
+    return cfg, coco["categories"]
+
+
+def fingerprint(job: Job, cfg: Config) -> str:
+    """Digest of everything that shapes the training; paths and workers do not."""
+    shape = {
+        "model": json.loads(json.dumps(cfg.model.to_dict(), default=str)),
+        "spec": job.spec,
+        "inputs": job.inputs,
+        "optimizer": cfg.optim_wrapper.to_dict(),
+    }
+    return hashlib.blake2b(json.dumps(shape, sort_keys=True).encode(), digest_size=16).hexdigest()
+
+
+def start_processes(device: torch.device) -> None:
+    """Joins the process group when torchrun started us: NCCL on GPUs, gloo on CPUs."""
+    if int(os.environ.get("WORLD_SIZE", 1)) > 1:
+        if device.type == "cuda":
+            torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+        torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+
+
+def initial_settings(job: Job) -> dict:
+    """The settings of an imported model (nn/importing.py) that the training starts from, directly or through
+    others: its weights mean nothing under, say, another normalisation of the pixels."""
+    return models.read_weights(job.init)["meta"].get("settings", {}) if job.init else {}
+
+
+def load_initial_weights(network: torch.nn.Module, path: Path) -> None:
+    """Weights of another model, or of a backbone, where names and shapes agree; the rest starts anew."""
+    state = models.read_weights(path)["state_dict"]
+    own = network.state_dict()
+    if not state.keys() & own.keys():
+        state = {f"backbone.{key}": value for key, value in state.items()}
+    fitting = {k: v for k, v in state.items() if k in own and own[k].shape == v.shape}
+    if not fitting:
+        raise UserError(f"{path}: none of its tensors fits this model; check `init` and `config`")
+    network.load_state_dict(fitting, strict=False)
+    log.info("%s: %d of %d tensors taken, the others start anew", path, len(fitting), len(own))
+
+
+def train(job: Job, workers: int | None = None) -> None:
+    """Trains one model and writes model.pth, config.py, history.csv and run.json.
+
+    Raises UserError for unusable inputs and where the loss is not finite.
+    """
+    device = models.pick_device(job.device)
+    start_processes(device)
+    world = get_world_size()
+    if job.spec["batch"] % world:
+        raise UserError(f"model {job.name}: batch {job.spec['batch']} is not a multiple of {world} GPUs")
+    cfg, categories = full_config(job, models.pick_workers(device) if workers is None else workers)
+    mark = fingerprint(job, cfg)
+    lock = work_folder.lock_folder(job.work) if is_main_process() else None
+    checkpoint = work_folder.prepare(job.work, mark)
+    resumes = work_folder.count_resumes(job.work, checkpoint)
+    cfg.load_from, cfg.resume = (str(checkpoint), True) if checkpoint else (None, False)
+    cfg.model.data_preprocessor.non_blocking = True  # images come from pinned memory
+    cfg.launcher = "pytorch" if world > 1 else "none"
+    if world > 1:
+        devices = [int(os.environ["LOCAL_RANK"])] if device.type == "cuda" else None
+        cfg.model_wrapper_cfg = dict(type="MMDistributedDataParallel", device_ids=devices)
+    runner = Runner.from_cfg(cfg)
+    runner.model.to(memory_format=torch.channels_last)
+    network = getattr(runner.model, "module", runner.model)
+    if checkpoint is None:
+        network.init_weights()
+        network.backbone.init_cfg = None  # the Runner must not initialise again
+        if job.init:
+            load_initial_weights(network, job.init)
+    if job.spec.get("freeze_rpn"):
+        network.rpn_head.requires_grad_(False)
+    runner._init_model_weights = lambda: None  # done above, once and with `init`
+    runner.train()
+    if is_main_process():
+        meta = {
+            "model": job.name,
+            "categories": categories,
+            "iterations": runner.max_iters,
+            "task": "keypoints" if models.has_keypoints(cfg) else "boxes",
+        }
+        if settings := cfg.get("initial_settings"):
+            meta["settings"] = settings.to_dict()
+        models.save(job.output / "model.pth", network.state_dict(), meta)
+        clock = next(hook for hook in runner.hooks if isinstance(hook, hooks.Clock))
+        _write_records(job, cfg, clock.seconds, resumes, mark)
+        work_folder.keep_newest(job.work)
+        lock.close()
+    barrier()
+
+
+def _write_records(job: Job, cfg: Config, seconds: float, resumes: int, mark: str) -> None:
+    with replacing(job.output / "config.py") as path:
+        path.write_text(cfg.pretty_text)
+    with replacing(job.output / "history.csv") as path:
+        shutil.copyfile(job.work / "history.csv", path)
+    write_json(
+        job.output / "run.json",
+        {
+            **provenance(job.name, job.inputs, seconds),
+            "spec": job.spec,
+            "seed": job.spec["seed"],
+            "fingerprint": mark,
+            "processes": get_world_size(),
+            "threads": torch.get_num_threads(),
+            "resumes": resumes,
+            "seconds_per_iteration": round(seconds / job.spec["iterations"], 4),
+        },
+    )

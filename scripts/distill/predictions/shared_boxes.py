@@ -1,0 +1,46 @@
+"""The boxes of a shard that several views are predicted in, as detect_boxes.py wrote them."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from distill.files import read_json
+from distill.predictions.boxes import xywh_to_xyxy
+from distill.program import UserError
+
+Image = dict[str, Any]  # a record of the dataset JSON
+
+
+@dataclass(frozen=True)
+class SharedBoxes:
+    """Boxes of a shard that were detected before, in the file's order: ids, image_ids, scores, category_ids
+    (N,), xywh (N, 4) in the image. images: records of the images that have any; regions: image id → (n, 4)
+    x1, y1, x2, y2."""
+
+    ids: np.ndarray
+    image_ids: np.ndarray
+    xywh: np.ndarray
+    scores: np.ndarray
+    category_ids: np.ndarray
+    images: list[Image]
+    regions: dict[int, np.ndarray]
+
+    @classmethod
+    def read(cls, path: Path, images: list[Image], dataset: Path) -> "SharedBoxes":
+        """Raises UserError where the boxes are not of these images in their order."""
+        records = read_json(path)
+        keys = {"id": np.int64, "image_id": np.int64, "bbox": float, "score": float, "category_id": np.int64}
+        ids, image_ids, xywh, scores, category_ids = (
+            np.array([record[key] for record in records], kind) for key, kind in keys.items()
+        )
+        xywh = xywh.reshape(-1, 4)
+        starts = np.flatnonzero(np.diff(image_ids, prepend=image_ids[:1] - 1))
+        order = image_ids[starts].tolist()
+        known = set(order)
+        images = [image for image in images if image["id"] in known]
+        if [image["id"] for image in images] != order:
+            raise UserError(f"{path}: is not of this shard of {dataset}; remove it and run again")
+        regions = dict(zip(order, np.split(xywh_to_xyxy(xywh), starts[1:]), strict=False))
+        return cls(ids, image_ids, xywh, scores, category_ids, images, regions)

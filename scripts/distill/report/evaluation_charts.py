@@ -1,0 +1,138 @@
+"""Charts of evaluations (precision–recall, categories, views) and of counts per image."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from markupsafe import Markup
+
+from distill.report import charts
+from distill.report.artifacts import Results
+
+CATEGORIES = 40  # bars of so many categories
+RECALL = np.linspace(0, 1, 101)
+
+
+def table_charts(results: Results, table: Mapping[str, Any]) -> list[Markup]:
+    """Precision–recall and AP by category of the rows of a table."""
+    rows = table.get("rows", ())
+    shown = {row["name"]: results.evaluations(row["models"][0], row["views"]) for row in rows}
+    shown = {name: found for name, found in shown.items() if found}
+    return [*precision_recall(shown), *per_category(shown)]
+
+
+def precision_recall(shown: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[Markup]:
+    """A chart for each overlap that counts as right; the mean over the categories, then over the seeds."""
+    result = []
+    for overlap in ("0.5", "0.75"):
+        series = {}
+        for name, found in list(shown.items())[: len(charts.LINES)]:
+            if known := [e["precision"][overlap] for e in found if overlap in e.get("precision", {})]:
+                series[name] = (RECALL, np.mean(known, axis=0))
+        if series:
+            kind = next(iter(shown.values()))[0]["task"]
+            measure = "OKS" if kind == "keypoints" else "IoU"
+            result.append(charts.curves(series, f"precision at {measure} {overlap}", across="recall"))
+    return result
+
+
+def per_category(shown: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[Markup]:
+    """AP of each category, where there are several: of the first row, the last, and the two before it.
+
+    Of very many categories those that differ most between the first row and the last.
+    """
+    means: dict[str, dict[str, float | None]] = {}
+    for name, found in shown.items():
+        known = [e["per_category"] for e in found if e.get("per_category")]
+        if known:
+            means[name] = {c: _mean([100 * k[c] for k in known if k.get(c) is not None]) for c in known[0]}
+    if not means or len(next(iter(means.values()))) < 2:
+        return []
+    first, *others = means
+    groups = [first, *others[-3:]]
+    names = list(means[first])
+    title = "AP by category"
+    if len(names) > CATEGORIES:
+        title = f"AP by category: the {CATEGORIES} of {len(names)} that differ most"
+        names.sort(key=lambda c: -abs((means[groups[-1]].get(c) or 0) - (means[first].get(c) or 0)))
+        names = names[:CATEGORIES]
+    colours = [charts.LINES[list(shown).index(group) % len(charts.LINES)] for group in groups]
+    values = {group: [means[group].get(c) for c in names] for group in groups}
+    return [charts.bars(values, names, title, colours)]
+
+
+def view_charts(results: Results) -> list[Markup]:
+    """AP of each single view, and of view sets each of which holds the one before, where evaluated.
+
+    A chart needs two single views, or three growing sets, of one model of the tables.
+    """
+    sets = sorted(results.study["views"].items(), key=lambda item: len(item[1]))
+    rows = [row for table in results.study["tables"].values() for row in table.get("rows", ())]
+    singles: dict[str, dict[str, float]] = {}
+    growing: dict[str, tuple[list[int], list[float]]] = {}
+    for family, members in results.families(row["models"][0] for row in rows).items():
+        found = [(views, ap) for name, views in sets if (ap := results.ap(members[0], name)) is not None]
+        single = {views[0]: ap for views, ap in found if len(views) == 1}
+        if len(single) > 1:
+            singles[family] = single
+        chains: list[list[tuple[list[str], float]]] = [[]]
+        for views, ap in found:
+            smaller = (chain for chain in chains if not chain or set(chain[-1][0]) < set(views))
+            chains.append([*max(smaller, key=len), (views, ap)])
+        longest = max(chains, key=len)
+        if len(longest) > 2:
+            growing[family] = ([len(views) for views, _ in longest], [ap for _, ap in longest])
+    result = []
+    if singles:
+        names = sorted({view for single in singles.values() for view in single})
+        groups = {family: [single.get(view) for view in names] for family, single in singles.items()}
+        result.append(charts.bars(groups, names, "AP under a single view"))
+    if growing:
+        result.append(charts.curves(growing, "AP of growing view sets", across="views", joints=True))
+    return result
+
+
+def counts_beside(datasets: Mapping[str, Mapping[str, Any]]) -> list[Markup]:
+    """Instances and keypoints per image, keypoints per instance, of several annotated datasets by name."""
+    result = []
+    for what, count in COUNTED.items():
+        counted = {name: count(dataset) for name, dataset in datasets.items()}
+        if counted := {name: values for name, values in counted.items() if any(values)}:
+            result.append(charts.distribution(what, counted))
+    return result
+
+
+def _real(dataset: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    return [a for a in dataset["annotations"] if not a.get("iscrowd")]
+
+
+def _visible(annotation: Mapping[str, Any]) -> int:
+    return sum(v > 0 for v in annotation.get("keypoints", ())[2::3])
+
+
+def _instances_per_image(dataset: Mapping[str, Any]) -> list[int]:
+    counts = Counter(a["image_id"] for a in _real(dataset))
+    return [counts[image["id"]] for image in dataset["images"]]
+
+
+def _keypoints_per_image(dataset: Mapping[str, Any]) -> list[int]:
+    counts: Counter = Counter()
+    for annotation in _real(dataset):
+        counts[annotation["image_id"]] += _visible(annotation)
+    return [counts[image["id"]] for image in dataset["images"]]
+
+
+def _keypoints_per_instance(dataset: Mapping[str, Any]) -> list[int]:
+    return [count for a in _real(dataset) if (count := _visible(a))]
+
+
+COUNTED = {
+    "instances per image, share of images": _instances_per_image,
+    "keypoints per image, share of images": _keypoints_per_image,
+    "keypoints per instance, share of instances": _keypoints_per_instance,
+}
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return sum(values) / len(values) if values else None

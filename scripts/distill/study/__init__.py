@@ -1,0 +1,1 @@
+"""One configuration: checked, resolved, and what it takes."""

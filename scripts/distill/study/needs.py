@@ -1,0 +1,79 @@
+"""What tables need: trainings, and passes of a model over a dataset under one view, each in shards."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from distill.study.lineage import lineage, trained
+
+VALIDATION_SHARDS = 8  # at most
+
+
+@dataclass(frozen=True)
+class Needs:
+    """trainings: models. predictions: (model, dataset, view), where "boxes" is the detection of the fixed
+    boxes of a keypoint model. Each prediction is a job for each shard."""
+
+    trainings: frozenset[str]
+    predictions: frozenset[tuple[str, str, str]]
+
+
+@dataclass(frozen=True)
+class Margin:
+    """per_label: boxes for each label that the `labelled` datasets let expect. It is `candidates.per_label`,
+    or what calibration asks for where that is more. agnostic_nms: the values that calibrations have."""
+
+    per_label: float
+    labelled: tuple[str, ...]
+    agnostic_nms: tuple[float, ...] = ()
+
+
+def needs(study: Mapping[str, Any], rows: Iterable[Mapping[str, Any]]) -> Needs:
+    """Of rows of the tables of a resolved study, made together from nothing."""
+    rows, found = list(rows), set()
+    models, labels = lineage(study, [model for row in rows for model in row["models"]])
+    predicted = [(study["labels"][name], study["labels"][name]["dataset"]) for name in labels]
+    passes = [
+        (teacher, dataset, entry["views"]) for entry, dataset in predicted for teacher in entry["teachers"]
+    ]
+    passes += [(m, study["models"][m]["validation"], row["views"]) for row in rows for m in row["models"]]
+    for model, dataset, views in passes:
+        dataset = _predicted(study, dataset)
+        boxes = ["boxes"] if study["models"][model]["task"] == "keypoints" else []
+        found |= {(model, dataset, view) for view in [*boxes, *study["views"][views]]}
+    return Needs(frozenset(trained(study, models)), frozenset(found))
+
+
+def shards_of(study: Mapping[str, Any], dataset: str) -> int:
+    """Into how many jobs a dataset's predictions under one view are split."""
+    labelled = [*(entry["dataset"] for entry in study["labels"].values()), *study["selected"].values()]
+    small = dataset in study["evaluate"]["on"] and dataset not in labelled
+    return min(study["shards"], VALIDATION_SHARDS) if small else study["shards"]
+
+
+def margins(study: Mapping[str, Any]) -> dict[str, Margin]:
+    """Dataset → what a keypoint model's boxes on it have to suffice for, where only labels are made of them.
+
+    Not of a dataset that is evaluated on, or labelled without calibration: there all boxes count.
+    """
+    entries: dict[str, list[Mapping[str, Any]]] = {}
+    for entry in study["labels"].values():
+        if study["models"][entry["teacher"]]["task"] == "keypoints":
+            entries.setdefault(_predicted(study, entry["dataset"]), []).append(entry)
+    least = study["candidates"]["per_label"]
+    evaluated = {_predicted(study, name) for name in study["evaluate"]["on"]}
+    result = {}
+    for dataset, mine in entries.items():
+        asked = [least, *(entry["calibrate"]["instances"] for entry in mine)]
+        if None not in asked and dataset not in evaluated:
+            labelled = tuple(dict.fromkeys(entry["labelled"] for entry in mine))
+            nms = {entry["calibrate"]["agnostic_nms"] for entry in mine} - {None}
+            result[dataset] = Margin(max(asked), labelled, tuple(sorted(nms)))
+    return result
+
+
+def _predicted(study: Mapping[str, Any], dataset: str) -> str:
+    """The dataset whose predictions are those of this one."""
+    while dataset in study["selected"]:
+        dataset = study["selected"][dataset]
+    return dataset

@@ -1,0 +1,41 @@
+"""Predicts one shard of a dataset under one view: boxes (.json), or heatmaps (.h5) in given boxes."""
+
+import argparse
+from pathlib import Path
+
+from distill.cluster.gpus import claim
+from distill.predictions.views import View
+from distill.program import DEVICE, run
+
+
+def arguments(description: str) -> argparse.ArgumentParser:
+    """The arguments of every prediction."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--model", type=Path, required=True, help="folder with model.pth and config.py")
+    parser.add_argument("--dataset", type=Path, required=True, help="dataset JSON")
+    parser.add_argument("--view", type=View.parse, required=True, help="for example s0800-flip")
+    parser.add_argument("--shard", type=int, default=0, help="this shard, from 0 …")
+    parser.add_argument("--shards", type=int, default=1, help="… of so many")
+    parser.add_argument("--device", default=DEVICE, choices=["auto", "cpu", "cuda"])
+    parser.add_argument("--batch", type=int, help="most images in a batch (default 4, on a GPU 16)")
+    parser.add_argument("--amp", action="store_true", help="bfloat16 where the hardware computes in it")
+    parser.add_argument("--workers", type=int, help="processes that load images")
+    parser.add_argument("--output", type=Path, required=True)
+    return parser
+
+
+def main() -> None:
+    parser = arguments(__doc__)
+    parser.add_argument(
+        "--boxes", type=Path, nargs="?", help="boxes of the shard to predict in, of detect_boxes.py"
+    )
+    args = vars(parser.parse_args())
+    args["shards"] = (args.pop("shard"), args["shards"])
+    claim(1, args["device"])
+    from distill.models.prediction import predict_boxes, predict_heatmaps
+
+    predict_boxes(**args) if args["output"].suffix == ".json" else predict_heatmaps(**args)
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,123 @@
+"""The artifacts of a study with two categories and hidden labels, made without any training.
+
+Predictions are the truth, moved a little and scored; everything behind them is made by the library.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from distill.datasets.kinds import build
+from distill.evaluation import tables
+from distill.evaluation.average_precision import evaluate
+from distill.files import read_json, write_json
+from distill.labels.calibrate import Options, calibrate
+from distill.labels.generate import generate
+from helpers.arrows import draw_dataset
+
+VIEWS = {
+    "plain": ["s0096"],
+    "small": ["s0080"],
+    "two": ["s0080", "s0096"],
+    "all": ["s0080", "s0096", "s0096-flip"],
+}
+ROWS = [("teacher", views) for views in VIEWS] + [("student", "plain")]
+
+
+def predictions(truth: dict, noise: float, seed: int) -> list[dict]:
+    """COCO results: every instance of the truth with a box and keypoints off by `noise` of its side, and one
+    of three invented."""
+    rng = np.random.default_rng(seed)
+    found = []
+    for image in truth["images"]:
+        for a in (a for a in truth["annotations"] if a["image_id"] == image["id"]):
+            for copy in range(1 + (rng.random() < 1 / 3)):
+                x, y, w, h = a["bbox"]
+                dx, dy = rng.normal(0, noise, 2) * w + copy * w * 0.8
+                box = [x + dx, y + dy, w, h]
+                score = round(float(rng.uniform(0.5, 0.99) - 0.4 * copy), 4)
+                record = {
+                    "image_id": image["id"],
+                    "category_id": a["category_id"],
+                    "bbox": box,
+                    "score": score,
+                }
+                if a.get("keypoints"):
+                    points = np.add(np.reshape(a["keypoints"], (-1, 3)), (dx, dy, 0))
+                    points[:, 2] = rng.uniform(0.2, 0.9, len(points))
+                    record["keypoints"] = points.ravel().round(3).tolist()
+                found.append(record)
+    return found
+
+
+def make(folder: Path, images: int = 24) -> tuple[dict[str, Any], Path]:
+    """The resolved study and its results folder."""
+    results = folder / "results"
+    source = draw_dataset(folder / "all", images, seed=5)
+    specs = {
+        "all": {"kind": "coco", "images": str(folder / "all/images"), "annotations": str(source)},
+        "labelled": {"kind": "subset", "of": "all", "range": [0, 0.25]},
+        "unlabelled": {"kind": "subset", "of": "all", "range": [0.25, 0.75], "strip_annotations": True},
+        "val": {"kind": "subset", "of": "all", "range": [0.75, 1]},
+    }
+    datasets: dict[str, dict] = {}
+    for name, spec in specs.items():
+        datasets[name] = build(name, spec, datasets)
+        write_json(results / f"datasets/{name}.json", datasets[name])
+    kept = {image["id"] for image in datasets["unlabelled"]["images"]}
+    hidden = [a for a in datasets["all"]["annotations"] if a["image_id"] in kept]
+    merged = results / "merged/teacher/unlabelled/all.json"
+    truth = datasets["unlabelled"] | {"annotations": hidden}
+    write_json(merged, predictions(truth, 0.05, seed=1))
+    thresholds = calibrate(merged, datasets["unlabelled"], datasets["labelled"], Options())
+    write_json(results / "labels/distilled/thresholds.json", thresholds)
+    labels = results / "labels/distilled/annotations.json"
+    generate(merged, datasets["unlabelled"], datasets["labelled"], thresholds, labels)
+    for seed, (model, views) in enumerate(ROWS):
+        found = predictions(datasets["val"], 0.3 if model == "teacher" else 0.1, seed)
+        write_json(results / f"merged/{model}/val/{views}.json", found)
+        write_json(results / f"evaluation/{model}/val/{views}.json", evaluate(datasets["val"], found))
+    for model in ("teacher", "student"):
+        (results / f"models/{model}").mkdir(parents=True)
+        rows = "".join(f"{i},0.1,{9 / i},{6 * i},{4 * i},1.5\n" for i in range(10, 110, 10))
+        history = f"iteration,lr,loss,labelled,generated,ratio\n{rows}"
+        (results / f"models/{model}/history.csv").write_text(history)
+        write_json(results / f"models/{model}/run.json", {"seed": 0, "seconds": 75, "commit": "abcdef"})
+    for stage, view, seconds in (
+        ("predictions", "s0096", 3661),
+        ("predictions", "s0080", 60),
+        ("merged", "all", 5),
+    ):
+        path = results / f"benchmarks/{stage}/teacher/unlabelled/{view}/000.tsv"
+        path.parent.mkdir(parents=True)
+        path.write_text(f"s\th:m:s\tmax_rss\n{seconds}\t-\t100\n")
+    model = {"config": "keypoint_rcnn_tiny", "labelled": "labelled", "validation": "val", "iterations": 100}
+    rows = [{"name": f"{model} ({views})", "models": [model], "views": views} for model, views in ROWS]
+    for row in rows:
+        row["x"] = len(VIEWS[row["views"]])
+        row["evaluations"] = [str(results / f"evaluation/{row['models'][0]}/val/{row['views']}.json")]
+    study = {
+        "results": str(results),
+        "seeds": [0],
+        "datasets": specs,
+        "views": VIEWS,
+        "models": {
+            "teacher": model | {"labels": None},
+            "student": model | {"labels": "distilled", "ratio": [6, 4]},
+        },
+        "labels": {
+            "distilled": {
+                **dict(teacher="teacher", teachers=["teacher"], together="teacher"),
+                **dict(dataset="unlabelled", labelled="labelled", views="all", merged="all"),
+            }
+        },
+        "evaluate": {"on": ["val"], "views": ["plain"]},
+        "tables": {"main": {"rows": rows, "task": "keypoints", "plot": {"x": "number of views"}}},
+    }
+    table = tables.build(
+        study["tables"]["main"], {p: read_json(p) for row in rows for p in row["evaluations"]}
+    )
+    tables.write(table, results / "tables/main.csv")
+    write_json(results / "study.json", study)
+    return study, results

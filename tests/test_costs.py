@@ -1,0 +1,140 @@
+"""The plan of a study: jobs as Snakemake prints them, costs from finished ones, the critical path."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from distill.cluster.costs import critical_path, estimate, line, parse
+from distill.study.resolve import resolve
+from helpers import ROOT
+from helpers.workflow import lay_out
+
+STUDY = {
+    "results": "out",
+    "device": "auto",
+    "shards": 2,
+    "model": {"config": "faster_rcnn_tiny", "batch": 8},
+    "datasets": {
+        "pool": {"kind": "figures", "images": 6},
+        "labelled": {"kind": "subset", "of": "pool", "images": 2},
+        "unlabelled": {"kind": "subset", "of": "pool", "exclude": "labelled", "strip_annotations": True},
+        "val": {"kind": "figures", "images": 4, "seed": 1},
+    },
+    "views": {"plain": [{"scale": 100}], "all": {"scales": [100, 200]}},
+    "models": {
+        "teacher": {"iterations": 10},
+        "student": {"labels": "distilled", "iterations": 30, "gpus": 2},
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("plan")
+    lay_out(folder, STUDY)
+    return folder
+
+
+def plan(folder: Path, *args: str) -> subprocess.CompletedProcess:
+    command = [sys.executable, "scripts/plan.py", "--configfile", "study.yaml", *args]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True)
+
+
+def test_a_study_before_and_after_its_first_measurements(project):
+    before = plan(project)
+    assert before.returncode == 0, before.stderr
+    rows = {line.split()[0]: line.split()[1:] for line in before.stdout.splitlines() if line.strip()}
+    # 2 views × 2 shards of unlabelled; of val 1 × 2 for each model, and one view more for the teacher
+    assert rows["infer_view_boxes"][0] == str(4 + 2 * 2 + 2)
+    assert rows["train_teacher"][0] == rows["retrain_student"][0] == "1"
+    assert rows["train_teacher"][6] == "?"
+    first = re.search("first: snakemake --configfile study.yaml -- (.*)", before.stdout)[1].split()
+    assert "out/datasets/unlabelled.stats.json" in first
+
+    (project / "out/models/teacher").mkdir(parents=True)
+    record = {"seconds_per_iteration": 1800.0, "processes": 1, "spec": {"batch": 8}}
+    for name in ("model.pth", "config.py", "history.csv"):
+        (project / "out/models/teacher" / name).touch()
+    (project / "out/models/teacher/run.json").write_text(json.dumps(record))
+    log = project / "out/logs/models/student.log"
+    log.parent.mkdir(parents=True)
+    log.write_text("Iter(train) [10/30] eta: 0:00:02\n\n")
+    after = plan(project)
+    rows = {line.split()[0]: line.split()[1:] for line in after.stdout.splitlines() if line.strip()}
+    assert rows["train_teacher"][1] == "1"
+    # 10 iterations of half an hour; 30 of a quarter on each of two GPUs
+    assert (rows["train_teacher"][6], rows["retrain_student"][6]) == ("5.00", "15.00")
+    assert "  7.50 h  retrain_student_wildcards_student" in after.stdout
+    assert "runs here or failed: out/logs/models/student.log\n  Iter(train) [10/30]" in after.stdout
+
+
+def test_the_calibration_is_a_study(project):
+    assert plan(project, "--calibration", "calibration.yaml").returncode == 0
+    study = resolve(yaml.safe_load((project / "calibration.yaml").read_text()), ROOT)
+    assert {model["config"] for model in study["models"].values()} == {"faster_rcnn_tiny"}
+    assert [model["iterations"] for model in study["models"].values()] == [20]
+    assert study["results"] == "out/calibration"
+
+
+def test_a_wrong_target_is_one_line(project):
+    failed = plan(project, "nothing")
+    assert failed.returncode == 1
+    assert "Traceback" not in failed.stderr
+
+
+def test_costs_lie_on_a_line():
+    assert line([]) is None
+    assert line([(10, 25), (20, 45)])(30) == pytest.approx(65)
+    assert line([(10, 20)])(30) == pytest.approx(60)
+    assert line([(10, 40), (20, 30)])(30) == pytest.approx(70)  # falling: the mean rate instead
+
+
+DRY_RUN = """
+rule predict:
+    input: model.pth
+    output: {name}.json
+    log: {name}.log
+    jobid: 3
+    benchmark: {name}.tsv
+    wildcards: model=m, dataset=val, view=s0100, shard=000
+    resources: mem_mb=1, gpu=1
+
+"""
+
+
+def test_the_critical_path_is_the_longest_chain():
+    text = "rule train_teacher:\n    input: a\n    output: model.pth\n    wildcards: model=m\n\n"
+    text += DRY_RUN.format(name="short") + DRY_RUN.format(name="long")
+    text += "localrule join:\n    input: short.json, long.json\n    output: all.json\n"
+    train, short, long, join = jobs = parse(text)
+    assert short.comment == "rule_predict_wildcards_m_val_s0100_000"
+    assert short.gpus == 1
+    assert critical_path(jobs, {train: 5, short: 1, long: 2, join: None}) == [train, long, join]
+
+
+def test_prediction_costs_follow_images_and_pixels(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    study = resolve(STUDY | {"models": {"m": {}, "teacher": {}}, "labels": {}}, ROOT)
+    done, other = parse(DRY_RUN.format(name="done") + DRY_RUN.format(name="other").replace("s0100", "s0200"))
+    Path("done.json").write_bytes(b"x" * 50)
+    Path("done.tsv").write_text("s\th:m:s\n7.0\t0:00:07\n")
+    seconds, sizes = estimate([done, other], study, {"val": 4}, [(done, study, {"val": 4})])
+    assert seconds[other] == pytest.approx(28)  # twice the side
+    assert sizes[other] == pytest.approx(200)
+
+
+def test_heatmaps_cost_the_same_whether_they_stay_or_not(tmp_path, monkeypatch):
+    """A calibration keeps its heatmaps, the large study that it is for does not."""
+    monkeypatch.chdir(tmp_path)
+    study = resolve(STUDY | {"models": {"m": {}, "teacher": {}}, "labels": {}}, ROOT)
+    kept = DRY_RUN.format(name="done").replace("predict", "infer_view_heatmaps")
+    done, other = parse(kept + DRY_RUN.format(name="other").replace("predict", "infer_view_temporary"))
+    Path("done.json").touch()
+    Path("done.tsv").write_text("s\th:m:s\n7.0\t0:00:07\n")
+    seconds, _ = estimate([done, other], study, {"val": 4}, [(done, study, {"val": 4})])
+    assert seconds[other] == pytest.approx(7)
