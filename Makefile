@@ -2,8 +2,9 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 BIN := .venv/bin
 SNAKEMAKE := $(BIN)/snakemake
+PYTEST := $(BIN)/pytest -n logical --maxprocesses 4 --dist loadfile  # files side by side
 
-.PHONY: env demo test test-slurm bench lint clean
+.PHONY: env demo test test-all test-slurm bench lint clean
 
 env: .venv/complete  ## make .venv from the pinned files of envs/
 
@@ -22,8 +23,11 @@ demo: env  ## the whole chain on generated images, then its table and report
 	@echo; cat results/demo/tables/demo.md
 	@echo; echo "The page to look at: $(CURDIR)/results/demo/report.html"
 
-test: env  ## all tests
-	$(BIN)/pytest
+test: env  ## all tests but the slow ones
+	$(PYTEST)
+
+test-all: env  ## all tests but those on Slurm
+	$(PYTEST) -m 'not slurm'
 
 test-slurm: env  ## on a real one-machine Slurm, which it installs as root on Debian
 	@command -v slurmctld > /dev/null || [ "$$(id -u)" = 0 ] || { echo "error: Slurm is missing; run as root, or: apt install slurmctld slurmd slurm-client munge" >&2; exit 1; }

@@ -1,8 +1,6 @@
 """What comes back from other tools: corrections are kept, and nothing is lost on the way."""
 
 import json
-import subprocess
-import sys
 from copy import deepcopy
 
 import numpy as np
@@ -13,7 +11,7 @@ from distill.files import write_json
 from distill.labels.corrections import corrected
 from distill.labels.exchange import to_cvat, to_label_studio
 from distill.program import UserError
-from helpers import ROOT
+from helpers import warm
 
 
 def geometry(labels: dict) -> list:
@@ -208,17 +206,17 @@ def test_what_the_labels_do_not_have_is_refused(labels):
 
 
 def test_the_program_makes_a_dataset(labels, labels_path, tmp_path):
-    program = [sys.executable, ROOT / "scripts/exchange_labels.py"]
     for tool, names in (
         ("cvat", {"instances_default.json", "person_keypoints_default.json", "labels.json"}),
         ("label-studio", {"tasks.json", "interface.xml"}),
     ):
         target = tmp_path / tool
-        subprocess.run([*program, "export", tool, "--labels", labels_path, "--output", target], check=True)
+        options = ["--labels", labels_path, "--output", target]
+        assert warm.run("exchange_labels.py", "export", tool, *options).returncode == 0
         assert {file.name for file in target.iterdir()} == names
     tasks = as_tasks({"tasks.json": json.loads((tmp_path / "label-studio/tasks.json").read_text())})
     write_json(tmp_path / "export.json", tasks)
     back = tmp_path / "corrected.json"
-    run = [*program, "import", tmp_path / "export.json", "--labels", labels_path, "--output", back]
-    subprocess.run(run, check=True, capture_output=True)
+    options = ["--labels", labels_path, "--output", back]
+    assert warm.run("exchange_labels.py", "import", tmp_path / "export.json", *options).returncode == 0
     assert geometry(load_coco(str(back))) == geometry(labels)

@@ -4,7 +4,6 @@ import json
 import re
 import shutil
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,9 +20,10 @@ from pycocotools.cocoeval import COCOeval
 from distill.inspection.pictures import picture
 from distill.inspection.words import describe
 from distill.predictions.heatmap_file import read_header
+from helpers import warm
 from helpers.arrows import lay_out_arrows
 from helpers.browser import CHROMIUM, Browser
-from helpers.workflow import command, kill, snakemake, succeed
+from helpers.workflow import command, kill, lay_out, snakemake, succeed
 
 STUDY = """
 results: out
@@ -65,7 +65,7 @@ def done(tmp_path_factory) -> Iterator[Path]:
 
 def finish(folder: Path) -> Path:
     study = yaml.safe_load(STUDY) | {"unreadable": 0.2}
-    lay_out_arrows(folder, study, labelled=10, unlabelled=9, val=6)
+    lay_out_arrows(folder, study, warmed=True, labelled=10, unlabelled=9, val=6)
     (folder / "unlabelled/images/broken.jpg").write_bytes(b"\xff\xd8 no image")
     with open(folder / "first.log", "w") as log:
         first = subprocess.Popen(
@@ -212,21 +212,18 @@ def test_same_config_gives_the_same_bytes(done, tmp_path):
     """The dataset stage again, elsewhere: the same bytes."""
     target = tmp_path / "again.json"
     spec = yaml.safe_load(STUDY)["datasets"]["labelled"]
-    command = [sys.executable, "scripts/split_data.py", "--name", "labelled", "--spec", json.dumps(spec)]
-    subprocess.run([*command, "--output", str(target)], cwd=done, check=True, capture_output=True)
+    options = ["--name", "labelled", "--spec", json.dumps(spec), "--output", target]
+    assert warm.run("split_data.py", *options, cwd=done).returncode == 0
     assert target.read_bytes() == (done / "out/datasets/labelled.json").read_bytes()
 
 
 def test_a_failed_job_says_why(done, tmp_path):
     """A study whose only fault shows while it runs ends with its one line on the terminal."""
-    folder = tmp_path / "study"
-    folder.mkdir()
-    for path in done.iterdir():
-        if path.is_symlink() or path.name in ("labelled", "unlabelled"):
-            (folder / path.name).symlink_to(path.resolve())
-    shutil.copytree(done / "val", folder / "val")
-    (folder / "val/images/0000.png").write_bytes(b"no image")
-    (folder / "study.yaml").write_text(STUDY)
-    run = snakemake(folder, "--cores", "2", "--show-failed-logs", "out/datasets/val.json")
+    lay_out(tmp_path, yaml.safe_load(STUDY), warmed=True)
+    for name in ("labelled", "unlabelled"):
+        (tmp_path / name).symlink_to(done / name)
+    shutil.copytree(done / "val", tmp_path / "val")
+    (tmp_path / "val/images/0000.png").write_bytes(b"no image")
+    run = snakemake(tmp_path, "--cores", "2", "--show-failed-logs", "out/datasets/val.json")
     assert run.returncode != 0
     assert "0000.png" in run.stdout + run.stderr

@@ -2,8 +2,6 @@
 
 import json
 import re
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,7 +19,7 @@ from distill.models.published.importing import translate
 from distill.models.training import full_config
 from distill.predictions.views import View
 from distill.program import UserError
-from helpers import ROOT
+from helpers import ROOT, warm
 from helpers.checkpoints import COCO_80, PERSON, detectron2_arrays, imports, published
 from helpers.networks import training_job
 
@@ -131,9 +129,10 @@ def test_by_hand_a_model_imported_again_predicts_the_same(tmp_path, keypoint_mod
     """By the program, with the names of what the checkpoint predicts; here in the order of the dataset."""
     names = {"categories": ["arrow", "disc"], "keypoints": ["tip", "left", "right"]}
     spec = {"format": "mmdet", "checkpoint": str(keypoint_model / "model.pth"), **names}
-    command = [sys.executable, ROOT / "scripts/import_model.py", "--name", "zoo", "--spec", json.dumps(spec)]
-    command += ["--config", ROOT / "config/models/keypoint_rcnn_tiny.py", "--labelled", arrows]
-    subprocess.run([*command, "--output", tmp_path / "zoo"], check=True)
+    options = ["--name", "zoo", "--config", ROOT / "config/models/keypoint_rcnn_tiny.py"]
+    options += ["--labelled", arrows, "--output", tmp_path / "zoo", "--spec"]
+    done = warm.run("import_model.py", *options, json.dumps(spec))
+    assert done.returncode == 0, done.stderr
     predictions = []
     for model in (keypoint_model, tmp_path / "zoo"):
         predict_boxes(model, arrows, View(96), (0, 1), tmp_path / "boxes.json", device="cpu")
@@ -144,7 +143,6 @@ def test_by_hand_a_model_imported_again_predicts_the_same(tmp_path, keypoint_mod
     assert "keypoints model zoo, imported" in said
     assert f"imported from {spec['checkpoint']} (mmdet)" in said
     del spec["categories"]
-    command[command.index("--spec") + 1] = json.dumps(spec)
-    failed = subprocess.run([*command, "--output", tmp_path / "no"], capture_output=True, text=True)
+    failed = warm.run("import_model.py", *options, json.dumps(spec))
     assert failed.returncode == 1
     assert "has 2 categories; name them in its order with import.categories" in failed.stderr.splitlines()[-1]

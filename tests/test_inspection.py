@@ -1,8 +1,6 @@
 """Any artifact in words and as a picture: what is said is what was planted."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +13,7 @@ from distill.inspection.words import describe, resolve
 from distill.predictions.heatmap_file import HeatmapWriter
 from distill.predictions.views import View
 from distill.program import UserError
-from helpers import ROOT, studied
+from helpers import studied, warm
 from helpers.arrows import CATEGORIES
 
 BOX = (20.0, 10.0, 56.0, 28.0)  # x, y, w, h: cells of 1 × 0.5 pixels
@@ -169,10 +167,10 @@ def test_the_dataset_of_predictions_is_found(results):
 
 
 def test_the_program_and_its_errors(results, tmp_path):
-    program = [sys.executable, ROOT / "scripts/inspect_artifact.py"]
     target = tmp_path / "x.png"
-    run = [*program, results / "labels/distilled/annotations.json", "--image", target]
-    done = subprocess.run(run, capture_output=True, text=True, check=True)
+    labels = results / "labels/distilled/annotations.json"
+    done = warm.run("inspect_artifact.py", labels, "--image", target)
+    assert done.returncode == 0, done.stderr
     assert "generated, scores" in done.stdout
     assert target.read_bytes().startswith(b"\x89PNG")
     (tmp_path / "damaged.h5").write_bytes(b"x" * 100)
@@ -181,7 +179,7 @@ def test_the_program_and_its_errors(results, tmp_path):
         *((tmp_path / "missing.json", "no such file"), (tmp_path / "damaged.h5", "not a readable file")),
         *((tmp_path / "odd.json", "damaged"), (tmp_path, "a folder"), (target, "no artifact")),
     ):
-        failed = subprocess.run([*program, path], capture_output=True, text=True)
+        failed = warm.run("inspect_artifact.py", path)
         assert failed.returncode == 1
         assert failed.stderr.startswith("error: ")
         assert reason in failed.stderr

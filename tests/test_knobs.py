@@ -45,7 +45,7 @@ tables: {keypoints: {rows: [teacher]}}
 @pytest.fixture(scope="module")
 def done(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("study")
-    lay_out_arrows(folder, yaml.safe_load(STUDY), labelled=8, val=4, unlabelled=4)
+    lay_out_arrows(folder, yaml.safe_load(STUDY), warmed=True, labelled=8, val=4, unlabelled=4)
     succeed(folder, "--cores", "2", "--show-failed-logs", "labels", "views")
     return folder / "out"
 

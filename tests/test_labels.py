@@ -1,6 +1,4 @@
 import json
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -14,7 +12,7 @@ from distill.predictions import boxes as box_math
 from distill.predictions import coco_results
 from distill.predictions.coco_results import decode, read_lines
 from distill.program import UserError
-from helpers import SCRIPTS
+from helpers import warm
 
 NAMES = ["nose", "left_hand", "right_hand"]
 
@@ -273,17 +271,13 @@ def test_programs(tmp_path):
     write_json(paths["labelled"], labelled)
     inputs = ["--merged", merged, "--dataset", paths["dataset"], "--labelled", paths["labelled"]]
 
-    def program(name, *more):
-        command = [sys.executable, SCRIPTS / name, *inputs, *more]
-        return subprocess.run(command, capture_output=True, text=True, check=False)
-
     options = ["--output", paths["thresholds"], "--options"]
-    assert program("calibrate_threshold.py", *options, '{"per": "all"}').returncode == 0
+    assert warm.run("calibrate_threshold.py", *inputs, *options, '{"per": "all"}').returncode == 0
     expected = calibrate(merged, dataset, labelled, Options(per="all"))
     assert json.loads(paths["thresholds"].read_text()) == expected
     more = ["--thresholds", paths["thresholds"], "--output", paths["annotations"]]
-    assert program("generate_labels.py", *more).returncode == 0
+    assert warm.run("generate_labels.py", *inputs, *more).returncode == 0
     met = sum(entry["met"] for entry in expected["instances"].values())
     assert len(json.loads(paths["annotations"].read_text())["annotations"]) == met
-    refused = program("calibrate_threshold.py", *options, '{"pre": 1}')
+    refused = warm.run("calibrate_threshold.py", *inputs, *options, '{"pre": 1}')
     assert refused.stderr.startswith("error: --options:")

@@ -1,6 +1,4 @@
 import json
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -13,7 +11,7 @@ from distill.predictions.coco_results import gather
 from distill.predictions.merge import Options, merge_boxes, merge_heatmaps
 from distill.predictions.views import View, expand
 from distill.program import UserError
-from helpers import SCRIPTS
+from helpers import warm
 
 META = KeypointMeta(("nose", "left_eye", "right_eye"), ((1, 2),), (), (0.05,) * 3)
 VIEWS = expand(
@@ -224,11 +222,6 @@ def test_heatmap_files_that_disagree_are_refused(tmp_path):
             list(merge_heatmaps([first, *others], dataset, Options(), expected))
 
 
-def run(program, *args):
-    command = [sys.executable, SCRIPTS / program, *map(str, args)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
-
-
 def test_the_programs_merge_and_join_shards(tmp_path):
     write_json(tmp_path / "d.json", DATASET)
     shards = [tmp_path / "0.json", tmp_path / "1.json", tmp_path / "again.json"]
@@ -236,10 +229,10 @@ def test_the_programs_merge_and_join_shards(tmp_path):
         found = {i: truth()[i] for i in images}
         paths = [write_view(tmp_path / f"{view.name}.json", view, found) for view in VIEWS]
         options = ["--dataset", tmp_path / "d.json", "--options", '{"max_per_image": 5}']
-        result = run("merge_views.py", *options, "--output", shard, *paths)
+        result = warm.run("merge_views.py", *options, "--output", shard, *paths)
         assert result.returncode == 0, result.stderr
     assert shards[1].read_bytes() == shards[2].read_bytes()
-    result = run("gather_shards.py", "--output", tmp_path / "all.json", *shards[:2])
+    result = warm.run("gather_shards.py", "--output", tmp_path / "all.json", *shards[:2])
     assert result.returncode == 0, result.stderr
     assert read_json(tmp_path / "all.json") == read_json(shards[0]) + read_json(shards[1])
     assert [record["image_id"] for record in read_json(tmp_path / "all.json")] == [3] * 5 + [7] * 5
@@ -252,7 +245,9 @@ def test_the_predictions_of_a_subset(tmp_path):
     write_json(tmp_path / "merged.json", records)
     write_json(tmp_path / "dataset.json", {"images": [{"id": 1}, {"id": 3}, {"id": 4}]})
     paths = {name: tmp_path / f"{name}.json" for name in ("dataset", "merged", "output")}
-    result = run("select_predictions.py", *(part for name in paths for part in (f"--{name}", paths[name])))
+    result = warm.run(
+        "select_predictions.py", *(part for name in paths for part in (f"--{name}", paths[name]))
+    )
     assert result.returncode == 0, result.stderr
     assert read_json(tmp_path / "output.json") == [records[0], records[1], records[3]]
 
@@ -268,8 +263,8 @@ def test_wrong_options_are_one_clear_line(tmp_path):
         {"average": "max"},
         {"nms": "a"},
     ):
-        result = run("merge_views.py", "--dataset", tmp_path / "d.json", "--options", json.dumps(options),
-                     "--output", tmp_path / "o.json", path)  # fmt: skip
+        inputs = ["--dataset", tmp_path / "d.json", "--output", tmp_path / "o.json", path]
+        result = warm.run("merge_views.py", "--options", json.dumps(options), *inputs)
         assert result.returncode == 1
         assert result.stderr.startswith("error: ")
         assert result.stderr.count("\n") == 1

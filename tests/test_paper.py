@@ -13,7 +13,7 @@ import yaml
 from distill.files import read_json
 from distill.study.needs import needs
 from distill.study.resolve import resolve
-from helpers import ROOT, warm
+from helpers import ROOT
 from helpers.workflow import lay_out, succeed
 
 TARGETS = ["table_1a", "table_1b", "table_1c", "table_2", "table_3", "table_4a", "table_4b"]
@@ -127,11 +127,8 @@ SMALL = reduced(CONFIGS["coco_mini"])
 def done(tmp_path_factory):
     """All targets, by the real programs."""
     folder = tmp_path_factory.mktemp("paper")
-    lay_out(folder, SMALL, without="scripts")
-    (folder / "scripts").mkdir()
-    (folder / "scripts/distill").symlink_to(ROOT / "scripts/distill")
-    with warm.install(folder / "scripts"):
-        succeed(folder, "--cores", "2", "--show-failed-logs", *TARGETS)
+    lay_out(folder, SMALL, warmed=True)
+    succeed(folder, "--cores", "2", "--show-failed-logs", *TARGETS)
     return folder
 
 

@@ -1,7 +1,6 @@
 """Training: resumed runs are identical, processes agree, and what goes wrong is said in one line."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -15,7 +14,7 @@ from distill.models.model import read_weights
 from distill.models.training import fingerprint, full_config, iterations_of, train
 from distill.models.work_folder import checkpoints
 from distill.program import UserError
-from helpers import ROOT
+from helpers import ROOT, warm
 from helpers.arrows import draw_dataset
 from helpers.networks import SPEC, training_job
 
@@ -64,7 +63,7 @@ def test_killed_run_goes_on_and_ends_with_the_same_bytes(tmp_path, arrows, gener
     process.wait()
     newest = checkpoints(killed.work)[-1]
     newest.write_bytes(newest.read_bytes()[:1000])  # killed while it wrote
-    subprocess.run(command, check=True, capture_output=True)
+    assert warm.run("train.py", *command[2:]).returncode == 0
     assert (killed.output / "model.pth").read_bytes() == (whole.output / "model.pth").read_bytes()
     assert (killed.output / "history.csv").read_text() == (whole.output / "history.csv").read_text()
     assert json.loads((killed.output / "run.json").read_text())["resumes"] == 1
@@ -207,9 +206,7 @@ def test_boxes_only_data_is_refused_by_a_keypoint_model(tmp_path, arrows):
 
 def test_error_of_the_program_is_one_line(tmp_path, arrows):
     job = training_job(tmp_path, "faster_rcnn_tiny", tmp_path / "missing.json")
-    done = subprocess.run(
-        program(job), capture_output=True, text=True, env={**os.environ, "PYTHONWARNINGS": "ignore"}
-    )
+    done = warm.run("train.py", *program(job)[2:])
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1] == f"error: {tmp_path / 'missing.json'}: no such file"
     assert "Traceback" not in done.stderr

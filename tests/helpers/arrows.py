@@ -59,8 +59,8 @@ def draw_dataset(folder: Path, images: int, seed: int, annotated: bool = True, s
     return path
 
 
-def lay_out_arrows(folder: Path, study: dict, **images: int) -> None:
+def lay_out_arrows(folder: Path, study: dict, warmed: bool = False, **images: int) -> None:
     """The workflow, and so many images in a folder for each of the datasets."""
-    lay_out(folder, study)
+    lay_out(folder, study, warmed)
     for seed, (name, count) in enumerate(images.items(), 10):
         draw_dataset(folder / name, count, seed)

@@ -9,13 +9,16 @@ from typing import Any
 import psutil
 import yaml
 
-from helpers import ROOT
+from helpers import ROOT, warm
 
 
-def lay_out(folder: Path, study: dict[str, Any], without: str = "") -> None:
-    """Links the parts of the workflow into `folder`, but for one, and writes study.yaml."""
-    for name in {"rules", "config", "scripts", "envs", "Snakefile"} - {without}:
-        (folder / name).symlink_to(ROOT / name)
+def lay_out(folder: Path, study: dict[str, Any], warmed: bool = False) -> None:
+    """Links the parts of the workflow into `folder`, programs warm or as they are; writes study.yaml."""
+    for name in ("rules", "config", "scripts", "envs", "Snakefile"):
+        if name == "scripts" and warmed:
+            warm.install(folder / name)
+        else:
+            (folder / name).symlink_to(ROOT / name)
     (folder / "study.yaml").write_text(yaml.safe_dump(study, sort_keys=False))
 
 
@@ -26,7 +29,7 @@ def command(*args: str, config: str = "study.yaml") -> list[str]:
 
 def snakemake(folder: Path, *args: str, config: str = "study.yaml") -> subprocess.CompletedProcess:
     """Runs it, and gives its outputs as text."""
-    return subprocess.run(command(*args, config=config), cwd=folder, capture_output=True, text=True)
+    return warm.run("snakemake", "--configfile", config, *args, cwd=folder)
 
 
 def succeed(folder: Path, *args: str, config: str = "study.yaml") -> str:
