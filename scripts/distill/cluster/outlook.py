@@ -69,7 +69,7 @@ def total(values: list[float | None], unit: float) -> str:
 
 
 def outlook(jobs: list[Job], seconds: dict, sizes: dict, queued: dict[str, str]) -> Iterator[str]:
-    """The table of rules and what is left, as lines of text. seconds and sizes: of `plan.estimate`."""
+    """The table of rules and what is left, as lines of text. seconds and sizes: of `costs.estimate`."""
     rows = []
     states = {job: state_of(job, queued) for job in jobs}
     for rule in dict.fromkeys(job.rule for job in jobs):

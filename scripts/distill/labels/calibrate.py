@@ -38,7 +38,7 @@ class Options:
     """`instances`, `keypoints`: multipliers of the labelled means; None does not calibrate (all are kept).
 
     `per`: a threshold for each category, or one for all. `score_floor`: lower instance scores never count.
-    `agnostic_nms`: see `labels.candidate_blocks`.
+    `agnostic_nms`: see `candidates.candidate_blocks`.
     """
 
     instances: float | None = 1.0

@@ -1,7 +1,7 @@
 """RPN and RoI heads: mmdet's, plus a keypoint branch and generated images without background.
 
 An image's metainfo carries `generated` (its labels come from a teacher) and `background`: False leaves out
-everything that matches no instance, both in the RPN and in the box head (method §5).
+everything that matches no instance, both in the RPN and in the box head (Data Distillation, section 4).
 """
 
 import torch
@@ -34,7 +34,7 @@ class DistillRoIHead(StandardRoIHead):
     """mmdet's box head, and a keypoint head where the config has one.
 
     `predict` gives boxes only: keypoints are predicted for given boxes under any view by
-    `predict_heatmaps` (method §2: the same boxes are the RoIs of every view).
+    `predict_heatmaps`, since the same boxes are the RoIs of every view (Data Distillation, section 4).
     """
 
     def __init__(

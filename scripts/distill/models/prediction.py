@@ -239,10 +239,17 @@ def predict_boxes(
     boxes: Path | None = None,
     **options,
 ) -> None:
-    """Writes the boxes under one view, not inverted, with a header (design.md).
+    """Writes the boxes under one view, not inverted: JSON of view, model, dataset, images with their sizes,
+    and predictions (COCO results).
 
-    With `boxes`, a file of `detect_boxes`: a box for each of these, with its id and category, as the box head
-    refines and scores it under the view; otherwise those that the model proposes itself.
+    model: its folder.
+    dataset: JSON.
+    shards: (which, of how many).
+    boxes: a file of `detect_boxes`; each of its boxes, with its id and category, is refined and scored by the
+        box head under the view. Without, those that the model proposes itself.
+    options: of `Predictor`.
+
+    Raises UserError where the boxes are not of these images, or of a category that the model does not know.
     """
     _, root, images = read_shard(dataset, *shards)
     predictor = Predictor(model, **options)

@@ -45,8 +45,8 @@ class RatioSampler(Sampler):
     """Endless indices into a concatenation of datasets of `sizes`, mixed in the expected `ratio`.
 
     Args: dataset: a mmengine ConcatDataset (or anything with `sizes`); batch: images per iteration over all
-    processes, divisible by their number; ratio: one positive weight a dataset (method §6: 6:4); iterations:
-    the training's length; seed.
+    processes, divisible by their number; ratio: one positive weight a dataset (Data Distillation: 6 : 4);
+    iterations: the training's length; seed.
     Yields (index, key): key is a tuple of ints that seeds the random transforms of that draw.
     """
 

@@ -1,4 +1,5 @@
-"""Training through mmengine's Runner: the schedule of method.md §6, resumable at any iteration."""
+"""Training through mmengine's Runner: Detectron's schedule (its SOLVER options), resumable at any
+iteration."""
 
 import hashlib
 import json
@@ -82,7 +83,8 @@ def dataloader(job: Job, coco: dict, iterations: int, keypoints: int, workers: i
 
 
 def schedule(spec: dict, iterations: int, optimizer: dict | None = None) -> dict:
-    """Optimizer and learning rate: SGD 0.9, 1e-4; linear warm-up; ÷10 at the milestones (method §6).
+    """Optimizer and learning rate: SGD with momentum 0.9 and weight decay 1e-4; linear warm-up; the rate ÷ 10
+    at each milestone.
 
     `optimizer` of the model config, without `lr`, replaces SGD.
     """
@@ -173,8 +175,8 @@ def start_processes(device: torch.device) -> None:
 
 
 def initial_settings(job: Job) -> dict:
-    """The settings of an imported model (nn/importing.py) that the training starts from, directly or through
-    others: its weights mean nothing under, say, another normalisation of the pixels."""
+    """The settings of an imported model (`published.importing`) that the training starts from, directly or
+    through others: its weights mean nothing under, say, another normalisation of the pixels."""
     return models.read_weights(job.init)["meta"].get("settings", {}) if job.init else {}
 
 

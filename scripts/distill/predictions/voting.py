@@ -1,8 +1,8 @@
 """Merging the boxes of several views of an image: NMS picks survivors, then all boxes vote on them.
 
-Bounding-box voting: Gidaris & Komodakis 2015; method.md §4; the score rules are those of Detectron's
-`box_voting` (utils/boxes.py). Everything is a sum over pairs of a survivor and a voter, found in compiled
-loops.
+Bounding-box voting: Gidaris & Komodakis 2015 (arXiv 1505.01749), as in Data Distillation (arXiv
+1712.04440), section 6; the score rules are those of Detectron's `box_voting` (utils/boxes.py). Everything is
+a sum over pairs of a survivor and a voter, found in compiled loops.
 
 N boxes of the union of all views, R survivors, P pairs; boxes (·, 4) x1, y1, x2, y2 in pixels of the original
 image.
