@@ -12,7 +12,8 @@ from helpers import ROOT, SCRIPTS
 TEXTS = {".md", ".smk", ".yaml", ".txt", ".toml", ".html", ".css", ".js", ""}  # all of these is read
 OURS = {".ci", ".github"}  # of the hidden folders
 GENERATED = {"results", "data", "logs", "__pycache__"}  # folders that git ignores
-# A path of these kinds that is no part of an invented one ({model}/config.py, ….yaml); or "method §2".
+# A path of these kinds that is no part of an invented one ({model}/config.py, ….yaml); or a name, § and
+# number.
 CITATION = re.compile(
     r"(?<![\w./…{}<>*:-])((?:[\w.-]+/)*[\w-][\w.-]*\.(?:md|py|smk|yaml)|[\w.]+ §\s?\d[\d.]*)(?![\w/{])"
 )

@@ -63,8 +63,9 @@ def parse(text: str) -> list[Job]:
     return jobs
 
 
-def calibration(config: dict, study: dict) -> dict:
-    """A study of a few images: one short training of each model config, predictions under two views."""
+def timing(config: dict, study: dict) -> dict:
+    """The configuration of a timing run, a study of a few images that is run before a large one: a short
+    training of each model config, and predictions under two views."""
     models = {}
     for model in study["models"].values():
         short = {key: model[key] for key in ("batch", "scales", "max_side", "amp") if key in model}
@@ -76,7 +77,7 @@ def calibration(config: dict, study: dict) -> dict:
         "few-val": {"kind": "subset", "of": on, "images": 16},
     }
     return {
-        "results": f"{study['results']}/calibration",
+        "results": f"{study['results']}/timing",
         **{key: config[key] for key in ("data", "device", "threads", "predict_amp") if key in config},
         "datasets": {**config["datasets"], **few},
         "models": models,
