@@ -25,10 +25,11 @@ rule detect_boxes:
         amp=AMP,
         view=study["views"]["plain"][0],
         shards=lambda wildcards: len(SHARDS[wildcards.dataset]),
-        candidates=json.dumps({key: study["candidates"][key] for key in ("min_score", "per_image")}),
+        # `fixed_boxes`; the name of a parameter is compared, too: another one would predict everything again.
+        candidates=json.dumps({key: study["fixed_boxes"][key] for key in ("min_score", "per_image")}),
     shell:
         "python scripts/detect_boxes.py --model $(dirname {input.model[0]}) --dataset {input.dataset} --view {params.view}"
-        " --shard {wildcards.shard} --shards {params.shards} --candidates {params.candidates:q}"
+        " --shard {wildcards.shard} --shards {params.shards} --fixed-boxes {params.candidates:q}"
         " --output {output}{params.amp} > {log} 2>&1"
 
 
