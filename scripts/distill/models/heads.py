@@ -17,7 +17,7 @@ from torch import Tensor
 
 @MODELS.register_module()
 class DistillRPNHead(RPNHead):
-    """mmdet's RPN head; anchors without an instance count only where the background counts."""
+    """mmdet's RPN head; anchors that match no instance are in the loss only where the background counts."""
 
     def _get_targets_single(self, flat_anchors, valid_flags, gt_instances, img_meta, *args, **kwargs):
         targets = super()._get_targets_single(
@@ -66,14 +66,21 @@ class DistillRoIHead(StandardRoIHead):
     def keypoint_loss(
         self, x: tuple[Tensor, ...], samples: list[SamplingResult], keypoints: list[Tensor]
     ) -> dict:
-        """Loss of the keypoint head on the positive RoIs; `keypoints` is (G, K, 3) for each image."""
+        """Loss of the keypoint head on the positive RoIs.
+
+        x: feature maps, the finest first.
+        samples: of the box head, for each image.
+        keypoints: (G, K, 3) x, y, visibility of the instances of each image.
+        """
         boxes = [sample.pos_priors for sample in samples]
         targets = [k[s.pos_assigned_gt_inds] for k, s in zip(keypoints, samples, strict=True)]
-        # An RoI without a visible keypoint cannot add to the loss; not pooling it saves its cost.
+        # An RoI without a visible keypoint adds nothing to the loss, so it is not pooled.
         useful = [(target[..., 2] > 0).any(1) for target in targets]
         boxes = [box[keep] for box, keep in zip(boxes, useful, strict=True)]
         targets = [target[keep] for target, keep in zip(targets, useful, strict=True)]
-        if not any(map(len, boxes)):  # every process must take part in the gradient's reduction
+        if not any(
+            map(len, boxes)
+        ):  # one without effect: every process must take part in the gradient's reduction
             boxes[0] = x[0].new_tensor([[0.0, 0.0, 16.0, 16.0]])
             targets[0] = x[0].new_zeros((1, *keypoints[0].shape[1:]))
         heatmaps = self.predict_heatmaps(x, bbox2roi(boxes))

@@ -24,7 +24,17 @@ from distill.program import UserError, log
 
 @dataclass(frozen=True)
 class Job:
-    """One training: the model config, a model's options in the study, its inputs and outputs."""
+    """One training.
+
+    name: of the model.
+    config: the model config.
+    spec: the model's options in the study.
+    labelled, labels: COCO JSON of labelled images, and of generated labels (a student's), or None.
+    init: model.pth, or another checkpoint, to start from; None: as `spec` says.
+    work: the folder of checkpoints.
+    output: the model's folder.
+    device: cpu, cuda or auto.
+    """
 
     name: str
     config: Path
@@ -156,7 +166,7 @@ def full_config(job: Job, workers: int) -> tuple[Config, list[dict]]:
 
 
 def fingerprint(job: Job, cfg: Config) -> str:
-    """Digest of everything that shapes the training; paths and workers do not."""
+    """Digest of everything that shapes the training, which paths and workers do not."""
     shape = {
         "model": json.loads(json.dumps(cfg.model.to_dict(), default=str)),
         "spec": job.spec,
@@ -219,7 +229,7 @@ def train(job: Job, workers: int | None = None) -> None:
     network = getattr(runner.model, "module", runner.model)
     if checkpoint is None:
         network.init_weights()
-        network.backbone.init_cfg = None  # the Runner must not initialise again
+        network.backbone.init_cfg = None  # or the Runner would initialise it again
         if job.init:
             load_initial_weights(network, job.init)
     if job.spec.get("freeze_rpn"):
