@@ -1,4 +1,4 @@
-"""Detects the boxes of one shard under the plain view: the RoIs that all views share."""
+"""Detects the fixed boxes of one shard, under the plain view: the RoIs of all views."""
 
 import json
 

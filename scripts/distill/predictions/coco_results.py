@@ -1,4 +1,4 @@
-"""Files of COCO results, which hold millions of records: read a block at a time, joined, selected from.
+"""Files of COCO results, which hold millions of records: read a block at a time, gathered, selected from.
 
 Blocks are lines as `files.write_json` writes them, one record each. A file in another layout is read whole.
 """
@@ -20,7 +20,8 @@ BLOCK = 1 << 18  # bytes
 
 
 class Prediction(msgspec.Struct, gc=False):
-    """One record. bbox: x, y, w, h; keypoints: x, y, score triplets, flat; id: that of a fixed box."""
+    """One record. bbox: x, y, w, h; keypoints: x, y, score triplets, flat; id: that of the fixed box, or
+    −1."""
 
     image_id: int
     category_id: int
@@ -38,7 +39,7 @@ class Scored(msgspec.Struct, gc=False):
 
 
 class OfImage(msgspec.Struct, gc=False):
-    """All that joining and selecting need of a record."""
+    """All that gathering and selecting need of a record."""
 
     image_id: int
 
