@@ -71,7 +71,7 @@ def candidate_blocks(
     dataset: the COCO dict that holds the images.
     categories: those that are known, of the labelled dataset.
     agnostic_nms: a box is no candidate if its IoU with a better one, of whatever category, is above this;
-        None: it is one nevertheless.
+        None: overlap does not matter.
     limits: category id → score; only candidates that reach it are yielded, others are hardly parsed. None:
         all.
 
