@@ -12,8 +12,7 @@ from helpers import ROOT, SCRIPTS
 TEXTS = {".md", ".smk", ".yaml", ".txt", ".toml", ".html", ".css", ".js", ""}  # all of these is read
 OURS = {".ci", ".github"}  # of the hidden folders
 GENERATED = {"results", "data", "logs", "__pycache__"}  # folders that git ignores
-# A path of these kinds that is no part of an invented one ({model}/config.py, ….yaml); or a name, § and
-# number.
+# A path that is no part of an invented one ({model}/config.py, ….yaml); or a name, § and a number.
 CITATION = re.compile(
     r"(?<![\w./…{}<>*:-])((?:[\w.-]+/)*[\w-][\w.-]*\.(?:md|py|smk|yaml)|[\w.]+ §\s?\d[\d.]*)(?![\w/{])"
 )
@@ -91,8 +90,7 @@ PACKAGES = {
 
 
 def unknown(text: str) -> list[str]:
-    """The names `module.name` in a text that the module, one of ours, does not have; of a package:
-    modules."""
+    """The names `module.name` in a text that the module, or the package, one of ours, does not have."""
     found = []
     for path, name in NAME.findall(text):
         owner = path.split(".")[-2]

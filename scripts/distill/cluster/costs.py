@@ -185,8 +185,7 @@ def estimate(
 
 
 def critical_path(jobs: Iterable[Job], seconds: Mapping[Job, float | None]) -> list[Job]:
-    """The chain of jobs, each waiting for the one before, that takes longest; unknown times count as
-    nothing."""
+    """The chain of jobs, each waiting for the one before, that takes longest; unknown times count as 0."""
     maker = {output: job for job in jobs for output in job.outputs}
     before = {job: {maker[path] for path in job.inputs if path in maker} for job in maker.values()}
     end, last = {}, {}

@@ -11,8 +11,7 @@ AREAS = {"small": (0, 32**2), "medium": (32**2, 96**2), "large": (96**2, float("
 
 
 def describe(dataset: dict) -> dict:
-    """Counts of a COCO dict, the content of {dataset}.stats.json. Instances are annotations that are not
-    crowds.
+    """Counts of a COCO dict, the content of {dataset}.stats.json. Crowd regions are no instances.
 
     Means per image are over all images, also those without an instance; keypoints per instance over instances
     with at least one, as in calibration, and null where there are none. `areas` counts COCO's size

@@ -52,7 +52,7 @@ def rows(axes: Axes, table: pd.DataFrame, options: Mapping[str, Any]) -> None:
 
 
 def losses(axes: Axes, histories: Sequence[tuple[str, pd.DataFrame]]) -> None:
-    """Training loss by iteration. histories: (name, history.csv); those of one name, several seeds, share a
+    """Training loss by iteration. histories: (name, history.csv); one name, of several seeds, has one
     colour."""
     colours = {name: f"C{index % 10}" for index, name in enumerate(dict.fromkeys(n for n, _ in histories))}
     styles = ("-", "--", ":", "-.")

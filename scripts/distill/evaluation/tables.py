@@ -69,12 +69,10 @@ def build(spec: dict[str, Any], evaluations: dict[str, dict[str, Any]]) -> Table
     """The table of a resolved spec. Its columns are:
 
     - row, views, seeds (their number), and x if a row has one
-    - each metric and its spread ("AP", "AP sd"); for keypoints "box AP" likewise; "AP reference" and "AP
-    difference"
-      of metrics with references
+    - each metric and its spread ("AP", "AP sd"); for keypoints "box AP" likewise
+    - "AP reference" and "AP difference" of metrics with references
     - in rows that have a gain: "gain", its spread, "gain over" (a row), "gain reference low" and "high" (the
-    paper's
-      range) and "gain difference" (from that range, 0 within it)
+      paper's range) and "gain difference" (from that range, 0 within it)
     - in rows of the gap's students: "gap closed", its spread and the paper's share
 
     spec: rows, and optionally task, metrics, reference, gains, gap.

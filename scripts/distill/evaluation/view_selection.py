@@ -1,5 +1,4 @@
-"""View selection by measurement (Data Distillation, section 4): AP under each view alone, and under growing
-sets.
+"""View selection by measurement (Data Distillation, section 4): AP under single views and under growing sets.
 
 A set grows by the view that raises AP most, until some additions in a row have not raised it any more. Every
 set is merged by the very code and options that make labels.

@@ -86,7 +86,7 @@ def at_rank(scores: np.ndarray, rank: int) -> Threshold:
     return Threshold(float(higher.min()) if len(higher) else None, rank, len(higher), n, short=False)
 
 
-# Of n candidates: category (n,), an index into the labelled dataset's list; score (n,); keypoint scores (m,
+# Of n candidates: category (n,), a position in the labelled dataset's list; score (n,); keypoint scores (m,
 # K) of the m candidates that have keypoints, or None; the rows of these (m,).
 Scores = tuple[np.ndarray, np.ndarray, np.ndarray | None, np.ndarray]
 
@@ -97,8 +97,7 @@ def collect(
     categories: list[dict[str, Any]],
     agnostic_nms: float | None,
 ) -> Scores:
-    """What `thresholds` needs of all candidates in the files; arguments and errors as of
-    `candidate_blocks`."""
+    """What `thresholds` needs of all candidates in the files. Arguments, errors: as of `candidate_blocks`."""
     ids = np.array([c["id"] for c in categories], dtype=np.int64)
     order = np.argsort(ids)
     has_keypoints = np.array([bool(c.get("keypoints")) for c in categories], dtype=bool)
@@ -173,9 +172,7 @@ def thresholds(
     instances, limits = {}, np.full(len(counts), np.inf)
     for i, (c, count, mine) in enumerate(zip(labelled["categories"], counts, scores_of, strict=True)):
         found = threshold(mine, count)
-        if (
-            not count
-        ):  # also where all are kept: no label can be right of what the labelled images do not show
+        if not count:  # also where all are kept: nothing says what such a label should be
             found = Threshold(None, 0, 0, found.candidates, short=False)
         elif shared is not None:
             met = 0 if shared.threshold is None else int((mine >= shared.threshold).sum())

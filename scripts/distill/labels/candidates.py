@@ -72,11 +72,9 @@ def candidate_blocks(
     categories: those that are known, of the labelled dataset.
     agnostic_nms: a box is no candidate if its IoU with a better one, of whatever category, is above this;
         None: overlap does not matter.
-    limits: category id → score; only candidates that reach it are yielded, others are hardly parsed. None:
-        all.
+    limits: category id → score; candidates that do not reach it are left out, hardly parsed. None: none is.
 
-    Raises UserError for an unknown image or category, a wrong number of keypoints, a number that is not
-    finite.
+    Raises UserError for an unknown image or category, a wrong number of keypoints, an infinite number or NaN.
     """
     lines = coco_results.read_lines(path)[1]
     if limits is not None:

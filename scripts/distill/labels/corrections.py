@@ -146,8 +146,7 @@ def _moved(box: Sequence[float], old: Sequence[float], new: Sequence[float]) -> 
 
 
 def _nearest_keypoints(box: Sequence[float], before: Sequence[Coco]) -> Record:
-    """The keypoints of the label whose box (x, y, w, h) this was before; none where no box overlaps it by
-    half."""
+    """The keypoints of the label whose box (x, y, w, h) this was; none where no box overlaps it by half."""
     overlap = iou(xywh_to_xyxy([box]), xywh_to_xyxy([a["bbox"] for a in before] or np.empty((0, 4))))[0]
     if overlap.max(initial=0) < 0.5:
         return {}

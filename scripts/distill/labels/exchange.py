@@ -110,7 +110,7 @@ def to_label_studio(labels: Coco, prefix: str) -> dict[str, Any]:
     for image in labels["images"]:
         mine = found.get(image["id"], [])
         regions = [r for a in mine for r in _regions(a, categories[a["category_id"]], image)]
-        regions.sort(key=lambda r: r["type"] == "rectanglelabels")  # boxes last: later regions lie below
+        regions.sort(key=lambda r: r["type"] == "rectanglelabels")  # points first: the first lies on top
         prediction: Record = {"model_version": "distilled", "result": regions}
         if scores := [a["score"] for a in mine if "score" in a]:
             prediction["score"] = sum(scores) / len(scores)  # the tasks can be sorted by it

@@ -29,7 +29,7 @@ def least_scores(
     detected: the boxes of `dataset`, one file for each shard.
     dataset: the unlabelled COCO dict.
     labelled: COCO dicts of the same categories, whose instances per image labels aim at.
-    per_label: boxes that are kept for each label aimed at, with one threshold for each category or one for
+    per_label: boxes that are kept for each label aimed at, whether by one threshold a category or one for
         all.
     agnostic_nms: values of this calibrate option that labels have; they may also be without.
 

@@ -177,8 +177,7 @@ class FlipInstances(RandomFlip):
 
 @TRANSFORMS.register_module()
 class PackInstances(PackDetInputs):
-    """mmdet's PackDetInputs, with keypoints, and with `generated` and `background` of CocoJson in the
-    metainfo."""
+    """mmdet's PackDetInputs, with keypoints, and CocoJson's `generated` and `background` in the metainfo."""
 
     mapping_table = {**PackDetInputs.mapping_table, "gt_keypoints": "keypoints"}  # noqa: RUF012
 

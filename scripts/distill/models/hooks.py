@@ -51,8 +51,8 @@ class FiniteLoss(Hook):
 
 @HOOKS.register_module()
 class PlainCheckpoint(Hook):
-    """Keeps logs out of the checkpoints, so that these hold only tensors and numbers and load with
-    weights_only."""
+    """Keeps logs out of the checkpoints, so that these hold tensors and numbers only: weights_only loads
+    them."""
 
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
         checkpoint["message_hub"] = {"log_scalars": {}, "runtime_info": {}, "resumed_keys": {}}
@@ -106,8 +106,7 @@ class StopOnSignal(Hook):
 
 @HOOKS.register_module()
 class History(Hook):
-    """Writes history.csv: every `interval` iterations mean losses, LR, and the images of each kind drawn so
-    far.
+    """Writes history.csv: every `interval` iterations mean losses, LR, and images of each kind drawn so far.
 
     Columns: iteration, lr, loss and its parts, grad_norm, labelled and generated (images drawn since the
     start, over all processes) and their realised ratio labelled / generated.

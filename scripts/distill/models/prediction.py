@@ -138,8 +138,7 @@ class Predictor:
             yield result
 
     def boxes(self, root: Path, images: list[Image], view: View) -> Iterator[tuple[Image, dict]]:
-        """Detects. Yields (image, {"boxes" (N, 4) x1, y1, x2, y2 in the view, "scores" (N,), "category_ids"
-        (N,)})."""
+        """Yields (image, {"boxes" (N, 4) x1, y1, x2, y2 in the view, "scores" (N,), "category_ids" (N,)})."""
 
         def each(records, inputs, samples):
             return zip(records, self.network.predict(inputs, samples, rescale=False), strict=True)

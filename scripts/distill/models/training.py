@@ -1,5 +1,4 @@
-"""Training through mmengine's Runner: Detectron's schedule (its SOLVER options), resumable at any
-iteration."""
+"""Training through mmengine's Runner: Detectron's schedule (its SOLVER), resumable at any iteration."""
 
 import hashlib
 import json

@@ -1,5 +1,4 @@
-"""The work folder of a training: checkpoints that outlive a killed job, and a mark of the training they are
-of."""
+"""The work folder of a training: checkpoints that outlive a killed job, and a mark of whose they are."""
 
 import fcntl
 import shutil
@@ -43,7 +42,7 @@ def last_checkpoint(work: Path) -> Path | None:
 
 
 def prepare(work: Path, mark: str) -> Path | None:
-    """Empties the work folder if its mark is another training's. Returns the checkpoint to resume from, or
+    """Empties the folder if its mark is another training's; returns the checkpoint to resume from, or
     None."""
     note = work / "fingerprint.txt"
     if is_main_process() and not (note.is_file() and note.read_text() == mark):

@@ -20,8 +20,7 @@ BLOCK = 1 << 18  # bytes
 
 
 class Prediction(msgspec.Struct, gc=False):
-    """One record. bbox: x, y, w, h; keypoints: x, y, score triplets, flat; id: that of the fixed box, or
-    −1."""
+    """One record. bbox: x, y, w, h; keypoints: x, y, score triplets, flat; id: of the fixed box, or −1."""
 
     image_id: int
     category_id: int
@@ -47,8 +46,7 @@ class OfImage(msgspec.Struct, gc=False):
 def read_lines(path: str | Path, key: str | None = None) -> tuple[dict[str, Any], Iterator[bytes]]:
     """Reads the records of a JSON file a block at a time.
 
-    key: None: the file is a list of records. Otherwise an object, and they are the list under its last key,
-        this one.
+    key: the last key of the file's object, under which the records are; None: the file is a list of records.
 
     Returns the rest of the object ({} for a list), and the blocks: lines of one record each, joined by ",\n".
     Raises UserError where the file is missing, cut off or something else; also while the blocks are taken.

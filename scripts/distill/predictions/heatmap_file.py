@@ -2,15 +2,14 @@
 
 Datasets, one row for each of N instances, in the order of boxes/{shard}.json; K keypoints, S × S cells:
 
-- heatmap (N, K, S, S) float16: logits in the frame of the RoI in the *view* (not inverted), less the map's
-peak - peak (N, K): the highest logit of each map. Files of older versions have none, and whole logits in
-`heatmap` - image_id (N,)
+- heatmap (N, K, S, S) float16: logits in the frame of the RoI in the *view* (not inverted), less `peak`
+- peak (N, K): the highest logit of each map; missing in files of older versions, whose logits are as they
+were - image_id (N,)
 - box (N, 4): x, y, w, h in the *original* image
 - score (N,): that of the box
 - category_id (N,)
 
-Attributes: view, keypoint_names, flip_pairs (P, 2; 0-based), model, dataset. A file without instances is
-    valid.
+Attributes: view, keypoint_names, flip_pairs (P, 2; 0-based), model, dataset. A file may have no instances.
 """
 
 import zlib
@@ -132,8 +131,7 @@ class HeatmapWriter:
         box: (n, 4) x, y, w, h.
 
         Raises UserError for heatmaps that are not finite, but not before the next call, or the end: threads
-            compress
-        them while the caller computes the next ones.
+        compress them while the caller computes the next ones.
         """
         if hasattr(heatmap, "detach"):
             heatmap = heatmap.detach().float().cpu().numpy()

@@ -41,8 +41,7 @@ class Average:
         self.kind, self.flip_pairs = kind, flip_pairs
         self._views: np.ndarray | int = 0  # (N,) how many views count for each instance
         self._merge, self._start = (np.maximum, -np.inf) if kind == "max_logit" else (np.add, 0)
-        # One sum for each orientation (flip, turn): inverting only moves cells, so it is done once, on the
-        # sum.
+        # One sum for each orientation (flip, turn): inverting only moves cells, so the sum is inverted, once.
         self._maps: dict[tuple[bool, int], tuple[View, np.ndarray, np.ndarray]] = {}
 
     def add(self, logits: np.ndarray, view: View, rows: np.ndarray | None = None) -> None:
@@ -106,8 +105,7 @@ def check(kind: str) -> None:
 def decode(
     probability: np.ndarray, logit: np.ndarray, boxes: np.ndarray, upsample: bool = False
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Reads keypoints off heatmaps: the centre of the cell of the highest probability, of equals the first by
-    rows.
+    """Reads keypoints off heatmaps: the centre of the best cell, of equals the first by rows.
 
     probability, logit: (N, K, S, S).
     boxes: (N, 4) x1, y1, x2, y2 of the RoIs.

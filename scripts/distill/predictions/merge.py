@@ -32,8 +32,7 @@ class Options:
 
     Of keypoints:
     average: see `heatmaps.Average`.
-    size_dependent: the area from which an object is large, in pixels of the image; None: size does not
-        matter.
+    size_dependent: the area (pixels of the image) from which an object is large; None: size does not matter.
     plain: the scale of the plain view, for size_dependent; see `heatmaps.counts`.
     upsample: see `heatmaps.decode`.
     """
@@ -181,8 +180,8 @@ def _images(path: str | Path, view: View, shard: _Shard, blocks: Iterator[bytes]
 
 
 def _average(views: Sequence[_Boxes], paths: Sequence[str | Path]) -> _Boxes:
-    """The mean over views of boxes and scores (Detectron's AVG heuristics); a row is the same box in all
-    views."""
+    """The mean over views of boxes and scores (Detectron's AVG heuristics); rows are the same boxes in
+    all."""
     first = views[0]
     for path, (_, _, categories, ids) in zip(paths, views, strict=True):
         if (ids < 0).any():

@@ -83,9 +83,8 @@ def suppress(
     boxes, scores, categories, nms, vote: as in `vote`.
     most: how many survivors are looked for; None: all.
 
-    Returns keep (R,), the rows of the survivors, the best score first; and of each pair of a survivor and a
-    voter: survivor (P,), its position in keep; voter (P,), its row; their IoU (P,), 1 of a survivor with
-    itself.
+    Returns keep (R,), the rows of the survivors, the best score first; and for each pair of survivor and
+    voter: survivor (P,), a position in keep; voter (P,), a row; their IoU (P,), 1 of a survivor with itself.
     """
     by_score = np.argsort(-scores, kind="stable")
     rows = by_score[np.argsort(categories[by_score], kind="stable")]  # categories stand together
@@ -163,12 +162,11 @@ def _mean_boxes(
 def _merge_scores(
     total: Callable[[np.ndarray], np.ndarray], scores: np.ndarray, overlap: np.ndarray, rule: str, beta: float
 ) -> np.ndarray:
-    """(R,) scores of the survivors by a rule of Detectron's `box_voting`, from the scores w of their n
-    voters:
+    """(R,) scores of the survivors by a rule, from the scores w of their n voters:
 
     - avg: mean w
-    - temp_avg: mean of w^(1/β) / (w^(1/β) + (1−w)^(1/β)), the probability against its complement at
-    temperature β - iou_avg: mean of w weighted by IoU with the survivor
+    - temp_avg: mean of w^(1/β) / (w^(1/β) + (1−w)^(1/β)), the probability at temperature β
+    - iou_avg: mean of w weighted by IoU with the survivor
     - generalized_avg: (mean w^β)^(1/β)
     - quasi_sum: Σw / n^β
 

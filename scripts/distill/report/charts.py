@@ -118,9 +118,9 @@ def bars(
 
 
 def distribution(what: str, counted: Mapping[str, Sequence[int]]) -> Markup:
-    """How often each count occurs, as a share. The highest percent of the counts is drawn as one.
+    """How often each count occurs, as a share. All counts above their 99th percentile are drawn as one.
 
-    what: the counts are of this, the x axis.
+    what: what is counted, for the x axis.
     counted: name of a line → its counts.
     """
     last = int(max(np.quantile(counts, 0.99) for counts in counted.values()))

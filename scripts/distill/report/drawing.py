@@ -1,8 +1,8 @@
 """Pictures of a page: images as JPEG data URIs, boxes and skeletons as SVG laid over them.
 
 The overlay is vector graphics in the pixels of the original image (a pixel's centre is at +0.5): sharp at any
-size, with the score on hover, and one embedded image serves teacher, student and ground truth. Strokes are as
-wide on the screen whatever the size of the image (`vector-effect` in the page's style).
+size, with the score on hover, and one embedded image serves teacher, student and ground truth. Strokes have
+the same width on the screen whatever the size of the image (`vector-effect` in the page's style).
 """
 
 import base64

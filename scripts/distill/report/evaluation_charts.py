@@ -64,8 +64,7 @@ def per_category(shown: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[Marku
 
 
 def view_charts(results: Results) -> list[Markup]:
-    """AP under single views, and under growing view sets, each of which holds the one before; as far as
-    evaluated.
+    """AP under single views, and under growing view sets, each of which holds the one before, if evaluated.
 
     A chart needs two single views, or three growing sets, of one model of the tables.
     """

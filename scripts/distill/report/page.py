@@ -86,8 +86,7 @@ class Report(Results):
         return None
 
     def tables(self) -> list[dict[str, Any]]:
-        """The tables of the study in its order, read from their Markdown, whose numbers are rounded
-        already."""
+        """The tables of the study in its order, from their Markdown, whose numbers are rounded already."""
         result = []
         for name, table in self.study["tables"].items():
             path = self.results / "tables" / f"{name}.md"

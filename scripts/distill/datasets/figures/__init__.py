@@ -19,7 +19,7 @@ CATEGORY = {"id": 1, "name": "person", "keypoints": KEYPOINTS, "skeleton": SKELE
 
 
 def image_size(seed: int, index: int, size: tuple[int, int]) -> tuple[int, int]:
-    """(width, height) of an image: the given size, upright (height × width), or a square of about the same
+    """(width, height) of an image: the given size, upright (height × width), or a square of about its
     area."""
     width, height = size
     side = round((width * height) ** 0.5 / 8) * 8

@@ -1,9 +1,8 @@
 """Published checkpoints as models of a study: the same artifacts as a training's, except its history.
 
 The dataset says what the model is to predict: its categories and keypoints are found by name among the
-    checkpoint's,
-whose rows are put in the dataset's order. Categories that only the checkpoint has come last: they compete for
-a box as before, and `prediction` leaves them out.
+checkpoint's, whose rows are put in the dataset's order. Categories that only the checkpoint has come last:
+they compete for a box as before, and `prediction` leaves them out.
 """
 
 import time
