@@ -63,7 +63,7 @@ def version(stage):
 
 
 def one_of(names):
-    """The pattern of a wildcard that is one of the names; matches nothing where there are none."""
+    """The pattern of a wildcard that is one of the names; without names it matches nothing."""
     return "|".join(map(re.escape, names)) or "(?!)"
 
 
@@ -81,12 +81,12 @@ def models_of(task=None, role=None):
 
 
 def untracked(value):
-    """A parameter that decides how a job runs but not what it makes, so that its change runs nothing again:
-    Snakemake does not compare parameters that depend on resources."""
+    """A parameter that decides how a job runs but not what it makes. A change of it runs nothing again, since Snakemake
+    does not compare parameters that depend on resources."""
     return lambda wildcards, resources: value(wildcards) if callable(value) else value
 
 
-# What predictions are merged of: a model, or the teachers of a label set.
+# Whose predictions are merged: a model's, or those of all teachers of a label set.
 MERGED_MODELS = one_of([*study["models"], *(entry["together"] for entry in study["labels"].values())])
 
 
@@ -118,8 +118,9 @@ def dataset_file(name):
 
 
 def dataset_files(wildcards):
-    """The files and folders that a dataset is read from; of the images of an annotation file only the latter.
-    Not what `download` gets: it must not run unless asked for. What is not there, the program names."""
+    """The files and folders that a dataset is read from, but not the images of an annotation file. What `download`
+    gets is left out, since that must not run unless asked for; and what is missing, which the program then names.
+    """
     spec = study["datasets"][wildcards.dataset]
     keys = ["annotations", "videos", "ids"] + (["images"] if spec["kind"] == "folder" else [])
     paths = [spec[key] for key in keys if isinstance(spec.get(key), str)]
@@ -130,7 +131,7 @@ def dataset_files(wildcards):
 
 
 def labels_file(name):
-    """Of a label set, or of the dataset in its place that people have corrected."""
+    """The file of a label set, or of the dataset in its place: labels that people have corrected."""
     return f"{R}/labels/{name}/annotations.json" if name in study["labels"] else dataset_file(name)
 
 
@@ -174,22 +175,22 @@ def has_keypoints(wildcards):
 
 
 def boxes_to_predict(wildcards):
-    """The shard's boxes that a view is predicted in: those of the model after the @, or a keypoint model's own.
-    Without, a box model proposes its own under every view."""
+    """The shard's fixed boxes that a view is predicted in: those of the model after the @, or a keypoint model's own.
+    A box model needs none: it proposes boxes under every view."""
     owner = wildcards.of.removeprefix("@") or (wildcards.model if has_keypoints(wildcards) else "")
     return [f"{R}/predictions/{owner}/{wildcards.dataset}/boxes/{wildcards.shard}.json"] if owner else []
 
 
 def boxes_to_merge(wildcards):
-    """The shard's boxes that the heatmaps of all views, and of all teachers, are of; box models have none."""
+    """The shard's fixed boxes, in which all views and all teachers have predicted heatmaps; box models have none."""
     first = wildcards.model.split("+")[0]
     boxes = f"{R}/predictions/{first}/{wildcards.dataset}/boxes/{wildcards.shard}.json"
     return [boxes] if has_keypoints(wildcards) else []
 
 
 def predictions(wildcards):
-    """The shard, or all of them, under every view of the set by every model of a+b, in the boxes of the first
-    where they share."""
+    """The predictions of a shard, or of all shards, under every view of the set by every model of a+b; where the models
+    share boxes, those of the first."""
     first, *others = wildcards.model.split("+")
     merged, keypoints = study["merged"][wildcards.views], has_keypoints(wildcards)
     shared = f"@{first}" if keypoints or merged["options"]["boxes"] == "average" else ""
@@ -223,7 +224,7 @@ def label_inputs(wildcards):
 
 
 def selections():
-    """Of every label set: its teachers under its views on the validation set."""
+    """The view selection for every label set: of its teachers' predictions under its views on the validation set."""
     paths = []
     for entry in study["labels"].values():
         validation = study["models"][entry["teacher"]]["validation"]
@@ -232,7 +233,7 @@ def selections():
 
 
 def split_checks(wildcards):
-    """The proofs that no image of the validation set is among the images that the models are trained on here."""
+    """The files that prove that no image of the validation set is among those that the models are trained on here."""
     used = trained_on(study, wildcards.model.split("+"))
     return expand(f"{R}/datasets/splits/{{{{dataset}}}}/{{training}}.json", training=used)
 
@@ -259,7 +260,7 @@ def refuse_taken(table):
 
 
 def results_of(table):
-    """What a table's name stands for as a target."""
+    """The files that a table's name stands for as a target."""
     plots = [f"training/{table}"] * bool(trainings(table)) + [table] * ("plot" in study["tables"][table])
     return expand(f"{R}/tables/{table}.{{suffix}}", suffix=["csv", "md"]) + expand(
         f"{R}/plots/{{plot}}.{{suffix}}", plot=plots, suffix=["svg", "png"]

@@ -1,5 +1,5 @@
-# One job for each view and shard. Of large studies these are ten thousands, each of which Snakemake thinks about:
-# the fewer of their inputs and parameters are functions, the sooner it starts.
+# One job for each view and shard: tens of thousands in a large study. For each of them Snakemake calls the functions
+# among its inputs and parameters; the fewer there are, the sooner it starts.
 
 
 rule detect_boxes:
@@ -25,10 +25,10 @@ rule detect_boxes:
         amp=AMP,
         view=study["views"]["plain"][0],
         shards=lambda wildcards: len(SHARDS[wildcards.dataset]),
-        candidates=json.dumps({key: study["candidates"][key] for key in ("min_score", "per_image")}),
+        fixed_boxes=json.dumps({key: study["fixed_boxes"][key] for key in ("min_score", "per_image")}),
     shell:
         "python scripts/detect_boxes.py --model $(dirname {input.model[0]}) --dataset {input.dataset} --view {params.view}"
-        " --shard {wildcards.shard} --shards {params.shards} --candidates {params.candidates:q}"
+        " --shard {wildcards.shard} --shards {params.shards} --fixed-boxes {params.fixed_boxes:q}"
         " --output {output}{params.amp} > {log} 2>&1"
 
 
@@ -65,7 +65,7 @@ rule choose_boxes:
 ruleorder: choose_boxes > detect_boxes
 
 
-# In {view}@{model}: predicted in the boxes of that model, which views or teachers share.
+# {view}@{model}: predicted in the fixed boxes of that model.
 rule infer_view_boxes:
     input:
         dataset=f"{R}/datasets/{{dataset}}.json",

@@ -98,5 +98,5 @@ rule report:
         version=version("report"),
         results=lambda wildcards, output: Path(output[0]).parent,
     shell:
-        "python scripts/report.py --study {input.study} --results {params.results} --output {output}"
+        "python scripts/write_report.py --study {input.study} --results {params.results} --output {output}"
         " > {log} 2>&1"

@@ -18,7 +18,11 @@ def main() -> None:
         "--per-label", type=float, required=True, help="boxes for each label that is expected"
     )
     parser.add_argument(
-        "--agnostic-nms", type=float, nargs="*", default=[], help="values of calibrations that labels have"
+        "--agnostic-nms",
+        type=float,
+        nargs="*",
+        default=[],
+        help="values of this calibrate option that labels have",
     )
     parser.add_argument("--output", type=Path, required=True, help="folder for files of the same names")
     parser.add_argument("detected", type=Path, nargs="+", help="the boxes of all shards, of detect_boxes.py")

@@ -1,4 +1,4 @@
-"""Detects the boxes of one shard under the plain view: the RoIs that all views share."""
+"""Detects the fixed boxes of one shard, under the plain view: the RoIs of all views."""
 
 import json
 
@@ -11,7 +11,7 @@ from distill.program import run
 def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument(
-        "--candidates", type=json.loads, required=True, help='{"min_score": …, "per_image": …}'
+        "--fixed-boxes", type=json.loads, required=True, help='{"min_score": …, "per_image": …}'
     )
     args = vars(parser.parse_args())
     args["shards"] = (args.pop("shard"), args["shards"])

@@ -1,4 +1,4 @@
-"""Joins the merged results of all shards of a dataset into one file."""
+"""Gathers the merged results of all shards of a dataset into one file."""
 
 import argparse
 

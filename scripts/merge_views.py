@@ -15,7 +15,9 @@ def main() -> None:
     parser.add_argument("--options", type=json.loads, default={}, help="JSON of the merge options")
     parser.add_argument("--output", required=True, help="JSON of merged results")
     parser.add_argument("--boxes", nargs="?", help="the shard's fixed boxes, to compare heatmap files with")
-    parser.add_argument("predictions", nargs="+", help="one file a view: .json of boxes or .h5 of heatmaps")
+    parser.add_argument(
+        "predictions", nargs="+", help="one file for each view: .json of boxes or .h5 of heatmaps"
+    )
     args = parser.parse_args()
     try:
         options = Options(**args.options)

@@ -2,11 +2,11 @@
 
     python scripts/plan.py --configfile config/mine.yaml [target …]
 
-Times are those of finished jobs. Before the first one, measure on a few images:
+Times are those of finished jobs. Before the first one, have a few images timed:
 
-    python scripts/plan.py --configfile config/mine.yaml --calibration calibration.yaml
-    snakemake --profile slurm --configfile calibration.yaml
-    python scripts/plan.py --configfile config/mine.yaml --measured calibration.yaml
+    python scripts/plan.py --configfile config/mine.yaml --timing timing.yaml
+    snakemake --profile slurm --configfile timing.yaml
+    python scripts/plan.py --configfile config/mine.yaml --measured timing.yaml
 """
 
 import argparse
@@ -14,7 +14,7 @@ from pathlib import Path
 
 import yaml
 
-from distill.cluster.costs import calibration, estimate
+from distill.cluster.costs import estimate, timing
 from distill.cluster.outlook import counted, graph, outlook, queue
 from distill.program import run
 from distill.study.resolve import read, resolve
@@ -27,7 +27,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--configfile", type=Path, required=True, help="the study")
-    parser.add_argument("--calibration", type=Path, help="write a study here that measures on a few images")
+    parser.add_argument("--timing", type=Path, help="write a study here that takes the times of a few images")
     parser.add_argument(
         "--measured", type=Path, action="append", default=[], help="a study to take times from"
     )
@@ -35,9 +35,9 @@ def main() -> None:
     args = parser.parse_args()
     config = read(args.configfile)
     study = resolve(config, ROOT)
-    if args.calibration:
-        args.calibration.write_text(yaml.safe_dump(calibration(config, study), sort_keys=False))
-        print(f"now: snakemake --profile slurm --configfile {args.calibration}")
+    if args.timing:
+        args.timing.write_text(yaml.safe_dump(timing(config, study), sort_keys=False))
+        print(f"now: snakemake --profile slurm --configfile {args.timing}")
         return
     jobs, images, known = graph(args.configfile, args.targets), counted(study), []
     for path in args.measured:

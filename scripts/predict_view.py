@@ -27,7 +27,7 @@ def arguments(description: str) -> argparse.ArgumentParser:
 def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument(
-        "--boxes", type=Path, nargs="?", help="boxes of the shard to predict in, of detect_boxes.py"
+        "--boxes", type=Path, nargs="?", help="fixed boxes of the shard, of detect_boxes.py, to predict in"
     )
     args = vars(parser.parse_args())
     args["shards"] = (args.pop("shard"), args["shards"])

@@ -13,8 +13,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--dataset", type=Path, required=True, help="JSON of the annotated dataset")
     parser.add_argument("--options", type=json.loads, default={}, help="JSON of the merge options")
-    parser.add_argument("--patience", type=int, default=3, help="additions without a higher AP that end it")
-    parser.add_argument("--processes", type=int, default=1, help="sets that are measured side by side")
+    parser.add_argument(
+        "--patience", type=int, default=3, help="additions in a row without a higher AP that end it"
+    )
+    parser.add_argument("--processes", type=int, default=1, help="view sets that are measured side by side")
     parser.add_argument(
         "--output", type=Path, required=True, help="….csv; .md and .svg are written beside it"
     )

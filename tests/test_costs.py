@@ -73,12 +73,12 @@ def test_a_study_before_and_after_its_first_measurements(project):
     assert "runs here or failed: out/logs/models/student.log\n  Iter(train) [10/30]" in after.stdout
 
 
-def test_the_calibration_is_a_study(project):
-    assert plan(project, "--calibration", "calibration.yaml").returncode == 0
-    study = resolve(yaml.safe_load((project / "calibration.yaml").read_text()), ROOT)
+def test_the_timing_run_is_a_study(project):
+    assert plan(project, "--timing", "timing.yaml").returncode == 0
+    study = resolve(yaml.safe_load((project / "timing.yaml").read_text()), ROOT)
     assert {model["config"] for model in study["models"].values()} == {"faster_rcnn_tiny"}
     assert [model["iterations"] for model in study["models"].values()] == [20]
-    assert study["results"] == "out/calibration"
+    assert study["results"] == "out/timing"
 
 
 def test_a_wrong_target_is_one_line(project):
@@ -129,7 +129,7 @@ def test_prediction_costs_follow_images_and_pixels(tmp_path, monkeypatch):
 
 
 def test_heatmaps_cost_the_same_whether_they_stay_or_not(tmp_path, monkeypatch):
-    """A calibration keeps its heatmaps, the large study that it is for does not."""
+    """A timing run keeps its heatmaps, the large study that it is for does not."""
     monkeypatch.chdir(tmp_path)
     study = resolve(STUDY | {"models": {"m": {}, "teacher": {}}, "labels": {}}, ROOT)
     kept = DRY_RUN.format(name="done").replace("predict", "infer_view_heatmaps")

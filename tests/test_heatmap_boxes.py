@@ -88,7 +88,7 @@ def margins_of(extra=""):
 def test_the_margin_reaches_as_far_as_any_label_set_does():
     model, aims = "model: keypoint_rcnn_tiny", ("labelled",)
     assert margins_of(model) == {"unlabelled": Margin(1.5, aims)}
-    assert margins_of(f"{model}\ncandidates: {{per_label: 4}}") == {"unlabelled": Margin(4, aims)}
+    assert margins_of(f"{model}\nfixed_boxes: {{per_label: 4}}") == {"unlabelled": Margin(4, aims)}
     assert margins_of(f"{model}\ncalibrate: {{instances: 1.4}}") == {"unlabelled": Margin(1.5, aims)}
     more = "labels: {distilled: {}, more: {calibrate: {instances: 3}}}"
     assert margins_of(f"{model}\n{more}") == {"unlabelled": Margin(3, aims)}
@@ -114,7 +114,7 @@ labels: {few: {dataset: half}}
     "extra",
     [
         "model: faster_rcnn_tiny",
-        "model: keypoint_rcnn_tiny\ncandidates: {per_label: null}",
+        "model: keypoint_rcnn_tiny\nfixed_boxes: {per_label: null}",
         "model: keypoint_rcnn_tiny\nlabels: {distilled: {}, every: {calibrate: {instances: null}}}",
         "model: keypoint_rcnn_tiny\nevaluate: {on: unlabelled}",
     ],

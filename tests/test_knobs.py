@@ -1,4 +1,4 @@
-"""Several teachers, shared boxes, two rounds and view selection, end to end: real programs, small images."""
+"""Several teachers, fixed boxes, two rounds and view selection, end to end: real programs, small images."""
 
 import json
 from pathlib import Path

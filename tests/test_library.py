@@ -84,6 +84,6 @@ def test_only_models_import_the_frameworks():
     assert {package(name) for name in users} == {"models"}
 
 
-def test_no_two_modules_have_one_name():
-    names = [name.rpartition(".")[2] for name in MODULES]
+def test_no_two_modules_packages_or_programs_have_one_name():
+    names = [name.rpartition(".")[2] for name in MODULES] + [path.stem for path in SCRIPTS.glob("*.py")]
     assert len(names) == len(set(names)), sorted(name for name in names if names.count(name) > 1)

@@ -104,7 +104,7 @@ def test_all_targets_can_be_planned_and_are_as_many_jobs_as_counted(studies, nam
 def reduced(config):
     """Hardly trained, on hardly any images, and without the ResNeXts: what is tested is the way."""
     config = copy.deepcopy(config)
-    config |= {"results": "out", "device": "cpu", "candidates": {"min_score": 0.0, "per_image": 3}}
+    config |= {"results": "out", "device": "cpu", "fixed_boxes": {"min_score": 0.0, "per_image": 3}}
     config["evaluate"] = {"on": config["evaluate"][True]}  # YAML's `on`
     config["model"] |= {"batch": 2, "scales": [64], "amp": False}
     for model in [config["model"], *config["models"].values()]:

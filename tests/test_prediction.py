@@ -22,7 +22,7 @@ from distill.predictions.views import View
 from distill.program import UserError
 
 PLAIN = View(96)
-CANDIDATES = {"min_score": 0.05, "per_image": 20}
+FIXED_BOXES = {"min_score": 0.05, "per_image": 20}
 
 
 def read(path):
@@ -34,7 +34,7 @@ def predicted(tmp_path_factory, keypoint_model, arrows):
     """Boxes, and heatmaps under a plain and a flipped view, of one shard."""
     folder = tmp_path_factory.mktemp("predictions")
     common = dict(device="cpu")
-    detect_boxes(keypoint_model, arrows, PLAIN, (0, 1), CANDIDATES, folder / "boxes.json", **common)
+    detect_boxes(keypoint_model, arrows, PLAIN, (0, 1), FIXED_BOXES, folder / "boxes.json", **common)
     for view in (PLAIN, View(96, flip=True)):
         output = folder / f"{view.name}.h5"
         predict_heatmaps(keypoint_model, arrows, view, (0, 1), folder / "boxes.json", output, **common)
@@ -51,10 +51,10 @@ def test_boxes_are_candidates_in_original_pixels(predicted, arrows):
         width, height = sizes[record["image_id"]]
         assert 0 <= x < x + w <= width + 1e-3
         assert 0 <= y < y + h <= height + 1e-3
-        assert record["score"] >= CANDIDATES["min_score"]
+        assert record["score"] >= FIXED_BOXES["min_score"]
         assert record["category_id"] in (3, 7)
     counts = np.bincount([record["image_id"] for record in records])
-    assert counts.max() <= CANDIDATES["per_image"]
+    assert counts.max() <= FIXED_BOXES["per_image"]
 
 
 def test_heatmap_rows_are_the_boxes(predicted):
@@ -92,10 +92,10 @@ def test_a_flipped_view_is_the_prediction_on_the_mirrored_image(keypoint_model, 
     assert (found.reshape(*peaks.shape, -1).argmax(-1) == peaks).mean() > 0.95
 
 
-def test_shared_boxes_are_refined_as_the_networks_own_proposals_are(
+def test_fixed_boxes_are_refined_as_the_networks_own_proposals_are(
     tmp_path, keypoint_model, predicted, arrows, monkeypatch
 ):
-    """With the network's own proposals as shared boxes, its detections are among what comes back."""
+    """With the network's own proposals as fixed boxes, its detections are among what comes back."""
     predictor = Predictor(keypoint_model, "cpu")
     image = read(arrows)["images"][0]
     seen, propose = [], predictor.network.rpn_head.predict
@@ -121,7 +121,7 @@ def test_shared_boxes_are_refined_as_the_networks_own_proposals_are(
         assert scores[row, column] == pytest.approx(score, abs=1e-4)
 
 
-def test_a_view_in_shared_boxes_has_one_record_for_each(tmp_path, keypoint_model, predicted, arrows):
+def test_a_view_in_fixed_boxes_has_one_record_for_each(tmp_path, keypoint_model, predicted, arrows):
     shared = read(predicted / "boxes.json")
     view = View(64, flip=True)
     arguments = (keypoint_model, arrows, view, (0, 1), tmp_path / "x.json", predicted / "boxes.json")

@@ -189,7 +189,7 @@ def test_seeds_are_one_family_with_the_mean_of_their_ap(study):
 def test_program_writes_the_page(study):
     resolved, results = study
     write_json(results / "study.json", resolved)
-    program = Path(__file__).parent.parent / "scripts/report.py"
+    program = Path(__file__).parent.parent / "scripts/write_report.py"
     options = ["--study", results / "study.json", "--results", results, "--output", results / "report.html"]
     subprocess.run([sys.executable, program, *options], check=True, capture_output=True)
     assert (results / "report.html").read_text().startswith("<!DOCTYPE html>")

@@ -9,6 +9,9 @@ REFUSED = """
 modle: faster_rcnn_tiny
 => config: unknown key 'modle'; did you mean 'model'?
 
+candidates: {per_image: 5}
+=> config: the key 'candidates' is now called 'fixed_boxes'
+
 model: {config: faster_rcnn_tiny, iteration: 3}
 => model: unknown key 'iteration'; did you mean 'iterations'?
 

@@ -1,6 +1,6 @@
 """What every command-line program of the workflow shares: errors, logging, progress.
 
-A program is a `main(argv)` that parses its arguments and calls the library. `run(main)` turns a
+A program is a `main` that parses its arguments and calls the library. `run(main)` turns a
 `UserError` into one clear line and exit code 1; any other exception is a bug and keeps its traceback.
 """
 

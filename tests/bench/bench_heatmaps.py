@@ -31,7 +31,7 @@ UN_120 = 120_000  # COCO's unlabelled images
 
 def predict(model: Path, dataset: Path, images: int, plain: int, folder: Path) -> None:
     """boxes.json, and for each view its float32 logits as .npy; run in a child, as torch is large."""
-    from distill.models.prediction import Predictor, SharedBoxes, detect_boxes, read_shard
+    from distill.models.prediction import FixedBoxes, Predictor, detect_boxes, read_shard
 
     content = read_json(dataset)
     content["info"]["image_root"] = str(Path(content["info"]["image_root"]).resolve())
@@ -41,12 +41,12 @@ def predict(model: Path, dataset: Path, images: int, plain: int, folder: Path) -
     content["annotations"] = [a for a in content["annotations"] if a["image_id"] in known]
     write_json(part, {**content, "annotations": []})
     predictor = Predictor(model, "cpu", workers=0)
-    candidates = {"min_score": 0.05, "per_image": 20}
-    detect_boxes(model, part, View(plain), (0, 1), candidates, boxes, device="cpu", workers=0)
+    limits = {"min_score": 0.05, "per_image": 20}
+    detect_boxes(model, part, View(plain), (0, 1), limits, boxes, device="cpu", workers=0)
     # As of images that are only to be labelled; the labels that they have here say how many are expected.
     write_json(boxes, list(choose(boxes, least_scores([boxes], read_json(part), [content], PER_LABEL))))
     _, root, records = read_shard(part, 0, 1)
-    shared = SharedBoxes.read(boxes, records, part)
+    shared = FixedBoxes.read(boxes, records, part)
     for view in views_around(plain):
         parts = predictor.heatmaps(root, shared.images, shared.regions, view)
         np.save(folder / f"{view.name}.npy", np.concatenate([maps.float().numpy() for maps in parts]))

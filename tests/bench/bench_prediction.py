@@ -57,7 +57,7 @@ class Bench:
     def __init__(self, folder: Path, task: str, images: int, scale: int, rois: int) -> None:
         self.folder, self.task = folder, task
         self.views = [View(scale), View(scale, flip=True)]
-        self.candidates = {"min_score": 0.0, "per_image": rois}
+        self.limits = {"min_score": 0.0, "per_image": rois}
         coco = generate(folder / "images", images, seed=0, size=(640, 480))
         coco["info"]["image_root"] = str(folder / "images")
         coco["categories"] = (
@@ -95,7 +95,7 @@ class Bench:
         """The boxes that keypoints are predicted in, and the pixels of every batch."""
         if self.task == "keypoints":
             start = time.process_time()
-            arguments = (self.model, self.folder / "dataset.json", self.views[0], (0, 1), self.candidates)
+            arguments = (self.model, self.folder / "dataset.json", self.views[0], (0, 1), self.limits)
             detect_boxes(*arguments, self.boxes, device="cpu")
             self.detection = time.process_time() - start
             self.regions = {image["id"]: [] for image in self.images}

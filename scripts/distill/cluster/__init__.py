@@ -1,1 +1,1 @@
-"""Where jobs run: Slurm, the GPUs of one machine, what a study costs and where it stands."""
+"""Where jobs run: Slurm, the GPUs of one machine; what a study costs, and how far it is."""

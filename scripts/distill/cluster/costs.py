@@ -21,7 +21,7 @@ from distill.study.needs import shards_of
 
 TRAINING = ("train_teacher", "retrain_student")
 SAME_COST = {**dict.fromkeys(TRAINING, "train"), "infer_view_temporary": "infer_view_heatmaps"}
-LIGHT = 30.0  # seconds; jobs without a benchmark, which work on text alone
+LIGHT = 30.0  # seconds that jobs without a benchmark are taken for; they work on text alone
 
 
 @dataclass(frozen=True)
@@ -63,8 +63,9 @@ def parse(text: str) -> list[Job]:
     return jobs
 
 
-def calibration(config: dict, study: dict) -> dict:
-    """A study of a few images: one short training of each model config, predictions under two views."""
+def timing(config: dict, study: dict) -> dict:
+    """The configuration of a timing run, a study of a few images that is run before a large one: a short
+    training of each model config, and predictions under two views."""
     models = {}
     for model in study["models"].values():
         short = {key: model[key] for key in ("batch", "scales", "max_side", "amp") if key in model}
@@ -76,7 +77,7 @@ def calibration(config: dict, study: dict) -> dict:
         "few-val": {"kind": "subset", "of": on, "images": 16},
     }
     return {
-        "results": f"{study['results']}/calibration",
+        "results": f"{study['results']}/timing",
         **{key: config[key] for key in ("data", "device", "threads", "predict_amp") if key in config},
         "datasets": {**config["datasets"], **few},
         "models": models,
@@ -87,7 +88,8 @@ def calibration(config: dict, study: dict) -> dict:
 
 
 def work_of(job: Job, study: Mapping[str, Any], images: Mapping[str, int]) -> float | None:
-    """The work of a job; 1 for jobs that are not measured. images: counts of the datasets that are known."""
+    """The work of a job, None where it is not known yet; 1 for jobs that are not measured. images: dataset →
+    its number of images, as far as they are known."""
     names = job.wildcards
     if job.rule in TRAINING:
         model = study["models"][names["model"]]
@@ -105,13 +107,15 @@ def work_of(job: Job, study: Mapping[str, Any], images: Mapping[str, int]) -> fl
 
 
 def kind_of(job: Job, study: Mapping[str, Any]) -> tuple[str, str]:
-    """What has one cost: the rule, or one of like rules, and the model's config."""
+    """Jobs of one kind lie on one line: those of the same rule, or of rules that do the same work, and of the
+    same model config."""
     model = study["models"].get(job.wildcards.get("model"), {})
     return SAME_COST.get(job.rule, job.rule), model.get("config", "")
 
 
 def line(points: Iterable[tuple[float, float]]) -> Callable[[float], float] | None:
-    """The best line through (work, cost) that neither falls nor starts below zero; None without points."""
+    """The best line through points (work, cost); through zero where it would fall or start below zero. None
+    without points."""
     x, y = np.array(list(points), float).reshape(-1, 2).T
     if not len(x):
         return None
@@ -122,9 +126,10 @@ def line(points: Iterable[tuple[float, float]]) -> Callable[[float], float] | No
 
 
 def measured(job: Job, work: float | None) -> tuple[float, float] | None:
-    """(work, seconds) of a finished job; of a training, one image and the seconds of one process for it.
+    """(work, seconds) of a finished job, None where that is not known; of a training, (1, the seconds that
+    one process takes for an image).
 
-    A training's own record is read, which counts no pauses, and not its benchmark.
+    Of a training its run.json is read, not its benchmark, which counts the pauses of interrupted ones.
     """
     try:
         if job.rule in TRAINING:
@@ -147,7 +152,15 @@ def is_done(job: Job) -> bool:
 def estimate(
     jobs: list[Job], study: Mapping[str, Any], images: Mapping[str, int], known: list[tuple]
 ) -> tuple[dict[Job, float | None], dict[Job, float | None]]:
-    """Seconds and bytes of every job. known: (job, its study, images) of all whose finished ones count."""
+    """What every job takes, by those that are finished.
+
+    jobs: of the study.
+    study: resolved.
+    images: dataset → its number of images, as far as they are known.
+    known: (job, its study, the images of that) of all jobs that are to be learnt from if they are finished.
+
+    Returns seconds and bytes by job, None where nothing like it has been measured.
+    """
     seconds, sizes = defaultdict(list), defaultdict(list)
     for job, its_study, its_images in known:
         if is_done(job):
@@ -172,7 +185,7 @@ def estimate(
 
 
 def critical_path(jobs: Iterable[Job], seconds: Mapping[Job, float | None]) -> list[Job]:
-    """The longest chain of jobs that wait for each other; unknown times count as nothing."""
+    """The chain of jobs, each waiting for the one before, that takes longest; unknown times count as 0."""
     maker = {output: job for job in jobs for output in job.outputs}
     before = {job: {maker[path] for path in job.inputs if path in maker} for job in maker.values()}
     end, last = {}, {}

@@ -1,8 +1,8 @@
-"""Which GPU is whose, where nobody else says it: several jobs of one machine, each on devices of its own.
+"""Gives each job GPUs of its own where several run on one machine.
 
-A Slurm job is given its GPUs; jobs that Snakemake starts on one machine all see the same ones. Each therefore
-locks the devices that it uses, and waits until enough are free. The kernel gives a lock back when its process
-ends, however it ends.
+Slurm gives a job its GPUs, but jobs that Snakemake starts on one machine all see the same ones. Each
+therefore locks the devices that it uses, and waits until enough are free. The kernel gives a lock back when
+its process ends, however it ends.
 """
 
 import fcntl
@@ -19,7 +19,7 @@ POLL = 1.0  # seconds
 
 
 def visible(environ: Mapping[str, str]) -> list[str]:
-    """The devices that this process may use: those of CUDA_VISIBLE_DEVICES, else all of the machine."""
+    """The devices that this process may use: those of CUDA_VISIBLE_DEVICES, or all of the machine."""
     if (chosen := environ.get("CUDA_VISIBLE_DEVICES")) is not None:
         return [device.strip() for device in chosen.split(",") if device.strip()]
     query = ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"]
@@ -30,7 +30,8 @@ def visible(environ: Mapping[str, str]) -> list[str]:
 
 
 def lock_folder(environ: Mapping[str, str]) -> Path:
-    """Of this user on this machine; of a Slurm job, whose devices are often numbered from 0, of the job."""
+    """The folder of the locks: one for each user of this machine. A Slurm job has one of its own, since its
+    devices are often numbered from 0."""
     job = "".join(f"-{environ[key]}" for key in ("SLURM_JOB_ID", "SLURMD_NODENAME") if key in environ)
     return Path(tempfile.gettempdir()) / f"distill-gpus-{os.getuid()}{job}"
 
@@ -38,8 +39,8 @@ def lock_folder(environ: Mapping[str, str]) -> Path:
 def claim(count: int, device: str = "auto") -> None:
     """Waits for `count` free GPUs and keeps them until this process, or the program that it becomes, ends.
 
-    They are then all that CUDA shows, so this comes before torch asks for them. Does nothing with `cpu`,
-    without GPUs, and in the processes of torchrun, which started with those that they share.
+    CUDA then shows no others, so this has to be called before torch looks for devices. It does nothing with
+    `cpu`, without GPUs, and in the processes of torchrun, which share the GPUs that it was started with.
     Raises UserError where the machine has fewer.
     """
     if device == "cpu" or "LOCAL_RANK" in os.environ or not (devices := visible(os.environ)):
@@ -59,7 +60,8 @@ def claim(count: int, device: str = "auto") -> None:
 
 
 def _lock(folder: Path, devices: list[str], count: int) -> list[str]:
-    """Locks so many devices, or none. The descriptors are left open on purpose."""
+    """Locks `count` devices, or none, and returns them. The descriptors are left open on purpose: closing one
+    would give its lock back."""
     mine = {}
     for device in devices:
         lock = os.open(folder / f"{device.replace('/', '-')}.lock", os.O_RDWR | os.O_CREAT)

@@ -1,4 +1,4 @@
-"""Where a study stands: its jobs as Snakemake and Slurm see them now, and what is left, in words."""
+"""How far a study is: its jobs as Snakemake and Slurm see them now, and what is left, as text."""
 
 import os
 import subprocess
@@ -26,7 +26,7 @@ def graph(config: Path, targets: list[str]) -> list[Job]:
 
 
 def counted(study: dict) -> dict[str, int]:
-    """Images of the datasets that have been described."""
+    """Dataset → its number of images, of those that describe_dataset.py has counted."""
     files = {name: Path(f"{study['results']}/datasets/{name}.stats.json") for name in study["datasets"]}
     return {name: read_json(path)["images"] for name, path in files.items() if path.exists()}
 
@@ -42,7 +42,8 @@ def queue() -> dict[str, str]:
 
 
 def state_of(job: Job, queued: dict[str, str]) -> str:
-    """done, running, pending, begun (it runs on this machine, or failed) or waiting."""
+    """done, running or pending (in Slurm's queue), begun (there is a log: it runs on this machine, or failed)
+    or waiting."""
     if is_done(job):
         return "done"
     if job.comment in queued:
@@ -51,7 +52,7 @@ def state_of(job: Job, queued: dict[str, str]) -> str:
 
 
 def last_line(path: str, width: int = 96) -> str:
-    """The end of a log: iterations and ETA of a training, seconds left of a prediction, an error."""
+    """The last line of a log, cut at `width`: a training's iterations and ETA, seconds left, or an error."""
     if not path or not Path(path).exists():
         return ""
     with open(path, "rb") as log:
@@ -61,7 +62,7 @@ def last_line(path: str, width: int = 96) -> str:
 
 
 def total(values: list[float | None], unit: float) -> str:
-    """A sum in the unit; with a + where some are not known, and ? where none is."""
+    """A sum, in multiples of `unit`; with a + where some values are not known, ? where none is."""
     known = [value for value in values if value is not None]
     if values and not known:
         return "?"
@@ -69,7 +70,12 @@ def total(values: list[float | None], unit: float) -> str:
 
 
 def outlook(jobs: list[Job], seconds: dict, sizes: dict, queued: dict[str, str]) -> Iterator[str]:
-    """The table of rules and what is left, as lines of text. seconds and sizes: of `plan.estimate`."""
+    """The table of rules and what is left, as lines of text.
+
+    jobs: of `graph`.
+    seconds, sizes: of `costs.estimate`.
+    queued: of `queue`.
+    """
     rows = []
     states = {job: state_of(job, queued) for job in jobs}
     for rule in dict.fromkeys(job.rule for job in jobs):

@@ -7,10 +7,12 @@ from distill.program import UserError, log
 
 
 def torchrun(gpus: int, environ: Mapping[str, str]) -> list[str]:
-    """The command that starts one process for each of this node's GPUs; its arguments, a program's, follow.
+    """The beginning of a command that starts a program in one process for each of this node's GPUs.
 
-    In a step of several nodes (one task each) the processes meet at the node that started the step, at a port
-    that follows from the job's number, and their ranks follow the order of the nodes.
+    In a step of several nodes, with one task on each, the processes meet at the node that started the step,
+    at a port that follows from the job's number; their ranks follow the order of the nodes.
+
+    Raises UserError where the step has not one task on each node.
     """
     command = ["torchrun", "--nproc-per-node", str(gpus)]
     nodes = environ.get("SLURM_STEP_NUM_NODES", "1")

@@ -1,9 +1,9 @@
-"""A COCO annotation file as people write it → the clean one that everything behind relies on.
+"""A COCO annotation file as people write it → a clean one, which everything after it relies on.
 
-Refused, in one line with the file, the id and the number of further such problems: what contradicts itself
-(missing keys, duplicate ids, unknown images or categories, wrong numbers of numbers, boxes wholly outside
+Refused, in one line with the file, the id and the number of further problems: what contradicts itself
+(missing keys, duplicate ids, unknown images or categories, lists of a wrong length, boxes wholly outside
 the image, file names that leave the image folder). Repaired, counted and logged: what COCO's own files
-have too (boxes over the image's edge, boxes without area, keypoints outside the image, counts that are off).
+have too (boxes over the image's edge, boxes without area, keypoints outside the image, wrong num_keypoints).
 """
 
 import math

@@ -10,9 +10,10 @@ from distill.program import UserError, log
 
 
 def subset(spec: dict, sources: dict, images_dir: Path | None) -> dict:
-    """Part of a dataset, with the annotations of that part. In this order: `range` [a, b] keeps the images
-    from fraction a to b in their order; `exclude` takes out what is, byte for byte, in other datasets; then
-    one of `fraction` (of what remains), `images` (a number) and `ids` chooses. What is not given takes all.
+    """Part of a dataset, with the annotations of that part. First `range` [a, b] keeps the images from
+    fraction a to b in their order; then `exclude` takes out images that are, byte for byte, in other
+    datasets; then one of `fraction` (of what remains), `images` (a number) and `ids` chooses. A key that is
+    not given takes out nothing.
 
     A random choice ranks images by a hash of (seed, their bytes): it does not depend on their order, and
     with one seed a smaller choice is part of every larger one.
@@ -101,9 +102,10 @@ def _listed(pool: list[dict], ids: str | list, source: dict, of: str) -> list[di
 
 
 def union(spec: dict, sources: dict, images_dir: Path | None) -> dict:
-    """The images of all members. Of images with the same bytes in several members the first member's stays.
-    Members have to agree on their categories: half of a label set would make the rest background.
-    Where ids collide, the later member's are shifted. `image_root` is the members' common folder."""
+    """The images of all members. Of an image that is, byte for byte, in several members, the first member's
+    stays. Members have to agree on their categories: objects of a category that one of them lacks would be
+    taught as background. Where ids collide, the later member's are shifted. `image_root` is the members'
+    common folder."""
     names = spec["of"]
     members = [_source(sources, name) for name in names]
     if not members:
@@ -137,7 +139,7 @@ def union(spec: dict, sources: dict, images_dir: Path | None) -> dict:
 
 
 def _shift(before: list[dict], new: list[dict]) -> int:
-    """0, or what makes the new ids start behind the others where they collide."""
+    """What is added to the new ids: 0, or where some collide, so much that they start after the others."""
     taken = {record["id"] for record in before}
     collide = any(record["id"] in taken for record in new)
     return max(taken) + 1 - min(record["id"] for record in new) if collide else 0

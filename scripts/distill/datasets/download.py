@@ -23,10 +23,17 @@ BUSY = (429, 500, 502, 503, 504)
 
 
 def fetch(url: str, output: str | Path, md5: str, size: int | None = None, pause: float = 1.0) -> None:
-    """Downloads `url` to `output`, which is there only when its size (bytes) and md5 are as given.
+    """Downloads a file, which is at its place only when it is complete.
 
-    What has arrived is in .{name}.part beside it: a broken connection, also of an earlier run, is taken up
-    there, if the server can. `pause`: seconds before the first retry, doubled with each that brings nothing.
+    What has arrived is in .{name}.part beside it: where a connection broke off, also in an earlier run, the
+    download goes on from there if the server can.
+
+    url: of the file.
+    output: its place.
+    md5: hexadecimal digits.
+    size: bytes; None: any.
+    pause: seconds before the first retry, doubled after each attempt that brings nothing.
+
     Raises UserError where the server refuses, cannot be reached, or has another file.
     """
     output = Path(output)
@@ -72,14 +79,14 @@ def _append(session: requests.Session, url: str, part: Path, size: int | None) -
     headers = {"Range": f"bytes={start}-"} if start else {}
     headers["Accept-Encoding"] = "identity"
     with session.get(url, headers=headers, stream=True, timeout=TIMEOUT) as response:
-        if response.status_code == 416:  # nothing is behind `start`: complete, or not a part of this file
+        if response.status_code == 416:  # nothing comes after `start`: complete, or not a part of this file
             if response.headers.get("Content-Range") != f"bytes */{start}":
                 part.write_bytes(b"")
                 raise ConnectionError(f"there are no {start} bytes; from the start again")
             return
         response.raise_for_status()
         if not response.headers.get("Content-Range", "").startswith(f"bytes {start}-"):
-            start = 0  # the server does not continue; all comes again
+            start = 0  # the server cannot continue and sends all of it again
         rest = response.headers.get("Content-Length")
         total = size if rest is None else start + int(rest)
         if size not in (None, total):
@@ -97,9 +104,12 @@ def _cause(error: Exception) -> str:
 
 
 def extract(archive: str | Path, folder: str | Path, names: Sequence[str]) -> None:
-    """Takes `names`, files or (with a slash at the end) folders, out of a zip archive into `folder`.
+    """Takes files and folders out of a zip archive: all of them, once their checksums were right, or none.
 
-    Nothing is at its place before everything has been read and its checksums were right.
+    archive: ….zip.
+    folder: where they are put, under their names in the archive.
+    names: files, or folders with a slash at the end.
+
     Raises UserError where the archive is damaged or lacks one of the names.
     """
     folder = Path(folder)

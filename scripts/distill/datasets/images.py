@@ -1,6 +1,6 @@
 """Images as people have them → 8-bit BGR arrays; and a fast scan that finds the ones that cannot be read.
 
-Everything that opens an image goes through `_load`, so that what the scan accepted, training can read.
+Everything that opens an image goes through `_load`, so that training can read what the scan has accepted.
 Pixels are decoded in full: a truncated file is an error, not a picture with a grey lower half.
 """
 
@@ -39,7 +39,7 @@ _UPRIGHT = {
 
 
 class _Unreadable(Exception):
-    """The reason, without the path."""
+    """The message is the reason why an image cannot be read, without its path."""
 
 
 @dataclass(frozen=True)
@@ -101,8 +101,8 @@ def hash_bytes(data: bytes | io.BufferedIOBase) -> str:
 
 
 def workers() -> int:
-    """The processors this process may use: a cluster job has fewer than the machine, and not every cluster
-    keeps it to them."""
+    """How many processors this process may use: a cluster job has fewer than the machine, and not every
+    cluster prevents it from using more."""
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(allowed, int(os.environ.get("SLURM_CPUS_ON_NODE", allowed)))
 
@@ -177,7 +177,7 @@ def _load(file: io.BufferedReader) -> tuple[Image.Image, int]:
 
 
 def _sizes(image: Image.Image, orientation: int) -> tuple[tuple[int, int], tuple[int, int]]:
-    """(upright, stored) sizes."""
+    """(width, height) of the upright and of the stored image."""
     raw = image.size
     return (raw[::-1] if orientation in (5, 6, 7, 8) else raw), raw
 

@@ -1,4 +1,4 @@
-"""What a dataset's keypoints are: names, left/right pairs, skeleton, and the sigmas that scoring needs."""
+"""What a dataset's keypoints are: names, left/right pairs, skeleton, and the sigmas that OKS needs."""
 
 import re
 from collections.abc import Sequence

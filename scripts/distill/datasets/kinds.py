@@ -27,8 +27,11 @@ UNREADABLE = 0.01  # the part of an unlabelled set that may be left out as unrea
 def build(name: str, spec: dict, sources: dict[str, dict], images_dir: Path | None = None) -> dict:
     """The COCO dict of one config entry.
 
-    `sources` are the datasets that `of` and `exclude` name; `images_dir` is where the kinds that make images
-    put them. `strip_annotations` of any kind leaves annotations and categories empty.
+    name: of the dataset, for messages.
+    spec: the entry; with `strip_annotations`, annotations and categories are left empty.
+    sources: the datasets that `of` and `exclude` name, by name.
+    images_dir: where kinds that make images put them.
+
     Raises UserError with one line that begins with the dataset's name.
     """
     kind = spec.get("kind")
@@ -66,9 +69,9 @@ def shard(items: Sequence, index: int, count: int) -> Sequence:
 
 
 def _coco(spec: dict, sources: dict, images_dir: Path | None) -> dict:
-    """An annotation file and its images. With `strip_annotations`, or without any annotation in the file, it
-    is an unlabelled set: its images need not have the annotated size, unreadable ones are left out up to the
-    fraction `unreadable`. Of a labelled set, every image has to be readable and of its annotated size."""
+    """An annotation file and its images. Of a labelled set, every image has to be readable and of its
+    annotated size. With `strip_annotations`, or without any annotation in the file, the set is unlabelled:
+    its images may be of another size, and a fraction of them, `unreadable`, may be left out."""
     coco = load_coco(spec["annotations"], spec.get("strip_annotations", False))
     _check_root(spec["images"], coco["images"], spec["annotations"])
     if coco["categories"]:
@@ -88,7 +91,7 @@ def _folder(spec: dict, sources: dict, images_dir: Path | None) -> dict:
 
 
 def _videos(spec: dict, sources: dict, images_dir: Path | None) -> dict:
-    """A random frame of each video below a folder, or of some drawn at random; see `videos`."""
+    """A random frame of each video below a folder, or of some videos drawn at random; see `videos`."""
     from distill.datasets.videos import extract_frames
 
     images, skipped = [], []

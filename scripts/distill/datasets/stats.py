@@ -1,4 +1,4 @@
-"""What a dataset holds, in numbers; and whether two of them share images."""
+"""Counts of what a dataset holds; and whether two datasets share images."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -11,10 +11,11 @@ AREAS = {"small": (0, 32**2), "medium": (32**2, 96**2), "large": (96**2, float("
 
 
 def describe(dataset: dict) -> dict:
-    """Counts of a COCO dict. Instances are annotations that are not crowds; images without any count in the
-    means per image; keypoints are counted over instances with at least one, as calibration does.
+    """Counts of a COCO dict, the content of {dataset}.stats.json. Crowd regions are no instances.
 
-    Keypoints per instance is null where there are no keypoints. `areas` counts COCO's size classes."""
+    Means per image are over all images, also those without an instance; keypoints per instance over instances
+    with at least one, as in calibration, and null where there are none. `areas` counts COCO's size
+    classes."""
     images = len(dataset["images"])
     instances = [a for a in dataset["annotations"] if not a["iscrowd"]]
     keypoints = [a["num_keypoints"] for a in instances if a.get("num_keypoints")]
@@ -50,8 +51,15 @@ def _ratio(count: int, of: int) -> float | None:
 
 
 def check_splits(name: str, validation: dict, training: dict[str, dict]) -> dict:
-    """Raises UserError where an image of the validation set has the same bytes as one of a training set:
-    the model would be tested on what it learned. Returns counts of images."""
+    """Makes sure that no image of the validation set has the same bytes as one of a training set.
+
+    name: of the validation set, for messages.
+    validation: COCO dict.
+    training: COCO dicts by name.
+
+    Returns counts of images.
+    Raises UserError for an image that is in both: the model would be tested on what it learned.
+    """
     seen = {image["hash"]: image["file_name"] for image in validation["images"]}
     for other, dataset in training.items():
         shared = [image for image in dataset["images"] if image["hash"] in seen]

@@ -22,12 +22,16 @@ SUFFIXES = (
 
 
 def extract_frames(root: str, seed: int, images_dir: Path, count: int | None = None) -> Iterator[dict]:
-    """Draws a frame of each video below `root`, or of `count` drawn at random, and writes it to
-    `images_dir`/{video}.jpg (quality 95).
+    """Draws a random frame of each video and writes it as a JPEG of quality 95. Which one it is depends on
+    nothing but the video, the seed and the video's name. One frame is in memory for each processor.
+
+    root: the videos are below this folder.
+    seed: of the draw.
+    images_dir: where the frames are put, as {video}.jpg.
+    count: how many videos are drawn at random; None: all are taken.
 
     Yields, in the order of the videos' names, {"file_name", "width", "height", "hash"} or, for a video of
-    which no frame can be decoded, {"file_name", "reason"}. A frame depends on the video and on (seed, name)
-    only. One frame is held in memory for each processor.
+    which no frame can be decoded, {"file_name", "reason"}.
     Raises UserError where there is no such folder, or no video or too few in it.
     """
     names = list_files(root, SUFFIXES, "videos")
@@ -55,7 +59,7 @@ def _extract(root: Path, seed: int, images_dir: Path, name: str) -> dict:
 
 
 def _digest(*key: str | int) -> bytes:
-    """What a random choice depends on; not on how many videos there are."""
+    """Bytes that decide a random choice: they depend on the key alone, not on how many videos there are."""
     return hashlib.blake2b(":".join(map(str, key)).encode(), digest_size=16).digest()
 
 
@@ -69,7 +73,7 @@ def random_frame(path: Path, rng: np.random.Generator) -> Image.Image:
     moment = rng.random()
     try:
         frame = _frame_at(path, moment)
-    except av.FFmpegError:  # also of seeking, which not every format can
+    except av.FFmpegError:  # also where the format does not allow seeking
         frame = None
     frame = frame or _reservoir(path, rng)
     image = frame.to_image()
@@ -94,7 +98,7 @@ def _frame_at(path: Path, moment: float) -> av.VideoFrame | None:
             if frame.pts > target:  # the one before was still on display
                 return previous or frame
             previous = frame
-        # The end: fine if the last frame lasts until the target, else the file is cut short.
+        # Nothing comes after the target: the last frame is shown until then, or the file is cut short.
         return previous if previous and previous.pts + previous.duration > target else None
 
 

@@ -28,14 +28,19 @@ PRECISION = {"0.5": 0, "0.75": 5}  # IoU or OKS: its index among COCOeval's 0.5,
 def evaluate(
     dataset: dict[str, Any], predictions: list[dict[str, Any]], task: str | None = None
 ) -> dict[str, Any]:
-    """Metrics of COCO results on an annotated dataset, as fractions of 1; None where pycocotools says −1.
+    """COCO's metrics of predictions on an annotated dataset. Keypoint predictions are evaluated as boxes too.
 
-    task: "boxes", "keypoints", or None: whatever the predictions carry (of an empty list: what the dataset
-    does). Keypoint predictions are evaluated as boxes too. The task's own metrics are at the top, each task's
-    in a block of its name; `per_category` is AP by category name, `precision` the mean precision over the
-    categories at recall 0, 0.01, …, 1, by IoU (or OKS). As with `COCO.loadRes` on the same file, a
-    prediction's area (for APM, APL) is its box's. Raises UserError for predictions of an unknown image or
-    category, or for keypoints that the dataset does not have.
+    As with `COCO.loadRes` on the same file, a prediction's area (for APM, APL) is that of its box.
+
+    dataset: COCO dict.
+    predictions: COCO results.
+    task: "boxes" or "keypoints"; None: keypoints if the predictions (without any: the dataset) have them.
+
+    Returns metrics as fractions of 1, None where pycocotools says −1: those of the task, and those of each
+    task under its name; `per_category`, AP by category name; `precision`, the mean over the categories at
+    recall 0, 0.01, …, 1, by IoU (or OKS).
+    Raises UserError for predictions of an unknown image or category, or for keypoints that the dataset does
+    not have.
     """
     if not dataset["categories"]:
         raise UserError("evaluate: the dataset has no categories; were its annotations stripped?")
@@ -122,7 +127,7 @@ def _value(stat: float) -> float | None:
 
 @contextlib.contextmanager
 def _logged() -> Iterator[None]:
-    """What is printed goes to the log."""
+    """Sends what is printed to the log."""
     with contextlib.redirect_stdout(io.StringIO()) as printed:
         yield
     for line in printed.getvalue().splitlines():

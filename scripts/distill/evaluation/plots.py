@@ -1,6 +1,6 @@
-"""Pictures of results: AP by what the rows of a table differ in, and losses of trainings.
+"""Plots of results: AP by what the rows of a table differ in, and losses of trainings.
 
-Each is drawn on given axes: of a file of its own (SVG and PNG), or of the report.
+Each is drawn on axes that are given, those of a file (`save`) or of a chart in the report.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -17,7 +17,7 @@ from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
 from distill.files import replacing
 from distill.program import UserError
 
-POINTS = 100  # of a training curve: means of as many equal parts
+POINTS = 100  # of a training curve, each the mean of a part of the training
 STYLE = {
     "svg.fonttype": "none",
     "svg.hashsalt": "distill",  # the same figure, the same bytes
@@ -32,8 +32,12 @@ METADATA = {"svg": {"Date": None}, "png": {"Software": None}}
 
 
 def rows(axes: Axes, table: pd.DataFrame, options: Mapping[str, Any]) -> None:
-    """AP of the rows of a table (`tables.build`) that have an x, joined from left to right, with the spread
-    over the seeds as bars; the row `baseline` of the options as a line. Rows without AP are left out."""
+    """AP of the rows of a table that have an x, joined from left to right, with the spread over the seeds as
+    bars, and that of the baseline as a line. Rows without AP are left out.
+
+    table: the frame of `tables.build`.
+    options: x, what the axis is called, and optionally baseline, the name of a row.
+    """
     table = table.dropna(subset="AP")
     points = table.dropna(subset="x").sort_values("x")
     bars = None if points["AP sd"].isna().all() else points["AP sd"]
@@ -48,7 +52,8 @@ def rows(axes: Axes, table: pd.DataFrame, options: Mapping[str, Any]) -> None:
 
 
 def losses(axes: Axes, histories: Sequence[tuple[str, pd.DataFrame]]) -> None:
-    """Training loss by iteration of (name, history.csv); those of one name (several seeds) share a colour."""
+    """Training loss by iteration. histories: (name, history.csv); one name, of several seeds, has one
+    colour."""
     colours = {name: f"C{index % 10}" for index, name in enumerate(dict.fromkeys(n for n, _ in histories))}
     styles = ("-", "--", ":", "-.")
     labelled = set()

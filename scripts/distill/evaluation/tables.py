@@ -38,7 +38,8 @@ class Gap:
 
 @dataclass(frozen=True)
 class Table:
-    """frame: a row for each row of the spec (see `build`). gaps: one for each student that the spec names."""
+    """frame: a row for each row of the spec, with the columns of `build`. metrics: those of them that are
+    metrics. gaps: one for each student that the spec names."""
 
     frame: pd.DataFrame
     metrics: list[str]
@@ -51,7 +52,8 @@ def _spread(values: np.ndarray) -> float:
 
 
 def _numbers(row: dict[str, Any], evaluations: dict[str, Any], block: str, metric: str) -> np.ndarray:
-    """One metric in percent for each seed, NaN where COCO defines none (no object of that size, say)."""
+    """(seeds,) one metric in percent; NaN where COCO defines none (without an object of that size, say).
+    block: the task that it is of."""
     values = []
     for path in row["evaluations"]:
         metrics = evaluations[path].get(block)
@@ -64,15 +66,18 @@ def _numbers(row: dict[str, Any], evaluations: dict[str, Any], block: str, metri
 
 
 def build(spec: dict[str, Any], evaluations: dict[str, dict[str, Any]]) -> Table:
-    """The table of a resolved spec: rows, and optionally task, metrics, reference, gains, gap.
+    """The table of a resolved spec. Its columns are:
 
-    evaluations: content by path; exactly those that the rows name, one for each seed of a row. Columns:
-    row, views, seeds (their number), and x if a row has one;
-    each metric and its spread ("AP", "AP sd"), for keypoints "box AP" likewise, and "AP reference" and
-    "AP difference" of metrics with references;
-    "gain", its spread, "gain over" (a row), "gain reference low" and "high" (the paper's range) and
-    "gain difference" (from that range, 0 within), in the rows that have a gain;
-    "gap closed", its spread and the paper's share in the rows of the gap's students, if there is a gap.
+    - row, views, seeds (their number), and x if a row has one
+    - each metric and its spread ("AP", "AP sd"); for keypoints "box AP" likewise
+    - "AP reference" and "AP difference" of metrics with references
+    - in rows that have a gain: "gain", its spread, "gain over" (a row), "gain reference low" and "high" (the
+      paper's range) and "gain difference" (from that range, 0 within it)
+    - in rows of the gap's students: "gap closed", its spread and the paper's share
+
+    spec: rows, and optionally task, metrics, reference, gains, gap.
+    evaluations: content by path; exactly those that the rows name, one for each seed of a row.
+
     Raises UserError for a missing, superfluous or unfitting evaluation, or a name that is no row's.
     """
     rows, task = spec["rows"], spec.get("task", "boxes")
@@ -126,7 +131,7 @@ def _references(spec: dict[str, Any], columns: list[str]) -> dict[str, dict[str,
 
 
 def _gain(name: str, gain: dict[str, Any], rows: list, evaluations: dict[str, Any], task: str) -> dict:
-    """The gain columns of one row: of seeds in pairs where both rows have as many, else of the means."""
+    """The gain columns of one row: of pairs of seeds if both rows have as many, otherwise of the means."""
     ours, others = (_ap(rows, row, evaluations, task) for row in (name, gain["over"]))
     gains = ours - others if len(ours) == len(others) else np.array([ours.mean() - others.mean()])
     result = {"gain": gains.mean(), "gain sd": _spread(gains), "gain over": gain["over"]}

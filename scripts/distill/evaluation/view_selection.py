@@ -1,4 +1,4 @@
-"""View selection by measurement (paper section 4): AP under each view alone, and under growing sets of views.
+"""View selection by measurement (Data Distillation, section 4): AP under single views and under growing sets.
 
 A set grows by the view that raises AP most, until some additions in a row have not raised it any more. Every
 set is merged by the very code and options that make labels.
@@ -17,6 +17,7 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from distill.evaluation.average_precision import evaluate
+from distill.evaluation.plots import METADATA, STYLE
 from distill.files import read_json, replacing
 from distill.predictions.merge import Options, merge_boxes, merge_heatmaps
 from distill.predictions.views import View, reach_around
@@ -29,8 +30,10 @@ Measure = Callable[[Sequence[Views]], list[dict[str, float | None]]]
 
 @dataclass(frozen=True)
 class Selection:
-    """frame: rows (set: alone or growing; views: how many; view: the one, or the last; METRICS, percent).
+    """What was measured, and the set of views that was found.
 
+    frame: a row for each set that was measured: `set` "alone" or "growing", `views` their number, `view` the
+        one, or the one added last, METRICS in percent.
     best: the views of the growing set of the highest AP, in the order in which they were added.
     """
 
@@ -57,9 +60,16 @@ def by_shard(paths: Sequence[Path]) -> dict[str, dict[str, list[Path]]]:
 def measure(
     views: Views, shards: Mapping[str, Mapping[str, list[Path]]], dataset: dict[str, Any], options: Options
 ) -> dict[str, float | None]:
-    """METRICS of the predictions under `views`, merged, on an annotated dataset, as fractions of 1.
+    """Merges the predictions under some views and evaluates them.
 
-    Where the use of scales depends on size, views all larger or all smaller than plain serve all sizes.
+    Where the use of scales depends on size, a set with views on only one side of plain serves all sizes.
+
+    views: names.
+    shards: of `by_shard`.
+    dataset: annotated COCO dict.
+    options: of merging.
+
+    Returns METRICS as fractions of 1.
     """
     if options.size_dependent is not None and not reach_around(options.plain, map(View.parse, views)):
         options = replace(options, size_dependent=None)
@@ -76,7 +86,16 @@ def measure(
 def measuring(
     paths: Sequence[Path], dataset: Path, options: Options, processes: int
 ) -> Iterator[tuple[list[str], Measure]]:
-    """The views that there are predictions under, and the measure of several sets, side by side."""
+    """Opens processes that measure sets of views side by side.
+
+    paths: prediction files of all views and shards.
+    dataset: JSON of the annotated dataset.
+    options: of merging.
+    processes: how many sets are measured at a time.
+
+    Yields the names of the views, and the function that measures sets.
+    Raises UserError as `by_shard`.
+    """
     shards = by_shard(paths)
     one = partial(measure, shards=shards, dataset=read_json(dataset), options=options)
     with ProcessPoolExecutor(processes, initializer=log.setLevel, initargs=("WARNING",)) as pool:
@@ -84,9 +103,11 @@ def measuring(
 
 
 def select(views: Sequence[str], measure: Measure, patience: int = 3) -> Selection:
-    """Measures each view alone, then grows a set from the best one. Of equals, the first of `views` is taken.
+    """Measures each view alone, then grows a set from the best one.
 
-    patience: so many additions in a row that do not raise the highest AP end it.
+    views: names; of views that are equally good, the first is taken.
+    measure: of `measuring`.
+    patience: so many additions in a row that do not raise the highest AP end the growing.
     """
     rows: list[dict[str, Any]] = []
 
@@ -115,7 +136,7 @@ def select(views: Sequence[str], measure: Measure, patience: int = 3) -> Selecti
 
 
 def markdown(selection: Selection, dataset: str) -> str:
-    """Both tables, and the best set as the study's configuration would have it."""
+    """Both tables, and the best set as an entry of the study's configuration."""
     frame = selection.frame.astype(dict.fromkeys(METRICS, float))
     alone = frame[frame["set"] == "alone"].sort_values("AP", ascending=False, kind="stable")
     growing = frame[frame["set"] == "growing"].assign(gain=lambda f: f["AP"].diff())
@@ -146,9 +167,7 @@ def plot(selection: Selection) -> Figure:
     """AP of single views by their scale, and of the growing set by the number of its views."""
     frame = selection.frame.astype({"AP": float})
     views = [View.parse(name) for name in frame["view"]]
-    with rc_context(
-        {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True}
-    ):
+    with rc_context({**STYLE, "font.size": 9}):
         figure = Figure(figsize=(8, 3.2), layout="constrained")
         left, right = figure.subplots(1, 2, sharey=True)
         for flip, marker, label in ((False, "o", "as it is"), (True, "D", "mirrored")):
@@ -156,7 +175,7 @@ def plot(selection: Selection) -> Figure:
             scales = [view.scale for view, row in zip(views, rows, strict=True) if row]
             left.plot(scales, frame["AP"][rows], marker, label=label, fillstyle="none")
         left.set(title="one view", xlabel="shorter side in pixels", ylabel="AP")
-        left.legend(frameon=False)
+        left.legend()
         growing = frame[frame["set"] == "growing"]
         right.plot(growing["views"], growing["AP"], "o-")
         best = len(selection.best)
@@ -174,5 +193,5 @@ def write(selection: Selection, dataset: str, output: Path) -> None:
         selection.frame.to_csv(temporary, index=False)
     with replacing(output.with_suffix(".md")) as temporary:
         temporary.write_text(markdown(selection, dataset), encoding="utf-8")
-    with replacing(output.with_suffix(".svg")) as temporary, rc_context({"svg.hashsalt": "distill"}):
-        plot(selection).savefig(temporary, format="svg", metadata={"Date": None})
+    with replacing(output.with_suffix(".svg")) as temporary, rc_context(STYLE):
+        plot(selection).savefig(temporary, format="svg", metadata=METADATA["svg"])

@@ -23,7 +23,7 @@ from distill.program import UserError
 from distill.report.drawing import colour_of, sides
 
 SIDES = {"left": "#ff9a1f", "right": "#3ec5ff", "middle": "#ffffff"}
-SURE = 0.3  # of predictions, those with a higher score are drawn; the best one always is
+SURE = 0.3  # predictions of a higher score are drawn, and always the best one
 COLUMNS_OF_KEYPOINTS = 9
 Record = Mapping[str, Any]
 
@@ -42,9 +42,12 @@ def picture(
 ) -> Figure:
     """The picture of an artifact.
 
-    dataset: the dataset's JSON; by default the one of the same results folder. image: the id of the image
-    that is shown, by default that of the best score (or the first with an annotation). row: of heatmaps, the
-    instance, by default the best score's. Raises UserError for an artifact that has no picture.
+    path: of the artifact.
+    dataset: the dataset's JSON; None: that of the same results folder.
+    image: the id of the image that is shown; None: that of the best score, or the first with an annotation.
+    row: of heatmaps, the instance; None: that of the best score.
+
+    Raises UserError for an artifact that has no picture.
     """
     kind, content = kind_of(path)
     if kind == "heatmap shard":
@@ -82,7 +85,7 @@ def dataset_of(path: Path) -> Path:
 
 
 def annotated(records: Sequence[Record], coco: Record, image: int | None, view: View | None = None) -> Figure:
-    """One image of a dataset with its records; `view`: in the pixels of that view."""
+    """One image of a dataset with its records; with a `view`, image and records are in its pixels."""
     images = {entry["id"]: entry for entry in coco["images"]}
     if image is None:
         best = max(records, key=lambda record: record.get("score", 0), default=None)
@@ -138,9 +141,8 @@ def _draw(axes: Axes, record: Record, category: Record, colour: str) -> None:
 
 
 def heatmaps(path: Path, dataset: Path | None, row: int | None) -> Figure:
-    """All keypoints of one instance: above under the view of the file, below the mean of the views beside it.
-
-    Both are inverted, so in the frame of the original image, as probabilities.
+    """All keypoints of one instance, as probabilities in the frame of the original image: above under the
+    view of the file, below the mean of all views that lie beside it.
     """
     header = read_header(path)
     if not header.count:

@@ -1,4 +1,4 @@
-"""What an artifact says, in lines of text. Its kind is seen from its content, not from where it lies."""
+"""An artifact in lines of text. Its kind is recognised by its content, not by its path."""
 
 import csv
 import json
@@ -18,7 +18,7 @@ from distill.report.wording import duration, number, plural
 
 SAMPLE = 200  # instances of a heatmap file whose peaks are looked at
 
-# The kinds of JSON artifact by keys that only they have, the first that fits.
+# The kinds of JSON artifact, by keys that only they have; the first that fits counts.
 KEYS = {
     "prediction shard": {"view", "predictions"},
     "dataset": {"images", "annotations", "categories"},

@@ -2,7 +2,7 @@
 
 Data Distillation (arXiv 1712.04440), section 4: the threshold on the instance score is the one at which the
 mean number of generated instances per image is that of the labelled set; likewise for keypoints per
-instance. With boxes there is one threshold for each category.
+instance. Of boxes, each category has a threshold of its own (section 6).
 """
 
 import logging
@@ -24,7 +24,13 @@ log = logging.getLogger("distill")
 
 @dataclass(frozen=True)
 class Threshold:
-    """Keep scores ≥ `threshold`; None keeps nothing. `short`: fewer candidates than aimed, all are kept."""
+    """A threshold, and how many of the candidates it keeps.
+
+    threshold: scores that reach it are kept; None keeps nothing.
+    aimed, met: how many are to be kept, and are; aimed is None where nothing is calibrated.
+    candidates: how many there are.
+    short: whether they are fewer than aimed at; all are kept then.
+    """
 
     threshold: float | None
     aimed: int | None
@@ -35,10 +41,13 @@ class Threshold:
 
 @dataclass(frozen=True)
 class Options:
-    """`instances`, `keypoints`: multipliers of the labelled means; None does not calibrate (all are kept).
+    """The calibrate options of a study. Raises UserError for values out of range.
 
-    `per`: a threshold for each category, or one for all. `score_floor`: lower instance scores never count.
-    `agnostic_nms`: see `labels.candidate_blocks`.
+    instances: instances per image, as a multiple of the labelled images' mean; None keeps all.
+    per: "category", a threshold for each, or "all", one for all of them.
+    keypoints: keypoints per instance, as a multiple of the labelled instances' mean; None keeps all.
+    score_floor: instances of a lower score never count.
+    agnostic_nms: see `candidates.candidate_blocks`.
     """
 
     instances: float | None = 1.0
@@ -77,8 +86,8 @@ def at_rank(scores: np.ndarray, rank: int) -> Threshold:
     return Threshold(float(higher.min()) if len(higher) else None, rank, len(higher), n, short=False)
 
 
-# Of n candidates: positions in the categories (n,), scores (n,), keypoint scores (m, K) or None, and the m
-# candidates that have them.
+# Of n candidates: category (n,), a position in the labelled dataset's list; score (n,); keypoint scores (m,
+# K) of the m candidates that have keypoints, or None; the rows of these (m,).
 Scores = tuple[np.ndarray, np.ndarray, np.ndarray | None, np.ndarray]
 
 
@@ -88,7 +97,7 @@ def collect(
     categories: list[dict[str, Any]],
     agnostic_nms: float | None,
 ) -> Scores:
-    """What `thresholds` ranks, of all candidates in the files. Raises UserError as `candidate_blocks`."""
+    """What `thresholds` needs of all candidates in the files. Arguments, errors: as of `candidate_blocks`."""
     ids = np.array([c["id"] for c in categories], dtype=np.int64)
     order = np.argsort(ids)
     has_keypoints = np.array([bool(c.get("keypoints")) for c in categories], dtype=bool)
@@ -115,10 +124,15 @@ def calibrate(
 ) -> dict[str, Any]:
     """The content of thresholds.json.
 
-    merged: COCO results, one file or several, on the unlabelled `dataset`, all of whose images count, also
-    those without a prediction. `labelled`: COCO dataset whose non-crowd instances per image are the aim; its
-    images without an instance count. A category without a labelled instance gets no labels. Raises UserError
-    where the labelled dataset has no images.
+    A category without a labelled instance gets no labels.
+
+    merged: COCO results on the unlabelled dataset, in one file or several.
+    dataset: the unlabelled COCO dict; all of its images count, also those without a prediction.
+    labelled: the COCO dict whose instances per image are aimed at. Crowd regions are no instances; images
+        without any count, too.
+    options: as in the study.
+
+    Raises UserError where the labelled dataset has no images, and as `candidate_blocks`.
     """
     paths = [merged] if isinstance(merged, str | Path) else merged
     scores = collect(paths, dataset, labelled["categories"], options.agnostic_nms)
@@ -128,7 +142,7 @@ def calibrate(
 def thresholds(
     scores: Scores, dataset: dict[str, Any], labelled: dict[str, Any], options: Options
 ) -> dict[str, Any]:
-    """`calibrate` of scores that are collected, with the options' `agnostic_nms`, already."""
+    """As `calibrate`, of scores that `collect` gave; with the same `agnostic_nms` as the options'."""
     category, score, points, rows = scores
     n_labelled, n_unlabelled = len(labelled["images"]), len(dataset["images"])
     if not n_labelled:
@@ -158,7 +172,7 @@ def thresholds(
     instances, limits = {}, np.full(len(counts), np.inf)
     for i, (c, count, mine) in enumerate(zip(labelled["categories"], counts, scores_of, strict=True)):
         found = threshold(mine, count)
-        if not count:  # also where instances are not calibrated: nothing says what such a label should be
+        if not count:  # also where all are kept: nothing says what such a label should be
             found = Threshold(None, 0, 0, found.candidates, short=False)
         elif shared is not None:
             met = 0 if shared.threshold is None else int((mine >= shared.threshold).sum())
@@ -178,7 +192,7 @@ def thresholds(
 
 
 def _keypoints(points: np.ndarray, real: list[dict[str, Any]], multiplier: float | None) -> dict[str, Any]:
-    """One threshold on the keypoint scores (m, K) of the m kept instances; score 0 is outside the image."""
+    """One threshold on the keypoint scores (m, K) of the m kept instances; 0 means outside the image."""
     visible = [sum(v > 0 for v in a.get("keypoints", ())[2::3]) for a in real]
     posed = [count for count in visible if count]
     scores = points[points > 0]

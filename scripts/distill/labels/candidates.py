@@ -1,7 +1,7 @@
 """Candidates: the merged predictions that can become labels.
 
-`candidate_blocks` is the one definition of it. Calibration ranks exactly these, so the
-counts that it says it meets are the counts that `generate` writes.
+`candidate_blocks` is the one definition of it. Calibration ranks exactly these, so that as many labels are
+written as it says.
 """
 
 from collections.abc import Iterator
@@ -21,10 +21,14 @@ MIN_SIDE = 1.0  # pixels; a sliver left by clipping is no target for box regress
 
 @dataclass(frozen=True)
 class Candidates:
-    """Merged predictions that can become labels: image_id, category_id, score (n,); bbox (n, 4; x, y, w, h)
-    clipped to the image; posed (n,) bool, whose category has keypoints that were predicted, and keypoints
-    (number of these, K, 3; x, y, score). A keypoint outside the image has score 0, which no threshold
-    accepts."""
+    """Columns of n candidates.
+
+    image_id, category_id, score: (n,).
+    bbox: (n, 4) x, y, w, h, clipped to the image.
+    posed: (n,) bool, those with keypoints.
+    keypoints: (m, K, 3) x, y, score of the m that are posed. Outside the image the score is 0, which no
+        threshold accepts.
+    """
 
     image_id: np.ndarray
     category_id: np.ndarray
@@ -34,7 +38,7 @@ class Candidates:
     keypoints: np.ndarray
 
     def where(self, keep: np.ndarray) -> "Candidates":
-        """Those of a mask (n,)."""
+        """Those that a mask (n,) keeps."""
         rows = (self.image_id, self.category_id, self.score, self.bbox, self.posed)
         return Candidates(*(values[keep] for values in rows), self.keypoints[keep[self.posed]])
 
@@ -59,16 +63,22 @@ def candidate_blocks(
     agnostic_nms: float | None = None,
     limits: dict[int, float] | None = None,
 ) -> Iterator[Candidates]:
-    """Merged predictions that can become labels, in the file's order, some thousands at a time.
+    """Yields the candidates of a file in its order, some thousands at a time.
 
-    A box with less than one pixel of width or height left in the image is skipped; then, unless it is None,
-    one that overlaps a better one of whatever category by an IoU above `agnostic_nms`. With `limits`
-    (category id → score) only those that score as much, and others are hardly parsed. Raises UserError for
-    an unknown image or category, a wrong number of keypoints, a number that is not finite.
+    A box of which less than one pixel of width or height is left in the image is none.
+
+    path: merged predictions, COCO results.
+    dataset: the COCO dict that holds the images.
+    categories: those that are known, of the labelled dataset.
+    agnostic_nms: a box is no candidate if its IoU with a better one, of whatever category, is above this;
+        None: overlap does not matter.
+    limits: category id → score; candidates that do not reach it are left out, hardly parsed. None: none is.
+
+    Raises UserError for an unknown image or category, a wrong number of keypoints, an infinite number or NaN.
     """
     lines = coco_results.read_lines(path)[1]
     if limits is not None:
-        # Whichever scores above the lowest limit may suppress a label, even where it cannot become one.
+        # A box above the lowest limit may suppress a label of another category without becoming one itself.
         least = limits if agnostic_nms is None else dict.fromkeys(limits, min(limits.values(), default=0))
         lines = coco_results.scoring(path, lines, least)
     blocks = _all_blocks(path, lines, dataset, categories)
@@ -79,7 +89,7 @@ def candidate_blocks(
 
 
 def _whole_images(blocks: Iterator[Candidates]) -> Iterator[Candidates]:
-    """The same rows, in blocks that do not end within an image."""
+    """The same candidates, in blocks that do not end within an image."""
     rest = None
     for block in blocks:
         block = block if rest is None else rest + block
@@ -139,14 +149,14 @@ def candidates(
     categories: list[dict[str, Any]],
     agnostic_nms: float | None = None,
 ) -> Iterator[dict[str, Any]]:
-    """`candidate_blocks` as records of COCO results, one at a time."""
+    """Yields each of `candidate_blocks` as a record of COCO results; the arguments are the same."""
     for block in candidate_blocks(path, dataset, categories, agnostic_nms):
         yield from block.records()
 
 
 def _clip(boxes: np.ndarray, size: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The parts (n, 4) of boxes (n, 4; x, y, w, h) inside images of `size` (n, 2; width, height), where an
-    untouched side keeps its very number; and which of them are left (n,)."""
+    """The parts (n, 4) of boxes (n, 4; x, y, w, h) inside images of `size` (n, 2; width, height), and whether
+    enough of each is left (n,). Numbers of a side that is not cut stay the same to the last bit."""
     corner, sides = boxes[:, :2], boxes[:, 2:]
     inner = np.maximum(corner, 0)
     cut = (inner != corner) | (corner + sides > size)

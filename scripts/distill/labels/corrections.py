@@ -19,11 +19,15 @@ Record = dict[str, Any]
 
 
 def corrected(labels: Coco, answers: Sequence[Any]) -> dict[str, Any]:
-    """The label file with the annotations of the images that a person has seen replaced by theirs.
+    """The label file, in which the annotations of images that a person has seen are replaced by the person's.
 
-    answers: contents of exported files, COCO (all images that they list count as seen) or Label Studio tasks
-    (those with an annotation do). Corrected annotations have no score. Raises UserError for an image,
-    category or keypoint that the labels do not have, and for an image that a file has twice.
+    Corrected annotations have no score.
+
+    answers: contents of exported files: COCO, where all images listed count as seen, or Label Studio tasks,
+        where those with an annotation do.
+
+    Raises UserError for an image, category or keypoint that the labels do not have, and for an image that a
+    file has twice.
     """
     images = {image["file_name"]: image for image in labels["images"]}
     before: dict[Any, list[Coco]] = {image["id"]: [] for image in labels["images"]}
@@ -62,8 +66,9 @@ def _category(name: str, labels: Coco) -> Coco:
 
 
 def _image(name: str, images: Mapping[str, Coco]) -> Coco:
-    """By its file name, or by the longest that it ends with, or the one that ends so: tools put folders
-    before it or take them off."""
+    """The image of a name in a tool's file. Tools put folders before file names, or take them off: it is the
+    image of this very name, or of the longest name that `name` ends with, or the only one whose name ends
+    with `name`."""
     if name in images:
         return images[name]
     if ends := [known for known in images if name.endswith(f"/{known}")]:
@@ -99,7 +104,11 @@ def _from_coco(
 
 
 def _from_annotation(annotation: Coco, theirs: Coco, labels: Coco, before: Sequence[Coco]) -> Record:
-    """theirs: its category in the file; before: the labels of its image."""
+    """One annotation of a tool's file as one of ours.
+
+    theirs: its category in the tool's file.
+    before: the labels of its image before the correction.
+    """
     category = _category(theirs["name"], labels)
     if "bbox" not in annotation:
         raise UserError(
@@ -123,8 +132,9 @@ def _from_annotation(annotation: Coco, theirs: Coco, labels: Coco, before: Seque
 
 
 def _moved(box: Sequence[float], old: Sequence[float], new: Sequence[float]) -> list[float]:
-    """The box (x, y, w, h) of an instance after its keypoints (flat x, y, v) were moved: it moves as most of
-    them do, and grows to hold those that moved otherwise or are new. A tenth of a pixel is no move."""
+    """The box (x, y, w, h) of an instance after its keypoints (flat x, y, v) were moved, from `old` to `new`:
+    it moves as most of them do, and grows to hold those that moved otherwise or are new. A tenth of a pixel
+    is no move."""
     before, after = np.reshape(old, (-1, 3)), np.reshape(new, (-1, 3))
     seen = after[:, 2] > 0
     both = seen & (before[:, 2] > 0)
@@ -136,7 +146,7 @@ def _moved(box: Sequence[float], old: Sequence[float], new: Sequence[float]) -> 
 
 
 def _nearest_keypoints(box: Sequence[float], before: Sequence[Coco]) -> Record:
-    """Those of the instance whose box (x, y, w, h) it was; none where no box overlaps it by half."""
+    """The keypoints of the label whose box (x, y, w, h) this was; none where no box overlaps it by half."""
     overlap = iou(xywh_to_xyxy([box]), xywh_to_xyxy([a["bbox"] for a in before] or np.empty((0, 4))))[0]
     if overlap.max(initial=0) < 0.5:
         return {}
@@ -178,7 +188,7 @@ def _from_regions(regions: Sequence[Coco], labels: Coco, image: Coco) -> Iterato
             points.append((region.get("parentID"), value["keypointlabels"][0], place))
     lost = Counter()
     for parent, name, place in sorted(points, key=lambda point: point[0] not in boxes):
-        # The keypoints of a deleted box stay in Label Studio; they are meant only if it was drawn anew.
+        # Label Studio keeps the keypoints of a deleted box; they count only if the box was drawn anew.
         box = boxes.get(parent) or _around(drawn if parent else boxes.values(), name, place)
         if box is not None and name not in box[2]:
             box[2][name] = place
@@ -194,7 +204,8 @@ def _from_regions(regions: Sequence[Coco], labels: Coco, image: Coco) -> Iterato
 
 
 def _around(boxes: Iterable[tuple], name: str, place: tuple) -> tuple | None:
-    """The smallest box around a keypoint that has none of its name: one drawn by hand has no parent."""
+    """The box of a keypoint that was drawn by hand and therefore has no parent: the smallest around it that
+    has no keypoint of its name yet."""
     holding = [
         (category, (x, y, w, h), named)
         for category, (x, y, w, h), named in boxes

@@ -17,8 +17,9 @@ Record = dict[str, Any]
 
 
 def to_cvat(labels: Coco) -> dict[str, Any]:
-    """File name → content: annotations for the formats COCO 1.0 (boxes) and COCO Keypoints 1.0, each where
-    the labels have such categories, and the labels of the task (its constructor's tab Raw)."""
+    """File name → content of what CVAT imports: annotations in its formats COCO 1.0 (boxes) and COCO
+    Keypoints 1.0, each if the labels have such categories; and labels.json, for the tab Raw of its task
+    constructor."""
     used = {annotation["category_id"] for annotation in labels["annotations"]}
     predicted = {a["category_id"] for a in labels["annotations"] if a.get("keypoints")}
     named = {category["id"] for category in labels["categories"] if category.get("keypoints")}
@@ -38,7 +39,7 @@ def to_cvat(labels: Coco) -> dict[str, Any]:
 
 
 def _part(labels: Coco, ids: set[int]) -> Record:
-    """The categories of these ids, numbered from 1 (0 is none to CVAT), and their annotations."""
+    """The categories of these ids, numbered from 1 (CVAT takes 0 for none), and their annotations."""
     categories = {c["id"]: {**c, "id": n} for n, c in enumerate(labels["categories"], 1) if c["id"] in ids}
     annotations = [
         _for_cvat(annotation, categories[annotation["category_id"]])
@@ -109,7 +110,7 @@ def to_label_studio(labels: Coco, prefix: str) -> dict[str, Any]:
     for image in labels["images"]:
         mine = found.get(image["id"], [])
         regions = [r for a in mine for r in _regions(a, categories[a["category_id"]], image)]
-        regions.sort(key=lambda r: r["type"] == "rectanglelabels")  # boxes below: points can be grasped
+        regions.sort(key=lambda r: r["type"] == "rectanglelabels")  # points first: the first lies on top
         prediction: Record = {"model_version": "distilled", "result": regions}
         if scores := [a["score"] for a in mine if "score" in a]:
             prediction["score"] = sum(scores) / len(scores)  # the tasks can be sorted by it

@@ -45,11 +45,15 @@ def generate(
     thresholds: dict[str, Any],
     output: str | Path,
 ) -> None:
-    """Writes the labels of the unlabelled `dataset` as a COCO file with the categories of `labelled`.
+    """Writes the labels of a dataset as a COCO file; every image is listed, also where nothing was found.
 
-    Every image of the dataset is listed, also where nothing was found. `thresholds` is the content of
-    thresholds.json (see `calibrate`). Raises UserError, and writes nothing, where the predictions
-    are not those that were calibrated.
+    merged: predictions on the dataset, COCO results.
+    dataset: the unlabelled COCO dict.
+    labelled: the COCO dict whose categories the labels have.
+    thresholds: the content of thresholds.json, of `calibrate`.
+    output: annotations.json.
+
+    Raises UserError, and writes nothing, where the predictions are not those that were calibrated.
     """
     instances = thresholds["instances"]
     if {int(key) for key in instances} != {category["id"] for category in labelled["categories"]}:

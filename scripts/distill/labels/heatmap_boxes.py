@@ -1,8 +1,8 @@
 """Which boxes of keypoint models get heatmaps, where images are only to be labelled.
 
-The score of an instance is that of its box, so calibration (paper, section 4) knows from the boxes alone
-which instances can become labels: of all that are detected they are few. The margin lets the options of
-calibration change without new predictions.
+The score of an instance is that of its box, so calibration (Data Distillation, section 4) knows from the
+boxes alone which instances can become labels: of all that are detected they are few. Some more are kept, so
+that the options of calibration can change without new predictions.
 """
 
 from collections.abc import Iterator, Sequence
@@ -24,12 +24,17 @@ def least_scores(
     per_label: float,
     agnostic_nms: Sequence[float] = (),
 ) -> dict[int, float]:
-    """Category id → the score from which boxes get heatmaps; infinite where no label has the category.
+    """The scores from which boxes get heatmaps: enough boxes for whatever calibration the labels have.
 
-    detected: the boxes of `dataset`, in one file for each shard. labelled: datasets of the same categories
-    whose instances per image are what labels aim at; `per_label` times as many boxes are kept, whether there
-    is one threshold for each category or one for all, and with each of `agnostic_nms` or without. Raises
-    UserError as `calibrate`.
+    detected: the boxes of `dataset`, one file for each shard.
+    dataset: the unlabelled COCO dict.
+    labelled: COCO dicts of the same categories, whose instances per image labels aim at.
+    per_label: boxes that are kept for each label aimed at, whether by one threshold a category or one for
+        all.
+    agnostic_nms: values of this calibrate option that labels have; they may also be without.
+
+    Returns category id → score, infinite where no label has the category.
+    Raises UserError as `calibrate`.
     """
     found = []
     for aim, nms in product(labelled, (None, *agnostic_nms)):

@@ -52,11 +52,14 @@ def pose_metainfo(name: str, meta: KeypointMeta) -> dict:
 
 @DATASETS.register_module()
 class CocoJson(BaseDetDataset):
-    """A dataset artifact: COCO JSON with `info.image_root`.
+    """A dataset artifact: COCO JSON with `info.image_root`. Images without an instance are left out of
+    training, as in Detectron.
 
-    Args: ann_file; generated: its annotations are a teacher's; background: whether what no annotation covers
-    counts as background. Images without an instance are left out of training, as in COCO detection.
-    An item is asked for by (index, key) of the sampler; the key seeds its random transforms.
+    An item is asked for by (index, key), as the sampler gives them; the key seeds its random transforms.
+
+    ann_file: path.
+    generated: whether its annotations are a teacher's.
+    background: whether what no annotation covers counts as background.
     """
 
     def __init__(self, ann_file: str, generated: bool = False, background: bool = True, **kwargs) -> None:
@@ -103,7 +106,7 @@ class CocoJson(BaseDetDataset):
 
 @DATASETS.register_module()
 class MixedDataset(ConcatDataset):
-    """Labelled images first, generated ones after them; items are asked for as in CocoJson."""
+    """Labelled images first, then those with generated labels; items are asked for as of CocoJson."""
 
     @property
     def sizes(self) -> list[int]:
@@ -174,7 +177,7 @@ class FlipInstances(RandomFlip):
 
 @TRANSFORMS.register_module()
 class PackInstances(PackDetInputs):
-    """mmdet's PackDetInputs, with keypoints and where the labels come from."""
+    """mmdet's PackDetInputs, with keypoints, and CocoJson's `generated` and `background` in the metainfo."""
 
     mapping_table = {**PackDetInputs.mapping_table, "gt_keypoints": "keypoints"}  # noqa: RUF012
 

@@ -1,7 +1,7 @@
 """RPN and RoI heads: mmdet's, plus a keypoint branch and generated images without background.
 
 An image's metainfo carries `generated` (its labels come from a teacher) and `background`: False leaves out
-everything that matches no instance, both in the RPN and in the box head (method §5).
+everything that matches no instance, both in the RPN and in the box head (Data Distillation, section 4).
 """
 
 import torch
@@ -17,7 +17,7 @@ from torch import Tensor
 
 @MODELS.register_module()
 class DistillRPNHead(RPNHead):
-    """mmdet's RPN head; anchors without an instance count only where the background counts."""
+    """mmdet's RPN head; anchors that match no instance are in the loss only where the background counts."""
 
     def _get_targets_single(self, flat_anchors, valid_flags, gt_instances, img_meta, *args, **kwargs):
         targets = super()._get_targets_single(
@@ -34,7 +34,7 @@ class DistillRoIHead(StandardRoIHead):
     """mmdet's box head, and a keypoint head where the config has one.
 
     `predict` gives boxes only: keypoints are predicted for given boxes under any view by
-    `predict_heatmaps` (method §2: the same boxes are the RoIs of every view).
+    `predict_heatmaps`, since the same boxes are the RoIs of every view (Data Distillation, section 4).
     """
 
     def __init__(
@@ -66,10 +66,15 @@ class DistillRoIHead(StandardRoIHead):
     def keypoint_loss(
         self, x: tuple[Tensor, ...], samples: list[SamplingResult], keypoints: list[Tensor]
     ) -> dict:
-        """Loss of the keypoint head on the positive RoIs; `keypoints` is (G, K, 3) for each image."""
+        """Loss of the keypoint head on the positive RoIs.
+
+        x: feature maps, the finest first.
+        samples: of the box head, for each image.
+        keypoints: (G, K, 3) x, y, visibility of the instances of each image.
+        """
         boxes = [sample.pos_priors for sample in samples]
         targets = [k[s.pos_assigned_gt_inds] for k, s in zip(keypoints, samples, strict=True)]
-        # An RoI without a visible keypoint cannot add to the loss; not pooling it saves its cost.
+        # An RoI without a visible keypoint adds nothing to the loss, so it is not pooled.
         useful = [(target[..., 2] > 0).any(1) for target in targets]
         boxes = [box[keep] for box, keep in zip(boxes, useful, strict=True)]
         targets = [target[keep] for target, keep in zip(targets, useful, strict=True)]

@@ -1,5 +1,5 @@
-"""mmengine hooks: reproducible steps, a history and the time of the training, a stop where the loss is not
-finite."""
+"""mmengine hooks: reproducible steps, the history and the time of a training, a stop at a loss that is not
+finite or at a signal."""
 
 import csv
 import math
@@ -51,7 +51,8 @@ class FiniteLoss(Hook):
 
 @HOOKS.register_module()
 class PlainCheckpoint(Hook):
-    """Keeps logs out of the checkpoints: they hold tensors and numbers only, and load with weights_only."""
+    """Keeps logs out of the checkpoints, so that these hold tensors and numbers only: weights_only loads
+    them."""
 
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
         checkpoint["message_hub"] = {"log_scalars": {}, "runtime_info": {}, "resumed_keys": {}}
@@ -59,7 +60,7 @@ class PlainCheckpoint(Hook):
 
 @HOOKS.register_module()
 class Clock(Hook):
-    """`seconds` of the training so far, with those before its last checkpoint was resumed from."""
+    """`seconds`: how long the training has taken so far, including the time before it was resumed."""
 
     def __init__(self) -> None:
         self.start = time.time()
@@ -91,7 +92,7 @@ class StopOnSignal(Hook):
         self.received = max(self.received, number)  # SIGTERM, the higher, means that the job is not wanted
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
-        # Any process may have been signalled; all must stop at the same iteration.
+        # Whichever process got the signal, all must stop at the same iteration.
         received = torch.tensor(float(self.received))
         all_reduce(received, op="max")
         if not received or batch_idx + 1 >= runner.max_iters:
@@ -105,7 +106,7 @@ class StopOnSignal(Hook):
 
 @HOOKS.register_module()
 class History(Hook):
-    """history.csv: every `interval` iterations the mean losses, LR, and the images drawn so far of each kind.
+    """Writes history.csv: every `interval` iterations mean losses, LR, and images of each kind drawn so far.
 
     Columns: iteration, lr, loss and its parts, grad_norm, labelled and generated (images drawn since the
     start, over all processes) and their realised ratio labelled / generated.

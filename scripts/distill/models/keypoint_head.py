@@ -16,10 +16,15 @@ from torch import Tensor, nn
 def encode_keypoints(keypoints: Tensor, boxes: Tensor, size: int) -> tuple[Tensor, Tensor]:
     """The heatmap cell of each keypoint in its RoI, and whether it takes part in the loss.
 
-    Args: keypoints (N, K, 3) as x, y, visibility; boxes (N, 4); size S.
-    Returns: cell (N, K) int64 = row · S + column; valid (N, K) bool: v > 0 and inside the RoI.
-    A keypoint on the right or bottom edge belongs to the last cell (Detectron,
-    `keypoints_to_heatmap_labels`).
+    A keypoint on the right or bottom edge belongs to the last cell (Detectron's
+    `keypoints_to_heatmap_labels`, utils/keypoints.py).
+
+    keypoints: (N, K, 3) x, y, visibility.
+    boxes: (N, 4).
+    size: S.
+
+    Returns cell (N, K) int64, row · S + column; valid (N, K) bool, whether it is visible (v > 0) and inside
+    the RoI.
     """
     origin, extent = boxes[:, None, :2], (boxes[:, None, 2:] - boxes[:, None, :2]).clamp(min=1e-6)
     relative = (keypoints[..., :2] - origin) / extent
@@ -32,10 +37,14 @@ def encode_keypoints(keypoints: Tensor, boxes: Tensor, size: int) -> tuple[Tenso
 class KeypointHead(BaseModule):
     """`convs` 3×3 convolutions, a 4×4 stride-2 deconvolution to K channels, ×2 bilinear upsampling.
 
-    Args: keypoints K; convs and channels of the stack (8 and 512 in Detectron); in_channels of the RoI
-    features (N, C, 14, 14); norm_cfg: none in Detectron, but a narrow head from random weights learns sooner
-    with one. The output is (N, K, 56, 56) logits; the loss is the softmax cross-entropy over
-    the 56² positions of each visible keypoint, averaged over the visible keypoints (method §2).
+    The output is (N, K, 56, 56) logits. The loss is the softmax cross-entropy over the 56² positions of each
+    visible keypoint (Mask R-CNN, arXiv 1703.06870, section 5), averaged over the visible keypoints
+    (Detectron's KRCNN.NORMALIZE_BY_VISIBLE_KEYPOINTS).
+
+    keypoints: K.
+    in_channels: C of the RoI features (N, C, 14, 14).
+    convs, channels: of the stack of convolutions; 8 and 512 in Detectron.
+    norm_cfg: none in Detectron, but a narrow head from random weights learns sooner with one.
     """
 
     def __init__(

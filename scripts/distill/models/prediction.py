@@ -1,7 +1,7 @@
-"""What a model sees under one view: boxes, or heatmaps in given boxes, in that view's own pixels.
+"""What a model predicts under one view: boxes, or heatmaps in given boxes, in that view's own pixels.
 
-Images are taken in an order of like shapes, so that a batch shares one padded size; an image's padding does
-not depend on its batch, nor therefore on the number of shards.
+Images of similar shape follow each other, so that those of a batch are padded to one size. An image's padding
+does not depend on its batch, nor therefore on the number of shards.
 """
 
 from collections.abc import Callable, Iterator
@@ -25,8 +25,8 @@ from distill.files import read_json, write_json
 from distill.models.amp import keep_float32, supported
 from distill.models.model import load, pick_device, pick_workers
 from distill.predictions.boxes import xyxy_to_xywh
+from distill.predictions.fixed_boxes import FixedBoxes
 from distill.predictions.heatmap_file import HeatmapWriter
-from distill.predictions.shared_boxes import SharedBoxes
 from distill.predictions.views import View
 from distill.program import UserError, progress
 
@@ -35,8 +35,8 @@ Image = dict[str, Any]
 
 
 class ViewedImages(Dataset):
-    """Images (3, H, W) uint8 of a dataset, resized and turned as in a view, but not mirrored: the device does
-    that sooner. `images` are records of the dataset JSON."""
+    """Images (3, H, W) uint8 of a dataset, resized and turned as in a view, but not mirrored, which the
+    device does faster. `images` are records of the dataset JSON."""
 
     def __init__(self, root: Path, images: list[Image], view: View) -> None:
         self.root, self.images, self.view = root, images, replace(view, flip=False)
@@ -51,7 +51,7 @@ class ViewedImages(Dataset):
 
 
 def in_order_of_shape(images: list[Image]) -> list[Image]:
-    """Like shapes next to each other under every view: by aspect ratio, then size, then id."""
+    """By aspect ratio, then size, then id: then similar shapes are next to each other under every view."""
     return sorted(images, key=lambda i: (i["width"] / i["height"], i["width"], i["id"]))
 
 
@@ -70,8 +70,14 @@ def batches(images: list[Image], view: View, most: int) -> list[list[int]]:
 
 
 class Predictor:
-    """A trained model on a device. `batch` images at most go through the network together; amp: its
-    convolutions and matrix products in bfloat16, all but the last ones."""
+    """A trained model on a device.
+
+    folder: of the model.
+    device: cpu, cuda or auto.
+    batch: images at most that go through the network together; None: 4, on a GPU 16.
+    workers: processes that load images; None: as many as the job's CPUs allow.
+    amp: convolutions and matrix products are computed in bfloat16, all but the last ones.
+    """
 
     def __init__(
         self,
@@ -84,7 +90,7 @@ class Predictor:
         self.device = pick_device(device)
         self.amp = amp and supported()
         self.network, self.meta = load(folder, self.device)
-        fuse_conv_bn(self.network)  # normalisation only moves memory, a quarter of all that is moved
+        fuse_conv_bn(self.network)  # normalisation layers of their own move a quarter of all memory
         if self.amp:
             for layer in self._last_layers():
                 keep_float32(layer)
@@ -93,15 +99,20 @@ class Predictor:
         self.category_ids = np.array([category["id"] for category in self.meta["categories"]])
 
     def _last_layers(self) -> list[nn.Module]:
-        """Those that scores, boxes and heatmaps come from: in bfloat16, of 8 bits, many proposals would score
-        the same, and NMS would keep any of them."""
+        """The layers that give scores, boxes and heatmaps. They stay float32: of the 8 bits of bfloat16 many
+        proposals would get equal scores, and NMS would keep any of them."""
         rpn, roi = self.network.rpn_head, self.network.roi_head
         layers = [rpn.rpn_cls, rpn.rpn_reg, roi.bbox_head.fc_cls, roi.bbox_head.fc_reg]
         return layers if roi.keypoint_head is None else [*layers, roi.keypoint_head.deconv]
 
     @torch.inference_mode()
     def run(self, root: Path, images: list[Image], view: View, each: Callable) -> Iterator[Any]:
-        """Yields each(image records, features, samples) for every batch, in order."""
+        """Calls `each` on every batch of preprocessed images, in order, and yields what it returns.
+
+        root: the folder of the images.
+        images: records of the dataset JSON.
+        each: function of the image records, the network's input, and mmdet's samples of a batch.
+        """
         dataset = ViewedImages(root, images, view)
         loader = DataLoader(
             dataset,
@@ -127,7 +138,7 @@ class Predictor:
             yield result
 
     def boxes(self, root: Path, images: list[Image], view: View) -> Iterator[tuple[Image, dict]]:
-        """Yields (image, {"boxes" (N, 4) x1 y1 x2 y2 in the view, "scores" (N,), "category_ids" (N,)})."""
+        """Yields (image, {"boxes" (N, 4) x1, y1, x2, y2 in the view, "scores" (N,), "category_ids" (N,)})."""
 
         def each(records, inputs, samples):
             return zip(records, self.network.predict(inputs, samples, rescale=False), strict=True)
@@ -135,7 +146,7 @@ class Predictor:
         for batch in self.run(root, images, view, each):
             for image, sample in batch:
                 found = sample.pred_instances
-                # An imported model may know more categories than the dataset; these come last.
+                # An imported model may know categories that the dataset lacks; these come last.
                 found = found[found.labels < len(self.category_ids)]
                 yield (
                     image,
@@ -149,8 +160,13 @@ class Predictor:
     def refined(
         self, root: Path, images: list[Image], regions: dict[int, np.ndarray], view: View
     ) -> Iterator[tuple[Image, np.ndarray, np.ndarray]]:
-        """Yields (image, boxes (n, C, 4) in the view, scores (n, C)) for each of C categories, of the RoIs
-        `regions` (image id → (n, 4) in the image): the box head's word on them, without suppression."""
+        """The output of the box head for given RoIs, without NMS.
+
+        regions: image id → (n, 4) x1, y1, x2, y2 in the original image.
+
+        Yields (image, boxes (n, C, 4) in the view, scores (n, C)): for each RoI a box and a score of each of
+        C categories.
+        """
         classes = len(self.category_ids)
 
         def each(records, inputs, samples):
@@ -173,7 +189,12 @@ class Predictor:
     def heatmaps(
         self, root: Path, images: list[Image], regions: dict[int, np.ndarray], view: View
     ) -> Iterator[torch.Tensor]:
-        """Yields heatmaps (n, K, 56, 56), logits in the view, of `regions` (image id → (n, 4), image)."""
+        """The keypoint head's output for given RoIs.
+
+        regions: image id → (n, 4) x1, y1, x2, y2 in the original image.
+
+        Yields heatmaps (n, K, 56, 56), logits in the frame of the view.
+        """
 
         def each(records, inputs, samples):
             features = self.network.extract_feat(inputs)
@@ -211,18 +232,31 @@ def result(image_id: int, category_id: int, box: np.ndarray, score: float) -> di
 
 
 def detect_boxes(
-    model: Path, dataset: Path, view: View, shards: tuple[int, int], candidates: dict, output: Path, **options
+    model: Path,
+    dataset: Path,
+    view: View,
+    shards: tuple[int, int],
+    fixed_boxes: dict,
+    output: Path,
+    **options,
 ) -> None:
-    """Writes the boxes of a keypoint model: those of the plain view, in original pixels, that can still
-    become labels or count in AP. `candidates`: min_score, and per_image, the most of one image."""
+    """Writes the fixed boxes of a shard: those that the model detects under `view` and that can still become
+    labels or count in AP, in pixels of the original image (COCO results with ids).
+
+    model: its folder.
+    dataset: JSON.
+    shards: (which, of how many).
+    fixed_boxes: min_score, and per_image, how many of an image at most.
+    options: of `Predictor`.
+    """
     _, root, images = read_shard(dataset, *shards)
     records = []
     for image, found in Predictor(model, **options).boxes(root, images, view):
         size = np.array([image["width"], image["height"]] * 2)
         boxes = view.inverse_boxes(found["boxes"], (image["width"], image["height"])).clip(0, size)
         sides = boxes[:, 2:] - boxes[:, :2]
-        keep = (found["scores"] >= candidates["min_score"]) & (sides >= 1).all(1)
-        order = np.argsort(-found["scores"][keep], kind="stable")[: candidates["per_image"]]
+        keep = (found["scores"] >= fixed_boxes["min_score"]) & (sides >= 1).all(1)
+        order = np.argsort(-found["scores"][keep], kind="stable")[: fixed_boxes["per_image"]]
         rows = np.flatnonzero(keep)[order]
         for row, box in zip(rows, xyxy_to_xywh(boxes[rows]), strict=True):
             record = result(image["id"], found["category_ids"][row], box, found["scores"][row])
@@ -239,10 +273,17 @@ def predict_boxes(
     boxes: Path | None = None,
     **options,
 ) -> None:
-    """Writes the boxes under one view, not inverted, with a header (design.md).
+    """Writes the boxes under one view, not inverted: JSON of view, model, dataset, images with their sizes,
+    and predictions (COCO results).
 
-    With `boxes`, a file of `detect_boxes`: a box for each of these, with its id and category, as the box head
-    refines and scores it under the view; otherwise those that the model proposes itself.
+    model: its folder.
+    dataset: JSON.
+    shards: (which, of how many).
+    boxes: a file of `detect_boxes`; each of its boxes, with its id and category, is refined and scored by the
+        box head under the view. Without, those that the model proposes itself.
+    options: of `Predictor`.
+
+    Raises UserError where the boxes are not of these images, or of a category that the model does not know.
     """
     _, root, images = read_shard(dataset, *shards)
     predictor = Predictor(model, **options)
@@ -252,7 +293,7 @@ def predict_boxes(
             rows = zip(found["category_ids"], xyxy_to_xywh(found["boxes"]), found["scores"], strict=True)
             records += [result(image["id"], *row) for row in rows]
     else:
-        shared = SharedBoxes.read(boxes, images, dataset)
+        shared = FixedBoxes.read(boxes, images, dataset)
         if unknown := set(shared.category_ids.tolist()) - set(predictor.category_ids.tolist()):
             raise UserError(f"{boxes}: category {min(unknown)} is unknown to {model}, so they share no boxes")
         column = {category: i for i, category in enumerate(predictor.category_ids.tolist())}
@@ -278,13 +319,22 @@ def predict_boxes(
 def predict_heatmaps(
     model: Path, dataset: Path, view: View, shards: tuple[int, int], boxes: Path, output: Path, **options
 ) -> None:
-    """Writes the heatmaps of given boxes under one view, not inverted, in the boxes' order."""
+    """Writes the heatmaps of given boxes under one view, not inverted, in the boxes' order (`heatmap_file`).
+
+    model: its folder.
+    dataset: JSON.
+    shards: (which, of how many).
+    boxes: a file of `detect_boxes`.
+    options: of `Predictor`.
+
+    Raises UserError where the model has no keypoint head, or the boxes are not of these images.
+    """
     _, root, images = read_shard(dataset, *shards)
     predictor = Predictor(model, **options)
     meta = keypoint_meta({"categories": predictor.meta["categories"]})
     if meta is None or predictor.network.roi_head.keypoint_head is None:
         raise UserError(f"{model}: has no keypoint head")
-    shared = SharedBoxes.read(boxes, images, dataset)
+    shared = FixedBoxes.read(boxes, images, dataset)
     done = 0
     with HeatmapWriter(output, view, predictor.meta["model"], dataset.stem, meta) as writer:
         for heatmaps in predictor.heatmaps(root, shared.images, shared.regions, view):

@@ -15,7 +15,7 @@ LIBRARIES = ("torch", "torchvision", "onedl-mmcv", "onedl-mmengine", "onedl-mmde
 
 
 def digests(files: Mapping[str, Path | None]) -> dict[str, str]:
-    """Digests of the bytes of files, without those that are None."""
+    """Name → digest of the file's bytes; paths that are None are left out."""
     found = {}
     for name, path in files.items():
         if path is not None:

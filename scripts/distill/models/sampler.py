@@ -1,4 +1,4 @@
-"""Which image goes where: minibatches that mix two datasets in a given expected ratio.
+"""Which images are in which minibatch: two datasets are mixed in a ratio that holds in expectation.
 
 Everything is a pure function of (seed, iteration, rank), so that training resumes at any iteration without
 replaying data, and any number of processes draws the same global minibatches.
@@ -42,12 +42,15 @@ class Epochs:
 
 @DATA_SAMPLERS.register_module()
 class RatioSampler(Sampler):
-    """Endless indices into a concatenation of datasets of `sizes`, mixed in the expected `ratio`.
+    """Indices into a concatenation of one or two datasets, mixed in a ratio that holds in expectation.
 
-    Args: dataset: a mmengine ConcatDataset (or anything with `sizes`); batch: images per iteration over all
-    processes, divisible by their number; ratio: one positive weight a dataset (method §6: 6:4); iterations:
-    the training's length; seed.
     Yields (index, key): key is a tuple of ints that seeds the random transforms of that draw.
+
+    dataset: anything with `sizes`, such as MixedDataset.
+    batch: images per iteration over all processes, divisible by their number.
+    iterations: length of the training.
+    seed: of the draws.
+    ratio: a positive weight for each dataset; in Data Distillation 6 : 4. None: there is one dataset.
     """
 
     def __init__(self, dataset, batch: int, iterations: int, seed: int, ratio: list[float] | None = None):
@@ -65,7 +68,11 @@ class RatioSampler(Sampler):
         self.skipped += samples
 
     def minibatch(self, iteration: int, first: int, second: int, epochs: list[Epochs]) -> list[int]:
-        """Indices of one global minibatch; `first` and `second` images were drawn of each part before it."""
+        """Indices of one global minibatch.
+
+        first, second: how many images of each dataset were drawn before it.
+        epochs: the order of the images of each dataset.
+        """
         count = int(self.counts[iteration])
         indices = [epochs[0][first + i] for i in range(count)]
         indices += [self.sizes[0] + epochs[1][second + i] for i in range(self.batch - count)]

@@ -1,4 +1,4 @@
-"""Training through mmengine's Runner: the schedule of method.md §6, resumable at any iteration."""
+"""Training through mmengine's Runner: Detectron's schedule (its SOLVER), resumable at any iteration."""
 
 import hashlib
 import json
@@ -23,7 +23,17 @@ from distill.program import UserError, log
 
 @dataclass(frozen=True)
 class Job:
-    """One training: the model config, a model's options in the study, its inputs and outputs."""
+    """One training.
+
+    name: of the model.
+    config: the model config.
+    spec: the model's options in the study.
+    labelled, labels: COCO JSON of labelled images, and of generated labels (a student's), or None.
+    init: model.pth, or another checkpoint, to start from; None: as `spec` says.
+    work: the folder of checkpoints.
+    output: the model's folder.
+    device: cpu, cuda or auto.
+    """
 
     name: str
     config: Path
@@ -82,7 +92,8 @@ def dataloader(job: Job, coco: dict, iterations: int, keypoints: int, workers: i
 
 
 def schedule(spec: dict, iterations: int, optimizer: dict | None = None) -> dict:
-    """Optimizer and learning rate: SGD 0.9, 1e-4; linear warm-up; ÷10 at the milestones (method §6).
+    """Optimizer and learning rate: SGD with momentum 0.9 and weight decay 1e-4; linear warm-up; the rate ÷ 10
+    at each milestone.
 
     `optimizer` of the model config, without `lr`, replaces SGD.
     """
@@ -154,7 +165,7 @@ def full_config(job: Job, workers: int) -> tuple[Config, list[dict]]:
 
 
 def fingerprint(job: Job, cfg: Config) -> str:
-    """Digest of everything that shapes the training; paths and workers do not."""
+    """Digest of everything that shapes the training, which paths and workers do not."""
     shape = {
         "model": json.loads(json.dumps(cfg.model.to_dict(), default=str)),
         "spec": job.spec,
@@ -173,8 +184,8 @@ def start_processes(device: torch.device) -> None:
 
 
 def initial_settings(job: Job) -> dict:
-    """The settings of an imported model (nn/importing.py) that the training starts from, directly or through
-    others: its weights mean nothing under, say, another normalisation of the pixels."""
+    """The settings of an imported model (`published.importing`) that the training starts from, directly or
+    through others: its weights mean nothing under, say, another normalisation of the pixels."""
     return models.read_weights(job.init)["meta"].get("settings", {}) if job.init else {}
 
 
@@ -217,7 +228,7 @@ def train(job: Job, workers: int | None = None) -> None:
     network = getattr(runner.model, "module", runner.model)
     if checkpoint is None:
         network.init_weights()
-        network.backbone.init_cfg = None  # the Runner must not initialise again
+        network.backbone.init_cfg = None  # or the Runner would initialise it again
         if job.init:
             load_initial_weights(network, job.init)
     if job.spec.get("freeze_rpn"):

@@ -1,4 +1,4 @@
-"""The work folder of a training: checkpoints that outlive a killed job, and whose training they are of."""
+"""The work folder of a training: checkpoints that outlive a killed job, and a mark of whose they are."""
 
 import fcntl
 import shutil
@@ -24,7 +24,7 @@ def lock_folder(work: Path) -> IO:
 
 
 def checkpoints(work: Path) -> list[Path]:
-    """Oldest first."""
+    """The checkpoints of a work folder, the oldest first."""
     return sorted(work.glob("iter_*.pth"), key=lambda path: int(path.stem[5:]))
 
 
@@ -42,7 +42,8 @@ def last_checkpoint(work: Path) -> Path | None:
 
 
 def prepare(work: Path, mark: str) -> Path | None:
-    """Readies the work folder, discarding another training's; returns the checkpoint to resume from."""
+    """Empties the folder if its mark is another training's; returns the checkpoint to resume from, or
+    None."""
     note = work / "fingerprint.txt"
     if is_main_process() and not (note.is_file() and note.read_text() == mark):
         shutil.rmtree(work, ignore_errors=True)

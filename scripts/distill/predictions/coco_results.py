@@ -1,4 +1,4 @@
-"""Files of COCO results, which hold millions of records: read a block at a time, joined, selected from.
+"""Files of COCO results, which hold millions of records: read a block at a time, gathered, selected from.
 
 Blocks are lines as `files.write_json` writes them, one record each. A file in another layout is read whole.
 """
@@ -20,7 +20,7 @@ BLOCK = 1 << 18  # bytes
 
 
 class Prediction(msgspec.Struct, gc=False):
-    """One record. bbox: x, y, w, h; keypoints: x, y, score triplets, flat; id: that of a shared box."""
+    """One record. bbox: x, y, w, h; keypoints: x, y, score triplets, flat; id: of the fixed box, or −1."""
 
     image_id: int
     category_id: int
@@ -38,17 +38,18 @@ class Scored(msgspec.Struct, gc=False):
 
 
 class OfImage(msgspec.Struct, gc=False):
-    """All that joining and selecting need of a record."""
+    """All that gathering and selecting need of a record."""
 
     image_id: int
 
 
 def read_lines(path: str | Path, key: str | None = None) -> tuple[dict[str, Any], Iterator[bytes]]:
-    """The records of a JSON file: a list, or the list `key` at the end of an object.
+    """Reads the records of a JSON file a block at a time.
 
-    Returns the rest of the object ({} for a list), and the records in blocks: lines of one record each with
-    ",\n" between them. Raises UserError, also while the blocks are taken, where the file is missing, cut off
-    or something else.
+    key: the last key of the file's object, under which the records are; None: the file is a list of records.
+
+    Returns the rest of the object ({} for a list), and the blocks: lines of one record each, joined by ",\n".
+    Raises UserError where the file is missing, cut off or something else; also while the blocks are taken.
     """
     opening, closing = (b"[\n", b"\n]\n") if key is None else (f'"{key}": [\n'.encode(), b"\n]\n}\n")
     blocks = _stream(path, opening, closing)
@@ -105,7 +106,12 @@ def decode(path: str | Path, block: bytes, kind: type[T]) -> list[T]:
 
 
 def scoring(path: str | Path, blocks: Iterator[bytes], least: dict[int, float]) -> Iterator[bytes]:
-    """Of blocks of `path`, the records that score at least `least` for their category, and all of others."""
+    """Blocks with the records that can matter, unparsed.
+
+    path: of the file, for messages.
+    blocks: of `read_lines`.
+    least: category id → the least score that is kept; records of other categories all are.
+    """
     for lines, records in _by_line(path, blocks, Scored):
         keep = [record.score >= least.get(record.category_id, -np.inf) for record in records]
         if any(keep):
@@ -113,7 +119,7 @@ def scoring(path: str | Path, blocks: Iterator[bytes], least: dict[int, float]) 
 
 
 def columns(found: Sequence[Prediction]) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """image_id, category_id, score (n,) and bbox (n, 4)."""
+    """The columns image_id, category_id, score, each (n,), and bbox (n, 4; x, y, w, h)."""
     n = len(found)
     return (
         np.fromiter([p.image_id for p in found], np.int64, n),

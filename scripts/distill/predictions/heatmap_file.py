@@ -1,10 +1,15 @@
 """The file of keypoint heatmaps of one shard under one view, HDF5, compact.
 
-Datasets, one row per instance, in the order of boxes/{shard}.json: `heatmap` (N, K, S, S) float16 logits in
-the frame of the RoI in the *view* (not inverted), less their map's `peak` (N, K; files of before have none,
-and the logits as they are), `image_id` (N,), `box` (N, 4) x, y, w, h in the *original* image, `score` (N,) of
-the box, `category_id` (N,). Attributes: view, keypoint_names, flip_pairs (P, 2; 0-based), model, dataset. A
-file without instances is valid.
+Datasets, one row for each of N instances, in the order of boxes/{shard}.json; K keypoints, S × S cells:
+
+- heatmap (N, K, S, S) float16: logits in the frame of the RoI in the *view* (not inverted), less `peak`
+- peak (N, K): the highest logit of each map; missing in files of older versions, whose logits are as they
+were - image_id (N,)
+- box (N, 4): x, y, w, h in the *original* image
+- score (N,): that of the box
+- category_id (N,)
+
+Attributes: view, keypoint_names, flip_pairs (P, 2; 0-based), model, dataset. A file may have no instances.
 """
 
 import zlib
@@ -24,8 +29,8 @@ from distill.files import replacing
 from distill.predictions.views import View
 from distill.program import UserError
 
-# How exactly a logit is kept, by its distance below the map's peak: (up to this distance, in this step).
-# Errors are to matter little *as probabilities*, and a cell at distance d has e^-d of the peak's.
+# How exactly a logit is kept: up to a distance below the map's peak, in steps. Errors are to matter little
+# *as probabilities*, and a cell at distance d has e^-d times the probability of the peak.
 STEPS = ((1, 1 / 2048), (2, 1 / 512), (3, 1 / 128), (4, 1 / 32), (6, 1 / 4))
 FLOOR = STEPS[-1][0]
 LEVEL = 4  # of the compression
@@ -58,11 +63,11 @@ class Block:
 
 
 def compact(logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(…, S, S) logits → float16 logits less the map's peak, that compress well and give the same
+    """(…, S, S) logits → float16 logits less the map's peak, which compress well and give (nearly) the same
     probabilities, and the peaks (…) float32.
 
-    They are rounded by `STEPS`; all cells below the floor get one value, the logarithm of their mean
-    exponential, so that what the softmax divides by stays the same.
+    Logits are rounded to `STEPS`; all cells below the floor get one value, the logarithm of their mean
+    exponential, so that the sum that the softmax divides by stays the same.
     """
     logits = np.asarray(logits, dtype=np.float32)
     peak = logits.max(axis=(-2, -1), keepdims=True)
@@ -81,7 +86,10 @@ class HeatmapWriter:
         with HeatmapWriter(path, view, model, dataset, meta) as writer:
             writer.append(heatmap, image_id, box, score, category_id)
 
-    view: View or its name; model, dataset: names.
+    view: View or its name.
+    model, dataset: names.
+    meta: the keypoints of the model.
+    size: S.
     """
 
     def __init__(
@@ -116,10 +124,14 @@ class HeatmapWriter:
         return self
 
     def append(self, heatmap: Any, image_id: Any, box: Any, score: Any, category_id: Any) -> None:
-        """Adds n rows. heatmap: (n, K, S, S) logits, an array or a tensor on any device; box: x, y, w, h.
+        """Adds n rows.
 
-        Threads compress them while the caller computes the next ones: what is wrong with a heatmap is raised
-        by the next call, or at the end.
+        heatmap: (n, K, S, S) logits, an array or a tensor on any device.
+        image_id, score, category_id: (n,).
+        box: (n, 4) x, y, w, h.
+
+        Raises UserError for heatmaps that are not finite, but not before the next call, or the end: threads
+        compress them while the caller computes the next ones.
         """
         if hasattr(heatmap, "detach"):
             heatmap = heatmap.detach().float().cpu().numpy()
@@ -129,8 +141,8 @@ class HeatmapWriter:
         self._pending = dict(columns), self._threads.map(self._chunk, heatmap)
 
     def _chunk(self, heatmap: np.ndarray) -> tuple[np.ndarray, bytes]:
-        """A row (K, S, S): its peaks (K,), and the rest as HDF5 stores it: its own filter would hold the
-        interpreter's lock."""
+        """The peaks (K,) of a row (K, S, S), and the rest compressed as HDF5's gzip filter does it; the
+        filter itself would hold the interpreter's lock."""
         if not np.isfinite(heatmap).all():
             raise UserError(f"{self.path}: the model's heatmaps are not finite; its training has diverged")
         maps, peaks = compact(heatmap)

@@ -31,9 +31,9 @@ def softmax2d(logits: np.ndarray) -> np.ndarray:
 class Average:
     """Running merger of the heatmaps of the same RoIs over views; its size does not depend on their number.
 
-    kind: "probability" averages softmaxed maps (the paper); of "logit" (Detectron's HM_AVG) the logits are
-    averaged, of "max_logit" (HM_MAX) the highest of each cell is taken, and softmaxed then. flip_pairs:
-    keypoints (0-based) that are each other's mirror image.
+    kind: "probability" averages the softmax of each map (the paper); "logit" takes the softmax of the
+        averaged logits (Detectron's HM_AVG), "max_logit" that of each cell's highest logit (HM_MAX).
+    flip_pairs: keypoints (0-based) that are each other's mirror image.
     """
 
     def __init__(self, kind: str, flip_pairs: Sequence[tuple[int, int]]):
@@ -41,11 +41,15 @@ class Average:
         self.kind, self.flip_pairs = kind, flip_pairs
         self._views: np.ndarray | int = 0  # (N,) how many views count for each instance
         self._merge, self._start = (np.maximum, -np.inf) if kind == "max_logit" else (np.add, 0)
-        # Merged by orientation: inverting only moves cells, so it is done once for all views turned alike.
+        # One sum for each orientation (flip, turn): inverting only moves cells, so the sum is inverted, once.
         self._maps: dict[tuple[bool, int], tuple[View, np.ndarray, np.ndarray]] = {}
 
     def add(self, logits: np.ndarray, view: View, rows: np.ndarray | None = None) -> None:
-        """logits: (N, K, S, S) in the view's frame. rows: (N,) bool, whom the view counts for; None: all."""
+        """Merges in the heatmaps of one view.
+
+        logits: (N, K, S, S) in the view's frame.
+        rows: (N,) bool, the instances that the view counts for; None: all.
+        """
         logits = np.asarray(logits, dtype=np.float32)
         self._views = self._views + (np.ones(len(logits), dtype=bool) if rows is None else rows)
         orientation = (view.flip, view.rotate)
@@ -60,7 +64,8 @@ class Average:
     def result(self) -> tuple[np.ndarray, np.ndarray]:
         """Merged probabilities and logits, both (N, K, S, S), in the image's frame.
 
-        Logits are the mean over views, of "max_logit" the highest. Raises UserError where no view counts.
+        Logits are the mean over the views, with "max_logit" their maximum. Raises UserError where an instance
+        has no view that counts.
         """
         if not np.all(self._views):
             raise UserError("merge: an instance is left without a view")
@@ -78,9 +83,15 @@ class Average:
 
 
 def counts(view: View, plain: int, areas: np.ndarray, large: float) -> np.ndarray:
-    """(N,) bool: the instances that a view counts for where the use of scales depends on size (Detectron's
-    SCALE_SIZE_DEP): those of an area (N,; pixels of the image) below `large` not under views that are
-    smaller than the plain one, whose shorter side is `plain`; the others not under larger ones."""
+    """The instances that a view counts for where the use of scales depends on size (Detectron's
+    SCALE_SIZE_DEP): small ones not under views smaller than the plain one, large ones not under larger views.
+
+    plain: the scale of the plain view, pixels of its shorter side.
+    areas: (N,) of the instances, pixels of the original image.
+    large: the area from which an instance is large.
+
+    Returns (N,) bool.
+    """
     areas = np.asarray(areas)
     return np.where(areas < large, view.scale >= plain, view.scale <= plain)
 
@@ -94,12 +105,15 @@ def check(kind: str) -> None:
 def decode(
     probability: np.ndarray, logit: np.ndarray, boxes: np.ndarray, upsample: bool = False
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Keypoints of heatmaps (N, K, S, S) in the RoIs `boxes` (N, 4; x1, y1, x2, y2).
+    """Reads keypoints off heatmaps: the centre of the best cell, of equals the first by rows.
 
-    Returns points (N, K, 2) in the frame of the boxes, at the centre of the cell of the highest probability
-    (the first of equals, by rows), that probability (N, K), and the logit there (N, K). With `upsample`
-    points and logits are Detectron's (`heatmaps_to_keypoints`), of maps resized to the RoI; the probability
-    remains that of a cell: a pixel's would be lower in larger boxes, and one threshold is to serve all.
+    probability, logit: (N, K, S, S).
+    boxes: (N, 4) x1, y1, x2, y2 of the RoIs.
+    upsample: points and logits are Detectron's (`heatmaps_to_keypoints`), of maps resized to the RoI. The
+        probability remains that of a cell: a pixel's would be lower in larger boxes, and one threshold is to
+        serve all.
+
+    Returns points (N, K, 2) in the frame of the boxes, and the probabilities and logits there, both (N, K).
     """
     boxes = np.asarray(boxes, dtype=np.float64)
     cells = probability.shape[-1]
@@ -119,8 +133,9 @@ def decode(
 def _decode_pixels(
     probability: np.ndarray, logit: np.ndarray, boxes: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Points (N, K, 2) and logits (N, K) of `decode`, after resizing (bicubic) to the RoI's whole pixels,
-    rounded up. Logarithms of probabilities are resized, which differ from averaged logits by a constant."""
+    """Points (N, K, 2) and logits (N, K) of `decode` after bicubic resizing of each map to the RoI's pixels,
+    whose number is rounded up. The peak is that of the logarithm of the probability, which is an averaged
+    logit plus a constant."""
     sides = np.maximum(boxes[:, 2:] - boxes[:, :2], 1)
     pixels = np.ceil(sides).astype(int)
     points, height = np.zeros((*logit.shape[:2], 2)), np.zeros(logit.shape[:2])

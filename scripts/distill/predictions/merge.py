@@ -1,7 +1,7 @@
 """Merges the predictions of one shard of a dataset under several views into results in the original image.
 
-Each prediction file is of one model and one view and is not inverted; its header names the view. The files
-of several models on the same images merge alike (each pair of model and view once).
+Each prediction file is of one model and one view, which its header names, and is not inverted. The files of
+several models on the same images are merged in the same way; each pair of model and view may come once.
 """
 
 import itertools
@@ -26,10 +26,15 @@ AGAIN = "delete this shard's predictions and they are made again"
 class Options:
     """The merge options of a study. Raises UserError for values out of range.
 
-    Of boxes: nms, vote, score, beta, max_per_image, see `voting.vote`; boxes: "union" of the views' boxes, or
-    "average" of what every view makes of the same boxes. Of keypoints: average, see `heatmaps.Average`;
-    size_dependent: None, or the area in pixels from which an object is large, see `heatmaps.counts`; plain:
-    the plain view's scale, for it; upsample: see `heatmaps.decode`.
+    Of boxes:
+    nms, vote, score (its `rule`), beta, max_per_image: see `voting.vote`.
+    boxes: "union" of the views' boxes, or "average" of what every view makes of the fixed boxes.
+
+    Of keypoints:
+    average: see `heatmaps.Average`.
+    size_dependent: the area (pixels of the image) from which an object is large; None: size does not matter.
+    plain: the scale of the plain view, for size_dependent; see `heatmaps.counts`.
+    upsample: see `heatmaps.decode`.
     """
 
     nms: float = 0.5
@@ -73,13 +78,13 @@ class _Header(msgspec.Struct):
 
 
 # Of one image under one view: boxes (n, 4; x1, y1, x2, y2, in the original image), scores, categories, and
-# the ids of the shared boxes that they were predicted in, −1 where there are none, (n,).
+# the ids of the fixed boxes that they were predicted in, −1 where there are none, (n,).
 _Boxes = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
 
 class _Shard:
-    """The images of a shard, id → width, height: sizes. position: of an image among them; different: the
-    sizes that there are, and shape (I,): which of them an image has."""
+    """The I images of a shard in their order. sizes: id → (width, height); position: id → its place in the
+    order; different: the sizes that there are; shape (I,): which of `different` each image has."""
 
     def __init__(self, sizes: dict[int, tuple[int, int]]) -> None:
         self.sizes, self.different = sizes, list(dict.fromkeys(sizes.values()))
@@ -89,13 +94,16 @@ class _Shard:
 
 
 def merge_boxes(paths: Sequence[str | Path], dataset: dict, options: Options) -> Iterator[dict]:
-    """COCO results, image by image in the files' order, the best score first; a few images at a time are in
-    memory, whatever the files' length.
+    """Merges boxes: they are inverted and clipped to the image, then the union of all views, or their
+    average, goes through NMS and voting. What has no area is dropped.
 
-    paths: JSON files of one shard, one for each view. dataset: COCO dict that holds the images. Boxes are
-    inverted and clipped to the image, then the union of all views, or their average, votes; what has no area
-    is dropped. Raises UserError where a file is missing or damaged, a view comes twice, or the files (or the
-    dataset) disagree about the images, or for an average about the boxes.
+    paths: JSON files of one shard, one for each view.
+    dataset: a COCO dict that holds the images.
+
+    Yields COCO results, image by image in the files' order, the best score first; a few images at a time are
+    in memory, however long the files are.
+    Raises UserError where a file is missing or damaged, a view comes twice, or the files (or the dataset)
+    disagree about the images, or for an average about the boxes.
     """
     known = {image["id"]: (image["width"], image["height"]) for image in dataset["images"]}
     seen: dict[Any, str | Path] = {}
@@ -128,7 +136,7 @@ def merge_boxes(paths: Sequence[str | Path], dataset: dict, options: Options) ->
 
 
 def _read_boxes(path: str | Path, seen: dict) -> tuple[View, dict[int, tuple[int, int]], Iterator[bytes]]:
-    """The view of a file, its images, id → width, height, and its records as `coco_results.read_lines`."""
+    """The view of a file, its images (id → (width, height)), and its records as `coco_results.read_lines`."""
     content, blocks = coco_results.read_lines(path, "predictions")
     try:
         header = msgspec.convert(content, _Header)
@@ -143,11 +151,11 @@ def _read_boxes(path: str | Path, seen: dict) -> tuple[View, dict[int, tuple[int
 
 
 def _images(path: str | Path, view: View, shard: _Shard, blocks: Iterator[bytes]) -> Iterator[_Boxes]:
-    """What was found on each image, in their order, in which the records must be."""
+    """What was found on each image of the shard, in its order, which the records must follow."""
     done = 0
 
     def columns(block: bytes) -> list[np.ndarray]:
-        """The records' places among the images, and what _Boxes has of them."""
+        """The place of each record's image in the shard, and the columns of _Boxes."""
         found = coco_results.decode(path, block, coco_results.Prediction)
         place = np.fromiter([shard.position.get(p.image_id, -1) for p in found], np.int64, len(found))
         if (np.diff(place, prepend=done) < 0).any():
@@ -172,7 +180,8 @@ def _images(path: str | Path, view: View, shard: _Shard, blocks: Iterator[bytes]
 
 
 def _average(views: Sequence[_Boxes], paths: Sequence[str | Path]) -> _Boxes:
-    """The mean over views of boxes and scores (Detectron's AVG heuristics): rows are of the same boxes."""
+    """The mean over views of boxes and scores (Detectron's AVG heuristics); rows are the same boxes in
+    all."""
     first = views[0]
     for path, (_, _, categories, ids) in zip(paths, views, strict=True):
         if (ids < 0).any():
@@ -190,12 +199,16 @@ def merge_heatmaps(
     boxes: str | Path | None = None,
     block: int = 64,
 ) -> Iterator[dict]:
-    """COCO keypoint results in the files' order, `block` instances at a time whatever the files' length.
+    """Merges heatmaps. A keypoint's score is the merged probability at its peak, keypoint_logits the merged
+    logit there; an instance's score is that of its box.
 
-    paths: HDF5 files of one shard, one for each view, whose rows are the same instances. boxes: the JSON file
-    of these instances, to be compared. A keypoint's score is the merged probability at its peak,
-    keypoint_logits the mean logit there; the score of the instance is the box's. Raises UserError where a
-    file is missing or damaged, a view comes twice, or files disagree.
+    paths: HDF5 files of one shard, one for each view, whose rows are the same instances.
+    dataset: a COCO dict that holds the images.
+    boxes: the JSON file of the instances (fixed boxes), to compare with; None: nothing is compared.
+    block: instances that are in memory at a time.
+
+    Yields COCO keypoint results in the files' order.
+    Raises UserError where a file is missing or damaged, a view comes twice, or files disagree.
     """
     headers = [heatmap_file.read_header(path) for path in paths]
     seen: dict[Any, str | Path] = {}

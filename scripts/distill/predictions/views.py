@@ -29,10 +29,12 @@ _NAME = re.compile(r"s(\d{4,})(?:-m(\d+))?(?:-a(\d+(?:\.\d+)?))?(?:-r(\d{3}))?(-
 class View:
     """One geometric transform. Raises UserError for values out of range.
 
-    scale: the view's shorter side in pixels. max_side: cap of the longer side, which then decides the scale.
-    aspect: the image is first stretched by √aspect in width and 1/√aspect in height (scale and cap hold for
-    the stretched image). rotate: counterclockwise turn, 0, 90, 180 or 270 degrees. flip: mirrored
-    horizontally, after the turn.
+    scale: the view's shorter side in pixels.
+    flip: mirrored horizontally, after the turn.
+    max_side: the longer side is at most this, pixels; where it would be longer, it decides the view's size.
+    aspect: the image is first stretched by √aspect in width and 1/√aspect in height; scale and max_side are
+        those of the stretched image.
+    rotate: counterclockwise turn, 0, 90, 180 or 270 degrees.
     """
 
     scale: int
@@ -145,7 +147,7 @@ class View:
         stretch = math.sqrt(self.aspect)
         sides = (width * stretch, height / stretch) if stretch != 1 else (width, height)
         longer, shorter = max(sides), min(sides)
-        # The product first: whole numbers below 2**53 are exact, so that halves are seen as halves.
+        # Multiplied before divided: products below 2**53 are exact, so that halves are seen as halves.
         numerator, denominator = (self.scale, shorter)
         if longer * self.scale > self.max_side * shorter:
             numerator, denominator = (self.max_side, longer)
@@ -153,8 +155,8 @@ class View:
 
 
 def reach_around(scale: int, views: Iterable[View]) -> bool:
-    """Whether the views' scales are both up to and from this one: only then does each instance have a view
-    where the use of scales depends on size (`heatmaps.counts`)."""
+    """Whether some view's scale is at most, and some view's at least, this one: only then has each instance a
+    view that counts for it where the use of scales depends on size (`heatmaps.counts`)."""
     scales = [view.scale for view in views]
     return min(scales) <= scale <= max(scales)
 

@@ -1,8 +1,8 @@
 """Merging the boxes of several views of an image: NMS picks survivors, then all boxes vote on them.
 
-Bounding-box voting: Gidaris & Komodakis 2015; method.md §4; the score rules are those of Detectron's
-`box_voting` (utils/boxes.py). Everything is a sum over pairs of a survivor and a voter, found in compiled
-loops.
+Bounding-box voting: Gidaris & Komodakis 2015 (arXiv 1505.01749), as in Data Distillation (arXiv
+1712.04440), section 6; the score rules are those of Detectron's `box_voting` (utils/boxes.py). Everything is
+a sum over pairs of a survivor and a voter, found in compiled loops.
 
 N boxes of the union of all views, R survivors, P pairs; boxes (·, 4) x1, y1, x2, y2 in pixels of the original
 image.
@@ -29,18 +29,26 @@ def vote(
     beta: float = 1.0,
     max_per_image: int = 100,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The merged boxes (R, 4), scores (R,) and categories (R,) of one image, best score first.
+    """Merges the boxes of one image by NMS and voting, each category by itself.
 
-    boxes: (N, 4), scores: (N,) from 0 to 1, categories: (N,), of all views together. nms: IoU above which a
-    box goes because of a better one of its category. vote: IoU (above 0) from which a box of the category
-    votes on a survivor's coordinates, with its score as its weight. The survivor always votes; where all
-    votes weigh nothing, it stays as it is. Equal scores: the box that comes first in the union is better.
-    rule: id keeps the survivor's score; for the others and beta see _merge_scores.
+    A survivor votes on its own coordinates, too; where all votes weigh nothing, it stays as it is. Of equal
+    scores, the one that comes first in the union is the better.
+
+    boxes: (N, 4), of all views together.
+    scores: (N,) from 0 to 1.
+    categories: (N,) ids.
+    nms: a box goes if its IoU with a better one is above this.
+    vote: a box votes, weighted by its score, if its IoU with the survivor is at least this (above 0).
+    rule: what becomes of the survivor's score: `id` keeps it; for the others and `beta` see `_merge_scores`.
+    max_per_image: so many of the best stay.
+
+    Returns the merged boxes (R, 4), scores (R,) and categories (R,), the best score first.
+    Raises UserError as `check`.
     """
     check(rule, beta)
     boxes, scores = np.asarray(boxes, dtype=np.float64).reshape(-1, 4), np.asarray(scores, dtype=np.float64)
     categories = np.asarray(categories)
-    # By the id rule voting leaves the scores alone: what will be cut need not vote.
+    # By the rule `id` scores stay as they are: beyond the best max_per_image nothing need be voted on.
     most = max_per_image if rule == "id" else None
     keep, survivor, voter, overlap = suppress(boxes, scores, categories, nms, vote, most)
 
@@ -49,7 +57,7 @@ def vote(
 
     merged_boxes = _mean_boxes(boxes, scores, keep, survivor, voter)
     merged_scores = scores[keep] if rule == "id" else _merge_scores(total, scores[voter], overlap, rule, beta)
-    # Rounded, or the last bits of sums would decide between equal scores.
+    # Rounded, since otherwise the last bits of sums would decide between equal scores.
     best = np.argsort(-np.round(merged_scores, 9), kind="stable")[:max_per_image]
     return merged_boxes[best], merged_scores[best], categories[keep[best]]
 
@@ -70,10 +78,13 @@ def suppress(
     vote: float,
     most: int | None = None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Non-maximum suppression within categories, and who votes on whom; arguments as in `vote`.
+    """Non-maximum suppression within categories, and who votes on whom.
 
-    Returns keep (R,), the rows that survive, best score first, at most `most`; and by pair survivor (P,), a
-    position in keep, voter (P,), a row, and their IoU (P,), 1 of each survivor with itself.
+    boxes, scores, categories, nms, vote: as in `vote`.
+    most: how many survivors are looked for; None: all.
+
+    Returns keep (R,), the rows of the survivors, the best score first; and for each pair of survivor and
+    voter: survivor (P,), a position in keep; voter (P,), a row; their IoU (P,), 1 of a survivor with itself.
     """
     by_score = np.argsort(-scores, kind="stable")
     rows = by_score[np.argsort(categories[by_score], kind="stable")]  # categories stand together
@@ -91,7 +102,8 @@ def _suppress(
     vote: float,
     most: int,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """by_score: all rows, the best first; rows: these by category, which `category` names."""
+    """by_score: (N,) all rows, the best first. rows: (N,) the same, sorted by category and then by score.
+    category: (N,) that of each of `rows`."""
     n = len(rows)
     place, first, last = np.empty(n, np.int64), np.zeros(n, np.int64), np.full(n, n)
     for p in range(n):
@@ -104,7 +116,8 @@ def _suppress(
     area = (x2 - x1) * (y2 - y1)
     alive, iou = np.ones(n, np.bool_), np.empty(n)
     keep, kept = np.empty(most, np.int64), 0
-    survivor, voter, overlap = [np.int64(0)], [np.int64(0)], [0.0]  # of a type; this row goes in the end
+    # numba infers a list's type from its first entry, which is cut off in the end.
+    survivor, voter, overlap = [np.int64(0)], [np.int64(0)], [0.0]
     for row in by_score:
         i = place[row]
         if kept == most:
@@ -140,7 +153,7 @@ def _mean_boxes(
         for side in range(4):
             total[s, side] += scores[v] * boxes[v, side]
     for r, row in enumerate(keep):
-        for side in range(4):  # one that votes alone keeps its coordinates to the last bit
+        for side in range(4):  # a survivor without other votes keeps its coordinates to the last bit
             alone = count[r] == 1 or weight[r] <= 0
             total[r, side] = boxes[row, side] if alone else total[r, side] / weight[r]
     return total
@@ -149,11 +162,17 @@ def _mean_boxes(
 def _merge_scores(
     total: Callable[[np.ndarray], np.ndarray], scores: np.ndarray, overlap: np.ndarray, rule: str, beta: float
 ) -> np.ndarray:
-    """(R,) scores by the rule. total: sums (P,) values by survivor; scores: w, of the voters, (P,).
+    """(R,) scores of the survivors by a rule, from the scores w of their n voters:
 
-    n is the number of voters. avg: mean w. temp_avg: mean of w^(1/β) / (w^(1/β) + (1−w)^(1/β)), the
-    probability against its complement at temperature β. iou_avg: mean of w weighted by IoU with the survivor.
-    generalized_avg: (mean w^β)^(1/β). quasi_sum: Σw / n^β.
+    - avg: mean w
+    - temp_avg: mean of w^(1/β) / (w^(1/β) + (1−w)^(1/β)), the probability at temperature β
+    - iou_avg: mean of w weighted by IoU with the survivor
+    - generalized_avg: (mean w^β)^(1/β)
+    - quasi_sum: Σw / n^β
+
+    total: sums values (P,) by survivor (R,).
+    scores: (P,) w.
+    overlap: (P,) IoU of voter and survivor.
     """
     if rule == "iou_avg":
         return total(scores * overlap) / total(overlap)

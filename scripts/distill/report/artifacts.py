@@ -13,10 +13,13 @@ SHOWN = 4  # label sets that get pictures
 
 
 class Results:
-    """`study` is the resolved study, `results` its results folder.
+    """The artifacts of one study.
 
     Names that differ in their seed only are one *family*: numbers are means over it, pictures are of its
     first member.
+
+    study: resolved.
+    results: its results folder.
     """
 
     def __init__(self, study: Mapping[str, Any], results: Path) -> None:
@@ -64,7 +67,7 @@ class Results:
         return result
 
     def evaluations(self, model: str, views: str) -> list[dict[str, Any]]:
-        """Those of a model's whole family under a view set."""
+        """The evaluations of a model's whole family under a view set."""
         found = (
             self.optional("evaluation", name, self.models[name]["validation"], f"{views}.json")
             for name in self.families(self.models)[self.family(model)]
@@ -78,8 +81,8 @@ class Results:
         return sum(values) / len(values) if values else None
 
     def student(self, labels: str) -> str | None:
-        """The first model trained on these labels, or else on a dataset in the place of generated labels:
-        they are corrected ones."""
+        """The first model that is trained on these labels; if there is none, the first one on a dataset in
+        the place of generated labels, which are taken for these, corrected."""
         trained = {name: model["labels"] for name, model in self.models.items() if model["labels"]}
         students = [name for name, source in trained.items() if source == labels]
         students += [name for name, source in trained.items() if source not in self.labels]

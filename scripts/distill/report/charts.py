@@ -12,22 +12,18 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 
+from distill.evaluation import plots
+
 INK = "#010203"  # replaced by the colour of the page's text
 STYLE = {
-    "svg.fonttype": "none",
-    "svg.hashsalt": "distill",
+    **plots.STYLE,
     "font.size": 9,
     "axes.titlesize": 9,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
     "axes.linewidth": 0.6,
-    "axes.grid": True,
-    "axes.axisbelow": True,
     "grid.alpha": 0.12,
     "grid.linewidth": 0.6,
     "xtick.major.width": 0.6,
     "ytick.major.width": 0.6,
-    "legend.frameon": False,
     "figure.facecolor": "none",
     "axes.facecolor": "none",
     **dict.fromkeys(("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color"), INK),
@@ -39,7 +35,7 @@ SMALL, WIDE = (3.6, 2.4), 4.4  # inches
 
 
 def histogram(name: str, scores: Sequence[float], threshold: float | None) -> Markup:
-    """A score histogram; what the threshold keeps is coloured."""
+    """A histogram of scores; those that the threshold keeps are coloured."""
     values = np.asarray(scores, float)
     span = (min(0.0, values.min(initial=0.0)), max(1.0, values.max(initial=1.0)))
     heights, edges = np.histogram(values, bins=50, range=span)
@@ -63,14 +59,19 @@ def curves(
     title: str,
     across: str = "iteration",
     points: Mapping[str, tuple[float, float]] | None = None,
-    joints: bool = False,
+    marked: bool = False,
 ) -> Markup:
-    """Lines of name → (x, y); non-finite values are gaps. `points` are dots with a name, `joints` marks the
-    values of the lines themselves."""
+    """Lines in one chart.
+
+    series: name → (x, y); values that are not finite are gaps.
+    across: what the x axis is called.
+    points: name → (x, y) of dots.
+    marked: whether each value of a line is marked.
+    """
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(WIDE, 2.8), layout="constrained")
         axes = figure.subplots()
-        marks = {"marker": "o", "markersize": 4} if joints else {}
+        marks = {"marker": "o", "markersize": 4} if marked else {}
         for index, (name, (x, y)) in enumerate(series.items()):
             axes.plot(x, y, label=name, color=LINES[index % len(LINES)], linewidth=1.4, **marks)
         for name, (x, y) in (points or {}).items():
@@ -81,7 +82,7 @@ def curves(
 
 
 def drawn(draw: Callable[[Axes], None], title: str) -> Markup:
-    """What `draw` draws, see `distill.evaluation.plots`."""
+    """A chart of what `draw` draws on its axes: a plot of `distill.evaluation.plots`."""
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(WIDE, 2.8), layout="constrained")
         axes = figure.subplots()
@@ -96,7 +97,10 @@ def bars(
     title: str,
     colours: Sequence[str] = LINES,
 ) -> Markup:
-    """Horizontal bars: for each of `names` one for each group (its values in the order of `names`)."""
+    """Horizontal bars: for each name one of each group.
+
+    groups: what a group is called → its values in the order of `names`.
+    """
     height, y = 0.8 / len(groups), np.arange(len(names))
     with mpl.rc_context(STYLE):
         inches = 0.9 + len(names) * max(0.2, 0.11 * len(groups) + 0.08)
@@ -114,7 +118,11 @@ def bars(
 
 
 def distribution(what: str, counted: Mapping[str, Sequence[int]]) -> Markup:
-    """The share of each count, by name; the highest percent of the counts is in the last step."""
+    """How often each count occurs, as a share. All counts above their 99th percentile are drawn as one.
+
+    what: what is counted, for the x axis.
+    counted: name of a line → its counts.
+    """
     last = int(max(np.quantile(counts, 0.99) for counts in counted.values()))
     step = -(-(last + 1) // 40)
     edges = np.arange(0, last + 1 + step, step) - 0.5

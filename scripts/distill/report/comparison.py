@@ -1,6 +1,6 @@
 """On which images do two models differ most? Agreement of predictions with the ground truth, image by image.
 
-This picks pictures to look at; AP is evaluated elsewhere. Boxes are x, y, w, h in files' pixels.
+This picks pictures to look at; AP is evaluated elsewhere. Boxes are x, y, w, h in the original image.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -73,7 +73,7 @@ def group_by_image(records: Iterable[dict[str, Any]]) -> dict[Any, list[dict[str
 
 
 def keypoint_similarity(prediction: Record, truth: Record, sigmas: Sequence[float]) -> np.ndarray:
-    """(K,) terms of COCO's OKS, exp(−d² / 2s²k²) with k = 2σ; means nothing where none is marked."""
+    """(K,) terms of COCO's OKS, exp(−d² / 2s²k²) with k = 2σ; meaningless where the truth has no keypoint."""
     found, real = (np.reshape(np.asarray(one["keypoints"], float), (-1, 3)) for one in (prediction, truth))
     squared = ((found[:, :2] - real[:, :2]) ** 2).sum(1)
     area = truth.get("area") or truth["bbox"][2] * truth["bbox"][3]
@@ -95,7 +95,7 @@ def similarity(prediction: Record, truth: Record, sigmas: Sequence[float]) -> fl
 
 
 def agreement(predictions: Sequence[Record], truths: Sequence[Record], sigmas: Sequence[float] = ()) -> float:
-    """2 Σ similarity of matches / (predictions + truths) of one image: an F-score that also sees position.
+    """2 Σ similarity of matches / (predictions + truths) of one image: an F-score that weighs matches.
 
     Greedy matching by descending score within a category, from MATCH on; predictions inside crowd regions are
     not counted. 1 for an empty image without predictions.

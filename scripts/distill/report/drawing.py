@@ -1,8 +1,8 @@
 """Pictures of a page: images as JPEG data URIs, boxes and skeletons as SVG laid over them.
 
 The overlay is vector graphics in the pixels of the original image (a pixel's centre is at +0.5): sharp at any
-size, with the score on hover, and one embedded image serves teacher, student and ground truth. Stroke widths
-are those of the screen (`vector-effect` in the page's style), whatever the size of the image.
+size, with the score on hover, and one embedded image serves teacher, student and ground truth. Strokes have
+the same width on the screen whatever the size of the image (`vector-effect` in the page's style).
 """
 
 import base64
@@ -18,8 +18,8 @@ from distill.program import UserError
 
 log = logging.getLogger("distill")
 
-# Bright enough for a photograph once a dark halo lies beneath. Orange and blue come last: they are the left
-# and right of skeletons.
+# Bright enough on a photograph, with a dark halo beneath. Orange and blue come last, since they are also the
+# colours of the left and the right of skeletons.
 COLOURS = ("#a6e22e", "#ff6fb5", "#ffe14d", "#c792ff", "#2ee6c5", "#f4f1de", "#ff7f50", "#5ea8ff")
 
 
@@ -140,7 +140,7 @@ def _instance(record: Mapping[str, Any], category: Mapping[str, Any], colour: st
     skeleton = ""
     if record.get("keypoints") and category.get("keypoints"):
         skeleton = _skeleton(record["keypoints"], category, visible)
-    # What the page's filters go by:
+    # Attributes that the filters of the page look at.
     data = (
         Markup("")
         if score is None

@@ -10,7 +10,7 @@ from markupsafe import Markup
 from distill.report import charts
 from distill.report.artifacts import Results
 
-CATEGORIES = 40  # bars of so many categories
+CATEGORIES = 40  # that get bars, at most
 RECALL = np.linspace(0, 1, 101)
 
 
@@ -23,7 +23,8 @@ def table_charts(results: Results, table: Mapping[str, Any]) -> list[Markup]:
 
 
 def precision_recall(shown: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[Markup]:
-    """A chart for each overlap that counts as right; the mean over the categories, then over the seeds."""
+    """A chart for each overlap (IoU or OKS) from which a prediction counts as right: the mean over the
+    categories, then over the seeds. shown: name of a line → evaluations, one for each seed."""
     result = []
     for overlap in ("0.5", "0.75"):
         series = {}
@@ -38,9 +39,9 @@ def precision_recall(shown: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[M
 
 
 def per_category(shown: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[Markup]:
-    """AP of each category, where there are several: of the first row, the last, and the two before it.
+    """AP of each category, where there are several: of the first row, the last one, and the two before it.
 
-    Of very many categories those that differ most between the first row and the last.
+    Of very many categories, those are shown whose AP differs most between the first row and the last.
     """
     means: dict[str, dict[str, float | None]] = {}
     for name, found in shown.items():
@@ -63,7 +64,7 @@ def per_category(shown: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[Marku
 
 
 def view_charts(results: Results) -> list[Markup]:
-    """AP of each single view, and of view sets each of which holds the one before, where evaluated.
+    """AP under single views, and under growing view sets, each of which holds the one before, if evaluated.
 
     A chart needs two single views, or three growing sets, of one model of the tables.
     """
@@ -89,7 +90,7 @@ def view_charts(results: Results) -> list[Markup]:
         groups = {family: [single.get(view) for view in names] for family, single in singles.items()}
         result.append(charts.bars(groups, names, "AP under a single view"))
     if growing:
-        result.append(charts.curves(growing, "AP of growing view sets", across="views", joints=True))
+        result.append(charts.curves(growing, "AP of growing view sets", across="views", marked=True))
     return result
 
 

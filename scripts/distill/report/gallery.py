@@ -56,8 +56,8 @@ def _card(
 def pick(
     images: Sequence[Image], by_image: Mapping[Any, Sequence[Mapping[str, Any]]]
 ) -> list[tuple[str, list[Image]]]:
-    """The groups of a gallery: by the mean score of an image, at random, by the number of labels (ties in a
-    random order). The same for the same labels."""
+    """(title, images) of the groups of a gallery: by the mean score of an image, at random, by the number of
+    labels (ties in a random order). The same for the same labels."""
     mean = {i: sum(a["score"] for a in found) / len(found) for i, found in by_image.items()}
     ranked = sorted((i for i in images if i["id"] in mean), key=lambda i: (-mean[i["id"]], i["id"]))
     shuffled = [images[i] for i in np.random.default_rng(0).permutation(len(images))]

@@ -1,7 +1,7 @@
 """Generated labels against the labels that were hidden from the study, where there are any.
 
-An unlabelled dataset made from an annotated one (`strip_annotations`) has a truth that no training sees. It
-is looked up here, by the images' bytes, and only to be shown.
+An unlabelled dataset made from an annotated one (`strip_annotations`) has true labels that no training sees.
+They are looked up here, by the images' bytes, and only to be shown.
 """
 
 from array import array
@@ -23,11 +23,13 @@ Coco = dict[str, Any]
 def hidden_truth(
     name: str, specs: Mapping[str, Any], dataset: Callable[[str], Coco | None], categories: list[Coco]
 ) -> Coco | None:
-    """The annotated part of the unlabelled dataset `name`: its image records, and the annotations that the
-    datasets it is made from have for the same files. None if there are none.
+    """The hidden labels of an unlabelled dataset: those of its images that the datasets it is made from have
+    annotated, with these annotations, as a COCO dict. None if there are none.
 
-    specs: the study's datasets. dataset: a name → its JSON. categories: those of the labels; annotations of
-    categories of other names are left out.
+    name: the unlabelled dataset.
+    specs: the study's datasets.
+    dataset: name of a dataset → its JSON.
+    categories: those of the generated labels; annotations of categories of other names are left out.
     """
     unlabelled = dataset(name)
     ids = {category["name"]: category["id"] for category in categories}
@@ -58,12 +60,18 @@ def _annotated(name: str, specs: Mapping[str, Any], dataset: Callable[[str], Coc
 
 
 def audit(candidates: Iterable[Coco], thresholds: Mapping[str, Any], truth: Coco) -> dict[str, Any]:
-    """How right the labels are on the images of `truth`, and what other thresholds would have given.
+    """How right generated labels are, and how right they would be with other thresholds.
 
-    candidates: as `labels.candidates` gives them, those of an image in one run. Matching is greedy by
-    score within a category, from IoU `MATCH` on; what lies in a crowd region does not count. Returns
-    {images, rows: [{name, generated, true, found, precision, recall}], curve: (recall, precision) by falling
-    score of all candidates}; the rows are of all categories, each category, keypoints on found instances.
+    Within a category, candidates are matched greedily by score, from IoU `MATCH` on; what lies in a crowd
+    region does not count.
+
+    candidates: of `candidates.candidates`, those of an image one after the other.
+    thresholds: the content of thresholds.json.
+    truth: of `hidden_truth`.
+
+    Returns {images, rows: [{name, generated, true, found, precision, recall}], curve: (recall, precision) by
+    falling score of all candidates}. Rows are of all categories together, of each, and of the keypoints of
+    instances that were found.
     """
     wanted = group_by_image(truth["annotations"])
     shown, meta = {image["id"] for image in truth["images"]}, keypoint_meta(truth)
@@ -115,8 +123,8 @@ def _row(name: str, generated: int, true: int, found: int) -> dict[str, Any]:
 
 
 def match_boxes(found: list[Coco], real: list[Coco]) -> list[int | None]:
-    """For each of `found`, by falling score, the index of the free instance of `real` that overlaps it most,
-    by IoU ≥ MATCH; else that of a crowd region that holds it; else None."""
+    """For each of `found`, by falling score, the index of the instance of `real`, not matched yet, that it
+    overlaps most (IoU ≥ MATCH); otherwise that of a crowd region that holds it; otherwise None."""
     if not found or not real:
         return [None] * len(found)
     crowd = [int(a.get("iscrowd") or 0) for a in real]
@@ -134,7 +142,7 @@ def match_boxes(found: list[Coco], real: list[Coco]) -> list[int | None]:
 
 
 def _keypoints(candidate: Coco, real: Coco, sigmas: tuple[float, ...], visible: float) -> np.ndarray:
-    """(3,) counts of keypoints: generated, marked in truth, generated in the right place."""
+    """(3,) counts of keypoints: generated, labelled in truth, generated in the right place."""
     scores, marked = (np.asarray(one["keypoints"], float)[2::3] for one in (candidate, real))
     generated, true = (scores > 0) & (scores >= visible), marked > 0
     near = keypoint_similarity(candidate, real, sigmas) >= MATCH

@@ -1,7 +1,7 @@
-"""The report: one self-contained HTML page from the artifacts of a study, for someone who wants to look.
+"""The report: one self-contained HTML page from the artifacts of a study.
 
 Everything is read from the results folder; what is not there (no history, no evaluation, an image that has
-moved) is left out of the page. Of models and labels repeated over seeds the first is shown in pictures, the
+moved) is left out of the page. Of models and labels that several seeds repeat, pictures show the first;
 numbers are means. Deterministic: the same artifacts give the same page.
 """
 
@@ -28,9 +28,9 @@ from distill.report.gallery import PICTURES, compared, gallery
 from distill.report.hidden import audit, hidden_truth
 from distill.report.wording import duration, number, parse_table, plural, signed
 
-PANELS = 8  # histograms of categories
+PANELS = 8  # histograms of categories, at most
 PLENTY = 100  # pictures that fit into the album at its usual size
-CURVE = 300  # points of a curve of all candidates
+CURVE = 300  # points of a curve, at most
 
 
 class Report(Results):
@@ -67,13 +67,13 @@ class Report(Results):
             datasets=self.dataset_rows(),
             runs=self.runs(),
             study=self.study,
-            missing=self.album.missing,  # this and the next last: the sections above fill the album
+            missing=self.album.missing,  # this and the next come last: the sections above fill the album
             image_definitions=self.album.definitions(),
         )
 
     def headline(self) -> dict[str, Any] | None:
-        """AP of the last student and of its teachers, (what it is called, AP): its own, and after several
-        rounds the first one. None unless the student and its teacher were evaluated."""
+        """AP of the last student, its teacher and, after several rounds, the first teacher of all. None
+        unless the student and its teacher were evaluated."""
         for labels in reversed(self.labels):
             student, teacher = self.student(labels), self.labels[labels]["teacher"]
             if student and None not in (aps := (self.ap(teacher), self.ap(student))):
@@ -86,7 +86,7 @@ class Report(Results):
         return None
 
     def tables(self) -> list[dict[str, Any]]:
-        """The tables of the study in its order, read from their Markdown: its numbers are rounded already."""
+        """The tables of the study in its order, from their Markdown, whose numbers are rounded already."""
         result = []
         for name, table in self.study["tables"].items():
             path = self.results / "tables" / f"{name}.md"
@@ -101,8 +101,8 @@ class Report(Results):
         return result
 
     def calibrations(self) -> list[dict[str, Any]]:
-        """Thresholds with aimed and met counts, the histograms of the scores that they divide, and how the
-        labelled and the generated instances are spread over the images."""
+        """Of each label set: thresholds with aimed and met counts, histograms of the scores, and how labelled
+        and generated instances are spread over the images."""
         result = []
         for family, name in self.shown_labels.items():
             thresholds = self.optional("labels", name, "thresholds.json")

@@ -1,4 +1,4 @@
-"""Text artifacts → what a page shows: Markdown tables, numbers as people write them."""
+"""What a page shows as text: Markdown tables taken apart, numbers as people write them."""
 
 import re
 from collections.abc import Sequence
@@ -8,8 +8,9 @@ from typing import Any
 def parse_table(markdown: str) -> dict[str, Any]:
     """A Markdown table and the paragraphs after it, as {header, rows, notes}.
 
-    header: (text, is a column of numbers). rows: cells {text, right, bar}, where bar is the AP of the row as
-    a share of the highest, None in other columns.
+    header: (text, whether the column is of numbers).
+    rows: cells {text, right, bar}; bar: the AP of the row as a share of the highest AP, None in other
+        columns.
     """
     lines = [line.strip() for line in markdown.splitlines()]
     grid = [_cells(line) for line in lines if line.startswith("|")]

@@ -20,8 +20,9 @@ class Needs:
 
 @dataclass(frozen=True)
 class Margin:
-    """per_label: boxes for each label that the `labelled` datasets let expect. It is `candidates.per_label`,
-    or what calibration asks for where that is more. agnostic_nms: the values that calibrations have."""
+    """per_label: boxes for each label that the `labelled` datasets let expect: as many as the study's option
+    `per_label` of `fixed_boxes` says, or as calibration asks for where that is more. agnostic_nms: the values
+    that calibrations have."""
 
     per_label: float
     labelled: tuple[str, ...]
@@ -60,7 +61,7 @@ def margins(study: Mapping[str, Any]) -> dict[str, Margin]:
     for entry in study["labels"].values():
         if study["models"][entry["teacher"]]["task"] == "keypoints":
             entries.setdefault(_predicted(study, entry["dataset"]), []).append(entry)
-    least = study["candidates"]["per_label"]
+    least = study["fixed_boxes"]["per_label"]
     evaluated = {_predicted(study, name) for name in study["evaluate"]["on"]}
     result = {}
     for dataset, mine in entries.items():

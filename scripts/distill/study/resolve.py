@@ -65,7 +65,7 @@ def resolve(config: Mapping[str, Any], root: Path) -> dict[str, Any]:
     config = _text_keys(config)
     schema.validate(config, root)
     study = {**schema.defaults(root, "study"), **config}
-    for key in ("candidates", "evaluate"):
+    for key in ("fixed_boxes", "evaluate"):
         study[key] = {**_nested(root, key), **study[key]}
     study["datasets"] = {name: _dataset(name, spec, study, root) for name, spec in study["datasets"].items()}
     study["models"] = _models(study, root)

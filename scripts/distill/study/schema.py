@@ -64,6 +64,9 @@ def _explain(error: ValidationError) -> str:
         case "additionalProperties":
             known = list(error.schema["properties"])
             unknown = next(key for key in value if key not in known)
+            renamed = {option.get("formerly"): key for key, option in error.schema["properties"].items()}
+            if unknown in renamed:
+                return f"{where}: the key {unknown!r} is now called {renamed[unknown]!r}"
             return f"{where}: unknown key {unknown!r}{suggestion(unknown, known)}"
         case "required":
             missing = [key for key in allowed if key not in value]

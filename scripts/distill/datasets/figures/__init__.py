@@ -2,7 +2,7 @@
 
 Every image is a pure function of (seed, index, size, style): asking for more images only adds some.
 `skeleton` poses a body, `mannequin` dresses and draws it, `clutter` makes what surrounds it, `scene` puts
-all together and says what is seen.
+everything together and annotates what is seen.
 """
 
 from pathlib import Path
@@ -19,7 +19,8 @@ CATEGORY = {"id": 1, "name": "person", "keypoints": KEYPOINTS, "skeleton": SKELE
 
 
 def image_size(seed: int, index: int, size: tuple[int, int]) -> tuple[int, int]:
-    """(width, height) of an image: as asked, upright, or square of about that area."""
+    """(width, height) of an image: the given size, upright (height × width), or a square of about its
+    area."""
     width, height = size
     side = round((width * height) ** 0.5 / 8) * 8
     shapes = [(width, height), (height, width), (side, side)]
@@ -29,9 +30,14 @@ def image_size(seed: int, index: int, size: tuple[int, int]) -> tuple[int, int]:
 def generate(
     images_dir: Path, images: int, seed: int, size: tuple[int, int] = (320, 240), style: str = "photo"
 ) -> dict:
-    """Writes images_dir/000001.jpg, … and returns their COCO dict (without image hashes).
+    """Writes images, images_dir/000001.jpg, …
 
-    size: (width, height) of the landscape images. style: "photo", or "sketch": grey drawings on paper.
+    images: how many.
+    seed: of all that is random.
+    size: (width, height) of the landscape images, pixels.
+    style: "photo", or "sketch": grey drawings on paper.
+
+    Returns their COCO dict, without image hashes.
     Raises UserError where an argument makes no sense.
     """
     if style not in STYLES:

@@ -56,9 +56,11 @@ _RING = np.insert(CIRCLE, 1, 0, axis=1)  # a level circle around the body
 
 
 class Figure:
-    """A body placed in the image: `keypoints` (17, 2) pixels, `turned_away` (17,) bool, and `patches`.
+    """A body placed in the image. Attributes: keypoints (17, 2) in pixels; turned_away (17,) bool, whether
+    the viewer cannot see a keypoint of the face; patches, in their order of painting.
 
-    height: pixels of the standing height; centre: pixels, where the middle of the joints goes.
+    height: standing height in pixels.
+    centre: where the middle of the keypoints is put, pixels.
     light: −1 … 1, from which side the light comes.
     """
 

@@ -1,10 +1,10 @@
-"""What is to be known of published checkpoints: how they name our tensors, and how their models were trained.
+"""The formats of published checkpoints: how they name tensors, and how their models were trained.
 
 Each format has
-- names: patterns of how its tensors' names begin, and ours (mmdet's) for them; the first match counts;
+- names: patterns of how the names of its tensors begin, and how ours (mmdet's) do; the first match counts;
 - background: where its scores of categories have the background, "first" or "last" (ours: last);
-- settings(cfg, state, meta): an overlay of the config's `model` where the training of the checkpoint differs
-  from the config. `state` are its tensors under our names, `meta` what else the file says.
+- settings(cfg, state, meta): what in the config's `model` has to change, where the checkpoint was trained
+  differently. `state` are its tensors under our names, `meta` what else the file says.
 
 Sources: torchvision's models/detection; mmdet's configs; detectron2's configs, config/defaults.py, modeling.
 """

@@ -1,8 +1,8 @@
 """Published checkpoints as models of a study: the same artifacts as a training's, except its history.
 
-The dataset says what the model is to predict: its categories and keypoints are found among the checkpoint's
-by name, and their rows put in its order. Categories that only the checkpoint has come after them: they
-compete for a box as before, and `prediction` leaves them out.
+The dataset says what the model is to predict: its categories and keypoints are found by name among the
+checkpoint's, whose rows are put in the dataset's order. Categories that only the checkpoint has come last:
+they compete for a box as before, and `prediction` leaves them out.
 """
 
 import time
@@ -28,8 +28,13 @@ SHOWN = 3  # names in a message
 def import_model(name: str, config: Path, spec: dict[str, Any], labelled: Path, output: Path) -> None:
     """Writes model.pth, config.py and run.json of a checkpoint.
 
-    spec: format, checkpoint, and optionally categories and keypoints, the names of what the checkpoint
-    predicts in its order. labelled: the dataset whose categories and keypoints the model is to predict.
+    name: of the model.
+    config: the model config.
+    spec: format, checkpoint, and optionally categories and keypoints: names, in the checkpoint's order, of
+        what it predicts.
+    labelled: the dataset whose categories and keypoints the model is to predict.
+    output: the model's folder.
+
     Raises UserError where the file cannot be read safely, is of another architecture, or lacks a category
     or a keypoint of the dataset.
     """
@@ -91,9 +96,15 @@ def read(path: Path) -> tuple[State, dict[str, Any]]:
 def translate(
     tensors: State, meta: dict[str, Any], layout: Format, cfg: Config, source: Path
 ) -> tuple[State, list[str], dict[str, Any]]:
-    """The tensors of the config's network under our names, the names of those that it does not need, and
-    the settings, which are merged into the config, as are the numbers of categories and keypoints.
+    """A checkpoint's tensors under our names. The format's settings, and the numbers of categories and
+    keypoints, are merged into the config.
 
+    tensors, meta: of `read`.
+    layout: the checkpoint's format.
+    cfg: the model config.
+    source: path of the checkpoint, for messages.
+
+    Returns the tensors of the config's network, the names of those that it does not need, and the settings.
     Raises UserError where a tensor is missing, has another shape, or shows another architecture.
     """
     names = {layout.ours(name): name for name in tensors}
@@ -105,7 +116,7 @@ def translate(
     expected = shapes(cfg, state)
     check(state, expected, models.has_keypoints(cfg), source)
     unused = [theirs for name, theirs in names.items() if name not in expected]
-    missing = torch.tensor(0)  # a count of batches
+    missing = torch.tensor(0)  # all that may be missing are normalisation layers' counts of batches
     return {name: state.get(name, missing) for name in expected}, unused, settings
 
 
@@ -139,8 +150,8 @@ def shapes(cfg: Config, state: State) -> dict[str, torch.Size]:
 
 
 def check(state: State, expected: dict[str, torch.Size], has_keypoints: bool, source: Path) -> None:
-    """Raises UserError unless `state` holds the expected tensors, and beside them only those of heads that
-    the network lacks and such as it computes itself."""
+    """Raises UserError unless `state` holds the expected tensors; others may only be those of heads that the
+    network lacks, and such as it computes itself."""
     spare = ["num_batches_tracked", "mask_", "anchor_generator", "pixel_mean", "pixel_std"]
     spare += [] if has_keypoints else ["keypoint_"]
     wrong = {
@@ -160,7 +171,17 @@ def check(state: State, expected: dict[str, torch.Size], has_keypoints: bool, so
 def positions(
     wanted: list[str], known: list[str] | None, count: int, what: str, path: Path, labelled: Path
 ) -> list[int]:
-    """Where the dataset's categories or keypoints are among the checkpoint's `count`, by their names."""
+    """Finds the dataset's categories or keypoints by name.
+
+    wanted: names in the dataset.
+    known: names in the checkpoint, in its order; None where it states none.
+    count: how many the checkpoint has.
+    what: "categories" or "keypoints".
+    path, labelled: of checkpoint and dataset, for messages.
+
+    Returns where each of `wanted` is among `known`.
+    Raises UserError where `known` is not complete, or lacks one.
+    """
     if known is None or len(known) != count:
         given = f", and {len(known)} names" if known else ""
         raise UserError(f"{path}: has {count} {what}{given}; name them in its order with import.{what}")

@@ -1,4 +1,4 @@
-"""The boxes of a shard that several views are predicted in, as detect_boxes.py wrote them."""
+"""Fixed boxes: those of a shard, detected under the plain view, that are the RoIs of every view."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,10 +14,14 @@ Image = dict[str, Any]  # a record of the dataset JSON
 
 
 @dataclass(frozen=True)
-class SharedBoxes:
-    """Boxes of a shard that were detected before, in the file's order: ids, image_ids, scores, category_ids
-    (N,), xywh (N, 4) in the image. images: records of the images that have any; regions: image id → (n, 4)
-    x1, y1, x2, y2."""
+class FixedBoxes:
+    """The fixed boxes of a shard, in the file's order.
+
+    ids, image_ids, scores, category_ids: (N,).
+    xywh: (N, 4) x, y, w, h in the original image.
+    images: records of the images that have any, in the shard's order.
+    regions: image id → (n, 4) x1, y1, x2, y2 in the original image.
+    """
 
     ids: np.ndarray
     image_ids: np.ndarray
@@ -28,8 +32,15 @@ class SharedBoxes:
     regions: dict[int, np.ndarray]
 
     @classmethod
-    def read(cls, path: Path, images: list[Image], dataset: Path) -> "SharedBoxes":
-        """Raises UserError where the boxes are not of these images in their order."""
+    def read(cls, path: Path, images: list[Image], dataset: Path) -> "FixedBoxes":
+        """Reads the file of a shard.
+
+        path: JSON, written by detect_boxes.py.
+        images: records of the shard's images, in its order.
+        dataset: path of its JSON, for messages.
+
+        Raises UserError where the boxes are not of these images in their order.
+        """
         records = read_json(path)
         keys = {"id": np.int64, "image_id": np.int64, "bbox": float, "score": float, "category_id": np.int64}
         ids, image_ids, xywh, scores, category_ids = (

@@ -1,4 +1,4 @@
-"""Writes the page that shows a study: R/report.html from R/study.json and what lies beside it."""
+"""Writes the page that shows a study, report.html, from study.json and the artifacts beside it."""
 
 import argparse
 import logging
