@@ -1,4 +1,4 @@
-"""Which Python `make env` takes: the first that runs, not the first that is there. What is missing is one line."""
+"""Which Python `make env` takes: the first that runs, not the first that is there; else one line."""
 
 import subprocess
 import sys
