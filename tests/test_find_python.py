@@ -11,8 +11,7 @@ from helpers import ROOT
 
 @pytest.fixture
 def commands(tmp_path) -> Path:
-    """A folder with a C compiler, a 3.11 that does not run (as of pyenv), and a 3.12 that does."""
-    (tmp_path / "cc").symlink_to("/bin/true")
+    """A folder with a 3.11 that does not run (as of pyenv), and a 3.12 that does."""
     (tmp_path / "python3.11").write_text("#!/bin/sh\nexit 127\n")
     (tmp_path / "python3.11").chmod(0o755)
     (tmp_path / "python3.12").symlink_to(Path(sys.executable).resolve())
@@ -32,22 +31,14 @@ def test_the_one_asked_for_is_taken_or_none(commands):
     assert find(commands, PYTHON=sys.executable).stdout == f"{sys.executable}\n"
     refused = find(commands, PYTHON="python3.11")
     assert refused.returncode == 1
-    assert refused.stderr == "error: cannot run python3.11: apt install python3-venv python3-dev\n"
+    assert refused.stderr == "error: cannot run python3.11: apt install python3-venv\n"
 
 
-@pytest.mark.parametrize(
-    ("missing", "reason"),
-    [
-        ("python3.12", "cannot run any Python of 3.11 3.12 3.13: apt install"),
-        ("cc", "a C compiler is missing"),
-    ],
-)
-def test_what_is_missing_is_one_line(commands, missing, reason):
-    (commands / missing).unlink()
+def test_what_is_missing_is_one_line(commands):
+    (commands / "python3.12").unlink()
     failed = find(commands)
     assert (failed.returncode, failed.stdout) == (1, "")
-    assert failed.stderr.startswith(f"error: {reason}")
-    assert failed.stderr.count("\n") == 1
+    assert failed.stderr == "error: cannot run any Python of 3.11 3.12 3.13: apt install python3-venv\n"
 
 
 def test_other_versions_are_refused(commands):
