@@ -6,14 +6,10 @@ PYTEST := $(BIN)/pytest -n logical --maxprocesses 4 --dist loadfile  # files sid
 
 .PHONY: env demo test test-all test-slurm bench lint clean
 
-env: .venv/complete  ## make .venv from the pinned files of envs/
+env: .venv/complete  ## make .venv from the pinned files of envs/; PYTHON=… chooses another Python
 
 .venv/complete: envs/build.txt envs/requirements.txt
-	@command -v python3.11 > /dev/null || { echo "error: Python 3.11 is missing: apt install python3.11-venv python3.11-dev" >&2; exit 1; }
-	@python3.11 -c "import ensurepip" 2> /dev/null || { echo "error: Python 3.11 cannot make environments: apt install python3.11-venv" >&2; exit 1; }
-	@command -v cc > /dev/null || { echo "error: a C compiler is missing: apt install build-essential" >&2; exit 1; }
-	@python3.11 -c "import pathlib, sysconfig as s; exit(not pathlib.Path(s.get_path('include'), 'Python.h').exists())" || { echo "error: Python's headers are missing: apt install python3.11-dev" >&2; exit 1; }
-	python3.11 -m venv .venv
+	@python=$$(envs/find_python); echo "$$python, $$($$python --version), makes .venv"; $$python -m venv .venv
 	$(BIN)/pip install --quiet -r envs/build.txt
 	$(BIN)/pip install --quiet --no-deps --no-build-isolation -r envs/requirements.txt
 	touch $@

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 import torch
 
+from distill import __version__
 from distill.models.model import read_weights
 from distill.models.training import fingerprint, full_config, iterations_of, train
 from distill.models.work_folder import checkpoints
@@ -112,6 +113,7 @@ def test_model_file_is_safe_and_complete(keypoint_model):
     assert set(pd.read_csv(keypoint_model / "history.csv")) > {"iteration", "lr", "loss", "loss_keypoint"}
     run = json.loads((keypoint_model / "run.json").read_text())
     assert {"seed", "inputs", "commit", "versions", "seconds", "resumes"} <= set(run)
+    assert run["versions"]["distill"] == __version__
     assert (keypoint_model / "config.py").exists()
 
 

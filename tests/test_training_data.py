@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from mmdet.registry import DATASETS
 from mmengine.registry import DefaultScope
-from mmpose.datasets.datasets.utils import parse_pose_metainfo
 
 from distill.datasets.figures import CATEGORY
 from distill.datasets.keypoint_meta import keypoint_meta
@@ -122,6 +121,8 @@ def test_an_image_that_went_missing_is_named(arrows, tmp_path):
 
 
 def test_mmpose_agrees_on_cocos_keypoints():
+    from mmpose.datasets.datasets.utils import parse_pose_metainfo  # after distill.models has prepared it
+
     theirs = parse_pose_metainfo({"from_file": "configs/_base_/datasets/coco.py"})
     ours = pose_metainfo("figures", keypoint_meta({"categories": [CATEGORY]}))
     assert ours["flip_indices"] == theirs["flip_indices"]

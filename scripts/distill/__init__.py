@@ -1,1 +1,3 @@
 """Data distillation: the library behind the workflow's command-line programs."""
+
+__version__ = "0.2.0"

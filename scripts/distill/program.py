@@ -2,6 +2,7 @@
 
 A program is a `main` that parses its arguments and calls the library. `run(main)` turns a
 `UserError` into one clear line and exit code 1; any other exception is a bug and keeps its traceback.
+Every program knows `--version`.
 """
 
 import logging
@@ -11,6 +12,8 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from typing import TypeVar
+
+from distill import __version__
 
 T = TypeVar("T")
 log = logging.getLogger("distill")
@@ -23,6 +26,9 @@ class UserError(Exception):
 
 def run(main: Callable[[], None]) -> None:
     """Runs a program's `main`; logs go to stderr, which the workflow redirects into the rule's log."""
+    if sys.argv[1:] == ["--version"]:  # before any parser asks for what a program cannot do without
+        print(f"data distillation {__version__}")
+        return
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr
     )

@@ -11,18 +11,17 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
 
-from distill.datasets.images import read_image
 from distill.files import read_json, replacing
+from distill.inspection.panels import draw, pixels_of, show
+from distill.inspection.showcase import labels_and_student
 from distill.inspection.words import kind_of
 from distill.predictions.heatmap_file import COLUMNS, read_blocks, read_header
 from distill.predictions.heatmaps import Average, softmax2d
 from distill.predictions.views import View
 from distill.program import UserError
-from distill.report.drawing import colour_of, sides
+from distill.report.drawing import colour_of
 
-SIDES = {"left": "#ff9a1f", "right": "#3ec5ff", "middle": "#ffffff"}
 SURE = 0.3  # predictions of a higher score are drawn, and always the best one
 COLUMNS_OF_KEYPOINTS = 9
 Record = Mapping[str, Any]
@@ -70,6 +69,8 @@ def picture(
         return precision(content)
     if kind in ("checkpoint", "provenance", "history"):
         return history(path.with_name("history.csv"))
+    if kind == "study":
+        return labels_and_student(content, path.parent)
     raise UserError(f"{path}: a {kind} has no picture; leave out --image to read it")
 
 
@@ -95,49 +96,21 @@ def annotated(records: Sequence[Record], coco: Record, image: int | None, view: 
     entry = images[image]
     mine = sorted((r for r in records if r["image_id"] == image), key=lambda r: r.get("score", 1))
     sure = [record for record in mine if record.get("score", 1) > SURE] or mine[-1:]
-    pixels = _pixels(coco, entry)
+    pixels = pixels_of(coco, entry)
     pixels = view.transform_image(pixels) if view else pixels
     height, width = pixels.shape[:2]
     figure = Figure(figsize=(8, 8 * height / width + 0.4), layout="constrained")
     axes = figure.subplots()
-    _show(axes, pixels)
+    show(axes, pixels)
     categories = coco["categories"] or [{"id": i, "name": str(i)} for i in {r["category_id"] for r in mine}]
     colours, known = colour_of(categories), {category["id"]: category for category in categories}
     for record in sure:
         category = known[record["category_id"]]
-        _draw(axes, record, category, colours[category["id"]])
+        draw(axes, record, category, colours[category["id"]])
     rest = len(mine) - len(sure)
     what = f"{entry['file_name']}, {view.name if view else 'original pixels'}: {len(sure)} drawn"
     axes.set_title(what + (f", {rest} of score ≤ {SURE} not" if rest else ""), fontsize=9)
     return figure
-
-
-def _pixels(coco: Record, entry: Record) -> np.ndarray:
-    path = Path(coco["info"]["image_root"], entry["file_name"])
-    return read_image(path, (entry["width"], entry["height"]))
-
-
-def _show(axes: Axes, pixels: np.ndarray) -> None:
-    height, width = pixels.shape[:2]
-    axes.imshow(pixels[..., ::-1], extent=(0, width, height, 0))  # pixel centres at +0.5
-    axes.set_axis_off()
-
-
-def _draw(axes: Axes, record: Record, category: Record, colour: str) -> None:
-    x, y, w, h = record["bbox"]
-    axes.add_patch(Rectangle((x, y), w, h, fill=False, edgecolor=colour, linewidth=1.5))
-    label = category["name"] + (f" {record['score']:.2f}" if "score" in record else "")
-    axes.text(x, y, label, fontsize=7, color="black", backgroundcolor=colour, va="bottom", clip_on=True)
-    if not (record.get("keypoints") and category.get("keypoints")):
-        return
-    side, points = sides(category), np.reshape(record["keypoints"], (-1, 3))
-    for a, b in category.get("skeleton") or ():
-        ends = points[[a - 1, b - 1]]
-        if (ends[:, 2] > 0).all():
-            axes.plot(ends[:, 0], ends[:, 1], color=colour, linewidth=1)
-    for (px, py, visible), which in zip(points, side, strict=True):
-        if visible > 0:
-            axes.plot([px], [py], "o", color=SIDES[which], markeredgecolor="black", markersize=4)
 
 
 def heatmaps(path: Path, dataset: Path | None, row: int | None) -> Figure:
@@ -166,7 +139,7 @@ def heatmaps(path: Path, dataset: Path | None, row: int | None) -> Figure:
         raise UserError(
             f"{path}: image {one.image_id[0]} is not in the dataset {coco['info']['description']}"
         )
-    pixels = _pixels(coco, entry)
+    pixels = pixels_of(coco, entry)
     names = header.keypoint_names
     columns, bands = min(COLUMNS_OF_KEYPOINTS, len(names)), -(-len(names) // COLUMNS_OF_KEYPOINTS)
     figure = Figure(figsize=(1.7 * columns + 0.3, 4.1 * bands + 0.4), layout="constrained")

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from distill import __version__
 from distill.datasets.images import hash_bytes
 
 LIBRARIES = ("torch", "torchvision", "onedl-mmcv", "onedl-mmengine", "onedl-mmdetection")
@@ -31,7 +32,11 @@ def provenance(model: str, inputs: Mapping[str, str], seconds: float) -> dict[st
         "model": model,
         "inputs": inputs,
         "commit": _commit(),
-        "versions": {"python": platform.python_version(), **{name: version(name) for name in LIBRARIES}},
+        "versions": {
+            "distill": __version__,
+            "python": platform.python_version(),
+            **{name: version(name) for name in LIBRARIES},
+        },
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else cpu,
         "seconds": round(seconds, 1),
     }

@@ -51,6 +51,15 @@ class Shown:
         visible = cutoff([s for p in kept for s in p.get("keypoints", ())[2::3]], points)
         return cls(group_by_image(kept), max(0.0, float(np.nextafter(visible, -np.inf))))
 
+    def drawn(self, image: Any) -> list[dict[str, Any]]:
+        """The results on an image; keypoints that are not drawn are invisible (0), as in an annotation."""
+        records = []
+        for record in self.by_image.get(image, ()):
+            points = list(record.get("keypoints", ()))
+            points[2::3] = [score if score > self.visible else 0 for score in points[2::3]]
+            records.append(record | ({"keypoints": points} if points else {}))
+        return records
+
 
 def differences(truth: dict[str, Any], teacher: Shown, student: Shown) -> list[tuple[dict[str, Any], float]]:
     """(image, agreement of the student − agreement of the teacher), the student's greatest gain first."""

@@ -1,0 +1,46 @@
+"""An image in a figure of matplotlib, and what is known about it."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.patches import Rectangle
+
+from distill.datasets.images import read_image
+from distill.report.drawing import sides
+
+SIDES = {"left": "#ff9a1f", "right": "#3ec5ff", "middle": "#ffffff"}
+Record = Mapping[str, Any]
+
+
+def pixels_of(coco: Record, entry: Record) -> np.ndarray:
+    """The pixels of an image record of a dataset: (H, W, 3), BGR."""
+    path = Path(coco["info"]["image_root"], entry["file_name"])
+    return read_image(path, (entry["width"], entry["height"]))
+
+
+def show(axes: Axes, pixels: np.ndarray) -> None:
+    """An image (H, W, 3; BGR) in axes of its pixels."""
+    height, width = pixels.shape[:2]
+    axes.imshow(pixels[..., ::-1], extent=(0, width, height, 0))  # pixel centres at +0.5
+    axes.set_axis_off()
+
+
+def draw(axes: Axes, record: Record, category: Record, colour: str) -> None:
+    """A record's box with its category, score and skeleton, in the pixels of the axes."""
+    x, y, w, h = record["bbox"]
+    axes.add_patch(Rectangle((x, y), w, h, fill=False, edgecolor=colour, linewidth=1.5))
+    label = category["name"] + (f" {record['score']:.2f}" if "score" in record else "")
+    axes.text(x, y, label, fontsize=7, color="black", backgroundcolor=colour, va="bottom", clip_on=True)
+    if not (record.get("keypoints") and category.get("keypoints")):
+        return
+    side, points = sides(category), np.reshape(record["keypoints"], (-1, 3))
+    for a, b in category.get("skeleton") or ():
+        ends = points[[a - 1, b - 1]]
+        if (ends[:, 2] > 0).all():
+            axes.plot(ends[:, 0], ends[:, 1], color=colour, linewidth=1)
+    for (px, py, visible), which in zip(points, side, strict=True):
+        if visible > 0:
+            axes.plot([px], [py], "o", color=SIDES[which], markeredgecolor="black", markersize=4)

@@ -1,0 +1,88 @@
+"""What a finished study does, in nine pictures: a teacher's labels, and what its student makes of them."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from distill.files import read_json
+from distill.inspection.panels import draw, pixels_of, show
+from distill.program import UserError
+from distill.report.artifacts import Results
+from distill.report.comparison import Shown, differences, group_by_image
+from distill.report.drawing import colour_of
+from distill.report.hidden import hidden_truth
+
+Coco = dict[str, Any]
+
+
+def labels_and_student(study: Mapping[str, Any], results: Path) -> Figure:
+    """Three rows, of the study's first label set and the first student that learnt from it.
+
+    The unlabelled image whose labels have the middle one of all mean scores: bare, labelled, and with the
+    labels that were hidden, if any were. Teacher, student and truth on the validation image on which the
+    student gains most, and on that on which it gains least, by `comparison.agreement`; as many instances as
+    truth has in all. Raises UserError without a student, or where artifacts are missing.
+    """
+    found = Results(study, results)
+    labels = next(iter(found.shown_labels.values()), None)
+    student = found.student(labels) if labels else None
+    if not (labels and student):
+        raise UserError("a study without a student of generated labels has no picture; leave out --image")
+    generated = read_json(results / "labels" / labels / "annotations.json")
+    validation = study["models"][student]["validation"]
+    truth = read_json(results / "datasets" / f"{validation}.json")
+    teacher, learnt = (
+        Shown.of(results / "merged" / model / validation / f"{found.test_views}.json", truth)
+        for model in (study["labels"][labels]["teacher"], student)
+    )
+    changes = differences(truth, teacher, learnt)
+    rows = [("middling scores", generated, *_labelled(generated, _hidden(found, labels, generated)))]
+    for image, change in (changes[0], changes[-1]):
+        panels = {"teacher": teacher.drawn(image["id"]), "student": learnt.drawn(image["id"])}
+        panels["truth"] = group_by_image(truth["annotations"]).get(image["id"], [])
+        rows.append((f"student {change:+.2f}", truth, image, panels))
+    figure = _drawn(rows, generated["categories"])
+    better, worse = (sum(sign * change > 0 for _, change in changes) for sign in (1, -1))
+    figure.suptitle(f"{len(changes)} validation images: the student is better on {better}, worse on {worse}")
+    return figure
+
+
+def _hidden(found: Results, labels: str, generated: Coco) -> Coco | None:
+    specs, unlabelled = found.study["datasets"], found.labels[labels]["dataset"]
+    return hidden_truth(unlabelled, specs, found.dataset, generated["categories"])
+
+
+def _labelled(generated: Coco, hidden: Coco | None) -> tuple[Coco, dict[str, Sequence[Coco]]]:
+    """The image of middling labels, and its records by the name of what they are."""
+    by_image = group_by_image(generated["annotations"])
+    if not by_image:
+        raise UserError("no label was generated, so there is no picture; leave out --image")
+    ranked = sorted(by_image, key=lambda i: (np.mean([label["score"] for label in by_image[i]]), i))
+    image = next(image for image in generated["images"] if image["id"] == ranked[len(ranked) // 2])
+    panels = {"unlabelled": [], "the teacher's labels": by_image[image["id"]]}
+    if hidden:
+        panels["hidden labels"] = group_by_image(hidden["annotations"]).get(image["id"], [])
+    return image, panels
+
+
+def _drawn(
+    rows: Sequence[tuple[str, Coco, Coco, dict[str, Sequence[Coco]]]], categories: list[Coco]
+) -> Figure:
+    """Rows of (name, dataset, image, records by the title of their panel)."""
+    figure = Figure(figsize=(8, 2.25 * len(rows)), layout="constrained")
+    known, colours = {category["id"]: category for category in categories}, colour_of(categories)
+    for line, (name, coco, image, panels) in zip(figure.subplots(len(rows), 3), rows, strict=True):
+        pixels = pixels_of(coco, image)
+        for axes, (title, records) in zip(line, panels.items(), strict=False):
+            show(axes, pixels)
+            axes.set_title(title, fontsize=9)
+            for record in records:
+                draw(axes, record, known[record["category_id"]], colours[record["category_id"]])
+        for axes in line[len(panels) :]:
+            axes.set_axis_off()
+        where = {"transform": line[0].transAxes, "rotation": 90, "ha": "right", "va": "center"}
+        line[0].text(-0.03, 0.5, name, fontsize=9, **where)
+    return figure
