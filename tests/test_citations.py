@@ -101,7 +101,8 @@ def unknown(text: str) -> list[str]:
 
 
 def test_files_that_are_cited_are_there():
-    wrong = {source: found for source, text in SAID.items() if (found := missing(text, source))}
+    said = {source: text for source, text in SAID.items() if source != "CHANGELOG.md"}  # it tells of what went
+    wrong = {source: found for source, text in said.items() if (found := missing(text, source))}
     assert not wrong, "cite what is in the repository, or the paper; other projects' files go into ELSEWHERE"
 
 
