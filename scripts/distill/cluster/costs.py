@@ -65,7 +65,7 @@ def parse(text: str) -> list[Job]:
 
 def calibration(config: dict, study: dict) -> dict:
     """A study of a few images: one short training of each model config, predictions under two views."""
-    models = {}
+    models: dict[str, dict[str, Any]] = {}
     for model in study["models"].values():
         short = {key: model[key] for key in ("batch", "scales", "max_side", "amp") if key in model}
         common = {"config": model["config"], "labelled": "few", "init": "none", "iterations": 20}
@@ -175,12 +175,13 @@ def critical_path(jobs: Iterable[Job], seconds: Mapping[Job, float | None]) -> l
     """The longest chain of jobs that wait for each other; unknown times count as nothing."""
     maker = {output: job for job in jobs for output in job.outputs}
     before = {job: {maker[path] for path in job.inputs if path in maker} for job in maker.values()}
-    end, last = {}, {}
+    end: dict[Job, float] = {}
+    latest: dict[Job, Job | None] = {}  # of those that a job waits for
     for job in TopologicalSorter(before).static_order():
-        last[job] = max(before[job], key=end.__getitem__, default=None)
-        end[job] = (seconds[job] or 1e-9) + (end[last[job]] if last[job] else 0)
-    path, job = [], max(end, key=end.__getitem__, default=None)
-    while job:
-        path.append(job)
-        job = last[job]
+        latest[job] = previous = max(before[job], key=end.__getitem__, default=None)
+        end[job] = (seconds[job] or 1e-9) + (end[previous] if previous else 0)
+    path, step = [], max(end, key=end.__getitem__, default=None)
+    while step:
+        path.append(step)
+        step = latest[step]
     return path[::-1]

@@ -4,13 +4,14 @@ from collections import Counter
 from collections.abc import Iterable
 from os.path import join
 
+from distill.datasets.coco import Coco
 from distill.program import UserError
 
 # COCO's size classes, in square pixels of `area`: [low, high)
 AREAS = {"small": (0, 32**2), "medium": (32**2, 96**2), "large": (96**2, float("inf"))}
 
 
-def describe(dataset: dict) -> dict:
+def describe(dataset: Coco) -> dict:
     """Counts of a COCO dict. Instances are annotations that are not crowds; images without any count in the
     means per image; keypoints are counted over instances with at least one, as calibration does.
 

@@ -104,7 +104,7 @@ def _suppress(
     area = (x2 - x1) * (y2 - y1)
     alive, iou = np.ones(n, np.bool_), np.empty(n)
     keep, kept = np.empty(most, np.int64), 0
-    survivor, voter, overlap = [np.int64(0)], [np.int64(0)], [0.0]  # of a type; this row goes in the end
+    survivor, voter, overlap = [0], [0], [0.0]  # numba needs an element to know a list's type; cut off below
     for row in by_score:
         i = place[row]
         if kept == most:
