@@ -16,10 +16,11 @@ import pandas as pd
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
+from distill.datasets.coco import Coco
 from distill.evaluation.average_precision import evaluate
 from distill.files import read_json, replacing
 from distill.predictions.merge import Options, merge_boxes, merge_heatmaps
-from distill.predictions.views import View, reach_around
+from distill.predictions.views import View
 from distill.program import UserError, log
 
 METRICS = ("AP", "AP50", "AP75")
@@ -55,15 +56,15 @@ def by_shard(paths: Sequence[Path]) -> dict[str, dict[str, list[Path]]]:
 
 
 def measure(
-    views: Views, shards: Mapping[str, Mapping[str, list[Path]]], dataset: dict[str, Any], options: Options
+    views: Views, shards: Mapping[str, Mapping[str, list[Path]]], dataset: Coco, options: Options
 ) -> dict[str, float | None]:
     """METRICS of the predictions under `views`, merged, on an annotated dataset, as fractions of 1.
 
     Where the use of scales depends on size, views all larger or all smaller than plain serve all sizes.
     """
-    if options.size_dependent is not None and not reach_around(options.plain, map(View.parse, views)):
+    if not options.serves_all_sizes(map(View.parse, views)):
         options = replace(options, size_dependent=None)
-    records = []
+    records: list[dict] = []
     for files in shards.values():
         paths = [path for view in views for path in files[view]]
         merge = merge_heatmaps if paths[0].suffix == ".h5" else merge_boxes
@@ -101,7 +102,8 @@ def select(views: Sequence[str], measure: Measure, patience: int = 3) -> Selecti
     sets: list[Views] = [(view,) for view in views]
     found = measure(sets)
     rows += [row("alone", chosen, metrics) for chosen, metrics in zip(sets, found, strict=True)]
-    best, highest, stale = (), -2.0, 0
+    best: Views = ()
+    highest, stale = -2.0, 0
     while True:
         chosen, metrics = max(zip(sets, found, strict=True), key=lambda pair: ap(pair[1]))
         rows.append(row("growing", chosen, metrics))
