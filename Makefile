@@ -37,10 +37,11 @@ bench: demo  ## ratios measured side by side; of the demo's models, too
 lint: env
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 	$(BIN)/snakefmt --check Snakefile rules
 	$(SNAKEMAKE) --lint
 	$(SNAKEMAKE) --lint --configfile config/coco.yaml
 
 clean:  ## the demo's results and the caches; not the environment
-	rm -rf results/demo .pytest_cache .ruff_cache .hypothesis
+	rm -rf results/demo .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +

@@ -101,9 +101,11 @@ def unknown(text: str) -> list[str]:
 
 
 def test_files_that_are_cited_are_there():
-    said = {source: text for source, text in SAID.items() if source != "CHANGELOG.md"}  # it tells of what went
+    said = {
+        source: text for source, text in SAID.items() if source != "CHANGELOG.md"
+    }  # it tells of what went
     wrong = {source: found for source, text in said.items() if (found := missing(text, source))}
-    assert not wrong, "cite what is in the repository, or the paper; other projects' files go into ELSEWHERE"
+    assert not wrong, "cite what is in the repository, or the paper; files of other projects: ELSEWHERE"
 
 
 def test_names_of_modules_that_are_cited_are_there():

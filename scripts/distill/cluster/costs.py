@@ -66,7 +66,7 @@ def parse(text: str) -> list[Job]:
 def timing(config: dict, study: dict) -> dict:
     """The configuration of a timing run, a study of a few images that is run before a large one: a short
     training of each model config, and predictions under two views."""
-    models = {}
+    models: dict[str, dict[str, Any]] = {}
     for model in study["models"].values():
         short = {key: model[key] for key in ("batch", "scales", "max_side", "amp") if key in model}
         common = {"config": model["config"], "labelled": "few", "init": "none", "iterations": 20}
@@ -188,12 +188,13 @@ def critical_path(jobs: Iterable[Job], seconds: Mapping[Job, float | None]) -> l
     """The chain of jobs, each waiting for the one before, that takes longest; unknown times count as 0."""
     maker = {output: job for job in jobs for output in job.outputs}
     before = {job: {maker[path] for path in job.inputs if path in maker} for job in maker.values()}
-    end, last = {}, {}
+    end: dict[Job, float] = {}
+    latest: dict[Job, Job | None] = {}  # of those that a job waits for
     for job in TopologicalSorter(before).static_order():
-        last[job] = max(before[job], key=end.__getitem__, default=None)
-        end[job] = (seconds[job] or 1e-9) + (end[last[job]] if last[job] else 0)
-    path, job = [], max(end, key=end.__getitem__, default=None)
-    while job:
-        path.append(job)
-        job = last[job]
+        latest[job] = previous = max(before[job], key=end.__getitem__, default=None)
+        end[job] = (seconds[job] or 1e-9) + (end[previous] if previous else 0)
+    path, step = [], max(end, key=end.__getitem__, default=None)
+    while step:
+        path.append(step)
+        step = latest[step]
     return path[::-1]

@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pandas as pd
@@ -13,6 +13,7 @@ from distill.cluster.costs import Job, critical_path, is_done, parse
 from distill.files import read_json
 from distill.program import UserError
 
+Costs = Mapping[Job, float | None]  # None: unknown
 STATES = ("done", "running", "pending", "begun", "waiting")
 
 
@@ -61,6 +62,10 @@ def last_line(path: str, width: int = 96) -> str:
     return next((line[:width] for line in reversed(lines) if line.strip()), "")
 
 
+def _times(cost: float | None, count: int) -> float | None:
+    return None if cost is None else cost * count
+
+
 def total(values: list[float | None], unit: float) -> str:
     """A sum, in multiples of `unit`; with a + where some values are not known, ? where none is."""
     known = [value for value in values if value is not None]
@@ -69,26 +74,37 @@ def total(values: list[float | None], unit: float) -> str:
     return f"{sum(known) / unit:.2f}" + ("+" if len(known) < len(values) else "")
 
 
-def outlook(jobs: list[Job], seconds: dict, sizes: dict, queued: dict[str, str]) -> Iterator[str]:
+def outlook(jobs: list[Job], seconds: Costs, sizes: Costs, queued: dict[str, str]) -> Iterator[str]:
     """The table of rules and what is left, as lines of text.
 
     jobs: of `graph`.
     seconds, sizes: of `costs.estimate`.
     queued: of `queue`.
     """
-    rows = []
     states = {job: state_of(job, queued) for job in jobs}
+    yield by_rule(jobs, states, seconds, sizes).to_string(index=False)
+    left = [job for job in jobs if states[job] != "done"]
+    yield from _time_left(left, states, seconds)
+    yield from _under_way(left, states, queued)
+
+
+def by_rule(jobs: list[Job], states: Mapping[Job, str], seconds: Costs, sizes: Costs) -> pd.DataFrame:
+    """A row of text for each rule: how many of its jobs are in which state, and what all of them cost."""
+    rows = []
     for rule in dict.fromkeys(job.rule for job in jobs):
         mine = [job for job in jobs if job.rule == rule]
         count = Counter(states[job] for job in mine)
-        spent = [seconds[job] and seconds[job] * (job.gpus or 1) for job in mine]
+        spent = [_times(seconds[job], job.gpus or 1) for job in mine]
         row = {"rule": rule, "jobs": len(mine), **{key: count[key] for key in STATES}}
         row |= {"GPU h" if mine[0].gpus else "CPU h": total(spent, 3600)}
         rows.append(row | {"GB": total([sizes[job] for job in mine], 1e9)})
     columns = ["rule", "jobs", *STATES, "GPU h", "CPU h", "GB"]
-    yield pd.DataFrame(rows, columns=columns).fillna("").to_string(index=False)
-    left = [job for job in jobs if states[job] != "done"]
-    gpus = [seconds[job] and seconds[job] * job.gpus for job in left if job.gpus]
+    return pd.DataFrame(rows, columns=columns).fillna("")
+
+
+def _time_left(left: list[Job], states: Mapping[Job, str], seconds: Costs) -> Iterator[str]:
+    """GPU hours and critical path of the jobs that are left; where some run, when all will be done."""
+    gpus = [_times(seconds[job], job.gpus) for job in left if job.gpus]
     path = critical_path(left, seconds)
     yield f"\nleft: {len(left)} jobs, {total(gpus, 3600)} GPU hours"
     yield f"critical path: {total([seconds[job] for job in path], 3600)} h:"
@@ -97,6 +113,10 @@ def outlook(jobs: list[Job], seconds: dict, sizes: dict, queued: dict[str, str])
     if busy := sum(job.gpus for job in left if states[job] == "running"):
         eta = max(sum(filter(None, gpus)) / busy, sum(filter(None, (seconds[job] for job in path))))
         yield f"about {eta / 3600:.2f} h with the {busy} GPUs that are at work now"
+
+
+def _under_way(left: list[Job], states: Mapping[Job, str], queued: Mapping[str, str]) -> Iterator[str]:
+    """What waits in the queue, and the last line of what runs."""
     for job in left:
         if job.comment in queued and states[job] != "running":
             yield f"{queued[job.comment]}: {job.comment}"

@@ -157,7 +157,8 @@ def _images(path: str, images: list, sized: bool) -> list[dict]:
 
 
 def _annotations(path: str, annotations: list, images: list, categories: list) -> tuple[list[dict], dict]:
-    problems, repaired = Problems(path), Counter()
+    problems = Problems(path)
+    repaired: Counter[str] = Counter()
     _unique_ids(annotations, "annotation", problems)
     sizes = {image["id"]: (image["width"], image["height"]) for image in images}
     kinds = {category["id"]: category for category in categories}
@@ -192,7 +193,7 @@ class _Bad(Exception):
     """What is wrong with an annotation."""
 
 
-def _annotation(a: dict, size: tuple[int, int], category: dict, repaired: Counter) -> dict | None:
+def _annotation(a: dict, size: tuple[int, int], category: dict, repaired: Counter[str]) -> dict | None:
     """A clean copy; None for a box without area, which COCO's own files have a few of."""
     if not _numbers(a["bbox"], 4):
         raise _Bad(f"bbox {a['bbox']!r} is not four finite numbers")
@@ -230,7 +231,7 @@ def _annotation(a: dict, size: tuple[int, int], category: dict, repaired: Counte
     return copy
 
 
-def _keypoints(given: Any, count: int, size: tuple[int, int], repaired: Counter) -> list:
+def _keypoints(given: Any, count: int, size: tuple[int, int], repaired: Counter[str]) -> list:
     """x, y, v of `count` keypoints. Unlabelled ones are 0, 0, 0; so become those outside the image (as
     Detectron's training data has it). An instance without `keypoints` has none labelled."""
     if given is None or given == []:

@@ -92,12 +92,13 @@ def _listed(pool: list[dict], ids: str | list, source: dict, of: str) -> list[di
         table[stem] = None if stem in table else image  # a name that two files share is no name
     table |= {str(image["id"]): image for image in source["images"]}
     table |= {image["file_name"]: image for image in source["images"]}
-    problems = Problems(ids if isinstance(ids, str) else "ids")
+    problems, kept = Problems(ids if isinstance(ids, str) else "ids"), set()
     for item in wanted:
-        if table.get(item) is None:
+        if image := table.get(item):
+            kept.add(image["id"])
+        else:
             problems.add(f"{item!r} is no image of {of}")
     problems.refuse()
-    kept = {table[item]["id"] for item in wanted}
     return [image for image in pool if image["id"] in kept]
 
 

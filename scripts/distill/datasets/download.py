@@ -11,7 +11,7 @@ from pathlib import Path
 
 import requests
 from requests.adapters import HTTPAdapter
-from requests.exceptions import ChunkedEncodingError, ConnectionError, HTTPError, RequestException, Timeout
+from requests.exceptions import ChunkedEncodingError, ConnectionError, RequestException, Timeout
 from urllib3.util import Retry
 
 from distill.program import UserError, log, progress
@@ -50,9 +50,6 @@ def fetch(url: str, output: str | Path, md5: str, size: int | None = None, pause
             try:
                 _append(session, url, part, size)
                 break
-            except HTTPError as error:
-                code, reason = error.response.status_code, error.response.reason
-                raise UserError(f"{url}: the server says {code} {reason}") from None
             except (ChunkedEncodingError, ConnectionError, Timeout) as error:
                 idle = 0 if part.stat().st_size > before else idle + 1
                 if idle == PATIENCE:
@@ -84,7 +81,8 @@ def _append(session: requests.Session, url: str, part: Path, size: int | None) -
                 part.write_bytes(b"")
                 raise ConnectionError(f"there are no {start} bytes; from the start again")
             return
-        response.raise_for_status()
+        if not response.ok:
+            raise UserError(f"{url}: the server says {response.status_code} {response.reason}")
         if not response.headers.get("Content-Range", "").startswith(f"bytes {start}-"):
             start = 0  # the server cannot continue and sends all of it again
         rest = response.headers.get("Content-Length")

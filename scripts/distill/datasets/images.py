@@ -159,7 +159,8 @@ def _load(file: io.BufferedReader) -> tuple[Image.Image, int]:
         if image.mode not in _EIGHT_BIT | _SIXTEEN_BIT:
             raise _Unreadable(f"has pixels of the unsupported kind {image.mode}: convert it to 8-bit RGB")
         image.load()
-        if image.mode == "I" and (image.getextrema()[0] < 0 or image.getextrema()[1] > 65535):
+        darkest, brightest = np.ravel(image.getextrema()) if image.mode == "I" else (0, 0)
+        if darkest < 0 or brightest > 65535:
             raise _Unreadable("has pixels beyond 16 bits: convert it to 8-bit RGB")
     except (_Unreadable, MemoryError):
         raise

@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from distill.datasets.coco import Coco
 from distill.program import UserError
 
 # OKS constants of COCO's 17 keypoints, by name (pycocotools' `kpt_oks_sigmas`).
@@ -34,7 +35,7 @@ class KeypointMeta:
         return tuple(indices)
 
 
-def keypoint_meta(dataset: dict) -> KeypointMeta | None:
+def keypoint_meta(dataset: Coco) -> KeypointMeta | None:
     """The keypoint definition of a dataset (COCO dict), None where no category has keypoints.
 
     Sigmas: the category's own if it has them; pycocotools' for COCO's 17 keypoints; else 0.05 for each, about
@@ -77,15 +78,19 @@ def derive_flip_pairs(names: Sequence[str]) -> list[list[int]]:
     index = {name: k for k, name in enumerate(names)}
     pairs = []
     for name, k in index.items():
-        for pattern, swap in _SIDES:
-            partner = index.get(pattern.sub(lambda match, swap=swap: swap[match.group()], name, count=1))
-            if partner not in (None, k):
+        for pattern, opposite in _SIDES:
+            partner = index.get(_mirrored(name, pattern, opposite))
+            if partner is not None and partner != k:
                 pairs.append([k, partner])
                 break
     return pairs
 
 
-def _sides() -> list[tuple[re.Pattern, dict[str, str]]]:
+def _mirrored(name: str, pattern: re.Pattern[str], opposite: dict[str, str]) -> str:
+    return pattern.sub(lambda match: opposite[match.group()], name, count=1)
+
+
+def _sides() -> list[tuple[re.Pattern[str], dict[str, str]]]:
     """Patterns that find the left side in a name, each with its right counterpart, case by case."""
     words = {"left": "right", "Left": "Right", "LEFT": "RIGHT"}
     letters = {"l": "r", "L": "R"}

@@ -12,15 +12,17 @@ import os
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
+from typing import TypeVar
 
 from distill.datasets.coco_check import Problems, load_coco
 from distill.datasets.composed import subset, union
-from distill.datasets.images import SUFFIXES, list_files, scan_all
+from distill.datasets.images import SUFFIXES, Scan, list_files, scan_all
 from distill.datasets.keypoint_meta import KeypointMeta, keypoint_meta
 from distill.program import UserError, log
 
 __all__ = ["KINDS", "KeypointMeta", "build", "keypoint_meta", "shard"]
 
+T = TypeVar("T")
 UNREADABLE = 0.01  # the part of an unlabelled set that may be left out as unreadable
 
 
@@ -63,7 +65,7 @@ def build(name: str, spec: dict, sources: dict[str, dict], images_dir: Path | No
     return {key: dataset[key] for key in ("info", "images", "annotations", "categories")}
 
 
-def shard(items: Sequence, index: int, count: int) -> Sequence:
+def shard(items: Sequence[T], index: int, count: int) -> Sequence[T]:
     """The contiguous shard `index` of `count`: every item is in exactly one, sizes differ by at most 1."""
     return items[index * len(items) // count : (index + 1) * len(items) // count]
 
@@ -74,8 +76,9 @@ def _coco(spec: dict, sources: dict, images_dir: Path | None) -> dict:
     its images may be of another size, and a fraction of them, `unreadable`, may be left out."""
     coco = load_coco(spec["annotations"], spec.get("strip_annotations", False))
     _check_root(spec["images"], coco["images"], spec["annotations"])
+    skipped: list[dict] = []
     if coco["categories"]:
-        images, skipped = _scan_labelled(spec["images"], coco["images"], spec["annotations"]), []
+        images = _scan_labelled(spec["images"], coco["images"], spec["annotations"])
     else:
         images, skipped = _scan_unlabelled(spec["images"], coco["images"], spec.get("unreadable", UNREADABLE))
     info = {"image_root": spec["images"], "skipped": skipped, "repaired": coco["repaired"]}
@@ -94,7 +97,8 @@ def _videos(spec: dict, sources: dict, images_dir: Path | None) -> dict:
     """A random frame of each video below a folder, or of some videos drawn at random; see `videos`."""
     from distill.datasets.videos import extract_frames
 
-    images, skipped = [], []
+    images: list[dict] = []
+    skipped: list[dict] = []
     frames = extract_frames(spec["videos"], spec.get("seed", 0), _needed(images_dir), spec.get("images"))
     for i, frame in enumerate(frames, 1):
         if "reason" in frame:
@@ -145,7 +149,7 @@ def _check_root(root: str, images: list[dict], where: str) -> None:
     problems.refuse()
 
 
-def _scan(root: str, images: list[dict]) -> list[tuple[dict, object]]:
+def _scan(root: str, images: list[dict]) -> list[tuple[dict, Scan]]:
     paths = [Path(root, image["file_name"]) for image in images]
     return list(zip(images, scan_all(paths, f"images of {root}"), strict=True))
 
@@ -171,13 +175,15 @@ def _scan_labelled(root: str, images: list[dict], where: str) -> list[dict]:
 
 
 def _scan_unlabelled(root: str, images: list[dict], limit: float) -> tuple[list[dict], list[dict]]:
-    records, skipped = [], []
+    records: list[dict] = []
+    skipped: list[dict] = []
     for image, scan in _scan(root, images):
         if scan.reason:
             skipped.append({"file_name": image["file_name"], "reason": scan.reason})
             continue
         given = (image.get("width"), image.get("height"))
-        records.append(_record(image, given if given == scan.raw_size else scan.size, scan.hash))
+        size = scan.raw_size if given == scan.raw_size else scan.size
+        records.append(_record(image, size, scan.hash))
     _limit_skipped(root, skipped, len(images), limit, "images")
     return records, skipped
 

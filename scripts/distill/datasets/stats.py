@@ -4,13 +4,14 @@ from collections import Counter
 from collections.abc import Iterable
 from os.path import join
 
+from distill.datasets.coco import Coco
 from distill.program import UserError
 
 # COCO's size classes, in square pixels of `area`: [low, high)
 AREAS = {"small": (0, 32**2), "medium": (32**2, 96**2), "large": (96**2, float("inf"))}
 
 
-def describe(dataset: dict) -> dict:
+def describe(dataset: Coco) -> dict:
     """Counts of a COCO dict, the content of {dataset}.stats.json. Crowd regions are no instances.
 
     Means per image are over all images, also those without an instance; keypoints per instance over instances

@@ -84,22 +84,29 @@ def _frame_at(path: Path, moment: float) -> av.VideoFrame | None:
     """The frame shown at a fraction of the duration; None where that is unknown or does not decode."""
     with av.open(str(path)) as container:
         stream = _stream(container)
-        duration = stream.duration
-        if not duration and container.duration:  # Matroska knows it for the whole file only
-            duration = container.duration / av.time_base / stream.time_base
+        duration = _duration(container, stream)
         if not duration:
             return None
-        target = int((stream.start_time or 0) + moment * float(duration))
+        target = int((stream.start_time or 0) + moment * duration)
         container.seek(target, stream=stream)  # to the key frame at or before it
-        previous = None
+        previous, until = None, 0
         for frame in _frames(container, stream):
             if frame.pts is None:
                 return None
             if frame.pts > target:  # the one before was still on display
                 return previous or frame
-            previous = frame
+            previous, until = frame, frame.pts + frame.duration
         # Nothing comes after the target: the last frame is shown until then, or the file is cut short.
-        return previous if previous and previous.pts + previous.duration > target else None
+        return previous if until > target else None
+
+
+def _duration(container: av.container.InputContainer, stream: av.VideoStream) -> float | None:
+    """In units of the stream's time base; None where nothing says it."""
+    if stream.duration:
+        return float(stream.duration)
+    if container.duration and stream.time_base:  # Matroska knows it for the whole file only
+        return float(container.duration / av.time_base / stream.time_base)
+    return None
 
 
 def _reservoir(path: Path, rng: np.random.Generator) -> av.VideoFrame:

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 from faster_coco_eval import COCO, COCOeval_faster
 
-from distill.datasets.keypoint_meta import keypoint_meta
+from distill.datasets.coco import Coco
+from distill.datasets.keypoint_meta import KeypointMeta, keypoint_meta
 from distill.program import UserError
 
 log = logging.getLogger("distill")
@@ -25,9 +26,7 @@ METRICS = {
 PRECISION = {"0.5": 0, "0.75": 5}  # IoU or OKS: its index among COCOeval's 0.5, 0.55, …
 
 
-def evaluate(
-    dataset: dict[str, Any], predictions: list[dict[str, Any]], task: str | None = None
-) -> dict[str, Any]:
+def evaluate(dataset: Coco, predictions: list[dict[str, Any]], task: str | None = None) -> dict[str, Any]:
     """COCO's metrics of predictions on an annotated dataset. Keypoint predictions are evaluated as boxes too.
 
     As with `COCO.loadRes` on the same file, a prediction's area (for APM, APL) is that of its box.
@@ -55,12 +54,12 @@ def evaluate(
     blocks = {"boxes": _metrics(truth, found, "bbox", dataset["categories"], None)}
     if task == "keypoints":
         posed_categories = [c for c in dataset["categories"] if c.get("keypoints")]
-        blocks["keypoints"] = _metrics(truth, found, "keypoints", posed_categories, np.asarray(meta.sigmas))
+        blocks["keypoints"] = _metrics(truth, found, "keypoints", posed_categories, meta)
     counts = {"images": len(dataset["images"]), "predictions": len(predictions)}
     return {**counts, "task": task, **blocks[task], **blocks}
 
 
-def _check(dataset: dict[str, Any], predictions: list[dict[str, Any]], task: str) -> None:
+def _check(dataset: Coco, predictions: list[dict[str, Any]], task: str) -> None:
     images = {image["id"] for image in dataset["images"]}
     keypoints_of = {c["id"]: len(c.get("keypoints") or ()) for c in dataset["categories"]}
     for p in predictions:
@@ -82,7 +81,7 @@ def _detections(predictions: list[dict[str, Any]]) -> list[dict[str, Any]]:
     ]
 
 
-def _coco(dataset: dict[str, Any]) -> COCO:
+def _coco(dataset: Coco) -> COCO:
     """A COCO index over copies of the annotations: COCOeval writes into them."""
     coco = COCO()
     coco.dataset = {**dataset, "annotations": [dict(a) for a in dataset["annotations"]]}
@@ -92,20 +91,20 @@ def _coco(dataset: dict[str, Any]) -> COCO:
 
 
 def _metrics(
-    truth: COCO, found: COCO, kind: str, categories: list[dict[str, Any]], sigmas: np.ndarray | None
+    truth: COCO, found: COCO, kind: str, categories: list[dict[str, Any]], meta: KeypointMeta | None
 ) -> dict[str, Any]:
-    """One COCOeval, `kind` bbox or keypoints, over the given categories."""
+    """One COCOeval, `kind` bbox or keypoints (with their `meta`), over the given categories."""
     categories = sorted(categories, key=lambda c: c["id"])  # the order of COCOeval's arrays
     evaluation = COCOeval_faster(truth, found, kind)
     evaluation.params.catIds = [c["id"] for c in categories]
-    if sigmas is not None:
-        evaluation.params.kpt_oks_sigmas = sigmas
+    if meta is not None:
+        evaluation.params.kpt_oks_sigmas = np.asarray(meta.sigmas)
     with _logged():
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()
     names = METRICS["boxes" if kind == "bbox" else "keypoints"]
-    metrics = {name: _value(stat) for name, stat in zip(names, evaluation.stats, strict=True)}
+    metrics: dict[str, Any] = {name: _value(stat) for name, stat in zip(names, evaluation.stats, strict=True)}
     precision = evaluation.eval["precision"][:, :, :, 0, -1]  # IoU, recall, category
     defined = np.where(precision > -1, precision, np.nan)
     metrics["precision"] = {

@@ -13,12 +13,13 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
+from matplotlib.typing import RcKeyType
 
 from distill.files import replacing
 from distill.program import UserError
 
 POINTS = 100  # of a training curve, each the mean of a part of the training
-STYLE = {
+STYLE: dict[RcKeyType, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "distill",  # the same figure, the same bytes
     "axes.spines.top": False,

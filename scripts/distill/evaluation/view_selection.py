@@ -16,11 +16,12 @@ import pandas as pd
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
+from distill.datasets.coco import Coco
 from distill.evaluation.average_precision import evaluate
 from distill.evaluation.plots import METADATA, STYLE
 from distill.files import read_json, replacing
 from distill.predictions.merge import Options, merge_boxes, merge_heatmaps
-from distill.predictions.views import View, reach_around
+from distill.predictions.views import View
 from distill.program import UserError, log
 
 METRICS = ("AP", "AP50", "AP75")
@@ -58,7 +59,7 @@ def by_shard(paths: Sequence[Path]) -> dict[str, dict[str, list[Path]]]:
 
 
 def measure(
-    views: Views, shards: Mapping[str, Mapping[str, list[Path]]], dataset: dict[str, Any], options: Options
+    views: Views, shards: Mapping[str, Mapping[str, list[Path]]], dataset: Coco, options: Options
 ) -> dict[str, float | None]:
     """Merges the predictions under some views and evaluates them.
 
@@ -71,9 +72,9 @@ def measure(
 
     Returns METRICS as fractions of 1.
     """
-    if options.size_dependent is not None and not reach_around(options.plain, map(View.parse, views)):
+    if not options.serves_all_sizes(map(View.parse, views)):
         options = replace(options, size_dependent=None)
-    records = []
+    records: list[dict] = []
     for files in shards.values():
         paths = [path for view in views for path in files[view]]
         merge = merge_heatmaps if paths[0].suffix == ".h5" else merge_boxes
@@ -122,7 +123,8 @@ def select(views: Sequence[str], measure: Measure, patience: int = 3) -> Selecti
     sets: list[Views] = [(view,) for view in views]
     found = measure(sets)
     rows += [row("alone", chosen, metrics) for chosen, metrics in zip(sets, found, strict=True)]
-    best, highest, stale = (), -2.0, 0
+    best: Views = ()
+    highest, stale = -2.0, 0
     while True:
         chosen, metrics = max(zip(sets, found, strict=True), key=lambda pair: ap(pair[1]))
         rows.append(row("growing", chosen, metrics))

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
+from distill.datasets.coco import Coco
 from distill.files import read_json
 from distill.inspection.panels import draw, pixels_of, show
 from distill.program import UserError
@@ -15,7 +16,7 @@ from distill.report.comparison import Shown, differences, group_by_image
 from distill.report.drawing import colour_of
 from distill.report.hidden import hidden_truth
 
-Coco = dict[str, Any]
+Panels = Mapping[str, Sequence[Coco]]  # title → records
 
 
 def labels_and_student(study: Mapping[str, Any], results: Path) -> Figure:
@@ -39,7 +40,8 @@ def labels_and_student(study: Mapping[str, Any], results: Path) -> Figure:
         for model in (study["labels"][labels]["teacher"], student)
     )
     changes = differences(truth, teacher, learnt)
-    rows = [("middling scores", generated, *_labelled(generated, _hidden(found, labels, generated)))]
+    rows: list[tuple[str, Coco, Coco, Panels]] = []
+    rows.append(("middling scores", generated, *_labelled(generated, _hidden(found, labels, generated))))
     for image, change in (changes[0], changes[-1]):
         panels = {"teacher": teacher.drawn(image["id"]), "student": learnt.drawn(image["id"])}
         panels["truth"] = group_by_image(truth["annotations"]).get(image["id"], [])
@@ -55,7 +57,7 @@ def _hidden(found: Results, labels: str, generated: Coco) -> Coco | None:
     return hidden_truth(unlabelled, specs, found.dataset, generated["categories"])
 
 
-def _labelled(generated: Coco, hidden: Coco | None) -> tuple[Coco, dict[str, Sequence[Coco]]]:
+def _labelled(generated: Coco, hidden: Coco | None) -> tuple[Coco, Panels]:
     """The image of middling labels, and its records by the name of what they are."""
     by_image = group_by_image(generated["annotations"])
     if not by_image:
@@ -68,9 +70,7 @@ def _labelled(generated: Coco, hidden: Coco | None) -> tuple[Coco, dict[str, Seq
     return image, panels
 
 
-def _drawn(
-    rows: Sequence[tuple[str, Coco, Coco, dict[str, Sequence[Coco]]]], categories: list[Coco]
-) -> Figure:
+def _drawn(rows: Sequence[tuple[str, Coco, Coco, Panels]], categories: list[Coco]) -> Figure:
     """Rows of (name, dataset, image, records by the title of their panel)."""
     figure = Figure(figsize=(8, 2.25 * len(rows)), layout="constrained")
     known, colours = {category["id"]: category for category in categories}, colour_of(categories)

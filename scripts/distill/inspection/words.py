@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from distill.datasets.stats import describe as statistics
 from distill.files import read_json
@@ -201,9 +202,10 @@ def _checkpoint(path: Path, _: Any) -> Iterable[str]:
     yield f"{meta['task']} model {meta['model']}{after}"
     yield "categories: " + ", ".join(category["name"] for category in meta["categories"])
     yield f"{plural(len(tensors), 'tensor')}, {weights / 1e6:.2f} million numbers"
-    for name, section in (("run.json", _provenance), ("history.csv", _history)):
-        if (beside := path.with_name(name)).exists():
-            yield from section(beside, read_json(beside) if beside.suffix == ".json" else None)
+    if (run := path.with_name("run.json")).exists():
+        yield from _provenance(run, read_json(run))
+    if (history := path.with_name("history.csv")).exists():
+        yield from _history(history, None)
 
 
 def _history(path: Path, _: Any) -> Iterable[str]:
@@ -233,7 +235,7 @@ def _text(path: Path, _: Any) -> Iterable[str]:
     yield path.read_text(encoding="utf-8", errors="replace").rstrip()
 
 
-def _span(values: Sequence[float]) -> str:
+def _span(values: ArrayLike) -> str:
     low, middle, high = np.quantile(np.asarray(values, float), (0, 0.5, 1))
     return f"{low:.3f} … {high:.3f}, median {middle:.3f}"
 

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from distill.datasets.coco import Coco
 from distill.labels.candidates import candidate_blocks
 from distill.program import UserError
 
@@ -93,7 +94,7 @@ Scores = tuple[np.ndarray, np.ndarray, np.ndarray | None, np.ndarray]
 
 def collect(
     paths: Sequence[str | Path],
-    dataset: dict[str, Any],
+    dataset: Coco,
     categories: list[dict[str, Any]],
     agnostic_nms: float | None,
 ) -> Scores:
@@ -108,18 +109,18 @@ def collect(
         keypoint_score.frombytes(block.keypoints[..., 2].tobytes())
         category.frombytes(order[np.searchsorted(ids, block.category_id, sorter=order)].astype("h").tobytes())
         score.frombytes(block.score.tobytes())
-    category, score = np.asarray(category), np.asarray(score)
-    expected = has_keypoints[category].sum() if has_keypoints.any() else 0
+    place = np.asarray(category)
+    expected = has_keypoints[place].sum() if has_keypoints.any() else 0
     if len(posed) not in (0, expected):
         raise UserError(f"{paths[0]}: {expected - len(posed)} of {expected} predictions lack keypoints")
     points = np.asarray(keypoint_score).reshape(len(posed), -1) if len(posed) else None
-    return category, score, points, np.asarray(posed)
+    return place, np.asarray(score), points, np.asarray(posed)
 
 
 def calibrate(
     merged: str | Path | Sequence[Path],
-    dataset: dict[str, Any],
-    labelled: dict[str, Any],
+    dataset: Coco,
+    labelled: Coco,
     options: Options,
 ) -> dict[str, Any]:
     """The content of thresholds.json.
@@ -139,9 +140,7 @@ def calibrate(
     return thresholds(scores, dataset, labelled, options)
 
 
-def thresholds(
-    scores: Scores, dataset: dict[str, Any], labelled: dict[str, Any], options: Options
-) -> dict[str, Any]:
+def thresholds(scores: Scores, dataset: Coco, labelled: Coco, options: Options) -> dict[str, Any]:
     """As `calibrate`, of scores that `collect` gave; with the same `agnostic_nms` as the options'."""
     category, score, points, rows = scores
     n_labelled, n_unlabelled = len(labelled["images"]), len(dataset["images"])

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from distill.datasets.coco import Coco
 from distill.predictions import boxes as box_math
 from distill.predictions import coco_results
 from distill.program import UserError
@@ -39,8 +40,14 @@ class Candidates:
 
     def where(self, keep: np.ndarray) -> "Candidates":
         """Those that a mask (n,) keeps."""
-        rows = (self.image_id, self.category_id, self.score, self.bbox, self.posed)
-        return Candidates(*(values[keep] for values in rows), self.keypoints[keep[self.posed]])
+        return Candidates(
+            self.image_id[keep],
+            self.category_id[keep],
+            self.score[keep],
+            self.bbox[keep],
+            self.posed[keep],
+            self.keypoints[keep[self.posed]],
+        )
 
     def __add__(self, more: "Candidates") -> "Candidates":
         """Both, one after the other."""
@@ -58,7 +65,7 @@ class Candidates:
 
 def candidate_blocks(
     path: str | Path,
-    dataset: dict[str, Any],
+    dataset: Coco,
     categories: list[dict[str, Any]],
     agnostic_nms: float | None = None,
     limits: dict[int, float] | None = None,
@@ -113,7 +120,7 @@ def _reaching(block: Candidates, limits: dict[int, float]) -> Candidates:
 
 
 def _all_blocks(
-    path: str | Path, lines: Iterator[bytes], dataset: dict[str, Any], categories: list[dict[str, Any]]
+    path: str | Path, lines: Iterator[bytes], dataset: Coco, categories: list[dict[str, Any]]
 ) -> Iterator[Candidates]:
     sizes = {image["id"]: (image["width"], image["height"]) for image in dataset["images"]}
     counts = {category["id"]: len(category.get("keypoints", ())) for category in categories}
@@ -132,10 +139,10 @@ def _all_blocks(
         if unknown := set(category_id.tolist()) - set(counts):
             where = f"{path}: prediction of category {min(unknown)}"
             raise UserError(f"{where}, which the labelled dataset lacks")
-        points = [found[row].keypoints for row in np.flatnonzero(posed)]
-        if wrong := [len(values) for values in points if len(values) != 3 * cells]:
+        flat = [found[row].keypoints or () for row in np.flatnonzero(posed)]
+        if wrong := [len(values) for values in flat if len(values) != 3 * cells]:
             raise UserError(f"{path}: a prediction has {wrong[0] / 3:g} keypoints, not {cells}")
-        points = np.array(points, np.float64).reshape(len(points), cells, 3)
+        points = np.array(flat, np.float64).reshape(len(flat), cells, 3)
         limit = size[posed, None]
         inside = (points[..., :2] >= 0).all(-1) & (points[..., :2] <= limit).all(-1) & (points[..., 2] > 0)
         points[~inside] = 0
@@ -145,7 +152,7 @@ def _all_blocks(
 
 def candidates(
     path: str | Path,
-    dataset: dict[str, Any],
+    dataset: Coco,
     categories: list[dict[str, Any]],
     agnostic_nms: float | None = None,
 ) -> Iterator[dict[str, Any]]:
@@ -161,4 +168,4 @@ def _clip(boxes: np.ndarray, size: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     inner = np.maximum(corner, 0)
     cut = (inner != corner) | (corner + sides > size)
     sides = np.where(cut, np.minimum(corner + sides, size) - inner, sides)
-    return np.concatenate([inner, sides], axis=1), (sides >= MIN_SIDE).all(1)
+    return np.concatenate([inner, sides], axis=1), np.all(sides >= MIN_SIDE, axis=1)

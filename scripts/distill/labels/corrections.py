@@ -11,11 +11,13 @@ from typing import Any
 
 import numpy as np
 
+from distill.datasets.coco import Coco
 from distill.predictions.boxes import iou, xywh_to_xyxy, xyxy_to_xywh
 from distill.program import UserError, log
 
-Coco = Mapping[str, Any]
 Record = dict[str, Any]
+_Point = tuple[float, float, int]  # x, y, v
+_Drawn = tuple[Coco, list[float], dict[str, _Point]]  # category, box (x, y, w, h), keypoints by name
 
 
 def corrected(labels: Coco, answers: Sequence[Any]) -> dict[str, Any]:
@@ -80,7 +82,7 @@ def _image(name: str, images: Mapping[str, Coco]) -> Coco:
     return fits[0]
 
 
-def _keypoint_fields(points: Mapping[str, tuple[float, float, int]], category: Coco) -> Record:
+def _keypoint_fields(points: Mapping[str, _Point], category: Coco) -> Record:
     """points: x, y, v by keypoint name."""
     if unknown := points.keys() - set(category["keypoints"]):
         raise UserError(f"corrected file: {category['name']} has no keypoint {min(unknown)!r}")
@@ -114,7 +116,8 @@ def _from_annotation(annotation: Coco, theirs: Coco, labels: Coco, before: Seque
         raise UserError(
             f"corrected file: {category['name']} without a box; of FiftyOne, export the detections"
         )
-    box, fields = annotation["bbox"], {}
+    box = annotation["bbox"]
+    fields: Record = {}
     if theirs.get("keypoints"):
         flat = annotation.get("keypoints") or []
         if len(flat) != 3 * len(theirs["keypoints"]):
@@ -171,7 +174,8 @@ def _from_tasks(
 
 def _from_regions(regions: Sequence[Coco], labels: Coco, image: Coco) -> Iterator[Record]:
     width, height = image["width"] / 100, image["height"] / 100
-    boxes, points, drawn = {}, [], []
+    boxes: dict[Any, _Drawn] = {}
+    points, drawn = [], []
     for region in regions:
         value = region["value"]
         if region["type"] == "rectanglelabels":
@@ -186,12 +190,12 @@ def _from_regions(regions: Sequence[Coco], labels: Coco, image: Coco) -> Iterato
         elif region["type"] == "keypointlabels":
             place = (value["x"] * width, value["y"] * height, 2)
             points.append((region.get("parentID"), value["keypointlabels"][0], place))
-    lost = Counter()
+    lost: Counter[str] = Counter()
     for parent, name, place in sorted(points, key=lambda point: point[0] not in boxes):
         # Label Studio keeps the keypoints of a deleted box; they count only if the box was drawn anew.
-        box = boxes.get(parent) or _around(drawn if parent else boxes.values(), name, place)
-        if box is not None and name not in box[2]:
-            box[2][name] = place
+        owner = boxes.get(parent) or _around(drawn if parent else boxes.values(), name, place)
+        if owner is not None and name not in owner[2]:
+            owner[2][name] = place
         elif not parent:
             lost[name] += 1
     if lost:
@@ -203,11 +207,11 @@ def _from_regions(regions: Sequence[Coco], labels: Coco, image: Coco) -> Iterato
         yield record | (_keypoint_fields(named, category) if category.get("keypoints") else {})
 
 
-def _around(boxes: Iterable[tuple], name: str, place: tuple) -> tuple | None:
+def _around(boxes: Iterable[_Drawn], name: str, place: _Point) -> _Drawn | None:
     """The box of a keypoint that was drawn by hand and therefore has no parent: the smallest around it that
     has no keypoint of its name yet."""
     holding = [
-        (category, (x, y, w, h), named)
+        (category, [x, y, w, h], named)
         for category, (x, y, w, h), named in boxes
         if name in (category.get("keypoints") or ()) and name not in named
         if x <= place[0] <= x + w and y <= place[1] <= y + h

@@ -5,14 +5,15 @@ attributes, categories counted from 1, and skeletons in a file of their own (COC
 has tasks of its own, with positions in percent.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 from urllib.parse import quote
 from xml.etree import ElementTree
 
 import numpy as np
 
-Coco = Mapping[str, Any]
+from distill.datasets.coco import Coco
+
 Record = dict[str, Any]
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from distill.datasets.coco import Coco
 from distill.files import write_json
 from distill.labels.candidates import candidate_blocks
 from distill.program import UserError, log
@@ -40,8 +41,8 @@ def annotations(kept: Iterator[dict[str, Any]], keypoint_threshold: float | None
 
 def generate(
     merged: str | Path,
-    dataset: dict[str, Any],
-    labelled: dict[str, Any],
+    dataset: Coco,
+    labelled: Coco,
     thresholds: dict[str, Any],
     output: str | Path,
 ) -> None:

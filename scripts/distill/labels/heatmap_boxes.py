@@ -10,11 +10,10 @@ from itertools import chain, product
 from pathlib import Path
 from typing import Any
 
+from distill.datasets.coco import Coco
 from distill.files import read_json
 from distill.labels.calibrate import Options, collect, thresholds
 from distill.program import log
-
-Coco = dict[str, Any]
 
 
 def least_scores(

@@ -4,6 +4,8 @@ An image's metainfo carries `generated` (its labels come from a teacher) and `ba
 everything that matches no instance, both in the RPN and in the box head (Data Distillation, section 4).
 """
 
+from typing import Any
+
 import torch
 from mmdet.models.dense_heads import RPNHead
 from mmdet.models.roi_heads import StandardRoIHead
@@ -41,7 +43,7 @@ class DistillRoIHead(StandardRoIHead):
         self, *args, keypoint_roi_extractor: dict | None = None, keypoint_head: dict | None = None, **kwargs
     ):
         super().__init__(*args, **kwargs)
-        self.keypoint_head = None
+        self.keypoint_head: Any = None  # or a module of the config's kind
         if keypoint_head is not None:
             self.keypoint_roi_extractor = MODELS.build(keypoint_roi_extractor)
             self.keypoint_head = MODELS.build(keypoint_head)

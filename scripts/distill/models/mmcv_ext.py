@@ -20,7 +20,8 @@ from distill.models.roi_align import roi_align
 def _load_operators() -> None:
     """Registers torchvision's compiled operators, as `import torchvision` does; but that takes two seconds of
     every job, most of them for torch's compiler, which is of no use here."""
-    libraries = sorted(Path(importlib.util.find_spec("torchvision").origin).parent.glob("_C*.so"))
+    spec = importlib.util.find_spec("torchvision")
+    libraries = sorted(Path(spec.origin).parent.glob("_C*.so")) if spec and spec.origin else []
     if libraries:
         torch.ops.load_library(libraries[0])
     else:

@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from mmdet.models.detectors import BaseDetector
 from mmdet.registry import MODELS
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
-from torch import nn
 
-import distill.models  # noqa: F401, registers the torchvision-backed mmcv extension before mmdet is imported
 from distill.datasets.images import workers
 from distill.files import replacing
 from distill.models import anchors, heads, keypoint_head  # noqa: F401, fill mmdet's registries
@@ -47,7 +46,7 @@ def fit_to_dataset(cfg: Config, categories: list[dict], source: str) -> None:
         cfg.model.roi_head.keypoint_head.keypoints = counts.pop()
 
 
-def build(cfg: Config) -> nn.Module:
+def build(cfg: Config) -> BaseDetector:
     """The network of a config, in mmdet's scope, without weights."""
     DefaultScope.get_instance("distill", scope_name="mmdet")
     # Convolutions run faster in this layout, on CPU and on tensor cores.
@@ -79,7 +78,7 @@ def read_weights(path: str | Path) -> dict[str, Any]:
     return checkpoint if "state_dict" in checkpoint else {"state_dict": checkpoint, "meta": {}}
 
 
-def load(folder: str | Path, device: torch.device) -> tuple[nn.Module, dict[str, Any]]:
+def load(folder: str | Path, device: torch.device) -> tuple[BaseDetector, dict[str, Any]]:
     """The trained network of a model artifact in eval mode, and its meta (categories, keypoints, name)."""
     cfg = Config.fromfile(Path(folder) / "config.py")
     checkpoint = read_weights(Path(folder) / "model.pth")

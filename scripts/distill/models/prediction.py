@@ -4,7 +4,7 @@ Images of similar shape follow each other, so that those of a batch are padded t
 does not depend on its batch, nor therefore on the number of shards.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -50,7 +50,7 @@ class ViewedImages(Dataset):
         return image, torch.from_numpy(self.view.transform_image(pixels)).permute(2, 0, 1)
 
 
-def in_order_of_shape(images: list[Image]) -> list[Image]:
+def in_order_of_shape(images: Sequence[Image]) -> list[Image]:
     """By aspect ratio, then size, then id: then similar shapes are next to each other under every view."""
     return sorted(images, key=lambda i: (i["width"] / i["height"], i["width"], i["id"]))
 
@@ -123,16 +123,16 @@ class Predictor:
         )
         for items in progress(loader, len(loader), f"batches of {view.name}"):
             records, pixels = zip(*items, strict=True)
-            pixels = [p.to(self.device, non_blocking=True) for p in pixels]
+            inputs = [p.to(self.device, non_blocking=True) for p in pixels]
             if view.flip:
-                pixels = [p.flip(-1) for p in pixels]
+                inputs = [p.flip(-1) for p in inputs]
             samples = [
                 DetDataSample(
                     metainfo={"img_shape": p.shape[1:], "ori_shape": p.shape[1:], "scale_factor": (1, 1)}
                 )
-                for p in pixels
+                for p in inputs
             ]
-            data = self.network.data_preprocessor({"inputs": pixels, "data_samples": samples})
+            data = self.network.data_preprocessor({"inputs": inputs, "data_samples": samples})
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.amp):
                 result = each(records, data["inputs"], data["data_samples"])
             yield result
@@ -250,7 +250,7 @@ def detect_boxes(
     options: of `Predictor`.
     """
     _, root, images = read_shard(dataset, *shards)
-    records = []
+    records: list[dict[str, Any]] = []
     for image, found in Predictor(model, **options).boxes(root, images, view):
         size = np.array([image["width"], image["height"]] * 2)
         boxes = view.inverse_boxes(found["boxes"], (image["width"], image["height"])).clip(0, size)
@@ -287,7 +287,7 @@ def predict_boxes(
     """
     _, root, images = read_shard(dataset, *shards)
     predictor = Predictor(model, **options)
-    records = []
+    records: list[dict[str, Any]] = []
     if boxes is None:
         for image, found in predictor.boxes(root, images, view):
             rows = zip(found["category_ids"], xyxy_to_xywh(found["boxes"]), found["scores"], strict=True)
@@ -297,9 +297,9 @@ def predict_boxes(
         if unknown := set(shared.category_ids.tolist()) - set(predictor.category_ids.tolist()):
             raise UserError(f"{boxes}: category {min(unknown)} is unknown to {model}, so they share no boxes")
         column = {category: i for i, category in enumerate(predictor.category_ids.tolist())}
-        for image, found, scores in predictor.refined(root, shared.images, shared.regions, view):
+        for image, refined, scores in predictor.refined(root, shared.images, shared.regions, view):
             for row, box, score in zip(
-                np.flatnonzero(shared.image_ids == image["id"]), found, scores, strict=True
+                np.flatnonzero(shared.image_ids == image["id"]), refined, scores, strict=True
             ):
                 category = column[shared.category_ids[row]]
                 record = result(

@@ -58,8 +58,12 @@ class RatioSampler(Sampler):
         if batch % self.world:
             raise ValueError(f"batch {batch} is not a multiple of {self.world} processes")
         self.sizes = dataset.sizes
-        weights = ratio if len(self.sizes) == 2 else [1]
-        self.share = weights[0] / sum(weights)
+        if len(self.sizes) == 1:
+            self.share = 1.0
+        elif ratio:
+            self.share = ratio[0] / sum(ratio)
+        else:
+            raise ValueError(f"{len(self.sizes)} datasets need a ratio")
         self.batch, self.iterations, self.seed = batch, iterations, seed
         self.skipped = 0
 

@@ -7,12 +7,14 @@ import shutil
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import torch
 from mmengine.config import Config
 from mmengine.dist import barrier, get_world_size, is_main_process
 from mmengine.runner import Runner
 
+from distill.datasets.coco import Coco
 from distill.datasets.keypoint_meta import keypoint_meta
 from distill.files import read_json, replacing, write_json
 from distill.models import amp, data, hooks, sampler, work_folder  # noqa: F401, fill mmdet's registries
@@ -59,13 +61,12 @@ def iterations_of(spec: dict, images: int) -> int:
     return max(5000, round(epochs * images / spec["batch"]))
 
 
-def dataloader(job: Job, coco: dict, iterations: int, keypoints: int, workers: int) -> dict:
+def dataloader(job: Job, coco: Coco, iterations: int, keypoints: int, workers: int) -> dict:
     """Config of the training images: labelled ones and, for a student, generated ones in the given ratio."""
     spec = job.spec
     metainfo = dict(classes=[category["name"] for category in coco["categories"]])
-    if keypoints:
-        flip_indices = data.pose_metainfo(job.name, keypoint_meta(coco))["flip_indices"]
-        metainfo["flip_indices"] = flip_indices
+    if keypoints and (meta := keypoint_meta(coco)):
+        metainfo["flip_indices"] = data.pose_metainfo(job.name, meta)["flip_indices"]
     scales = [(spec["max_side"], side) for side in spec["scales"]]
     pipeline = [
         dict(type="LoadImage"),
@@ -74,7 +75,7 @@ def dataloader(job: Job, coco: dict, iterations: int, keypoints: int, workers: i
         dict(type="FlipInstances", prob=0.5, flip_indices=metainfo.get("flip_indices")),
         dict(type="PackInstances"),
     ]
-    common = dict(type="CocoJson", pipeline=pipeline, metainfo=metainfo)
+    common: dict[str, Any] = dict(type="CocoJson", pipeline=pipeline, metainfo=metainfo)
     parts = [dict(common, ann_file=str(job.labelled))]
     if job.labels:
         background = spec.get("background", "sample") == "sample"
@@ -248,6 +249,7 @@ def train(job: Job, workers: int | None = None) -> None:
         clock = next(hook for hook in runner.hooks if isinstance(hook, hooks.Clock))
         _write_records(job, cfg, clock.seconds, resumes, mark)
         work_folder.keep_newest(job.work)
+    if lock:
         lock.close()
     barrier()
 

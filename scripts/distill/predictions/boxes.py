@@ -1,35 +1,36 @@
 """Boxes: x1, y1, x2, y2 in float pixels, area (x2 − x1)(y2 − y1), without the old +1 pixel.
 
-Every function takes and returns NumPy float64, (N, 4).
+Every function takes boxes (N, 4) and returns NumPy float64.
 """
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 
-def xywh_to_xyxy(boxes: np.ndarray) -> np.ndarray:
+def xywh_to_xyxy(boxes: ArrayLike) -> np.ndarray:
     """(…, 4) x, y, w, h → x1, y1, x2, y2."""
     boxes = np.asarray(boxes, dtype=np.float64)
     return np.concatenate([boxes[..., :2], boxes[..., :2] + boxes[..., 2:]], axis=-1)
 
 
-def xyxy_to_xywh(boxes: np.ndarray) -> np.ndarray:
+def xyxy_to_xywh(boxes: ArrayLike) -> np.ndarray:
     """(…, 4) x1, y1, x2, y2 → x, y, w, h."""
     boxes = np.asarray(boxes, dtype=np.float64)
     return np.concatenate([boxes[..., :2], boxes[..., 2:] - boxes[..., :2]], axis=-1)
 
 
-def area(boxes: np.ndarray) -> np.ndarray:
+def area(boxes: ArrayLike) -> np.ndarray:
     """(N,) areas; 0 where a box is turned inside out."""
     boxes = np.asarray(boxes, dtype=np.float64)
     return np.prod(np.maximum(boxes[..., 2:] - boxes[..., :2], 0), axis=-1)
 
 
-def clip(boxes: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+def clip(boxes: ArrayLike, size: tuple[int, int]) -> np.ndarray:
     """Boxes cut at the borders of a (width, height) image."""
     return np.clip(np.asarray(boxes, dtype=np.float64), 0, np.tile(size, 2))
 
 
-def iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+def iou(a: ArrayLike, b: ArrayLike) -> np.ndarray:
     """(N, M) intersection over union of each of (N, 4) with each of (M, 4); 0 for boxes without area."""
     a, b = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
     return iou_of_pairs(a.T[:, :, None], b.T[:, None, :])

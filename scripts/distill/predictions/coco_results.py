@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import msgspec
 import numpy as np
 
+from distill.datasets.coco import Coco
 from distill.files import read_json
 from distill.program import UserError
 
@@ -53,7 +54,7 @@ def read_lines(path: str | Path, key: str | None = None) -> tuple[dict[str, Any]
     """
     opening, closing = (b"[\n", b"\n]\n") if key is None else (f'"{key}": [\n'.encode(), b"\n]\n}\n")
     blocks = _stream(path, opening, closing)
-    head = next(blocks)
+    head = next(blocks, None)
     if head is None:  # another layout
         content = read_json(path)
         records = content if key is None else content.pop(key, None) if isinstance(content, dict) else None
@@ -64,9 +65,9 @@ def read_lines(path: str | Path, key: str | None = None) -> tuple[dict[str, Any]
     return msgspec.json.decode(head.rstrip(b",\n") + b"}") if key else {}, blocks
 
 
-def _stream(path: str | Path, opening: bytes, closing: bytes) -> Iterator[bytes | None]:
-    """What stands before the line `opening`, or None if there is no such line; then blocks of the lines up to
-    `closing`."""
+def _stream(path: str | Path, opening: bytes, closing: bytes) -> Iterator[bytes]:
+    """What stands before the line `opening`, then blocks of the lines up to `closing`; nothing if there is no
+    such line."""
     try:
         file = open(path, "rb")  # noqa: SIM115 (closed by the `with` below)
     except FileNotFoundError:
@@ -80,7 +81,6 @@ def _stream(path: str | Path, opening: bytes, closing: bytes) -> Iterator[bytes 
             or first[1].rstrip(b",\n")[-1:] != b"}"
             or bool(head) != closing.endswith(b"}\n")
         ):
-            yield None
             return
         yield b"".join(head)
         file.seek(start + len(opening))
@@ -97,7 +97,7 @@ def _stream(path: str | Path, opening: bytes, closing: bytes) -> Iterator[bytes 
 def decode(path: str | Path, block: bytes, kind: type[T]) -> list[T]:
     """The records of a block of `path`. UserError where one is no record of this kind."""
     try:
-        return msgspec.json.decode(b"[" + block + b"]", type=list[kind])
+        return msgspec.json.decode(b"[" + block + b"]", type=list[kind])  # type: ignore[valid-type] # at run time
     except msgspec.ValidationError as error:
         raise UserError(f"{path}: not a file of predictions ({error})") from None
     except msgspec.DecodeError as error:
@@ -143,7 +143,7 @@ def gather(paths: Sequence[str | Path]) -> Iterator[msgspec.Raw]:
             yield from map(msgspec.Raw, lines)
 
 
-def select(merged: str | Path, dataset: dict[str, Any]) -> Iterator[msgspec.Raw]:
+def select(merged: str | Path, dataset: Coco) -> Iterator[msgspec.Raw]:
     """The merged records on the images of a subset, as they are. Raises UserError as `read_lines`."""
     wanted = {image["id"] for image in dataset["images"]}
     for lines, images in _by_image(merged):

@@ -62,6 +62,9 @@ class Block:
     category_id: np.ndarray
 
 
+_Rows = tuple[dict[str, Any], Iterator[tuple[np.ndarray, bytes]]]  # columns, what `_chunk` makes of heatmaps
+
+
 def compact(logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(…, S, S) logits → float16 logits less the map's peak, which compress well and give (nearly) the same
     probabilities, and the peaks (…) float32.
@@ -118,8 +121,8 @@ class HeatmapWriter:
                 limits = {"maxshape": (None, *inner), "chunks": (1024, *inner), "compression": "gzip"}
                 self._file.create_dataset(name, (0, *inner), dtype, **limits)
             self._threads = stack.enter_context(ThreadPoolExecutor(min(MOST_THREADS, workers())))
-            self._pending = None
-            stack.push(lambda kind, *_: kind is None and self._write_pending())
+            self._pending: _Rows | None = None
+            stack.push(self._finish)
             self._stack = stack.pop_all()
         return self
 
@@ -161,6 +164,10 @@ class HeatmapWriter:
             data = self._file[name]
             data.resize(start + len(rows), axis=0)
             data[start:] = np.asarray(values, data.dtype).reshape(len(rows), *data.shape[1:])
+
+    def _finish(self, error: type[BaseException] | None, *_: Any) -> None:
+        if error is None:
+            self._write_pending()
 
     def __exit__(self, *error: Any) -> None:
         self._stack.__exit__(*error)

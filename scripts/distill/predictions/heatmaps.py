@@ -39,8 +39,9 @@ class Average:
     def __init__(self, kind: str, flip_pairs: Sequence[tuple[int, int]]):
         check(kind)
         self.kind, self.flip_pairs = kind, flip_pairs
-        self._views: np.ndarray | int = 0  # (N,) how many views count for each instance
-        self._merge, self._start = (np.maximum, -np.inf) if kind == "max_logit" else (np.add, 0)
+        self._views = np.zeros(1, int)  # (N,) once there are views: how many count for each instance
+        self._merge: np.ufunc = np.maximum if kind == "max_logit" else np.add
+        self._start = -np.inf if kind == "max_logit" else 0.0
         # One sum for each orientation (flip, turn): inverting only moves cells, so the sum is inverted, once.
         self._maps: dict[tuple[bool, int], tuple[View, np.ndarray, np.ndarray]] = {}
 
@@ -69,13 +70,9 @@ class Average:
         """
         if not np.all(self._views):
             raise UserError("merge: an instance is left without a view")
-        logit, probability = (
-            reduce(
-                self._merge,
-                (maps[0].inverse_heatmap(maps[i], self.flip_pairs) for maps in self._maps.values()),
-            )
-            for i in (1, 2)
-        )
+        pairs, oriented = self.flip_pairs, self._maps.values()
+        logit = reduce(self._merge, (view.inverse_heatmap(maps, pairs) for view, maps, _ in oriented))
+        probability = reduce(self._merge, (view.inverse_heatmap(maps, pairs) for view, _, maps in oriented))
         if self.kind != "max_logit":
             views = self._views[:, None, None, None].astype(np.float32)
             logit, probability = logit / views, probability / views

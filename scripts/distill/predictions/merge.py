@@ -5,7 +5,7 @@ several models on the same images are merged in the same way; each pair of model
 """
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from distill.datasets.coco import Coco
 from distill.files import read_json
 from distill.predictions import boxes as box_math
 from distill.predictions import coco_results, heatmap_file, heatmaps, voting
@@ -61,6 +62,16 @@ class Options:
         voting.check(self.score, self.beta)
         heatmaps.check(self.average)
 
+    def serves_all_sizes(self, views: Iterable[View]) -> bool:
+        """Whether objects of every size have a view that counts for them, see `views.reach_around`."""
+        return self.size_dependent is None or self.plain is None or reach_around(self.plain, views)
+
+    def counting(self, view: View, boxes: np.ndarray) -> np.ndarray | None:
+        """(n,) bool: which of the boxes (n, 4; x, y, w, h) a view counts for; None: all of them."""
+        if self.size_dependent is None or self.plain is None:
+            return None
+        return heatmaps.counts(view, self.plain, boxes[:, 2] * boxes[:, 3], self.size_dependent)
+
 
 class _Image(msgspec.Struct):
     id: int
@@ -93,7 +104,7 @@ class _Shard:
         self.shape = np.array([index[size] for size in sizes.values()], dtype=np.int64)
 
 
-def merge_boxes(paths: Sequence[str | Path], dataset: dict, options: Options) -> Iterator[dict]:
+def merge_boxes(paths: Sequence[str | Path], dataset: Coco, options: Options) -> Iterator[dict]:
     """Merges boxes: they are inverted and clipped to the image, then the union of all views, or their
     average, goes through NMS and voting. What has no area is dropped.
 
@@ -175,7 +186,8 @@ def _images(path: str | Path, view: View, shard: _Shard, blocks: Iterator[bytes]
         complete = len(shard.sizes) if block is None else waiting[0][-1]
         starts = np.searchsorted(waiting[0], np.arange(done, complete + 1))
         for rows in map(slice, starts[:-1], starts[1:]):
-            yield tuple(column[rows] for column in waiting[1:])
+            boxes, scores, categories, ids = (column[rows] for column in waiting[1:])
+            yield boxes, scores, categories, ids
         done, waiting = complete, [column[starts[-1] :] for column in waiting]
 
 
@@ -194,7 +206,7 @@ def _average(views: Sequence[_Boxes], paths: Sequence[str | Path]) -> _Boxes:
 
 def merge_heatmaps(
     paths: Sequence[str | Path],
-    dataset: dict,
+    dataset: Coco,
     options: Options,
     boxes: str | Path | None = None,
     block: int = 64,
@@ -210,15 +222,9 @@ def merge_heatmaps(
     Yields COCO keypoint results in the files' order.
     Raises UserError where a file is missing or damaged, a view comes twice, or files disagree.
     """
-    headers = [heatmap_file.read_header(path) for path in paths]
-    seen: dict[Any, str | Path] = {}
-    for path, header in zip(paths, headers, strict=True):
-        _once(seen, (header.model, header.view.name), header.dataset, path)
-        for what in ("count", "size", "keypoint_names", "flip_pairs"):
-            if getattr(header, what) != getattr(headers[0], what):
-                raise UserError(f"{path}: its {what} differs from that of {paths[0]}; {AGAIN}")
+    headers = _read_headers(paths)
     views = [header.view for header in headers]
-    if options.size_dependent is not None and views and not reach_around(options.plain, views):
+    if views and not options.serves_all_sizes(views):
         raise UserError(
             f"merge: size_dependent needs views both up to and from the plain scale, {options.plain}; "
             f"these are {', '.join(view.name for view in views)}"
@@ -228,23 +234,42 @@ def merge_heatmaps(
     if expected is not None and headers and len(expected) != headers[0].count:
         raise UserError(f"{paths[0]}: {headers[0].count} instances where {boxes} has {len(expected)}")
     for start in range(0, headers[0].count if headers else 0, block):
-        average = heatmaps.Average(options.average, headers[0].flip_pairs)
-        first = None
-        for path, header in zip(paths, headers, strict=True):
-            rows = heatmap_file.read_blocks(path, start, start + block)
-            first = first or rows
-            if any(not np.array_equal(getattr(rows, c), getattr(first, c)) for c in heatmap_file.COLUMNS):
-                raise UserError(f"{path}: its instances are not those of {paths[0]}; {AGAIN}")
-            used = None
-            if options.size_dependent is not None:
-                areas = rows.box[:, 2] * rows.box[:, 3]
-                used = heatmaps.counts(header.view, options.plain, areas, options.size_dependent)
-            average.add(rows.heatmap, header.view, used)
-        if expected is not None and not _same(first, expected[start : start + block]):
+        rows, average = _average_heatmaps(paths, headers, options, start, start + block)
+        if expected is not None and not _same(rows, expected[start : start + block]):
             raise UserError(f"{paths[0]}: its instances are not those of {boxes}; {AGAIN}")
-        if unknown := set(first.image_id.tolist()) - known:
+        if unknown := set(rows.image_id.tolist()) - known:
             raise UserError(f"{paths[0]}: image {min(unknown)} is not in the dataset; {AGAIN}")
-        yield from _keypoint_records(first, average, options)
+        yield from _keypoint_records(rows, average, options)
+
+
+def _read_headers(paths: Sequence[str | Path]) -> list[heatmap_file.Header]:
+    """The files' headers, which agree about the instances and keypoints."""
+    headers = [heatmap_file.read_header(path) for path in paths]
+    seen: dict[Any, str | Path] = {}
+    for path, header in zip(paths, headers, strict=True):
+        _once(seen, (header.model, header.view.name), header.dataset, path)
+        for what in ("count", "size", "keypoint_names", "flip_pairs"):
+            if getattr(header, what) != getattr(headers[0], what):
+                raise UserError(f"{path}: its {what} differs from that of {paths[0]}; {AGAIN}")
+    return headers
+
+
+def _average_heatmaps(
+    paths: Sequence[str | Path],
+    headers: Sequence[heatmap_file.Header],
+    options: Options,
+    start: int,
+    stop: int,
+) -> tuple[heatmap_file.Block, heatmaps.Average]:
+    """Rows start … stop − 1 of the first file, and the average of the heatmaps that all have of them."""
+    average = heatmaps.Average(options.average, headers[0].flip_pairs)
+    blocks = (heatmap_file.read_blocks(path, start, stop) for path in paths)
+    first = next(blocks)
+    for path, header, rows in zip(paths, headers, itertools.chain([first], blocks), strict=True):
+        if any(not np.array_equal(getattr(rows, c), getattr(first, c)) for c in heatmap_file.COLUMNS):
+            raise UserError(f"{path}: its instances are not those of {paths[0]}; {AGAIN}")
+        average.add(rows.heatmap, header.view, options.counting(header.view, rows.box))
+    return first, average
 
 
 def _keypoint_records(

@@ -151,7 +151,8 @@ class View:
         numerator, denominator = (self.scale, shorter)
         if longer * self.scale > self.max_side * shorter:
             numerator, denominator = (self.max_side, longer)
-        return tuple(max(1, math.floor(side * numerator / denominator + 0.5)) for side in sides)
+        width, height = (max(1, math.floor(side * numerator / denominator + 0.5)) for side in sides)
+        return width, height
 
 
 def reach_around(scale: int, views: Iterable[View]) -> bool:
@@ -200,7 +201,7 @@ def _grid(item: Any) -> list[View]:
         raise UserError(f"views: unknown key {min(map(str, unknown))!r} in {item!r}")
     if "scale" in item:
         return [View(**item)]
-    axes = [item.get(key, default) for key, default in zip(plurals, (None, [1.0], [0]), strict=True)]
+    scales, aspects, rotations = axes = item["scales"], item.get("aspects", [1.0]), item.get("rotations", [0])
     for key, axis in zip(plurals, axes, strict=True):
         if not isinstance(axis, list) or not axis:
             raise UserError(f"views: {key} must be a list, not {axis!r}")
@@ -208,5 +209,5 @@ def _grid(item: Any) -> list[View]:
     flips = [False, True] if flip is True else [flip]
     return [
         View(scale, mirrored, item.get("max_side", 2000), aspect, rotate)
-        for aspect, rotate, scale, mirrored in product(axes[1], axes[2], axes[0], flips)
+        for aspect, rotate, scale, mirrored in product(aspects, rotations, scales, flips)
     ]

@@ -117,7 +117,7 @@ def _suppress(
     alive, iou = np.ones(n, np.bool_), np.empty(n)
     keep, kept = np.empty(most, np.int64), 0
     # numba infers a list's type from its first entry, which is cut off in the end.
-    survivor, voter, overlap = [np.int64(0)], [np.int64(0)], [0.0]
+    survivor, voter, overlap = [0], [0], [0.0]
     for row in by_score:
         i = place[row]
         if kept == most:

@@ -4,6 +4,7 @@ import io
 import re
 from collections.abc import Callable, Mapping, Sequence
 from itertools import cycle
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -11,11 +12,13 @@ from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
+from matplotlib.typing import RcKeyType
+from numpy.typing import ArrayLike
 
 from distill.evaluation import plots
 
 INK = "#010203"  # replaced by the colour of the page's text
-STYLE = {
+STYLE: dict[RcKeyType, Any] = {
     **plots.STYLE,
     "font.size": 9,
     "axes.titlesize": 9,
@@ -26,7 +29,11 @@ STYLE = {
     "ytick.major.width": 0.6,
     "figure.facecolor": "none",
     "axes.facecolor": "none",
-    **dict.fromkeys(("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color"), INK),
+    "text.color": INK,
+    "axes.edgecolor": INK,
+    "axes.labelcolor": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
     "grid.color": INK,
 }
 LINES = ("#2f7ed8", "#e0681f", "#2a9d6f", "#b5489b", "#8a6d3b", "#7a6ff0", "#c43c3c", "#5f7d8c")
@@ -34,7 +41,7 @@ KEPT, LEFT = "#2f7ed8", "#9aa4ad"
 SMALL, WIDE = (3.6, 2.4), 4.4  # inches
 
 
-def histogram(name: str, scores: Sequence[float], threshold: float | None) -> Markup:
+def histogram(name: str, scores: ArrayLike, threshold: float | None) -> Markup:
     """A histogram of scores; those that the threshold keeps are coloured."""
     values = np.asarray(scores, float)
     span = (min(0.0, values.min(initial=0.0)), max(1.0, values.max(initial=1.0)))
@@ -55,7 +62,7 @@ def histogram(name: str, scores: Sequence[float], threshold: float | None) -> Ma
 
 
 def curves(
-    series: Mapping[str, tuple[Sequence[float], Sequence[float]]],
+    series: Mapping[str, tuple[ArrayLike, ArrayLike]],
     title: str,
     across: str = "iteration",
     points: Mapping[str, tuple[float, float]] | None = None,
@@ -71,7 +78,7 @@ def curves(
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(WIDE, 2.8), layout="constrained")
         axes = figure.subplots()
-        marks = {"marker": "o", "markersize": 4} if marked else {}
+        marks: dict[str, Any] = {"marker": "o", "markersize": 4} if marked else {}
         for index, (name, (x, y)) in enumerate(series.items()):
             axes.plot(x, y, label=name, color=LINES[index % len(LINES)], linewidth=1.4, **marks)
         for name, (x, y) in (points or {}).items():

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from distill.datasets.coco import Coco
 from distill.datasets.keypoint_meta import keypoint_meta
 from distill.labels.candidates import candidates
 
@@ -41,7 +42,7 @@ class Shown:
     visible: float
 
     @classmethod
-    def of(cls, path: Path, truth: dict[str, Any]) -> "Shown":
+    def of(cls, path: Path, truth: Coco) -> "Shown":
         """Merged predictions on the annotated dataset `truth`, cut at the scores that leave its counts."""
         predictions = list(candidates(path, truth, truth["categories"]))
         instances = sum(not a.get("iscrowd") for a in truth["annotations"])
@@ -61,7 +62,7 @@ class Shown:
         return records
 
 
-def differences(truth: dict[str, Any], teacher: Shown, student: Shown) -> list[tuple[dict[str, Any], float]]:
+def differences(truth: Coco, teacher: Shown, student: Shown) -> list[tuple[dict[str, Any], float]]:
     """(image, agreement of the student − agreement of the teacher), the student's greatest gain first."""
     wanted, meta = group_by_image(truth["annotations"]), keypoint_meta(truth)
     sigmas = meta.sigmas if meta else ()

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
+from distill.datasets.coco import Coco
 from distill.report import charts
 from distill.report.artifacts import Results
 
@@ -104,7 +105,7 @@ def counts_beside(datasets: Mapping[str, Mapping[str, Any]]) -> list[Markup]:
     return result
 
 
-def _real(dataset: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+def _real(dataset: Coco) -> list[Mapping[str, Any]]:
     return [a for a in dataset["annotations"] if not a.get("iscrowd")]
 
 
@@ -112,19 +113,19 @@ def _visible(annotation: Mapping[str, Any]) -> int:
     return sum(v > 0 for v in annotation.get("keypoints", ())[2::3])
 
 
-def _instances_per_image(dataset: Mapping[str, Any]) -> list[int]:
+def _instances_per_image(dataset: Coco) -> list[int]:
     counts = Counter(a["image_id"] for a in _real(dataset))
     return [counts[image["id"]] for image in dataset["images"]]
 
 
-def _keypoints_per_image(dataset: Mapping[str, Any]) -> list[int]:
+def _keypoints_per_image(dataset: Coco) -> list[int]:
     counts: Counter = Counter()
     for annotation in _real(dataset):
         counts[annotation["image_id"]] += _visible(annotation)
     return [counts[image["id"]] for image in dataset["images"]]
 
 
-def _keypoints_per_instance(dataset: Mapping[str, Any]) -> list[int]:
+def _keypoints_per_instance(dataset: Coco) -> list[int]:
     return [count for a in _real(dataset) if (count := _visible(a))]
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from distill.datasets.coco import Coco
 from distill.report.comparison import Shown, differences, group_by_image
 from distill.report.drawing import Album, colour_of, overlay
 from distill.report.wording import plural
@@ -17,7 +18,7 @@ PICTURES = 5 * PER_GROUP + GAINS + LOSSES  # at most, of one label set
 Image = Mapping[str, Any]
 
 
-def gallery(labels: Mapping[str, Any], album: Album) -> dict[str, Any]:
+def gallery(labels: Coco, album: Album) -> dict[str, Any]:
     """Labels (a COCO file with scores) drawn on their images, in groups; what cannot be read is left out."""
     by_image = group_by_image(labels["annotations"])
     groups, shown = [], set()
@@ -40,7 +41,7 @@ def gallery(labels: Mapping[str, Any], album: Album) -> dict[str, Any]:
 
 
 def _card(
-    labels: Mapping[str, Any], image: Image, annotations: list[dict[str, Any]], album: Album
+    labels: Coco, image: Image, annotations: list[dict[str, Any]], album: Album
 ) -> dict[str, Any] | None:
     picture = album.add(labels["info"]["image_root"], image)
     if picture is None:
@@ -71,7 +72,7 @@ def pick(
     ]
 
 
-def compared(truth: dict[str, Any], teacher: Shown, student: Shown, album: Album) -> dict[str, Any]:
+def compared(truth: Coco, teacher: Shown, student: Shown, album: Album) -> dict[str, Any]:
     """Teacher, student and ground truth on the images on which the student gains and loses most."""
     categories, wanted = truth["categories"], group_by_image(truth["annotations"])
     changes = differences(truth, teacher, student)

@@ -5,19 +5,18 @@ They are looked up here, by the images' bytes, and only to be shown.
 """
 
 from array import array
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
 import numpy as np
 from pycocotools import mask
 
+from distill.datasets.coco import Coco
 from distill.datasets.keypoint_meta import keypoint_meta
 from distill.report.comparison import group_by_image, keypoint_similarity
 
 MATCH = 0.5  # IoU from which a label has found an instance; OKS from which a keypoint is right
-
-Coco = dict[str, Any]
 
 
 def hidden_truth(
@@ -33,7 +32,7 @@ def hidden_truth(
     """
     unlabelled = dataset(name)
     ids = {category["name"]: category["id"] for category in categories}
-    by_hash: dict[str, list[Coco]] = {}
+    by_hash: dict[str | None, list[dict[str, Any]]] = {}
     for source in _annotated(name, specs, dataset):
         known = {c["id"]: ids[c["name"]] for c in source["categories"] if c["name"] in ids}
         found = group_by_image(a for a in source["annotations"] if a["category_id"] in known)
@@ -73,29 +72,20 @@ def audit(candidates: Iterable[Coco], thresholds: Mapping[str, Any], truth: Coco
     falling score of all candidates}. Rows are of all categories together, of each, and of the keypoints of
     instances that were found.
     """
-    wanted = group_by_image(truth["annotations"])
-    shown, meta = {image["id"] for image in truth["images"]}, keypoint_meta(truth)
+    meta = keypoint_meta(truth)
     category, score, hit = array("q"), array("d"), array("b")
     accepted = {int(key): entry["threshold"] for key, entry in thresholds["instances"].items()}
     visible = (thresholds["keypoints"] or {}).get("threshold")
     points = np.zeros(3, int)  # generated, true, right
-    for image, run in groupby(candidates, key=lambda c: c["image_id"]):
-        if image not in shown:
+    for candidate, instance in _matched(candidates, truth):
+        category.append(candidate["category_id"])
+        score.append(candidate["score"])
+        hit.append(instance is not None)
+        least = accepted[candidate["category_id"]]
+        if instance is None or least is None or candidate["score"] < least:
             continue
-        found = sorted(run, key=lambda c: -c["score"])
-        for key in {c["category_id"] for c in found}:
-            mine = [c for c in found if c["category_id"] == key]
-            real = [a for a in wanted.get(image, ()) if a["category_id"] == key]
-            for candidate, match in zip(mine, match_boxes(mine, real), strict=True):
-                if match is not None and real[match].get("iscrowd"):
-                    continue
-                category.append(key)
-                score.append(candidate["score"])
-                hit.append(match is not None)
-                kept = accepted[key] is not None and candidate["score"] >= accepted[key]
-                posed = "keypoints" in candidate and match is not None and real[match].get("keypoints")
-                if kept and posed and meta and visible is not None:
-                    points += _keypoints(candidate, real[match], meta.sigmas, visible)
+        if meta and visible is not None and "keypoints" in candidate and instance.get("keypoints"):
+            points += _keypoints(candidate, instance, meta.sigmas, visible)
     categories, scores, hits = np.array(category), np.array(score), np.array(hit, bool)
     instances = [a for a in truth["annotations"] if not a.get("iscrowd")]
     rows = []
@@ -113,7 +103,24 @@ def audit(candidates: Iterable[Coco], thresholds: Mapping[str, Any], truth: Coco
     order = np.argsort(-scores, kind="stable")
     right = np.cumsum(hits[order])
     curve = right / max(len(instances), 1), right / np.arange(1, len(order) + 1)
-    return {"images": len(shown), "rows": rows, "curve": curve}
+    return {"images": len(truth["images"]), "rows": rows, "curve": curve}
+
+
+def _matched(candidates: Iterable[Coco], truth: Coco) -> Iterator[tuple[Coco, Coco | None]]:
+    """The candidates on the images of `truth`, each with the instance that it has found; without those that
+    lie in a crowd region."""
+    wanted, shown = group_by_image(truth["annotations"]), {image["id"] for image in truth["images"]}
+    for image, run in groupby(candidates, key=lambda c: c["image_id"]):
+        if image not in shown:
+            continue
+        found = sorted(run, key=lambda c: -c["score"])
+        for key in {c["category_id"] for c in found}:
+            mine = [c for c in found if c["category_id"] == key]
+            real = [a for a in wanted.get(image, ()) if a["category_id"] == key]
+            for candidate, match in zip(mine, match_boxes(mine, real), strict=True):
+                instance = None if match is None else real[match]
+                if not (instance and instance.get("iscrowd")):
+                    yield candidate, instance
 
 
 def _row(name: str, generated: int, true: int, found: int) -> dict[str, Any]:
@@ -122,7 +129,7 @@ def _row(name: str, generated: int, true: int, found: int) -> dict[str, Any]:
     return {**counts, "precision": precision, "recall": recall}
 
 
-def match_boxes(found: list[Coco], real: list[Coco]) -> list[int | None]:
+def match_boxes(found: Sequence[Coco], real: Sequence[Coco]) -> list[int | None]:
     """For each of `found`, by falling score, the index of the instance of `real`, not matched yet, that it
     overlaps most (IoU ≥ MATCH); otherwise that of a crowd region that holds it; otherwise None."""
     if not found or not real:

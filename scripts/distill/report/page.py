@@ -7,7 +7,7 @@ numbers are means. Deterministic: the same artifacts give the same page.
 
 import json
 from array import array
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -125,7 +125,9 @@ class Report(Results):
             scores[candidate["category_id"]].append(candidate["score"])
         most = sorted(scores, key=lambda category: -len(scores[category]))[:PANELS]
         found = thresholds["instances"]
-        panels = [(found[str(c)]["name"], scores[c], found[str(c)]["threshold"]) for c in most]
+        panels: list[tuple[str, Sequence[float], float | None]] = [
+            (found[str(c)]["name"], scores[c], found[str(c)]["threshold"]) for c in most
+        ]
         if thresholds["keypoints"]:
             of_points = [s for a in labels["annotations"] for s in a.get("keypoint_scores", ())]
             panels.append(("keypoints of the labels", of_points, thresholds["keypoints"]["threshold"]))
@@ -145,14 +147,15 @@ class Report(Results):
         result = []
         for family, name in self.shown_labels.items():
             entry, thresholds = self.labels[name], self.optional("labels", name, "thresholds.json")
-            labelled, path = self.dataset(entry["labelled"]), self.merged(name)
-            if not (thresholds and labelled and path.exists()):
+            labelled, unlabelled = self.dataset(entry["labelled"]), self.dataset(entry["dataset"])
+            path = self.merged(name)
+            if not (thresholds and labelled and unlabelled and path.exists()):
                 continue
             categories, specs = labelled["categories"], self.study["datasets"]
             truth = hidden_truth(entry["dataset"], specs, self.dataset, categories)
             if truth is None:
                 continue
-            found = audit(candidates(path, self.dataset(entry["dataset"]), categories), thresholds, truth)
+            found = audit(candidates(path, unlabelled, categories), thresholds, truth)
             recall, precision = (values[:: max(1, len(values) // CURVE)] for values in found.pop("curve"))
             every = {"all candidates, by score": (recall, precision)}
             labels = found["rows"][0]
@@ -174,17 +177,18 @@ class Report(Results):
         result = []
         for name in self.shown_labels.values():
             student, teacher = self.student(name), self.labels[name]["teacher"]
-            validation = self.models[student or teacher]["validation"]
+            if student is None:
+                continue
+            validation = self.models[student]["validation"]
+            truth = self.dataset(validation)
             paths = [
                 self.results / "merged" / model / validation / f"{self.test_views}.json"
                 for model in (teacher, student)
-                if model
             ]
-            truth = self.dataset(validation)
-            if student and truth and all(path.exists() for path in paths):
-                shown = [Shown.of(path, truth) for path in paths]
+            if truth and all(path.exists() for path in paths):
+                taught, learnt = (Shown.of(path, truth) for path in paths)
                 names = {"teacher": self.family(teacher), "student": self.family(student)}
-                result.append({**names, **compared(truth, *shown, self.album)})
+                result.append({**names, **compared(truth, taught, learnt, self.album)})
         return result
 
     def curves(self) -> list[Markup]:

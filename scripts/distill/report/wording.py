@@ -62,7 +62,8 @@ def duration(seconds: float | None) -> str:
     """93784 → "1 d 2 h"; the two largest units."""
     if seconds is None:
         return "–"
-    parts, rest = [], round(seconds)
+    parts: list[str] = []
+    rest = round(seconds)
     for unit, size in (("d", 86400), ("h", 3600), ("min", 60), ("s", 1)):
         count, rest = divmod(rest, size)
         if count or parts:

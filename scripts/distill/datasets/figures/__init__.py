@@ -47,7 +47,8 @@ def generate(
     if not 64 <= min(size) <= max(size) <= 2048:
         raise UserError(f"figures: each side must be 64 to 2048 pixels, not {size[0]}x{size[1]}")
     images_dir = Path(images_dir)
-    records, annotations = [], []
+    records: list[dict] = []
+    annotations: list[dict] = []
     for index in progress(range(images), images, "drawing figures"):
         shape = image_size(seed, index, size)
         scene = sample_scene(seed, index, shape, style)

@@ -70,7 +70,9 @@ def _paint(rng: np.random.Generator) -> np.ndarray:
 def _blob(rng: np.random.Generator, radius: float, stretch: float = 1.0) -> np.ndarray:
     """A smooth random outline (n, 2) around the origin."""
     turn = np.linspace(0, 2 * np.pi, 28, endpoint=False)
-    waves = sum(rng.normal(0, 0.25 / k) * np.cos(k * turn + rng.uniform(0, 6.3)) for k in range(2, 6))
+    waves = np.zeros_like(turn)
+    for k in range(2, 6):
+        waves += rng.normal(0, 0.25 / k) * np.cos(k * turn + rng.uniform(0, 6.3))
     return radius * (1 + waves)[:, None] * np.stack([np.cos(turn) * stretch, np.sin(turn)], 1)
 
 
@@ -102,8 +104,8 @@ def _sticks(rng) -> list:
 
 def _pole(rng) -> list:
     lean, radius = rng.normal(0, 0.05), rng.uniform(0.02, 0.06)
-    ends = np.array([[-lean, -1], [lean, 1]])
-    return [(capsule(*(ends - [shift, 0]), r, r), 0, shade)
+    top, foot = np.array([-lean, -1]), np.array([lean, 1])
+    return [(capsule(top - [shift, 0], foot - [shift, 0], r, r), 0, shade)
             for r, shift, shade in ((radius, 0, 1), (0.4 * radius, 0.3 * radius, 1.15))]  # fmt: skip
 
 

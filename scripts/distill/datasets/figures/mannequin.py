@@ -55,6 +55,12 @@ _BALL = _sphere(260)
 _RING = np.insert(CIRCLE, 1, 0, axis=1)  # a level circle around the body
 
 
+def _disc(at: np.ndarray, radius: float) -> np.ndarray:
+    """(n, 3) points of a disc that lies flat on the surface of the head; `at` and they in its half axes."""
+    across = np.array([at[2], 0, -at[0]]) / np.hypot(at[0], at[2])
+    return at + radius * CIRCLE @ np.stack([across, [0, 1, 0]])
+
+
 class Figure:
     """A body placed in the image. Attributes: keypoints (17, 2) in pixels; turned_away (17,) bool, whether
     the viewer cannot see a keypoint of the face; patches, in their order of painting.
@@ -189,45 +195,56 @@ class Figure:
         return patches
 
     def _draw_head(self) -> list[Patch]:
-        body, wear = self.body, self.outfit
-        head, axes, depth = body.head, SKULL * self.shape.head, body.skull[2] + 0.02
-        facing, edge, patches = head[2, 2], 0.009 * self.height, []
-        near = (_BALL / axes) @ head[2] > 0  # the half of the head that the viewer sees
+        # The half of the head that the viewer sees.
+        near = (_BALL / (SKULL * self.shape.head)) @ self.body.head[2] > 0
+        return [*self._draw_skull(near), *self._draw_face(), *self._draw_cap(near)]
 
-        def draw(points, colour, order, edge=0.0):
-            points = body.skull + (np.asarray(points) * axes) @ head.T
-            patches.append(self._solid(points, colour, HEAD, depth + 1e-4 * order, edge=edge))
+    def _on_head(self, points, colour, order: int, edge: bool = False) -> Patch:
+        """The hull of (n, 3) points on the head, in its half axes; of a higher order is what lies on top."""
+        points = self.body.skull + (np.asarray(points) * (SKULL * self.shape.head)) @ self.body.head.T
+        depth, width = self.body.skull[2] + 0.02 + 1e-4 * order, 0.009 * self.height if edge else 0.0
+        return self._solid(points, colour, HEAD, depth, edge=width)
 
-        def disc(at, radius):  # flat on the surface of the head
-            across = np.array([at[2], 0, -at[0]]) / np.hypot(at[0], at[2])
-            return at + radius * CIRCLE @ np.stack([across, [0, 1, 0]])
-
+    def _draw_skull(self, near: np.ndarray) -> list[Patch]:
+        """Hair, skin and ears. near: (n,) bool, the points of _BALL that are seen."""
+        head, wear, patches = self.body.head, self.outfit, []
         if wear.hairstyle == "long":
             mane = _BALL * [1.12, 1.15, 0.85] + [0, -0.35, -0.35]
-            draw(mane, wear.hair * 0.85, -9 if facing > -0.2 else 9, edge)
-        draw(_BALL * 1.03, wear.skin if wear.hairstyle == "bald" else wear.hair, 0, edge)
+            patches.append(self._on_head(mane, wear.hair * 0.85, -9 if head[2, 2] > -0.2 else 9, edge=True))
+        top = wear.skin if wear.hairstyle == "bald" else wear.hair
+        patches.append(self._on_head(_BALL * 1.03, top, 0, edge=True))
         face = near & ((_BALL[:, 2] > 0.1) & (_BALL[:, 1] < 0.5) | (_BALL[:, 1] < -0.75))
         beard = face & (_BALL[:, 1] < -0.38) & (_BALL[:, 2] > 0)
         for surface, colour in ((face, wear.skin), *([(beard, wear.hair)] if wear.beard else [])):
             if surface.sum() > 2:
-                draw(_BALL[surface], colour, 1)
+                patches.append(self._on_head(_BALL[surface], colour, 1))
         for side, ear in enumerate(FACE[3:]):
             towards = head[2, 0] * (1 - 2 * side)
             if towards > -0.4:
-                draw(ear + _BALL * [0.12, 0.2, 0.2], wear.skin * 0.88, 3 if towards > 0 else -1)
+                lobe = ear + _BALL * [0.12, 0.2, 0.2]
+                patches.append(self._on_head(lobe, wear.skin * 0.88, 3 if towards > 0 else -1))
+        return patches
+
+    def _draw_face(self) -> list[Patch]:
+        wear, patches = self.outfit, []
         for eye, away in zip(FACE[1:3], self.turned_away[1:3], strict=True):
             if not away:
                 if self.height * self.shape.head > 60:
-                    draw(disc(eye, 0.2), (240, 240, 240), 4)
+                    patches.append(self._on_head(_disc(eye, 0.2), (240, 240, 240), 4))
                 if wear.headgear == "glasses":
-                    draw(disc(eye, 0.32), (60, 45, 40), 4)
-                draw(disc(eye, 0.13), (35, 30, 30), 5)
-                draw(_BROW + eye * [1, 0, 0], wear.hair * 0.7, 5)
+                    patches.append(self._on_head(_disc(eye, 0.32), (60, 45, 40), 4))
+                patches.append(self._on_head(_disc(eye, 0.13), (35, 30, 30), 5))
+                patches.append(self._on_head(_BROW + eye * [1, 0, 0], wear.hair * 0.7, 5))
         if not self.turned_away[0]:
-            draw(_NOSE, wear.skin * 0.62, 6)
-            draw(_MOUTH, (70, 60, 140), 6)
-        if wear.headgear == "cap":
-            draw(1.12 * _BALL[near & (_BALL[:, 1] > 0.38)], wear.hat, 7, edge)
-            brim = _RING * [0.75, 0, 0.65] + [0, 0.42, 0.95]
-            draw(brim, wear.hat * 0.8, 8 if facing > 0 else -2, edge)
+            patches.append(self._on_head(_NOSE, wear.skin * 0.62, 6))
+            patches.append(self._on_head(_MOUTH, (70, 60, 140), 6))
         return patches
+
+    def _draw_cap(self, near: np.ndarray) -> list[Patch]:
+        if self.outfit.headgear != "cap":
+            return []
+        hat, brim = self.outfit.hat, _RING * [0.75, 0, 0.65] + [0, 0.42, 0.95]
+        return [
+            self._on_head(1.12 * _BALL[near & (_BALL[:, 1] > 0.38)], hat, 7, edge=True),
+            self._on_head(brim, hat * 0.8, 8 if self.body.head[2, 2] > 0 else -2, edge=True),
+        ]

@@ -69,9 +69,9 @@ class Canvas:
         cv2.fillPoly(self.colours, [corners], colour, cv2.LINE_8, 4)
         cv2.fillPoly(self.owners, [corners], owner, cv2.LINE_8, 4)
         if patch.pattern and self.style != "sketch":
-            self._weave(patch, corners)
+            self._weave(patch.pattern, corners)
 
-    def _weave(self, patch: Patch, corners: np.ndarray) -> None:
+    def _weave(self, pattern: Pattern, corners: np.ndarray) -> None:
         x, y, w, h = cv2.boundingRect(corners)  # in sixteenths of a canvas pixel
         rows = slice(max(y // 16, 0), max((y + h) // 16 + 1, 0))
         columns = slice(max(x // 16, 0), max((x + w) // 16 + 1, 0))
@@ -80,7 +80,7 @@ class Canvas:
             return
         inside = np.zeros(window.shape[:2], np.uint8)
         cv2.fillPoly(inside, [corners - [columns.start * 16, rows.start * 16]], 1, cv2.LINE_8, 4)
-        y, x = np.indices(inside.shape)
-        place = np.stack([x + columns.start, y + rows.start]) / FINE - patch.pattern.anchor[:, None, None]
-        waves = np.sin(np.tensordot(patch.pattern.axes, place, 1))
-        window[(waves.prod(0) > 0) & (inside > 0)] = patch.pattern.colour
+        row, column = np.indices(inside.shape)
+        place = np.stack([column + columns.start, row + rows.start]) / FINE - pattern.anchor[:, None, None]
+        waves = np.sin(np.tensordot(pattern.axes, place, 1))
+        window[(waves.prod(0) > 0) & (inside > 0)] = pattern.colour

@@ -7,7 +7,7 @@ import numpy as np
 
 from distill.datasets.figures import clutter
 from distill.datasets.figures.mannequin import Figure
-from distill.datasets.figures.patches import FINE, PAPER, Canvas
+from distill.datasets.figures.patches import FINE, PAPER, Canvas, Patch
 from distill.datasets.figures.skeleton import PARTS, Shape, own_parts, sample_pose
 from distill.datasets.figures.wardrobe import sample_outfit
 
@@ -15,6 +15,7 @@ STYLES = ("photo", "sketch")
 _COUNTS = [0.03, 0.12, 0.22, 0.25, 0.2, 0.11, 0.07]  # probability of 0, 1, … figures in an image
 _MIN_AREA, _MIN_SHOWN, _MIN_KEYPOINTS = 48, 0.4, 5  # a figure of which less can be seen is left out
 _GUESSABLE = 0.12  # a hidden joint is labelled up to this distance (in heights) from what is seen
+_Item = tuple[float, list[Patch], Figure | None]  # depth, and what of: None is no figure
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ def sample_scene(seed: int, index: int, size: tuple[int, int], style: str = "pho
     figures: list[Figure] = []
     for _ in range(count):
         figures.append(_sample_figure(rng, size, light, figures))
-    items = [(float(f.keypoints[:, 1].max()) + rng.normal(0, 5), f.patches, f) for f in figures]
+    items: list[_Item] = [(float(f.keypoints[:, 1].max()) + rng.normal(0, 5), f.patches, f) for f in figures]
     for _ in range(rng.integers(2, 10)):  # far and near objects: the lower, the nearer
         scale = np.exp(rng.uniform(np.log(0.12), np.log(0.7))) * min(size)
         centre = rng.uniform([0, 0.1 * height], [width, height])
@@ -60,7 +61,7 @@ def sample_scene(seed: int, index: int, size: tuple[int, int], style: str = "pho
     image = cv2.resize(canvas.colours, size, interpolation=cv2.INTER_AREA)
     if style == "sketch":
         image = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR)
-    return Scene(clutter.photograph(lens, image), canvas.owners, shown, annotations)
+    return Scene(clutter.photograph(lens, image), canvas.owners, shown, [a for a in annotations if a])
 
 
 def _sample_figure(
@@ -69,7 +70,8 @@ def _sample_figure(
     """A figure anywhere, or, as people do, beside another one and about as large."""
     width, height = size
     pose, outfit = sample_pose(rng), sample_outfit(rng)
-    shape = Shape(*rng.uniform([0.88, 0.93, 0.95], [1.18, 1.07, 1.3]), thickness=rng.uniform(0.85, 1.3))
+    wide, limbs, head = rng.uniform([0.88, 0.93, 0.95], [1.18, 1.07, 1.3])
+    shape = Shape(wide, limbs, head, thickness=rng.uniform(0.85, 1.3))
     tall = np.exp(rng.uniform(*np.log([60, 100] if rng.random() < 0.2 else [100, 180]))) * min(size) / 240
     centre = np.array(
         [rng.uniform(0.08, 0.92) * width, rng.normal(0.55, 0.12 + 0.1 * (1 - tall / min(size))) * height]
@@ -82,8 +84,10 @@ def _sample_figure(
     return Figure(pose, shape, outfit, tall, centre, light)
 
 
-def _paint(items: list, scenery: np.ndarray, style: str) -> tuple[Canvas, list[Figure], list[dict | None]]:
-    """Paints items (depth, patches, figure or None) in turn: the canvas, the figures, their annotations."""
+def _paint(
+    items: list[_Item], scenery: np.ndarray, style: str
+) -> tuple[Canvas, list[Figure], list[dict | None]]:
+    """Paints items in turn: the canvas, the figures, their annotations."""
     canvas, shown, full = Canvas(scenery, style), [], []
     for _, patches, figure in items:
         if figure:
@@ -91,7 +95,7 @@ def _paint(items: list, scenery: np.ndarray, style: str) -> tuple[Canvas, list[F
         for patch in patches:
             canvas.paint(patch, len(shown) if figure else 0)
         if figure:
-            full.append(np.count_nonzero(canvas.owners // PARTS == len(shown)))
+            full.append(int(np.count_nonzero(canvas.owners // PARTS == len(shown))))
     return canvas, shown, [_annotate(f, i + 1, canvas.owners, full[i]) for i, f in enumerate(shown)]
 
 

@@ -6,7 +6,7 @@ nothing else. Our own artifacts are never pickles.
 
 import pickle
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy._core.multiarray import _reconstruct
@@ -19,7 +19,9 @@ def _latin1(text: str, encoding: str) -> bytes:
     return text.encode("latin1")
 
 
-def _from_buffer(buffer: bytes, dtype: np.dtype, shape: tuple[int, ...], order: str) -> np.ndarray:
+def _from_buffer(
+    buffer: bytes, dtype: np.dtype, shape: tuple[int, ...], order: Literal["C", "F"]
+) -> np.ndarray:
     """Stands in for NumPy's function of pickles of protocol 5."""
     return np.frombuffer(buffer, dtype).reshape(shape, order=order)
 

@@ -63,7 +63,7 @@ def keypoints(count: int) -> list[str] | None:
 def _torchvision(cfg: Config, state: State, meta: dict[str, Any]) -> dict[str, Any]:
     pooling = dict(roi_layer=dict(sampling_ratio=2, aligned=False))
     loss = dict(type="SmoothL1Loss", beta=1 / 9)
-    settings = dict(
+    settings: dict[str, Any] = dict(
         rpn_head=dict(anchor_generator=dict(type="TorchvisionAnchorGenerator"), loss_bbox=loss),
         roi_head=dict(bbox_roi_extractor=pooling, bbox_head=dict(loss_bbox=loss)),
         test_cfg=dict(rpn=dict(min_bbox_size=1e-3)),

@@ -6,6 +6,7 @@ they compete for a box as before, and `prediction` leaves them out.
 """
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,10 +53,10 @@ def import_model(name: str, config: Path, spec: dict[str, Any], labelled: Path, 
     arrange_categories(state, order)
     models.fit_to_dataset(cfg, coco["categories"], str(labelled))
     cfg.model.roi_head.bbox_head.num_classes = classes
-    if models.has_keypoints(cfg):
+    if models.has_keypoints(cfg) and (points_meta := keypoint_meta(coco)):
         count = len(state[KEYPOINT_HEAD + "deconv.bias"])
         points = spec.get("keypoints") or formats.keypoints(count)
-        rows = positions(keypoint_meta(coco).names, points, count, "keypoints", path, labelled)
+        rows = positions(points_meta.names, points, count, "keypoints", path, labelled)
         for key, axis in (("weight", 1), ("bias", 0)):
             tensor = state[f"{KEYPOINT_HEAD}deconv.{key}"]
             state[f"{KEYPOINT_HEAD}deconv.{key}"] = tensor.index_select(axis, torch.tensor(rows))
@@ -169,7 +170,7 @@ def check(state: State, expected: dict[str, torch.Size], has_keypoints: bool, so
 
 
 def positions(
-    wanted: list[str], known: list[str] | None, count: int, what: str, path: Path, labelled: Path
+    wanted: Sequence[str], known: list[str] | None, count: int, what: str, path: Path, labelled: Path
 ) -> list[int]:
     """Finds the dataset's categories or keypoints by name.
 
