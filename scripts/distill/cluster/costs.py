@@ -80,7 +80,7 @@ def calibration(config: dict, study: dict) -> dict:
         **{key: config[key] for key in ("data", "device", "threads", "predict_amp") if key in config},
         "datasets": {**config["datasets"], **few},
         "models": models,
-        "views": {"plain": config.get("views", {}).get("plain", [{"scale": 800}]), "all": [{"scale": 400}]},
+        "views": {"plain": study["views"]["plain"], "all": [{"scale": 400}]},
         "evaluate": {"on": "few-val", "views": ["plain", "all"]},
         "tables": {name: {"rows": [name]} for name in models},
     }

@@ -21,21 +21,19 @@ from distill.program import UserError, log
 
 __all__ = ["KINDS", "KeypointMeta", "build", "keypoint_meta", "shard"]
 
-UNREADABLE = 0.01  # the part of an unlabelled set that may be left out as unreadable
-
 
 def build(name: str, spec: dict, sources: dict[str, dict], images_dir: Path | None = None) -> dict:
-    """The COCO dict of one config entry.
+    """The COCO dict of one config entry, in which all options are given.
 
     `sources` are the datasets that `of` and `exclude` name; `images_dir` is where the kinds that make images
-    put them. `strip_annotations` of any kind leaves annotations and categories empty.
+    put them. `strip_annotations` leaves annotations and categories empty.
     Raises UserError with one line that begins with the dataset's name.
     """
     kind = spec.get("kind")
     if kind not in KINDS:
         raise UserError(f"dataset {name}: unknown kind {kind!r}; there are {', '.join(KINDS)}")
     make, needed, optional = KINDS[kind]
-    keys = set(spec) - {"kind", "strip_annotations"}
+    keys = set(spec) - {"kind"}
     if missing := needed - keys:
         raise UserError(f"dataset {name}: kind {kind} needs {', '.join(sorted(missing))}")
     if unknown := keys - needed - optional:
@@ -69,12 +67,12 @@ def _coco(spec: dict, sources: dict, images_dir: Path | None) -> dict:
     """An annotation file and its images. With `strip_annotations`, or without any annotation in the file, it
     is an unlabelled set: its images need not have the annotated size, unreadable ones are left out up to the
     fraction `unreadable`. Of a labelled set, every image has to be readable and of its annotated size."""
-    coco = load_coco(spec["annotations"], spec.get("strip_annotations", False))
+    coco = load_coco(spec["annotations"], spec["strip_annotations"])
     _check_root(spec["images"], coco["images"], spec["annotations"])
     if coco["categories"]:
         images, skipped = _scan_labelled(spec["images"], coco["images"], spec["annotations"]), []
     else:
-        images, skipped = _scan_unlabelled(spec["images"], coco["images"], spec.get("unreadable", UNREADABLE))
+        images, skipped = _scan_unlabelled(spec["images"], coco["images"], spec["unreadable"])
     info = {"image_root": spec["images"], "skipped": skipped, "repaired": coco["repaired"]}
     return coco | {"info": info, "images": images}
 
@@ -83,7 +81,7 @@ def _folder(spec: dict, sources: dict, images_dir: Path | None) -> dict:
     """All images below a folder, unlabelled; ids count the files in the order of their names."""
     names = list_files(spec["images"], SUFFIXES, "images")
     images = [{"id": i, "file_name": name} for i, name in enumerate(names, 1)]
-    images, skipped = _scan_unlabelled(spec["images"], images, spec.get("unreadable", UNREADABLE))
+    images, skipped = _scan_unlabelled(spec["images"], images, spec["unreadable"])
     return _unlabelled(spec["images"], images, skipped)
 
 
@@ -92,14 +90,13 @@ def _videos(spec: dict, sources: dict, images_dir: Path | None) -> dict:
     from distill.datasets.videos import extract_frames
 
     images, skipped = [], []
-    frames = extract_frames(spec["videos"], spec.get("seed", 0), _needed(images_dir), spec.get("images"))
+    frames = extract_frames(spec["videos"], spec["seed"], _needed(images_dir), spec.get("images"))
     for i, frame in enumerate(frames, 1):
         if "reason" in frame:
             skipped.append(frame)
         else:
             images.append({"id": i, **frame})
-    total = len(images) + len(skipped)
-    _limit_skipped(spec["videos"], skipped, total, spec.get("unreadable", UNREADABLE), "videos")
+    _limit_skipped(spec["videos"], skipped, len(images) + len(skipped), spec["unreadable"], "videos")
     return _unlabelled(str(images_dir), images, skipped)
 
 
@@ -108,8 +105,7 @@ def _figures(spec: dict, sources: dict, images_dir: Path | None) -> dict:
     from distill.datasets.figures import generate
 
     folder = _needed(images_dir)
-    options = {key: spec[key] for key in ("size", "style") if key in spec}
-    dataset = generate(folder, spec["images"], spec.get("seed", 0), **options)
+    dataset = generate(folder, spec["images"], spec["seed"], spec["size"], spec["style"])
     images = _scan_labelled(str(folder), dataset["images"], str(folder))
     return dataset | {"info": {"image_root": str(folder)}, "images": images}
 
@@ -191,13 +187,17 @@ def _limit_skipped(root: str, skipped: list[dict], total: int, limit: float, wha
     log.warning("%s: %d of %d %s left out as unreadable; first %s", root, len(skipped), total, what, first)
 
 
-# kind: (function, needed keys, optional keys) — all kinds take strip_annotations
+# kind: (function, needed keys, optional keys); needed are also those that have a default in the schema
 _Kind = tuple[Callable[[dict, dict, Path | None], dict], set[str], set[str]]
 KINDS: dict[str, _Kind] = {
-    "coco": (_coco, {"images", "annotations"}, {"unreadable"}),
-    "folder": (_folder, {"images"}, {"unreadable"}),
-    "subset": (subset, {"of"}, {"fraction", "images", "ids", "range", "exclude", "seed"}),
-    "union": (union, {"of"}, set()),
-    "videos": (_videos, {"videos"}, {"images", "seed", "unreadable"}),
-    "figures": (_figures, {"images"}, {"seed", "size", "style"}),
+    "coco": (_coco, {"images", "annotations", "strip_annotations", "unreadable"}, set()),
+    "folder": (_folder, {"images", "unreadable"}, set()),
+    "subset": (
+        subset,
+        {"of", "exclude", "seed", "strip_annotations"},
+        {"fraction", "images", "ids", "range"},
+    ),
+    "union": (union, {"of", "strip_annotations"}, set()),
+    "videos": (_videos, {"videos", "seed", "unreadable"}, {"images"}),
+    "figures": (_figures, {"images", "seed", "size", "style"}, set()),
 }

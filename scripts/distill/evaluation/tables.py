@@ -64,7 +64,7 @@ def _numbers(row: dict[str, Any], evaluations: dict[str, Any], block: str, metri
 
 
 def build(spec: dict[str, Any], evaluations: dict[str, dict[str, Any]]) -> Table:
-    """The table of a resolved spec: rows, and optionally task, metrics, reference, gains, gap.
+    """The table of a resolved spec: rows, task, reference, gains, and optionally metrics and gap.
 
     evaluations: content by path; exactly those that the rows name, one for each seed of a row. Columns:
     row, views, seeds (their number), and x if a row has one;
@@ -75,7 +75,7 @@ def build(spec: dict[str, Any], evaluations: dict[str, dict[str, Any]]) -> Table
     "gap closed", its spread and the paper's share in the rows of the gap's students, if there is a gap.
     Raises UserError for a missing, superfluous or unfitting evaluation, or a name that is no row's.
     """
-    rows, task = spec["rows"], spec.get("task", "boxes")
+    rows, task = spec["rows"], spec["task"]
     named = {path for row in rows for path in row["evaluations"]}
     for path in sorted(named ^ set(evaluations)):
         raise UserError(f"table: evaluation {path} is {'missing' if path in named else 'in no row'}")
@@ -90,7 +90,7 @@ def build(spec: dict[str, Any], evaluations: dict[str, dict[str, Any]]) -> Table
 
     records = []
     for row in rows:
-        record = {"row": row["name"], "views": row.get("views", ""), "seeds": len(row["evaluations"])}
+        record = {"row": row["name"], "views": row["views"], "seeds": len(row["evaluations"])}
         if any("x" in row for row in rows):
             x = row.get("x", np.nan)
             record["x"] = _ap(rows, x, evaluations, task).mean() if isinstance(x, str) else x
@@ -100,7 +100,7 @@ def build(spec: dict[str, Any], evaluations: dict[str, dict[str, Any]]) -> Table
             if any(column in numbers for numbers in reference.values()):
                 number = reference.get(row["name"], {}).get(column, np.nan)
                 record |= {f"{column} reference": number, f"{column} difference": values.mean() - number}
-        if gain := spec.get("gains", {}).get(row["name"]):
+        if gain := spec["gains"].get(row["name"]):
             record |= _gain(row["name"], gain, rows, evaluations, task)
         records.append(record)
     frame = pd.DataFrame(records)
@@ -116,7 +116,7 @@ def build(spec: dict[str, Any], evaluations: dict[str, dict[str, Any]]) -> Table
 def _references(spec: dict[str, Any], columns: list[str]) -> dict[str, dict[str, float]]:
     """Row → column → number."""
     result = {}
-    for name, numbers in (spec.get("reference") or {}).items():
+    for name, numbers in spec["reference"].items():
         _row(spec["rows"], name)
         result[name] = numbers if isinstance(numbers, dict) else {"AP": numbers}
         for column in result[name]:

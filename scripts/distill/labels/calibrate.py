@@ -35,17 +35,19 @@ class Threshold:
 
 @dataclass(frozen=True)
 class Options:
-    """`instances`, `keypoints`: multipliers of the labelled means; None does not calibrate (all are kept).
+    """The calibrate options of a study, whose defaults are in its schema. UserError for values out of range.
+
+    `instances`, `keypoints`: multipliers of the labelled means; None does not calibrate (all are kept).
 
     `per`: a threshold for each category, or one for all. `score_floor`: lower instance scores never count.
     `agnostic_nms`: see `labels.candidate_blocks`.
     """
 
-    instances: float | None = 1.0
-    per: str = "category"
-    keypoints: float | None = 1.0
-    score_floor: float = 0.0
-    agnostic_nms: float | None = None
+    instances: float | None
+    per: str
+    keypoints: float | None
+    score_floor: float
+    agnostic_nms: float | None
 
     def __post_init__(self) -> None:
         if self.per not in ("category", "all"):

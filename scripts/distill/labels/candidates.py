@@ -56,7 +56,7 @@ def candidate_blocks(
     path: str | Path,
     dataset: dict[str, Any],
     categories: list[dict[str, Any]],
-    agnostic_nms: float | None = None,
+    agnostic_nms: float | None,
     limits: dict[int, float] | None = None,
 ) -> Iterator[Candidates]:
     """Merged predictions that can become labels, in the file's order, some thousands at a time.
@@ -137,7 +137,7 @@ def candidates(
     path: str | Path,
     dataset: dict[str, Any],
     categories: list[dict[str, Any]],
-    agnostic_nms: float | None = None,
+    agnostic_nms: float | None,
 ) -> Iterator[dict[str, Any]]:
     """`candidate_blocks` as records of COCO results, one at a time."""
     for block in candidate_blocks(path, dataset, categories, agnostic_nms):

@@ -23,7 +23,7 @@ from distill.program import UserError, log
 
 @dataclass(frozen=True)
 class Job:
-    """One training: the model config, a model's options in the study, its inputs and outputs."""
+    """One training: the model config, a model's options in the study, all of them, its inputs and outputs."""
 
     name: str
     config: Path
@@ -33,7 +33,7 @@ class Job:
     init: Path | None
     work: Path
     output: Path
-    device: str = "auto"
+    device: str
 
     @cached_property
     def inputs(self) -> dict[str, str]:
@@ -67,7 +67,7 @@ def dataloader(job: Job, coco: dict, iterations: int, keypoints: int, workers: i
     common = dict(type="CocoJson", pipeline=pipeline, metainfo=metainfo)
     parts = [dict(common, ann_file=str(job.labelled))]
     if job.labels:
-        background = spec.get("background", "sample") == "sample"
+        background = spec["background"] == "sample"
         parts.append(dict(common, ann_file=str(job.labels), generated=True, background=background))
     mix = dict(batch=spec["batch"], iterations=iterations, seed=spec["seed"], ratio=spec.get("ratio"))
     return dict(
@@ -86,14 +86,14 @@ def schedule(spec: dict, iterations: int, optimizer: dict | None = None) -> dict
 
     `optimizer` of the model config, without `lr`, replaces SGD.
     """
-    warmup = min(spec.get("warmup", 500), max(1, iterations // 10))
+    warmup = min(spec["warmup"], max(1, iterations // 10))
     rate = spec["lr"] * spec["batch"] / 16
     optimizer = {**(optimizer or dict(type="SGD", momentum=0.9, weight_decay=1e-4)), "lr": rate}
     clip = dict(max_norm=35, norm_type=2)
     wrapper = dict(type="OptimWrapper", optimizer=optimizer, clip_grad=clip)
-    if spec.get("amp") and amp.supported():
+    if spec["amp"] and amp.supported():
         wrapper["type"] = "BFloat16OptimWrapper"
-    milestones = [round(share * iterations) for share in spec.get("milestones", [0.7, 0.9])]
+    milestones = [round(share * iterations) for share in spec["milestones"]]
     return dict(
         optim_wrapper=wrapper,
         param_scheduler=[
@@ -114,15 +114,15 @@ def full_config(job: Job, workers: int) -> tuple[Config, list[dict]]:
     if settings := initial_settings(job):
         cfg.merge_from_dict({"model": settings, "initial_settings": settings})
     models.fit_to_dataset(cfg, coco["categories"], str(job.labelled))
-    if spec.get("init", "pretrained") != "pretrained":  # otherwise the config's ImageNet weights
+    if spec["init"] != "pretrained":  # otherwise the config's ImageNet weights
         cfg.model.backbone.init_cfg = None
     keypoints = cfg.model.roi_head.keypoint_head.keypoints if models.has_keypoints(cfg) else 0
     images = len(coco["images"]) + (len(read_json(job.labels)["images"]) if job.labels else 0)
     iterations = iterations_of(spec, images)
     # History and checkpoints are few enough to read and often enough to lose little.
     interval = max(1, min(50, iterations // 20))
-    keep = spec.get("checkpoint_every", "auto")
-    every = max(interval, min(2500, iterations // 5)) if keep == "auto" else int(keep)
+    every = spec["checkpoint_every"]
+    every = max(interval, min(2500, iterations // 5)) if every == "auto" else int(every)
     cfg.merge_from_dict(
         dict(
             default_scope="mmdet",
@@ -220,7 +220,7 @@ def train(job: Job, workers: int | None = None) -> None:
         network.backbone.init_cfg = None  # the Runner must not initialise again
         if job.init:
             load_initial_weights(network, job.init)
-    if job.spec.get("freeze_rpn"):
+    if job.spec["freeze_rpn"]:
         network.rpn_head.requires_grad_(False)
     runner._init_model_weights = lambda: None  # done above, once and with `init`
     runner.train()

@@ -92,7 +92,7 @@ def check(kind: str) -> None:
 
 
 def decode(
-    probability: np.ndarray, logit: np.ndarray, boxes: np.ndarray, upsample: bool = False
+    probability: np.ndarray, logit: np.ndarray, boxes: np.ndarray, upsample: bool
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Keypoints of heatmaps (N, K, S, S) in the RoIs `boxes` (N, 4; x1, y1, x2, y2).
 

@@ -152,7 +152,8 @@ class Report(Results):
             truth = hidden_truth(entry["dataset"], specs, self.dataset, categories)
             if truth is None:
                 continue
-            found = audit(candidates(path, self.dataset(entry["dataset"]), categories), thresholds, truth)
+            dataset, nms = self.dataset(entry["dataset"]), thresholds.get("agnostic_nms")
+            found = audit(candidates(path, dataset, categories, nms), thresholds, truth)
             recall, precision = (values[:: max(1, len(values) // CURVE)] for values in found.pop("curve"))
             every = {"all candidates, by score": (recall, precision)}
             labels = found["rows"][0]

@@ -15,7 +15,7 @@ def known(name: str, names: Iterable[str], where: str, what: str) -> None:
 
 def sources(spec: Mapping[str, Any]) -> list[str]:
     """The datasets that a dataset is made from."""
-    named = [spec.get("of", []), spec.get("exclude", [])]
+    named = [spec[key] for key in ("of", "exclude") if key in spec]
     return [name for value in named for name in ([value] if isinstance(value, str) else value)]
 
 

@@ -3,11 +3,11 @@
 `resolve` is pure: no file is written and nothing is imported that takes time. Its result is kept as
 study.json and has these keys beside the plain options of config/schemas/study.yaml:
 
-- datasets: {name: spec}, defaults left out, so that a new option with a default changes no dataset
+- datasets: {name: spec}
 - views: {view set: [view name]}
 - selected: {dataset: the dataset that it is a subset of and shares the predictions of}
 - merged: {merged name: {views: view set, options}}: each view set, and "{views}~{labels}" for labels with
-  merge options of their own
+  merge options of their own; beside those, options have plain, the scale of the plain view
 - models: {name: {config, task, labelled, labels (a label set, or a dataset in its place) or None, validation,
   gpus, … the options of training}}; imported ones {config, task, labelled, labels: None, init: none,
   validation, import}
@@ -39,7 +39,6 @@ TRAINING = (
     *("freeze_rpn", "background", "amp", "checkpoint_every"),
 )
 IMPORTED = ("config", "import", "labelled")  # the keys of an imported model
-FILLED = ("labelled", "unlabelled", "val")  # the datasets of a study that names no models
 TASKS = ("boxes", "keypoints")
 CHOICES = ("fraction", "images", "ids")  # of a subset
 
@@ -66,7 +65,7 @@ def resolve(config: Mapping[str, Any], root: Path) -> dict[str, Any]:
     schema.validate(config, root)
     study = {**schema.defaults(root, "study"), **config}
     for key in ("candidates", "evaluate"):
-        study[key] = {**_nested(root, key), **study[key]}
+        study[key] = {**schema.defaults(root, "study", key), **study[key]}
     study["datasets"] = {name: _dataset(name, spec, study, root) for name, spec in study["datasets"].items()}
     study["models"] = _models(study, root)
     study["views"] = _views(study, root)
@@ -74,11 +73,10 @@ def resolve(config: Mapping[str, Any], root: Path) -> dict[str, Any]:
     on = study["evaluate"]["on"]
     study["evaluate"]["on"] = dict.fromkeys(TASKS, on) if isinstance(on, str) else on
     check(study)
-    study["tables"] = _tables(study)
+    study["tables"] = _tables(study, root)
     repeat(study)
-    study["selected"] = {
-        name: spec["of"] for name, spec in study["datasets"].items() if spec.pop("share_predictions", False)
-    }
+    subsets = {name: spec for name, spec in study["datasets"].items() if spec["kind"] == "subset"}
+    study["selected"] = {name: spec["of"] for name, spec in subsets.items() if spec.pop("share_predictions")}
     study["merged"] = _merged(study)
     _add_evaluations(study)
     del study["model"], study["merge"], study["calibrate"]
@@ -105,32 +103,30 @@ def _text_keys(value: Any, where: str = "config") -> Any:
     return result
 
 
-def _nested(root: Path, key: str) -> dict[str, Any]:
-    properties = schema.documents(root)["study"]["properties"][key]["properties"]
-    return {name: option["default"] for name, option in properties.items()}
-
-
 def _dataset(name: str, spec: dict[str, Any], study: dict[str, Any], root: Path) -> dict[str, Any]:
     if spec["kind"] == "subset" and len(given := [key for key in CHOICES if key in spec]) > 1:
         raise UserError(f"datasets.{name}: {' and '.join(given)} exclude each other")
-    unset = schema.defaults(root, "datasets", spec["kind"])
-    spec = {key: value for key, value in spec.items() if key not in unset or value != unset[key]}
+    usual = schema.defaults(root, "datasets", spec["kind"])
+    spec = {key: value for key, value in spec.items() if key not in usual or value != usual[key]}
     if spec["kind"] in ("coco", "folder", "videos"):
         spec.setdefault("unreadable", study["unreadable"])
     for key in ("annotations", "images", "videos", "ids"):
         if isinstance(spec.get(key), str):
             spec[key] = os.path.normpath(os.path.join(study["data"], spec[key]))
-    return spec
+    # Whether a default is written out makes no difference, not even to the order of the keys.
+    return {**spec, **{key: value for key, value in usual.items() if key not in spec}}
 
 
 def _models(study: dict[str, Any], root: Path) -> dict[str, Any]:
     if "models" not in study:
-        for name in FILLED:
+        labels, on = schema.defaults(root, "labels"), schema.defaults(root, "study", "evaluate")["on"]
+        usual = (schema.defaults(root, "models")["labelled"], labels["dataset"], on)
+        for name in usual:
             if name not in study["datasets"]:
-                needed = f"datasets: a study without models needs {', '.join(FILLED)}; there is no {name!r}"
-                raise UserError(needed + suggestion(name, [n for n in study["datasets"] if n not in FILLED]))
+                needed = f"datasets: a study without models needs {', '.join(usual)}; there is no {name!r}"
+                raise UserError(needed + suggestion(name, [n for n in study["datasets"] if n not in usual]))
         student = {"labels": next(iter(study.get("labels") or ["distilled"]))}
-        study["models"] = {"teacher": {}, "student": student}
+        study["models"] = {labels["teacher"]: {}, "student": student}
     common = study.get("model", {})
     study["model"] = {"config": common} if isinstance(common, str) else common
     return {name: _model(name, own, study["model"], root) for name, own in study["models"].items()}
@@ -168,22 +164,22 @@ def _by_config(config: str, root: Path) -> dict[str, Any]:
 def _views(study: dict[str, Any], root: Path) -> dict[str, list[str]]:
     config = study["model"].get("config") or next(iter(study["models"].values()))["config"]
     sets = {**_by_config(config, root)["views"], **study.get("views", {})}
-    result = {}
+    usual, result = schema.defaults(root, "views", "views"), {}
     for name, spec in sets.items():
         try:
-            result[name] = [view.name for view in expand(spec)]
+            result[name] = [view.name for view in expand(spec, usual)]
         except UserError as error:
             raise UserError(f"views.{name}: {str(error).removeprefix('views: ')}") from None
     return result
 
 
 def _labels(study: dict[str, Any], root: Path) -> dict[str, Any]:
+    usual, result = schema.defaults(root, "labels"), {}
     if "labels" not in study:
-        usual = "teacher" in study["models"] and "unlabelled" in study["datasets"]
-        study["labels"] = {"distilled": {}} if usual else {}
-    result = {}
+        possible = usual["teacher"] in study["models"] and usual["dataset"] in study["datasets"]
+        study["labels"] = {"distilled": {}} if possible else {}
     for name, own in study["labels"].items():
-        entry = {**schema.defaults(root, "labels"), **own}
+        entry = {**usual, **own}
         entry["teachers"] = [entry["teacher"]] if isinstance(entry["teacher"], str) else entry["teacher"]
         entry["teacher"] = entry["teachers"][0]
         for key in ("merge", "calibrate"):
@@ -194,11 +190,12 @@ def _labels(study: dict[str, Any], root: Path) -> dict[str, Any]:
     return result
 
 
-def _tables(study: dict[str, Any]) -> dict[str, Any]:
+def _tables(study: dict[str, Any], root: Path) -> dict[str, Any]:
     """The tables with a row for each model and view set; names are those before the repetition over seeds."""
     if "tables" not in study:
         study["tables"] = {"results": {"rows": _all_rows(study)}}
-    return {name: _table(f"tables.{name}", table, study) for name, table in study["tables"].items()}
+    usual = schema.defaults(root, "tables")
+    return {n: _table(f"tables.{n}", {**usual, **table}, study) for n, table in study["tables"].items()}
 
 
 def _all_rows(study: dict[str, Any]) -> list[dict[str, str]]:
@@ -233,9 +230,9 @@ def _table(where: str, table: dict[str, Any], study: dict[str, Any]) -> dict[str
     for key, names in table.get("gap", {}).items():
         for name in [names] if isinstance(names, str) else names:
             known(name, rows, f"{where}.gap.{key}", "row")
-    for name in table.get("reference", {}):
+    for name in table["reference"]:
         known(name, rows, f"{where}.reference", "row")
-    for name, gain in table.get("gains", {}).items():
+    for name, gain in table["gains"].items():
         known(name, rows, f"{where}.gains", "row")
         known(gain["over"], rows, f"{where}.gains.{name}.over", "row")
     for row in rows.values():
@@ -246,7 +243,7 @@ def _table(where: str, table: dict[str, Any], study: dict[str, Any]) -> dict[str
             raise UserError(f"{where}.plot: no row has an x")
         if "baseline" in table["plot"]:
             known(table["plot"]["baseline"], rows, f"{where}.plot.baseline", "row")
-    return {"task": tasks.pop(), "reference": {}, "gains": {}, **table, "rows": list(rows.values())}
+    return {"task": tasks.pop(), **table, "rows": list(rows.values())}
 
 
 def _merged(study: dict[str, Any]) -> dict[str, Any]:
@@ -259,11 +256,11 @@ def _merged(study: dict[str, Any]) -> dict[str, Any]:
             merged[entry["merged"]] = {"views": entry["views"], "options": entry["merge"]}
     plain = View.parse(study["views"]["plain"][0]).scale
     for entry in merged.values():
-        if entry["options"]["size_dependent"] is not None:
-            if not reach_around(plain, map(View.parse, study["views"][entry["views"]])):
-                where = f"views.{entry['views']}"
-                raise UserError(f"merge.size_dependent: {where} needs scales up to and from plain's, {plain}")
-            entry["options"] = {**entry["options"], "plain": plain}
+        entry["options"] = {**entry["options"], "plain": plain}
+        views = map(View.parse, study["views"][entry["views"]])
+        if entry["options"]["size_dependent"] is not None and not reach_around(plain, views):
+            where = f"views.{entry['views']}"
+            raise UserError(f"merge.size_dependent: {where} needs scales up to and from plain's, {plain}")
     return merged
 
 

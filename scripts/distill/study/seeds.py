@@ -39,8 +39,8 @@ def repeat(study: dict[str, Any]) -> None:
                     copy[key] = dataset(copy[key], seed)
                 elif key in copy:
                     copy[key] = [dataset(source, seed) for source in copy[key]]
-            if _draws(spec) and spec.get("seed", 0) + seed:
-                copy["seed"] = spec.get("seed", 0) + seed
+            if _draws(spec):
+                copy["seed"] = spec["seed"] + seed
             put("datasets", dataset(name, seed), copy)
     for name, entry in old["models"].items():
         for seed in seeds if name in repeated else seeds[:1]:

@@ -26,9 +26,7 @@ def image_size(seed: int, index: int, size: tuple[int, int]) -> tuple[int, int]:
     return shapes[int(np.random.default_rng([seed, index]).choice(3, p=[0.6, 0.25, 0.15]))]
 
 
-def generate(
-    images_dir: Path, images: int, seed: int, size: tuple[int, int] = (320, 240), style: str = "photo"
-) -> dict:
+def generate(images_dir: Path, images: int, seed: int, size: tuple[int, int], style: str) -> dict:
     """Writes images_dir/000001.jpg, … and returns their COCO dict (without image hashes).
 
     size: (width, height) of the landscape images. style: "photo", or "sketch": grey drawings on paper.
