@@ -20,6 +20,8 @@ from distill.models import model as models
 from distill.models.provenance import digests, provenance
 from distill.program import UserError, log
 
+LEAST = 5000  # iterations of a training whose length is `auto`
+
 
 @dataclass(frozen=True)
 class Job:
@@ -42,11 +44,11 @@ class Job:
 
 
 def iterations_of(spec: dict, images: int) -> int:
-    """Iterations of a spec; `auto`: 18 epochs like the paper (×360/130 for students), at least 5,000."""
+    """Iterations of a spec; `auto`: 18 epochs like the paper (×360/130 for students), at least LEAST."""
     if spec["iterations"] != "auto":
         return int(spec["iterations"])
     epochs = 18 * (360 / 130 if spec.get("ratio") else 1)
-    return max(5000, round(epochs * images / spec["batch"]))
+    return max(LEAST, round(epochs * images / spec["batch"]))
 
 
 def dataloader(job: Job, coco: dict, iterations: int, keypoints: int, workers: int) -> dict:
@@ -256,6 +258,6 @@ def _write_records(job: Job, cfg: Config, seconds: float, resumes: int, mark: st
             "processes": get_world_size(),
             "threads": torch.get_num_threads(),
             "resumes": resumes,
-            "seconds_per_iteration": round(seconds / job.spec["iterations"], 4),
+            "seconds_per_iteration": round(seconds / cfg.train_cfg.max_iters, 4),
         },
     )
