@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 
+import msgspec
 import pytest
 import yaml
 
@@ -12,6 +13,7 @@ from distill.program import UserError
 from distill.study import reruns
 from distill.study.lineage import lineage
 from distill.study.resolve import TASKS, resolve, training
+from distill.study.types import Study
 from helpers import ROOT
 from helpers.configs import SMALLEST, study_of
 
@@ -257,6 +259,12 @@ def test_a_dataset_can_take_the_place_of_generated_labels():
     )  # the draw that it excludes has a seed
     assert "ratio" in training(study["models"]["student-seed1"])
     assert lineage(study, ["student-seed1"]) == (["student-seed1"], [])
+
+
+def test_the_types_say_what_is_there():
+    config = yaml.safe_load((ROOT / "config/coco_mini.yaml").read_text())
+    for study in (resolve(config, ROOT), study_of(SMALLEST, "merge: {size_dependent: 30}\nseeds: [0, 1]")):
+        assert msgspec.convert(study, Study) == study
 
 
 def test_resolving_changes_nothing_that_it_was_given():

@@ -18,6 +18,7 @@ import numpy as np
 
 from distill.predictions.views import View
 from distill.study.needs import shards_of
+from distill.study.types import Study
 
 TRAINING = ("train_teacher", "retrain_student")
 SAME_COST = {**dict.fromkeys(TRAINING, "train"), "infer_view_temporary": "infer_view_heatmaps"}
@@ -63,11 +64,13 @@ def parse(text: str) -> list[Job]:
     return jobs
 
 
-def calibration(config: dict, study: dict) -> dict:
+def calibration(config: dict, study: Study) -> dict:
     """A study of a few images: one short training of each model config, predictions under two views."""
-    models = {}
+    models: dict[str, dict[str, Any]] = {}
     for model in study["models"].values():
-        short = {key: model[key] for key in ("batch", "scales", "max_side", "amp") if key in model}
+        short: dict[str, Any] = {
+            key: model[key] for key in ("batch", "scales", "max_side", "amp") if key in model
+        }
         common = {"config": model["config"], "labelled": "few", "init": "none", "iterations": 20}
         models.setdefault(model["config"], {**common, **short})
     on = next(iter(study["evaluate"]["on"]))
@@ -86,12 +89,13 @@ def calibration(config: dict, study: dict) -> dict:
     }
 
 
-def work_of(job: Job, study: Mapping[str, Any], images: Mapping[str, int]) -> float | None:
+def work_of(job: Job, study: Study, images: Mapping[str, int]) -> float | None:
     """The work of a job; 1 for jobs that are not measured. images: counts of the datasets that are known."""
     names = job.wildcards
     if job.rule in TRAINING:
         model = study["models"][names["model"]]
-        return None if model["iterations"] == "auto" else model["iterations"] * model["batch"]
+        iterations = model["iterations"]
+        return None if isinstance(iterations, str) else iterations * model["batch"]
     if not job.benchmark:
         return 1.0
     dataset = study["labels"][names["labels"]]["dataset"] if "labels" in names else names["dataset"]
@@ -104,10 +108,11 @@ def work_of(job: Job, study: Mapping[str, Any], images: Mapping[str, int]) -> fl
     return share * view.scale**2 / 1e6
 
 
-def kind_of(job: Job, study: Mapping[str, Any]) -> tuple[str, str]:
+def kind_of(job: Job, study: Study) -> tuple[str, str]:
     """What has one cost: the rule, or one of like rules, and the model's config."""
-    model = study["models"].get(job.wildcards.get("model"), {})
-    return SAME_COST.get(job.rule, job.rule), model.get("config", "")
+    name = job.wildcards.get("model")
+    config = study["models"][name]["config"] if name in study["models"] else ""
+    return SAME_COST.get(job.rule, job.rule), config
 
 
 def line(points: Iterable[tuple[float, float]]) -> Callable[[float], float] | None:
@@ -145,7 +150,7 @@ def is_done(job: Job) -> bool:
 
 
 def estimate(
-    jobs: list[Job], study: Mapping[str, Any], images: Mapping[str, int], known: list[tuple]
+    jobs: list[Job], study: Study, images: Mapping[str, int], known: list[tuple]
 ) -> tuple[dict[Job, float | None], dict[Job, float | None]]:
     """Seconds and bytes of every job. known: (job, its study, images) of all whose finished ones count."""
     seconds, sizes = defaultdict(list), defaultdict(list)

@@ -12,6 +12,7 @@ import pandas as pd
 from distill.cluster.costs import Job, critical_path, is_done, parse
 from distill.files import read_json
 from distill.program import UserError
+from distill.study.types import Study
 
 STATES = ("done", "running", "pending", "begun", "waiting")
 
@@ -25,7 +26,7 @@ def graph(config: Path, targets: list[str]) -> list[Job]:
     return parse(done.stdout + done.stderr)
 
 
-def counted(study: dict) -> dict[str, int]:
+def counted(study: Study) -> dict[str, int]:
     """Images of the datasets that have been described."""
     files = {name: Path(f"{study['results']}/datasets/{name}.stats.json") for name in study["datasets"]}
     return {name: read_json(path)["images"] for name, path in files.items() if path.exists()}

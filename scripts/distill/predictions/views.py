@@ -153,7 +153,8 @@ class View:
         numerator, denominator = (self.scale, shorter)
         if longer * self.scale > self.max_side * shorter:
             numerator, denominator = (self.max_side, longer)
-        return tuple(max(1, math.floor(side * numerator / denominator + 0.5)) for side in sides)
+        width, height = (max(1, math.floor(side * numerator / denominator + 0.5)) for side in sides)
+        return width, height
 
 
 def reach_around(scale: int, views: Iterable[View]) -> bool:

@@ -6,6 +6,7 @@ from typing import Any
 
 from distill.program import UserError
 from distill.study.schema import suggestion
+from distill.study.types import Dataset
 
 
 def known(name: str, names: Iterable[str], where: str, what: str) -> None:
@@ -13,14 +14,15 @@ def known(name: str, names: Iterable[str], where: str, what: str) -> None:
         raise UserError(f"{where}: there is no {what} {name!r}{suggestion(name, names)}")
 
 
-def sources(spec: Mapping[str, Any]) -> list[str]:
+def sources(spec: Dataset) -> list[str]:
     """The datasets that a dataset is made from."""
-    named = [spec[key] for key in ("of", "exclude") if key in spec]
+    options: Mapping[str, Any] = spec
+    named = [options[key] for key in ("of", "exclude") if key in options]
     return [name for value in named for name in ([value] if isinstance(value, str) else value)]
 
 
-def check(study: dict[str, Any]) -> None:
-    """References, cycles, and what must fit together."""
+def check(study: Mapping[str, Any]) -> None:
+    """References, cycles, and what must fit together, of a study whose options are filled in."""
     datasets, models, labels, views = (study[key] for key in ("datasets", "models", "labels", "views"))
     needs: dict[str, list[str]] = {}
     for name, spec in datasets.items():
@@ -36,7 +38,6 @@ def check(study: dict[str, Any]) -> None:
             raise UserError(
                 f"labels.{name}.teacher: teachers of boxes and of keypoints do not make one label set"
             )
-        entry["labelled"] = models[entry["teacher"]]["labelled"]
         needs[f"labels.{name}"] = [f"models.{teacher}" for teacher in entry["teachers"]]
     for name, model in models.items():
         known(model["labelled"], datasets, f"models.{name}.labelled", "dataset")
@@ -77,7 +78,7 @@ def check(study: dict[str, Any]) -> None:
             )
 
 
-def _annotated(model: str, name: str, datasets: Mapping[str, Any]) -> None:
+def _annotated(model: str, name: str, datasets: Mapping[str, Dataset]) -> None:
     """A dataset in the place of generated labels: those of a label set that people have corrected."""
     if datasets[name].get("strip_annotations") or datasets[name]["kind"] in ("folder", "videos"):
         raise UserError(f"models.{model}.labels: the dataset {name!r} has no annotations")

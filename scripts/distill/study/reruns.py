@@ -14,6 +14,7 @@ from typing import Any
 
 from distill.study.resolve import training
 from distill.study.schema import defaults
+from distill.study.types import Calibrate, Dataset, MergeOfViews, Model, Study, Table, Task
 
 OF_KEYPOINTS = ("average", "size_dependent", "plain", "upsample")  # merge options; the others are of boxes
 OF_ROWS = ("name", "views", "x", "evaluations")
@@ -24,19 +25,19 @@ TABLE = ("reference", "gains")
 Options = dict[str, Any]
 
 
-def of_dataset(spec: Mapping[str, Any], root: Path) -> Options:
+def of_dataset(spec: Dataset, root: Path) -> Options:
     """Not how many images may be unreadable. root: the project's folder, for the defaults."""
     mine = _unusual(spec, defaults(root, "datasets", spec["kind"]))
     return {key: mine[key] for key in sorted(mine) if key != "unreadable"}
 
 
-def of_training(model: Mapping[str, Any], root: Path) -> Options:
+def of_training(model: Model, root: Path) -> Options:
     """Not how often checkpoints are written."""
     mine = _unusual(training(model), defaults(root, "models"))
     return {key: mine[key] for key in sorted(mine) if key != "checkpoint_every"}
 
 
-def of_merge(options: Mapping[str, Any], task: str, root: Path) -> Options:
+def of_merge(options: MergeOfViews, task: Task, root: Path) -> Options:
     """The options that matter for the task."""
     mine = _unusual(options, defaults(root, "labels", "merge"))
     if options["size_dependent"] is None:
@@ -44,18 +45,18 @@ def of_merge(options: Mapping[str, Any], task: str, root: Path) -> Options:
     return {key: value for key, value in mine.items() if (key in OF_KEYPOINTS) == (task == "keypoints")}
 
 
-def of_calibration(options: Mapping[str, Any], root: Path) -> Options:
+def of_calibration(options: Calibrate, root: Path) -> Options:
     return _unusual(options, defaults(root, "labels", "calibrate"), CALIBRATE)
 
 
-def of_table(table: Mapping[str, Any], root: Path) -> Options:
+def of_table(table: Table, root: Path) -> Options:
     """What its numbers and words are made from; its plot is made from them."""
-    rows = [{key: row[key] for key in OF_ROWS if key in row} for row in table["rows"]]
+    rows = [{key: value for key, value in row.items() if key in OF_ROWS} for row in table["rows"]]
     mine = _unusual(table, defaults(root, "tables"), TABLE)
     return {key: mine[key] for key in mine if key != "plot"} | {"rows": rows}
 
 
-def of_study(study: Mapping[str, Any], root: Path) -> str:
+def of_study(study: Study, root: Path) -> str:
     """A digest of the resolved study, for the report."""
     datasets = {
         name: _unusual(spec, defaults(root, "datasets", spec["kind"]))

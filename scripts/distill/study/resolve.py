@@ -1,29 +1,12 @@
 """A study: one configuration, validated and resolved into everything that the workflow is to make.
 
-`resolve` is pure: no file is written and nothing is imported that takes time. Its result is kept as
-study.json and has these keys beside the plain options of config/schemas/study.yaml:
-
-- datasets: {name: spec}
-- views: {view set: [view name]}
-- selected: {dataset: the dataset that it is a subset of and shares the predictions of}
-- merged: {merged name: {views: view set, options}}: each view set, and "{views}~{labels}" for labels with
-  merge options of their own; beside those, options have plain, the scale of the plain view
-- models: {name: {config, task, labelled, labels (a label set, or a dataset in its place) or None, validation,
-  gpus, … the options of training}}; imported ones {config, task, labelled, labels: None, init: none,
-  validation, import}
-- labels: {name: {teacher, teachers, together, dataset, labelled, views, merged, merge, calibrate}};
-  teacher: the first; together: the name of all, a+b
-- evaluate: {on: [validation dataset of each seed], views: [view set]}
-- tables: {name: {task, rows: [{name, model, models, views, evaluations, x?}], metrics?, reference, gains,
-  gap?, plot?}}
-
-With several seeds, models, labels and randomly drawn datasets appear once for each, as {name}-seed{n}.
+`resolve` is pure: no file is written and nothing is imported that takes time. `types` says what it gives.
 """
 
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast, get_args
 
 import yaml
 
@@ -33,13 +16,11 @@ from distill.study import schema
 from distill.study.references import check, known
 from distill.study.schema import suggestion
 from distill.study.seeds import repeat
+from distill.study.types import Merge, Merged, Model, Study, Task, Training
 
-TRAINING = (
-    *("iterations", "batch", "lr", "warmup", "milestones", "scales", "max_side", "init", "seed"),
-    *("freeze_rpn", "background", "amp", "checkpoint_every"),
-)
+TRAINING = tuple(key for key in Training.__annotations__ if key != "ratio")  # that is of students alone
 IMPORTED = ("config", "import", "labelled")  # the keys of an imported model
-TASKS = ("boxes", "keypoints")
+TASKS: tuple[Task, ...] = get_args(Task)
 CHOICES = ("fraction", "images", "ids")  # of a subset
 
 
@@ -56,39 +37,44 @@ def read(path: Path) -> dict[str, Any]:
     return config
 
 
-def resolve(config: Mapping[str, Any], root: Path) -> dict[str, Any]:
-    """The resolved study (see above). `root`: the project's folder, for schemas and model configs.
+def resolve(config: Mapping[str, Any], root: Path) -> Study:
+    """The resolved study. `root`: the project's folder, for schemas and model configs.
 
     Raises UserError, one line, for an unknown key, a bad value, a missing reference or a cycle.
     """
     config = _text_keys(config)
     schema.validate(config, root)
-    study = {**schema.defaults(root, "study"), **config}
+    filled = {**schema.defaults(root, "study"), **config}
     for key in ("candidates", "evaluate"):
-        study[key] = {**schema.defaults(root, "study", key), **study[key]}
-    study["datasets"] = {name: _dataset(name, spec, study, root) for name, spec in study["datasets"].items()}
-    study["models"] = _models(study, root)
-    study["views"] = _views(study, root)
-    study["labels"] = _labels(study, root)
-    on = study["evaluate"]["on"]
-    study["evaluate"]["on"] = dict.fromkeys(TASKS, on) if isinstance(on, str) else on
-    check(study)
-    study["tables"] = _tables(study, root)
-    repeat(study)
-    subsets = {name: spec for name, spec in study["datasets"].items() if spec["kind"] == "subset"}
-    study["selected"] = {name: spec["of"] for name, spec in subsets.items() if spec.pop("share_predictions")}
-    study["merged"] = _merged(study)
+        filled[key] = {**schema.defaults(root, "study", key), **filled[key]}
+    specs = filled["datasets"].items()
+    filled["datasets"] = {name: _dataset(name, spec, filled, root) for name, spec in specs}
+    filled["models"] = _models(filled, root)
+    filled["views"] = _views(filled, root)
+    filled["labels"] = _labels(filled, root)
+    on = filled["evaluate"]["on"]
+    filled["evaluate"]["on"] = dict.fromkeys(TASKS, on) if isinstance(on, str) else on
+    check(filled)
+    filled["tables"] = _tables(filled, root)
+    study = repeat(_connected(filled))
+    study["selected"] = {
+        name: str(spec["of"])
+        for name, spec in study["datasets"].items()
+        if spec.pop("share_predictions", None)
+    }
+    study["merged"] = _merged(study, filled["merge"])
     _add_evaluations(study)
-    del study["model"], study["merge"], study["calibrate"]
     return study
 
 
-def training(model: Mapping[str, Any]) -> dict[str, Any]:
-    """The options of a resolved model that the training program takes."""
-    return {key: model[key] for key in (*TRAINING, *(["ratio"] if model["labels"] else []))}
+def training(model: Model) -> Training:
+    """The options of a model that the training program takes."""
+    options: Mapping[str, Any] = model
+    keys = (*TRAINING, *(["ratio"] if model["labels"] else []))
+    return cast(Training, {key: options[key] for key in keys})
 
 
-def _text_keys(value: Any, where: str = "config") -> Any:
+def _text_keys(value: Any, where: str = "") -> Any:
     """YAML reads a bare `on` as true and 101 as a number; keys are text."""
     if isinstance(value, list):
         return [_text_keys(item, where) for item in value]
@@ -98,8 +84,8 @@ def _text_keys(value: Any, where: str = "config") -> Any:
     for key, item in value.items():
         key = "on" if key is True else key
         if not isinstance(key, str):
-            raise UserError(f"{where}: the key {key!r} must be text; put it in quotes")
-        result[key] = _text_keys(item, key if where == "config" else f"{where}.{key}")
+            raise UserError(f"{where or 'config'}: the key {key!r} must be text; put it in quotes")
+        result[key] = _text_keys(item, f"{where}.{key}".lstrip("."))
     return result
 
 
@@ -190,6 +176,19 @@ def _labels(study: dict[str, Any], root: Path) -> dict[str, Any]:
     return result
 
 
+def _connected(filled: dict[str, Any]) -> Study:
+    """What follows from references: what models are evaluated on, and what labels aim at."""
+    for model in filled["models"].values():
+        model["validation"] = filled["evaluate"]["on"][model["task"]]
+    for entry in filled["labels"].values():
+        entry["labelled"] = filled["models"][entry["teacher"]]["labelled"]
+        entry["together"] = "+".join(entry["teachers"])
+    used = dict.fromkeys(model["validation"] for model in filled["models"].values())
+    filled["evaluate"]["on"] = list(used)
+    done = ("model", "merge", "calibrate")  # they are in each model and label set now
+    return cast(Study, {key: value for key, value in filled.items() if key not in done})
+
+
 def _tables(study: dict[str, Any], root: Path) -> dict[str, Any]:
     """The tables with a row for each model and view set; names are those before the repetition over seeds."""
     if "tables" not in study:
@@ -246,25 +245,26 @@ def _table(where: str, table: dict[str, Any], study: dict[str, Any]) -> dict[str
     return {"task": tasks.pop(), **table, "rows": list(rows.values())}
 
 
-def _merged(study: dict[str, Any]) -> dict[str, Any]:
+def _merged(study: Study, merge: Merge) -> dict[str, Merged]:
     """What is merged how: every view set, and once more for labels with merge options of their own."""
-    merged = {views: {"views": views, "options": study["merge"]} for views in study["views"]}
+    plain = View.parse(study["views"]["plain"][0]).scale
+    merged: dict[str, Merged] = {
+        views: {"views": views, "options": {**merge, "plain": plain}} for views in study["views"]
+    }
     for name, entry in study["labels"].items():
         entry["merged"] = entry["views"]
-        if entry["merge"] != study["merge"]:
+        if entry["merge"] != merge:
             entry["merged"] = f"{entry['views']}~{name}"
-            merged[entry["merged"]] = {"views": entry["views"], "options": entry["merge"]}
-    plain = View.parse(study["views"]["plain"][0]).scale
-    for entry in merged.values():
-        entry["options"] = {**entry["options"], "plain": plain}
-        views = map(View.parse, study["views"][entry["views"]])
-        if entry["options"]["size_dependent"] is not None and not reach_around(plain, views):
-            where = f"views.{entry['views']}"
+            merged[entry["merged"]] = {"views": entry["views"], "options": {**entry["merge"], "plain": plain}}
+    for one in merged.values():
+        views = map(View.parse, study["views"][one["views"]])
+        if one["options"]["size_dependent"] is not None and not reach_around(plain, views):
+            where = f"views.{one['views']}"
             raise UserError(f"merge.size_dependent: {where} needs scales up to and from plain's, {plain}")
     return merged
 
 
-def _add_evaluations(study: dict[str, Any]) -> None:
+def _add_evaluations(study: Study) -> None:
     folder = f"{study['results']}/evaluation"
     for table in study["tables"].values():
         for row in table["rows"]:
