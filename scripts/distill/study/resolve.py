@@ -14,6 +14,7 @@ from distill.predictions.views import View, expand, reach_around
 from distill.program import UserError
 from distill.study import schema
 from distill.study.references import check, known
+from distill.study.rows import find_evaluations, tables
 from distill.study.schema import suggestion
 from distill.study.seeds import repeat
 from distill.study.types import Merge, Merged, Model, Study, Task, Training
@@ -55,7 +56,7 @@ def resolve(config: Mapping[str, Any], root: Path) -> Study:
     on = filled["evaluate"]["on"]
     filled["evaluate"]["on"] = dict.fromkeys(TASKS, on) if isinstance(on, str) else on
     check(filled)
-    filled["tables"] = _tables(filled, root)
+    filled["tables"] = tables(filled, root)
     study = repeat(_connected(filled))
     study["selected"] = {
         name: str(spec["of"])
@@ -63,7 +64,7 @@ def resolve(config: Mapping[str, Any], root: Path) -> Study:
         if spec.pop("share_predictions", None)
     }
     study["merged"] = _merged(study, filled["merge"])
-    _add_evaluations(study)
+    find_evaluations(study)
     return study
 
 
@@ -189,62 +190,6 @@ def _connected(filled: dict[str, Any]) -> Study:
     return cast(Study, {key: value for key, value in filled.items() if key not in done})
 
 
-def _tables(study: dict[str, Any], root: Path) -> dict[str, Any]:
-    """The tables with a row for each model and view set; names are those before the repetition over seeds."""
-    if "tables" not in study:
-        study["tables"] = {"results": {"rows": _all_rows(study)}}
-    usual = schema.defaults(root, "tables")
-    return {n: _table(f"tables.{n}", {**usual, **table}, study) for n, table in study["tables"].items()}
-
-
-def _all_rows(study: dict[str, Any]) -> list[dict[str, str]]:
-    """Every model, and teachers also under the views that made their labels."""
-    rows = [{"model": model} for model in study["models"]]
-    for entry in study["labels"].values():
-        for teacher in entry["teachers"]:
-            row = {"model": teacher, "views": entry["views"]}
-            if row not in rows and entry["views"] not in study["evaluate"]["views"]:
-                rows.insert(rows.index({"model": teacher}) + 1, row)
-    return rows
-
-
-def _table(where: str, table: dict[str, Any], study: dict[str, Any]) -> dict[str, Any]:
-    usual = study["evaluate"]["views"]
-    rows: dict[str, dict[str, str]] = {}
-    for row in table["rows"]:
-        row = {"model": row} if isinstance(row, str) else row
-        known(row["model"], study["models"], f"{where}.rows", "model")
-        for views in [row["views"]] if "views" in row else usual:
-            known(views, study["views"], f"{where}.rows", "view set")
-            name = row.get("name", row["model"])
-            if views != usual[0] and not ("name" in row and "views" in row):
-                name = f"{name} ({views})"
-            if name in rows:
-                raise UserError(f"{where}.rows: two rows are called {name!r}; give one of them another name")
-            rows[name] = {"name": name, "model": row["model"], "views": views}
-            rows[name] |= {"x": row["x"]} if "x" in row else {}
-    tasks = {study["models"][row["model"]]["task"] for row in rows.values()}
-    if len(tasks) > 1:
-        raise UserError(f"{where}.rows: models of boxes and of keypoints do not go into one table")
-    for key, names in table.get("gap", {}).items():
-        for name in [names] if isinstance(names, str) else names:
-            known(name, rows, f"{where}.gap.{key}", "row")
-    for name in table["reference"]:
-        known(name, rows, f"{where}.reference", "row")
-    for name, gain in table["gains"].items():
-        known(name, rows, f"{where}.gains", "row")
-        known(gain["over"], rows, f"{where}.gains.{name}.over", "row")
-    for row in rows.values():
-        if isinstance(row.get("x"), str):
-            known(row["x"], rows, f"{where}.rows: x of {row['name']}", "row")
-    if "plot" in table:
-        if not any("x" in row for row in rows.values()):
-            raise UserError(f"{where}.plot: no row has an x")
-        if "baseline" in table["plot"]:
-            known(table["plot"]["baseline"], rows, f"{where}.plot.baseline", "row")
-    return {"task": tasks.pop(), **table, "rows": list(rows.values())}
-
-
 def _merged(study: Study, merge: Merge) -> dict[str, Merged]:
     """What is merged how: every view set, and once more for labels with merge options of their own."""
     plain = View.parse(study["views"]["plain"][0]).scale
@@ -262,13 +207,3 @@ def _merged(study: Study, merge: Merge) -> dict[str, Merged]:
             where = f"views.{one['views']}"
             raise UserError(f"merge.size_dependent: {where} needs scales up to and from plain's, {plain}")
     return merged
-
-
-def _add_evaluations(study: Study) -> None:
-    folder = f"{study['results']}/evaluation"
-    for table in study["tables"].values():
-        for row in table["rows"]:
-            row["evaluations"] = [
-                f"{folder}/{model}/{study['models'][model]['validation']}/{row['views']}.json"
-                for model in row["models"]
-            ]
