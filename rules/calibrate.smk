@@ -14,7 +14,8 @@ rule calibrate_threshold:
         runtime=60,
     params:
         version=version("calibrate"),
-        options=lambda wildcards: json.dumps(study["labels"][wildcards.labels]["calibrate"]),
+        meaning=lambda wildcards: json.dumps(reruns.of_calibration(calibration(wildcards), ROOT)),
+        options=untracked(lambda wildcards: json.dumps(calibration(wildcards))),
     shell:
         "python scripts/calibrate_threshold.py --merged {input.merged} --dataset {input.dataset}"
         " --labelled {input.labelled} --options {params.options:q} --output {output} > {log} 2>&1"

@@ -1,4 +1,3 @@
-import hashlib
 import json
 import os
 import re
@@ -204,6 +203,10 @@ def predictions(wildcards):
 
 
 def merge_options(wildcards):
+    return json.dumps(study["merged"][wildcards.views]["options"])
+
+
+def merge_meaning(wildcards):
     options = study["merged"][wildcards.views]["options"]
     return json.dumps(reruns.of_merge(options, "keypoints" if has_keypoints(wildcards) else "boxes", ROOT))
 
@@ -218,6 +221,10 @@ def label_inputs(wildcards):
         "dataset": dataset_file(labels["dataset"]),
         "labelled": dataset_file(labels["labelled"]),
     }
+
+
+def calibration(wildcards):
+    return study["labels"][wildcards.labels]["calibrate"]
 
 
 # --- evaluation, tables, report ---

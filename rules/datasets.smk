@@ -23,7 +23,7 @@ rule split_data:
         runtime=240,
     params:
         version=version("dataset"),
-        meaning=lambda wildcards: reruns.of_dataset(study["datasets"][wildcards.dataset]),
+        meaning=lambda wildcards: reruns.of_dataset(study["datasets"][wildcards.dataset], ROOT),
         spec=untracked(lambda wildcards: json.dumps(study["datasets"][wildcards.dataset])),
         sources=lambda wildcards, input: [f"--source {Path(path).stem}={path}" for path in input.sources],
         images=lambda wildcards, output: output[0].removesuffix(".json"),

@@ -45,7 +45,8 @@ rule select_views:
         runtime=24 * 60,
     params:
         version=version("evaluate"),
-        options=merge_options,
+        meaning=merge_meaning,
+        options=untracked(merge_options),
     shell:
         "python scripts/select_views.py --dataset {input.dataset} --options {params.options:q}"
         " --processes {threads} --output {output.csv} {input.predictions} > {log} 2>&1"

@@ -18,7 +18,8 @@ rule merge_views:
         runtime=120,
     params:
         version=version("merge"),
-        options=merge_options,
+        meaning=merge_meaning,
+        options=untracked(merge_options),
     shell:
         "python scripts/merge_views.py --dataset {input.dataset} --options {params.options:q} --boxes {input.boxes}"
         " --output {output} {input.predictions} > {log} 2>&1"

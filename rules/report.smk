@@ -11,7 +11,7 @@ rule study:
     log:
         f"{R}/logs/study.log",
     params:
-        study=hashlib.sha256(json.dumps(study).encode()).hexdigest(),
+        study=reruns.of_study(study, ROOT),
     run:
         write_json(output[0], study)
 
@@ -31,7 +31,8 @@ rule tabulate:
         runtime=10,
     params:
         version=version("report"),
-        spec=lambda wildcards: json.dumps(reruns.of_table(study["tables"][wildcards.table])),
+        meaning=lambda wildcards: json.dumps(reruns.of_table(study["tables"][wildcards.table], ROOT)),
+        spec=untracked(lambda wildcards: json.dumps(study["tables"][wildcards.table])),
     shell:
         "python scripts/make_table.py --name {wildcards.table} --spec {params.spec:q} --evaluations {input}"
         " --output {output.csv} > {log} 2>&1"

@@ -5,7 +5,7 @@ import json
 
 from distill.files import read_json, write_json
 from distill.labels.calibrate import Options, calibrate
-from distill.program import UserError, run
+from distill.program import run, whole
 
 
 def main() -> None:
@@ -13,13 +13,10 @@ def main() -> None:
     parser.add_argument("--merged", required=True, help="merged predictions of the unlabelled dataset")
     parser.add_argument("--dataset", required=True, help="JSON of the unlabelled dataset")
     parser.add_argument("--labelled", required=True, help="JSON of the labelled dataset: what to aim at")
-    parser.add_argument("--options", type=json.loads, default={}, help="JSON of the calibrate options")
+    parser.add_argument("--options", type=json.loads, required=True, help="JSON of all calibrate options")
     parser.add_argument("--output", required=True, help="thresholds.json")
     args = parser.parse_args()
-    try:
-        options = Options(**args.options)
-    except TypeError as error:
-        raise UserError(f"--options: {error}") from None
+    options = whole(Options, args.options, "--options")
     dataset, labelled = read_json(args.dataset), read_json(args.labelled)
     write_json(args.output, calibrate(args.merged, dataset, labelled, options))
 

@@ -5,7 +5,7 @@ import json
 from predict_view import arguments
 
 from distill.cluster.gpus import claim
-from distill.program import run
+from distill.program import require, run
 
 
 def main() -> None:
@@ -14,6 +14,7 @@ def main() -> None:
         "--fixed-boxes", type=json.loads, required=True, help='{"min_score": …, "per_image": …}'
     )
     args = vars(parser.parse_args())
+    require(args["candidates"], ("min_score", "per_image"), "--candidates")
     args["shards"] = (args.pop("shard"), args["shards"])
     claim(1, args["device"])
     from distill.models.prediction import detect_boxes

@@ -6,23 +6,20 @@ from pathlib import Path
 
 from distill.files import read_json, write_json
 from distill.predictions.merge import Options, merge_boxes, merge_heatmaps
-from distill.program import UserError, run
+from distill.program import UserError, run, whole
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--dataset", required=True, help="JSON of the dataset that was predicted")
-    parser.add_argument("--options", type=json.loads, default={}, help="JSON of the merge options")
+    parser.add_argument("--options", type=json.loads, required=True, help="JSON of all merge options")
     parser.add_argument("--output", required=True, help="JSON of merged results")
     parser.add_argument("--boxes", nargs="?", help="the shard's fixed boxes, to compare heatmap files with")
     parser.add_argument(
         "predictions", nargs="+", help="one file for each view: .json of boxes or .h5 of heatmaps"
     )
     args = parser.parse_args()
-    try:
-        options = Options(**args.options)
-    except TypeError as error:
-        raise UserError(f"--options: {error}") from None
+    options = whole(Options, args.options, "--options")
     dataset = read_json(args.dataset)
     kinds = {Path(path).suffix for path in args.predictions}
     if kinds == {".json"}:

@@ -6,13 +6,13 @@ from pathlib import Path
 
 from distill.evaluation.view_selection import measuring, select, write
 from distill.predictions.merge import Options
-from distill.program import UserError, run
+from distill.program import run, whole
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--dataset", type=Path, required=True, help="JSON of the annotated dataset")
-    parser.add_argument("--options", type=json.loads, default={}, help="JSON of the merge options")
+    parser.add_argument("--options", type=json.loads, required=True, help="JSON of all merge options")
     parser.add_argument(
         "--patience", type=int, default=3, help="additions in a row without a higher AP that end it"
     )
@@ -24,10 +24,7 @@ def main() -> None:
         "predictions", type=Path, nargs="+", help="…/{view}/{shard}.json or .h5, of all views and shards"
     )
     args = parser.parse_args()
-    try:
-        options = Options(**args.options)
-    except TypeError as error:
-        raise UserError(f"--options: {error}") from None
+    options = whole(Options, args.options, "--options")
     with measuring(args.predictions, args.dataset, options, args.processes) as (views, measure):
         selection = select(views, measure, args.patience)
     write(selection, args.dataset.stem, args.output)

@@ -12,7 +12,7 @@ from distill.program import UserError, run
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--name", required=True, help="the dataset's name")
-    parser.add_argument("--spec", required=True, help="its config entry, as JSON")
+    parser.add_argument("--spec", required=True, help="its config entry with all options, as JSON")
     parser.add_argument(
         "--source", action="append", default=[], metavar="NAME=PATH", help="a dataset it refers to"
     )

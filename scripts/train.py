@@ -5,7 +5,8 @@ import json
 from pathlib import Path
 
 from distill.cluster.gpus import claim
-from distill.program import DEVICE, run
+from distill.program import DEVICE, require, run
+from distill.study.resolve import TRAINING
 
 
 def main() -> None:
@@ -13,7 +14,7 @@ def main() -> None:
     parser.add_argument("--name", required=True, help="name of the model")
     parser.add_argument("--config", type=Path, required=True, help="model config of config/models")
     parser.add_argument(
-        "--spec", type=json.loads, required=True, help="JSON: iterations, batch, lr, scales, …"
+        "--spec", type=json.loads, required=True, help=f"JSON: {', '.join(TRAINING)}; ratio of students"
     )
     parser.add_argument("--labelled", type=Path, required=True, help="COCO JSON of the labelled dataset")
     parser.add_argument("--labels", type=Path, help="COCO JSON of generated labels (a student)")
@@ -24,6 +25,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True, help="folder of the model")
     args = vars(parser.parse_args())
     workers = args.pop("workers")
+    require(args["spec"], (*TRAINING, *(["ratio"] if args["labels"] else [])), "--spec")
     claim(1, args["device"])
     from distill.models.training import Job, train
 

@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from distill.files import write_json
-from distill.labels.calibrate import Options, at_rank, calibrate
+from distill.labels.calibrate import at_rank, calibrate
 from distill.program import UserError
+from helpers.options import calibrate_options as Options
 
 # A coarse grid of scores makes ties common.
 scores_strategy = st.lists(st.integers(0, 6).map(lambda i: i / 8), max_size=30)

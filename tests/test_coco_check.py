@@ -6,9 +6,9 @@ import pytest
 from PIL import Image
 
 from distill.datasets.keypoint_meta import keypoint_meta
-from distill.datasets.kinds import build
 from distill.program import UserError
 from helpers.annotated import HAND, SEEN, Coco, ids, picture
+from helpers.options import build
 
 
 def test_a_sound_set_comes_through_with_hashes_and_pairs(coco):

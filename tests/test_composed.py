@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from distill.datasets.kinds import build
 from distill.program import UserError
 from helpers.annotated import HAND, Coco, ids, picture, subset, union
+from helpers.options import build
 
 
 def test_random_subsets(tmp_path):

@@ -23,6 +23,7 @@ from distill.predictions.heatmap_file import read_header
 from helpers import warm
 from helpers.arrows import lay_out_arrows
 from helpers.browser import CHROMIUM, Browser
+from helpers.options import dataset_spec
 from helpers.workflow import command, kill, lay_out, snakemake, succeed
 
 STUDY = """
@@ -211,7 +212,7 @@ def test_heatmaps_have_a_picture(done, monkeypatch):
 def test_same_config_gives_the_same_bytes(done, tmp_path):
     """The dataset stage again, elsewhere: the same bytes."""
     target = tmp_path / "again.json"
-    spec = yaml.safe_load(STUDY)["datasets"]["labelled"]
+    spec = dataset_spec(**yaml.safe_load(STUDY)["datasets"]["labelled"])
     options = ["--name", "labelled", "--spec", json.dumps(spec), "--output", target]
     assert warm.run("split_data.py", *options, cwd=done).returncode == 0
     assert target.read_bytes() == (done / "out/datasets/labelled.json").read_bytes()

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from pycocotools.coco import COCO
 
-from distill.datasets.figures import generate, image_size, sample_scene
+from distill.datasets.figures import image_size, sample_scene
 from distill.datasets.figures.mannequin import Figure
 from distill.datasets.figures.patches import FINE, Canvas
 from distill.datasets.figures.scene import STYLES
@@ -28,6 +28,7 @@ from distill.datasets.figures.skeleton import (
 )
 from distill.datasets.figures.wardrobe import sample_outfit
 from distill.program import UserError
+from helpers.options import generate
 
 SWAP = np.array([0, *np.array(FLIP_PAIRS)[:, ::-1].ravel()])
 AVERAGE = Shape(1.0, 1.0, 1.0, 1.0)
@@ -35,7 +36,7 @@ AVERAGE = Shape(1.0, 1.0, 1.0, 1.0)
 
 @pytest.fixture(scope="module")
 def scenes():
-    return [sample_scene(7, i, image_size(7, i, (320, 240))) for i in range(60)]
+    return [sample_scene(7, i, image_size(7, i, (320, 240)), "photo") for i in range(60)]
 
 
 def keypoints_of(annotation):

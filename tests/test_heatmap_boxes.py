@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 
 from distill.files import read_json, write_json
-from distill.labels.calibrate import Options, calibrate
+from distill.labels.calibrate import calibrate
 from distill.labels.generate import generate
 from distill.labels.heatmap_boxes import choose, least_scores
 from distill.study.needs import Margin, margins
 from helpers.configs import SMALLEST, study_of
+from helpers.options import calibrate_options as Options
 
 NAMES = ("left_eye", "right_eye")
 CATEGORIES = [{"id": c, "name": f"animal {c}", "keypoints": NAMES} for c in (2, 5, 9)]

@@ -67,15 +67,16 @@ def test_averaging_views_finds_keypoints_that_single_views_miss():
     for scale in range(400, 1300, 100):
         logits = peaks(rng, 40, sharpness=4, at=truth + rng.normal(0, 1.0, truth.shape))[0]
         average.add(logits, View(scale))
-        single.append(np.abs(decode(logits, logits, boxes)[0] / 2 - truth - 0.5).mean())
+        single.append(np.abs(decode(logits, logits, boxes, upsample=False)[0] / 2 - truth - 0.5).mean())
     probability, logit = average.result()
-    assert np.abs(decode(probability, logit, boxes)[0] / 2 - truth - 0.5).mean() < 0.75 * min(single)
+    merged = decode(probability, logit, boxes, upsample=False)[0]
+    assert np.abs(merged / 2 - truth - 0.5).mean() < 0.75 * min(single)
 
 
 def test_a_peak_is_put_at_its_cells_centre_with_its_probability_and_logit():
     logits = np.zeros((1, 2, 4, 4), dtype=np.float32)
     logits[0, 0, 3, 1] = 5  # row 3, column 1
-    points, score, logit = decode(softmax2d(logits), logits, np.array([[10.0, 20, 18, 24]]))
+    points, score, logit = decode(softmax2d(logits), logits, np.array([[10.0, 20, 18, 24]]), upsample=False)
     np.testing.assert_allclose(points[0], [[13, 23.5], [11, 20.5]])  # the second is flat: its first cell
     np.testing.assert_allclose(score[0], [np.exp(5) / (np.exp(5) + 15), 1 / 16], rtol=1e-6)
     np.testing.assert_allclose(logit[0], [5, 0])
@@ -112,8 +113,8 @@ def test_a_compact_file_gives_the_same_keypoints(tmp_path, sharpness):
         write(tmp_path / "x.h5", seen, view)
         kept.add(heatmap_file.read_blocks(tmp_path / "x.h5", 0, 99).heatmap, view)
     boxes = np.tile([0.0, 0, 56, 56], (32, 1))
-    points, score, logit = decode(*exact.result(), boxes)
-    kept_points, kept_score, kept_logit = decode(*kept.result(), boxes)
+    points, score, logit = decode(*exact.result(), boxes, upsample=False)
+    kept_points, kept_score, kept_logit = decode(*kept.result(), boxes, upsample=False)
     assert (np.abs(points - kept_points).max(axis=-1) == 0).mean() > 0.97
     np.testing.assert_allclose(kept_score, score, rtol=0.01)
     np.testing.assert_allclose(kept_logit, logit, atol=0.02)

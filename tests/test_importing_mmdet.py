@@ -12,7 +12,6 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope
 
 from distill.datasets.images import read_image
-from distill.datasets.kinds import build
 from distill.files import read_json
 from distill.models import model as models
 from distill.models.prediction import predict_boxes
@@ -21,6 +20,7 @@ from distill.models.published.importing import translate
 from distill.predictions.views import View
 from helpers import ROOT
 from helpers.checkpoints import COCO_80, imports, scale_like_trained, share_in_common, small_dataset
+from helpers.options import build
 
 
 def mmdets_own(backbone):

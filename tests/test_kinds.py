@@ -5,11 +5,12 @@ from pathlib import Path
 import pytest
 
 from distill.datasets.keypoint_meta import COCO_KEYPOINTS, keypoint_meta
-from distill.datasets.kinds import build, shard
+from distill.datasets.kinds import shard
 from distill.datasets.stats import check_splits, describe
 from distill.files import write_json
 from distill.program import UserError
 from helpers.annotated import Coco, picture, subset
+from helpers.options import build
 
 REAL = Path(__file__).resolve().parents[2] / "shared" / "data"
 

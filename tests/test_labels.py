@@ -5,7 +5,7 @@ import pytest
 from pycocotools.coco import COCO
 
 from distill.files import write_json
-from distill.labels.calibrate import Options, calibrate
+from distill.labels.calibrate import calibrate
 from distill.labels.candidates import candidate_blocks, candidates
 from distill.labels.generate import generate
 from distill.predictions import boxes as box_math
@@ -13,6 +13,8 @@ from distill.predictions import coco_results
 from distill.predictions.coco_results import decode, read_lines
 from distill.program import UserError
 from helpers import warm
+from helpers.options import as_json
+from helpers.options import calibrate_options as Options
 
 NAMES = ["nose", "left_hand", "right_hand"]
 
@@ -63,7 +65,13 @@ def make_study(tmp_path, posed=True, n=12, seed=0):
 @pytest.mark.parametrize("posed", [True, False])
 @pytest.mark.parametrize(
     "options",
-    [Options(), Options(per="all"), Options(0.5, keypoints=0.5), Options(None), Options(agnostic_nms=0.3)],
+    [
+        Options(),
+        Options(per="all"),
+        Options(instances=0.5, keypoints=0.5),
+        Options(instances=None),
+        Options(agnostic_nms=0.3),
+    ],
 )
 def test_met_counts_are_the_counts_written_and_pycocotools_reads_them(tmp_path, posed, options):
     merged, dataset, labelled, _ = make_study(tmp_path, posed)
@@ -110,7 +118,7 @@ def test_an_object_gets_one_label_of_all_categories(tmp_path, monkeypatch, block
     write_json(merged, sorted(predictions, key=lambda p: p["image_id"]))
     monkeypatch.setattr(coco_results, "BLOCK", block)
     files = (merged, dataset, labelled["categories"])
-    every = list(candidates(*files))
+    every = list(candidates(*files, agnostic_nms=None))
     boxes = box_math.xywh_to_xyxy([c["bbox"] for c in every])
     expected = []
     for i in sorted(range(len(every)), key=lambda i: -every[i]["score"]):  # stable: of equals the first
@@ -164,7 +172,9 @@ def test_candidates_clip_boxes_and_drop_what_is_left_of_slivers(tmp_path):
     }
     path = tmp_path / "merged.json"
     write_json(path, [{"image_id": 0, "category_id": 1, "bbox": list(b), "score": 0.5} for b in boxes])
-    assert [c["bbox"] for c in candidates(path, dataset, categories)] == [b for b in boxes.values() if b]
+    assert [c["bbox"] for c in candidates(path, dataset, categories, None)] == [
+        b for b in boxes.values() if b
+    ]
 
 
 @pytest.mark.parametrize("threshold", [0.5, None])
@@ -261,7 +271,7 @@ def test_predictions_that_are_not_finite_are_refused(tmp_path, change):
     merged, dataset, labelled, predictions = make_study(tmp_path)
     merged.write_text(json.dumps([{**predictions[0], **change}]))
     with pytest.raises(UserError, match="not finite"):
-        list(candidates(merged, dataset, labelled["categories"]))
+        list(candidates(merged, dataset, labelled["categories"], None))
 
 
 def test_programs(tmp_path):
@@ -272,12 +282,12 @@ def test_programs(tmp_path):
     inputs = ["--merged", merged, "--dataset", paths["dataset"], "--labelled", paths["labelled"]]
 
     options = ["--output", paths["thresholds"], "--options"]
-    assert warm.run("calibrate_threshold.py", *inputs, *options, '{"per": "all"}').returncode == 0
+    assert warm.run("calibrate_threshold.py", *inputs, *options, as_json(Options(per="all"))).returncode == 0
     expected = calibrate(merged, dataset, labelled, Options(per="all"))
     assert json.loads(paths["thresholds"].read_text()) == expected
     more = ["--thresholds", paths["thresholds"], "--output", paths["annotations"]]
     assert warm.run("generate_labels.py", *inputs, *more).returncode == 0
     met = sum(entry["met"] for entry in expected["instances"].values())
     assert len(json.loads(paths["annotations"].read_text())["annotations"]) == met
-    refused = warm.run("calibrate_threshold.py", *inputs, *options, '{"pre": 1}')
-    assert refused.stderr.startswith("error: --options:")
+    refused = warm.run("calibrate_threshold.py", *inputs, *options, '{"per": "all", "instances": 2}')
+    assert refused.stderr.startswith("error: --options: needs keypoints, score_floor, agnostic_nms too;")

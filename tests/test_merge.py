@@ -8,10 +8,12 @@ from distill.files import read_json, write_json
 from distill.predictions import boxes as box_math
 from distill.predictions import heatmap_file
 from distill.predictions.coco_results import gather
-from distill.predictions.merge import Options, merge_boxes, merge_heatmaps
-from distill.predictions.views import View, expand
+from distill.predictions.merge import merge_boxes, merge_heatmaps
+from distill.predictions.views import View
 from distill.program import UserError
 from helpers import warm
+from helpers.options import as_json, expand
+from helpers.options import merge_options as Options
 
 META = KeypointMeta(("nose", "left_eye", "right_eye"), ((1, 2),), (), (0.05,) * 3)
 VIEWS = expand(
@@ -228,7 +230,7 @@ def test_the_programs_merge_and_join_shards(tmp_path):
     for shard, images in zip(shards, [[3], [7, 9], [7, 9]], strict=True):
         found = {i: truth()[i] for i in images}
         paths = [write_view(tmp_path / f"{view.name}.json", view, found) for view in VIEWS]
-        options = ["--dataset", tmp_path / "d.json", "--options", '{"max_per_image": 5}']
+        options = ["--dataset", tmp_path / "d.json", "--options", as_json(Options(max_per_image=5))]
         result = warm.run("merge_views.py", *options, "--output", shard, *paths)
         assert result.returncode == 0, result.stderr
     assert shards[1].read_bytes() == shards[2].read_bytes()
@@ -263,8 +265,9 @@ def test_wrong_options_are_one_clear_line(tmp_path):
         {"average": "max"},
         {"nms": "a"},
     ):
+        options = json.dumps(vars(Options()) | options)
         inputs = ["--dataset", tmp_path / "d.json", "--output", tmp_path / "o.json", path]
-        result = warm.run("merge_views.py", "--options", json.dumps(options), *inputs)
+        result = warm.run("merge_views.py", "--options", options, *inputs)
         assert result.returncode == 1
         assert result.stderr.startswith("error: ")
         assert result.stderr.count("\n") == 1

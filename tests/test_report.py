@@ -17,6 +17,7 @@ from distill.report.chain import chains
 from distill.report.comparison import Shown, differences
 from distill.report.page import Report
 from distill.report.wording import duration, parse_table
+from helpers.options import table_spec
 from helpers.person import dataset, person
 
 
@@ -208,7 +209,8 @@ def test_table_is_read_as_it_was_written():
     rows = [{"name": name, "views": "plain", "evaluations": [name]} for name in ("a|b", "student")]
     metrics = dict.fromkeys(tables.METRICS["boxes"], 0.5)
     evaluations = {"a|b": {"boxes": metrics | {"AP": 0.25}}, "student": {"boxes": metrics}}
-    table = parse_table(tables.markdown(tables.build({"rows": rows, "task": "boxes"}, evaluations)))
+    spec = table_spec(rows=rows, task="boxes")
+    table = parse_table(tables.markdown(tables.build(spec, evaluations)))
     assert [name for name, _ in table["header"]][:4] == ["row", "views", "seeds", "AP"]
     assert [[cell["text"] for cell in row][:4] for row in table["rows"]] == [
         *(["a|b", "plain", "1", "25.0"], ["student", "plain", "1", "50.0"])

@@ -1,15 +1,19 @@
 """Sections of the report whose numbers are known: hidden labels, evaluations under views, times, counts."""
 
 import re
+import shutil
 
 import pytest
 
 from distill.files import read_json, write_json
+from distill.labels.calibrate import calibrate
+from distill.labels.generate import generate
 from distill.report import evaluation_charts
 from distill.report.chain import chains
 from distill.report.hidden import audit, hidden_truth, match_boxes
 from distill.report.page import Report
 from helpers import studied
+from helpers.options import calibrate_options
 
 CELL, PERSON = {"id": 4, "name": "cell"}, {"id": 9, "name": "person", "keypoints": ["a", "b"]}
 
@@ -57,6 +61,19 @@ def test_labels_are_counted_against_the_hidden_ones():
     assert precision.tolist() == pytest.approx([1, 1 / 2, 1 / 3, 1 / 2])
     nothing = audit(found, thresholds(None), truth)["rows"][0]
     assert (nothing["generated"], nothing["precision"], nothing["recall"]) == (0, None, 0)
+
+
+def test_the_labels_that_are_counted_are_those_that_there_are(study, tmp_path):
+    """Not what a better candidate of another category suppressed."""
+    results = shutil.copytree(study[1], tmp_path / "results")
+    merged, labels = results / "merged/teacher/unlabelled/all.json", results / "labels/distilled"
+    datasets = [read_json(results / f"datasets/{name}.json") for name in ("unlabelled", "labelled")]
+    found = calibrate(merged, *datasets, calibrate_options(instances=None, agnostic_nms=0.05))
+    write_json(labels / "thresholds.json", found)
+    generate(merged, *datasets, found, labels / "annotations.json")
+    (audited,) = Report(study[0], results).audits()
+    written = len(read_json(labels / "annotations.json")["annotations"])
+    assert audited["rows"][0]["generated"] == written < len(read_json(merged))
 
 
 def test_keypoints_are_right_where_they_are_near():

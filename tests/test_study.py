@@ -1,15 +1,19 @@
 """Configuration → resolved study: what is filled in, and what seeds repeat."""
 
 import copy
+import shutil
 import subprocess
 import sys
 
+import msgspec
 import pytest
 import yaml
 
 from distill.program import UserError
+from distill.study import reruns
 from distill.study.lineage import lineage
-from distill.study.resolve import resolve, training
+from distill.study.resolve import TASKS, resolve, training
+from distill.study.types import Study
 from helpers import ROOT
 from helpers.configs import SMALLEST, study_of
 
@@ -183,6 +187,35 @@ def test_defaults_that_are_written_out_change_no_dataset():
     assert plain["datasets"] == explicit["datasets"]
 
 
+def test_a_new_option_with_a_default_makes_nothing_again(tmp_path):
+    shutil.copytree(ROOT / "config", tmp_path / "config")
+    for name, groups in {
+        "datasets": ("figures", "subset"),
+        "labels": ("merge", "calibrate"),
+        "tables": (),
+    }.items():
+        path = tmp_path / f"config/schemas/{name}.yaml"
+        schema = yaml.safe_load(path.read_text())
+        for group in [schema["$defs"][group] for group in groups] or [schema]:
+            group["properties"]["fresh"] = {"default": 3}
+        path.write_text(yaml.safe_dump(schema))
+
+    def compared(root):
+        study = resolve(yaml.safe_load(DRAWN), root)
+        table, calibration = study["tables"]["results"], study["labels"]["distilled"]["calibrate"]
+        options = [*study["datasets"].values(), study["merged"]["all"]["options"], calibration, table]
+        return ["fresh" in each for each in options], [
+            *(reruns.of_dataset(spec, root) for spec in study["datasets"].values()),
+            *(reruns.of_merge(study["merged"]["all"]["options"], task, root) for task in TASKS),
+            *(reruns.of_calibration(calibration, root), reruns.of_table(table, root)),
+        ]
+
+    (old, before), (new, after) = compared(ROOT), compared(tmp_path)
+    assert not any(old)
+    assert all(new)
+    assert before == after
+
+
 def test_paths_of_datasets_start_from_one_folder():
     datasets = study_of(SMALLEST, "data: ../shared")["datasets"]
     assert datasets["labelled"]["annotations"] == "../shared/a.json"
@@ -226,6 +259,12 @@ def test_a_dataset_can_take_the_place_of_generated_labels():
     )  # the draw that it excludes has a seed
     assert "ratio" in training(study["models"]["student-seed1"])
     assert lineage(study, ["student-seed1"]) == (["student-seed1"], [])
+
+
+def test_the_types_say_what_is_there():
+    config = yaml.safe_load((ROOT / "config/coco_mini.yaml").read_text())
+    for study in (resolve(config, ROOT), study_of(SMALLEST, "merge: {size_dependent: 30}\nseeds: [0, 1]")):
+        assert msgspec.convert(study, Study) == study
 
 
 def test_resolving_changes_nothing_that_it_was_given():

@@ -58,6 +58,11 @@ models: {a: {labels: x}}
 labels: {x: {teacher: a}}
 => a cycle, each made from the next: labels.x → models.a → labels.x
 
+models: {a: {}, a-seed1: {repeat: false}}
+labels: {}
+seeds: [0, 1]
+=> models: 'a-seed1' is also the name that another one gets for a seed; rename one
+
 models: {a: {init: b}, b: {init: a}}
 => a cycle, each made from the next: models.a → models.b → models.a
 

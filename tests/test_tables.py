@@ -10,6 +10,7 @@ from distill.evaluation.tables import PAPER_GAP, build, markdown, write
 from distill.files import write_json
 from distill.program import UserError
 from helpers import SCRIPTS
+from helpers.options import table_spec
 
 
 def evaluation(ap, task="boxes", box_ap=0.7, **more):
@@ -33,7 +34,7 @@ def study(task="boxes", **spec):
         paths = [f"{name}-{i}.json" for i in range(3)]
         rows.append({"name": name, "views": "plain", "evaluations": paths})
         evaluations |= {path: evaluation(ap, task) for path, ap in zip(paths, values, strict=True)}
-    return {"rows": rows, "task": task, **spec}, evaluations
+    return table_spec(rows=rows, task=task, **spec), evaluations
 
 
 def test_numbers_by_hand():
@@ -60,7 +61,7 @@ def test_keypoint_tables_have_box_ap_beside_and_no_aps():
 
 
 def test_a_single_seed_has_no_spread():
-    spec = {"rows": [{"name": "a", "views": "plain", "evaluations": ["a.json"]}]}
+    spec = table_spec(task="boxes", rows=[{"name": "a", "views": "plain", "evaluations": ["a.json"]}])
     table = build(spec, {"a.json": evaluation(0.12345)})
     assert np.isnan(table.frame["AP sd"].iloc[0])
     assert "| a | plain | 1 | 12.3 | 12.3 |" in markdown(table)

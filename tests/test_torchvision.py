@@ -15,7 +15,6 @@ from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
 from torchvision.ops.misc import FrozenBatchNorm2d
 
 from distill.datasets.images import read_image
-from distill.datasets.kinds import build
 from distill.files import read_json
 from distill.models.model import load
 from distill.models.prediction import Predictor, predict_boxes
@@ -24,6 +23,7 @@ from distill.predictions.heatmaps import decode, softmax2d
 from distill.predictions.views import View
 from helpers import ROOT
 from helpers.checkpoints import COCO, PERSON, SIDE, scale_like_trained, share_in_common, small_dataset
+from helpers.options import build
 
 VIEW = View(SIDE)
 SPREAD = {"rpn.head.cls_logits": 2, "rpn.head.bbox_pred": 0.3, "roi_heads.box_predictor.bbox_pred": 1}

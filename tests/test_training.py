@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from distill import __version__
+from distill.models import training
 from distill.models.model import read_weights
 from distill.models.training import fingerprint, full_config, iterations_of, train
 from distill.models.work_folder import checkpoints
@@ -187,6 +188,16 @@ def test_background_of_generated_images_can_be_left_out(tmp_path, arrows, genera
 )
 def test_automatic_length(spec, images, expected):
     assert iterations_of(spec, images) == expected
+
+
+def test_a_training_of_automatic_length_is_recorded(tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "LEAST", 2)
+    two = draw_dataset(tmp_path / "two", 2, seed=0)
+    job = training_job(tmp_path, "faster_rcnn_tiny", two, iterations="auto")
+    train(job)
+    record = json.loads((job.output / "run.json").read_text())
+    assert record["spec"]["iterations"] == "auto"
+    assert record["seconds_per_iteration"] == pytest.approx(record["seconds"] / 18, rel=0.05)
 
 
 def test_dataset_without_instances_is_refused(tmp_path):

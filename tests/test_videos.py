@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from distill.datasets.images import read_image
-from distill.datasets.kinds import build
 from distill.datasets.videos import random_frame
 from distill.program import UserError
+from helpers.options import build
 
 
 def film(path, frames, container=None, codec="mpeg4", level=20):

@@ -11,10 +11,12 @@ from distill.evaluation.average_precision import evaluate
 from distill.evaluation.view_selection import by_shard, select
 from distill.files import read_json, write_json
 from distill.predictions import boxes as box_math
-from distill.predictions.merge import Options, merge_boxes
+from distill.predictions.merge import merge_boxes
 from distill.predictions.views import View
 from distill.program import UserError
 from helpers import SCRIPTS
+from helpers.options import as_json
+from helpers.options import merge_options as Options
 
 SIZE = (200, 150)
 
@@ -93,7 +95,8 @@ def predicted(tmp_path):
 def test_views_that_complete_each_other_are_chosen(predicted):
     folder, paths = predicted
     output = folder / "selection.csv"
-    options = ["--dataset", folder / "val.json", "--processes", "2", "--options", '{"score": "avg"}']
+    options = ["--dataset", folder / "val.json", "--processes", "2", "--options"]
+    options.append(as_json(Options(score="avg")))
     command = [sys.executable, SCRIPTS / "select_views.py", *options, "--output", output, *paths]
     done = subprocess.run(list(map(str, command)), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -4,6 +4,8 @@ import pytest
 from distill.predictions.voting import RULES, suppress, vote
 from distill.program import UserError
 
+USUAL = {"nms": 0.5, "vote": 0.8, "rule": "id", "beta": 1.0, "max_per_image": 100}
+
 
 @pytest.mark.parametrize("rule", [rule for rule in RULES if rule != "temp_avg"])
 def test_one_view_after_nms_passes_through_to_the_last_bit(rule):
@@ -13,7 +15,7 @@ def test_one_view_after_nms_passes_through_to_the_last_bit(rule):
     scores, categories = rng.uniform(0, 1, 300), rng.integers(0, 5, 300)
     keep = suppress(boxes, scores, categories, 0.5, 0.8, 100)[0]
     assert len(keep) == 100
-    again = vote(boxes[keep], scores[keep], categories[keep], rule=rule, beta=1.0)
+    again = vote(boxes[keep], scores[keep], categories[keep], **USUAL | {"rule": rule})
     np.testing.assert_array_equal(again[0], boxes[keep])
     np.testing.assert_allclose(again[1], scores[keep], rtol=1e-14)
     np.testing.assert_array_equal(again[2], categories[keep])
@@ -30,7 +32,7 @@ def test_voting_brings_jittered_boxes_nearer_to_the_truth():
     def error(boxes):
         return np.abs(boxes[:, None] - truth[None]).mean(axis=-1).min(axis=0).mean()
 
-    merged, _, _ = vote(union, scores, categories)
+    merged, _, _ = vote(union, scores, categories, **USUAL)
     assert len(merged) == len(truth)
     assert error(merged) < 0.5 * error(union[suppress(union, scores, categories, 0.5, 0.8)[0]])
 
@@ -47,4 +49,4 @@ def test_many_categories_are_suppressed_apart_and_exactly():
 def test_unknown_rules_and_betas_are_refused():
     for options in ({"rule": "sum"}, {"beta": 0.0}, {"beta": -1.0}):
         with pytest.raises(UserError):
-            vote(np.zeros((0, 4)), np.zeros(0), np.zeros(0), **options)
+            vote(np.zeros((0, 4)), np.zeros(0), np.zeros(0), **USUAL | options)

@@ -11,7 +11,8 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from typing import TypeVar
+from inspect import signature
+from typing import Any, TypeVar
 
 from distill import __version__
 
@@ -48,6 +49,27 @@ def run(main: Callable[[], None]) -> None:
             raise
         print(f"error: {error.strerror}: {error.filename or ''}".rstrip(": "), file=sys.stderr)
         sys.exit(1)
+
+
+def require(options: Any, keys: Iterable[str], where: str) -> None:
+    """Raises UserError where the options that a program is given lack a key: it is given all of them, as it
+    knows no defaults."""
+    if not isinstance(options, dict):
+        raise UserError(f"{where}: must be a mapping, not {options!r}")
+    if missing := [key for key in keys if key not in options]:
+        raise UserError(f"{where}: needs {', '.join(missing)} too; defaults are in config/README.md")
+
+
+def whole(kind: type[T], options: Any, where: str) -> T:
+    """The options that a program is given, as a dataclass. Raises UserError unless they are its fields."""
+    keys = list(signature(kind).parameters)
+    require(options, keys, where)
+    if unknown := [key for key in options if key not in keys]:
+        raise UserError(f"{where}: there is no {', '.join(unknown)}; there is {', '.join(keys)}")
+    try:
+        return kind(**options)
+    except TypeError as error:  # text where a number belongs
+        raise UserError(f"{where}: {error}") from None
 
 
 def progress(items: Iterable[T], total: int, what: str, every: float = 10.0) -> Iterator[T]:

@@ -22,7 +22,8 @@ from distill.files import read_json, write_json
 from distill.labels.heatmap_boxes import choose, least_scores
 from distill.predictions import heatmap_file
 from distill.predictions.heatmaps import Average
-from distill.predictions.views import View, expand
+from distill.predictions.views import View
+from helpers.options import as_json, expand, merge_options
 
 RELATIVE = (0.5, 0.625, 0.75, 0.875, 1, 1.125, 1.25, 1.375, 1.5)  # the paper's 400 … 1200 around 800
 PER_LABEL = 1.5  # boxes that get heatmaps, the default
@@ -126,6 +127,7 @@ def measure(folder: Path, views: list[View], images: int) -> None:
     report("size", [row])
 
     merged = ["merge_views.py", "--dataset", folder / "dataset.json", "--output", folder / "merged.json"]
+    merged += ["--options", as_json(merge_options())]
     idle = run_program(*merged[:1], "--help")["CPU s"]
     reading = best_seconds(lambda: read(paths, count), rounds=3, clock=time.process_time)[0]
     once = run_program(*merged, *paths)

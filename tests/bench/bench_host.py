@@ -47,7 +47,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = args.folder or Path(name)
         if args.folder is None:
-            generate(folder, args.images, seed=0, size=(640, 480))
+            generate(folder, args.images, seed=0, size=(640, 480), style="photo")
         paths = [folder / file for file in list_files(folder, [".jpg"], "images")[: args.images]]
         images = [read_image(path) for path in paths]
         kilobytes = sum(path.stat().st_size for path in paths) / len(paths) / 1000

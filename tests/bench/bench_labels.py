@@ -15,6 +15,7 @@ import numpy as np
 from measure import in_child, report, run_program
 
 from distill.files import write_json
+from helpers.options import as_json, calibrate_options
 
 CATEGORIES = [{"id": i, "name": f"category {i}", "supercategory": "thing"} for i in range(1, 81)]
 IMAGES, LABELLED, ANNOTATIONS = 120_000, 118_000, 860_000
@@ -99,7 +100,8 @@ def main() -> None:
             "--merged",
             merged,
         ]
-        calibrated = run_program("calibrate_threshold.py", *data, "--output", thresholds)
+        options = ["--options", as_json(calibrate_options()), "--output", thresholds]
+        calibrated = run_program("calibrate_threshold.py", *data, *options)
         labelled = run_program("generate_labels.py", *data, "--thresholds", thresholds, "--output", output)
         seconds, lines = in_child(parse, merged)
         alone = seconds / lines * boxes

@@ -14,7 +14,7 @@ import numpy as np
 from measure import in_child, report, run_program
 
 from distill.files import write_json
-from distill.predictions.views import expand
+from helpers.options import as_json, expand, merge_options
 
 VIEWS = expand([{"scales": [400, 500, 600, 700, 800, 900, 1000, 1100, 1200], "flip": True}])
 SIZES = [(640, 480), (480, 640), (500, 375), (640, 427)]
@@ -70,7 +70,8 @@ def main() -> None:
             paths = [folder / f"{view.name}.json" for view in VIEWS]
             for view, path in enumerate(paths):
                 in_child(write_view, path, dataset, view, args.boxes)
-            cost = run_program("merge_views.py", "--dataset", dataset, "--output", merged, *paths)
+            options = ["--dataset", dataset, "--options", as_json(merge_options()), "--output", merged]
+            cost = run_program("merge_views.py", *options, *paths)
             size = sum(path.stat().st_size for path in paths)
             row = {"images": images, "boxes": images * args.boxes * len(VIEWS), "read MB": size / 1e6}
             row |= {**cost, "images/CPU s": images / cost["CPU s"]}

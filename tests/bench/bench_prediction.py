@@ -36,9 +36,10 @@ from distill.datasets.images import read_image
 from distill.files import read_json, write_json
 from distill.models.prediction import Predictor, detect_boxes, predict_boxes, predict_heatmaps
 from distill.models.published.importing import import_model
-from distill.predictions.merge import Options, merge_boxes, merge_heatmaps
+from distill.predictions.merge import merge_boxes, merge_heatmaps
 from distill.predictions.views import View
 from helpers.checkpoints import COCO, PERSON, scale_like_trained
+from helpers.options import merge_options
 
 SPREAD = {"rpn.head.cls_logits": 2, "rpn.head.bbox_pred": 0.3, "roi_heads.box_predictor.bbox_pred": 1}
 HEADS = {
@@ -58,7 +59,7 @@ class Bench:
         self.folder, self.task = folder, task
         self.views = [View(scale), View(scale, flip=True)]
         self.limits = {"min_score": 0.0, "per_image": rois}
-        coco = generate(folder / "images", images, seed=0, size=(640, 480))
+        coco = generate(folder / "images", images, seed=0, size=(640, 480), style="photo")
         coco["info"]["image_root"] = str(folder / "images")
         coco["categories"] = (
             [CATEGORY | PERSON]
@@ -144,9 +145,9 @@ class Bench:
         if dataset == "dataset":
             coco = read_json(self.folder / "dataset.json")
             merged = (
-                merge_boxes(outputs, coco, Options())
+                merge_boxes(outputs, coco, merge_options())
                 if self.task == "boxes"
-                else merge_heatmaps(outputs, coco, Options(), self.boxes)
+                else merge_heatmaps(outputs, coco, merge_options(), self.boxes)
             )
             write_json(self.folder / "merged.json", list(merged))
 
@@ -189,6 +190,7 @@ def program_seconds(bench: Bench) -> float:
     """CPU time of a job of no images: imports, and the model."""
     model, empty, boxes = bench.model, bench.folder / "none.json", bench.folder / "no_boxes.json"
     arguments = ["--model", model, "--device", "cpu", "--dataset", empty, "--view", bench.views[0].name]
+    arguments += ["--shard", 0, "--shards", 1]
     if bench.task == "boxes":
         arguments += ["--output", bench.folder / "nothing.json"]
     else:

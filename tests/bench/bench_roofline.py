@@ -22,10 +22,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
 sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
 from distill.models.model import build, fit_to_dataset, load_config
 from distill.models.prediction import DIVISOR
-from distill.predictions.views import View, expand
+from distill.predictions.views import View
+from helpers.options import expand
 
 ROOT = Path(__file__).parents[2]
 SCALES = range(400, 1300, 100)

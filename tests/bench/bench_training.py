@@ -26,6 +26,7 @@ from distill.datasets.figures import generate
 from distill.files import write_json
 from distill.models import model as models
 from distill.models.training import Job, full_config, train
+from helpers.options import training_options
 
 # batch, shorter side, iterations
 SIZES = {"tiny": (8, 128, 14), "r50": (2, 256, 4)}
@@ -35,7 +36,7 @@ WARM = 2  # iterations that are not counted
 def job_of(folder: Path, config: str, dataset: Path) -> Job:
     batch, scale, iterations = SIZES["tiny" if config.endswith("tiny") else "r50"]
     spec = {"iterations": iterations, "batch": batch, "lr": 1e-4, "scales": [scale], "max_side": 1333}
-    spec |= {"init": "none", "seed": 0, "checkpoint_every": 10**6}
+    spec = training_options(**spec, init="none", checkpoint_every=10**6)
     path = ROOT / f"config/models/{config}.py"
     return Job(config, path, spec, dataset, None, None, folder / "work", folder / "model", "cpu")
 
@@ -82,7 +83,9 @@ def main() -> None:
         tiny = config.endswith("tiny")
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
-            coco = generate(folder / "images", 16, seed=0, size=(320, 240) if tiny else (640, 480))
+            coco = generate(
+                folder / "images", 16, seed=0, size=(320, 240) if tiny else (640, 480), style="photo"
+            )
             coco["info"]["image_root"] = str(folder / "images")
             write_json(folder / "dataset.json", coco)
             job = job_of(folder, config, folder / "dataset.json")

@@ -11,13 +11,14 @@ import numpy as np
 from measure import best_seconds, report
 
 from distill.predictions import boxes as box_math
-from distill.predictions.voting import vote
+from distill.predictions.voting import vote as vote_by
 
 try:
     from ensemble_boxes import weighted_boxes_fusion
 except ImportError:
     weighted_boxes_fusion = None
 
+vote = functools.partial(vote_by, nms=0.5, vote=0.8, rule="id", beta=1.0, max_per_image=100)
 VIEWS, BOXES, IMAGES, SIDE = 18, 100, 20, 800
 
 

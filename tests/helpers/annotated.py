@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from distill.datasets.kinds import build
 from distill.program import UserError
+from helpers.options import build
 
 HAND = {
     "id": 1,

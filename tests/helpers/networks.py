@@ -3,16 +3,9 @@
 from pathlib import Path
 
 from helpers import ROOT
+from helpers.options import training_options
 
-SPEC = {
-    "iterations": 20,
-    "batch": 2,
-    "lr": 0.02,
-    "scales": [96, 112],
-    "max_side": 200,
-    "init": "none",
-    "seed": 0,
-}
+SPEC = training_options(iterations=20, batch=2, lr=0.02, scales=[96, 112], max_side=200, init="none")
 
 
 def training_job(tmp_path: Path, config: str, labelled: Path, name="model", labels=None, **spec):

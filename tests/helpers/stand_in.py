@@ -64,8 +64,8 @@ tables:
 class Project:
     """A copy of the workflow in a folder of its own, where `snakemake` is run."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.config = folder, yaml.safe_load(STUDY)
+    def __init__(self, folder: Path, study: str = STUDY) -> None:
+        self.folder, self.config = folder, yaml.safe_load(study)
         shutil.copytree(ROOT / "rules", folder / "rules")
         shutil.copytree(ROOT / "config", folder / "config")
         shutil.copy(ROOT / "Snakefile", folder)

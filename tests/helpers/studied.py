@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from distill.datasets.kinds import build
 from distill.evaluation import tables
 from distill.evaluation.average_precision import evaluate
 from distill.files import read_json, write_json
-from distill.labels.calibrate import Options, calibrate
+from distill.labels.calibrate import calibrate
 from distill.labels.generate import generate
 from helpers.arrows import draw_dataset
+from helpers.options import build, calibrate_options, table_spec
 
 VIEWS = {
     "plain": ["s0096"],
@@ -70,7 +70,7 @@ def make(folder: Path, images: int = 24) -> tuple[dict[str, Any], Path]:
     merged = results / "merged/teacher/unlabelled/all.json"
     truth = datasets["unlabelled"] | {"annotations": hidden}
     write_json(merged, predictions(truth, 0.05, seed=1))
-    thresholds = calibrate(merged, datasets["unlabelled"], datasets["labelled"], Options())
+    thresholds = calibrate(merged, datasets["unlabelled"], datasets["labelled"], calibrate_options())
     write_json(results / "labels/distilled/thresholds.json", thresholds)
     labels = results / "labels/distilled/annotations.json"
     generate(merged, datasets["unlabelled"], datasets["labelled"], thresholds, labels)
@@ -113,7 +113,7 @@ def make(folder: Path, images: int = 24) -> tuple[dict[str, Any], Path]:
             }
         },
         "evaluate": {"on": ["val"], "views": ["plain"]},
-        "tables": {"main": {"rows": rows, "task": "keypoints", "plot": {"x": "number of views"}}},
+        "tables": {"main": table_spec(rows=rows, task="keypoints", plot={"x": "number of views"})},
     }
     table = tables.build(
         study["tables"]["main"], {p: read_json(p) for row in rows for p in row["evaluations"]}

@@ -18,6 +18,7 @@ import numpy as np
 
 from distill.predictions.views import View
 from distill.study.needs import shards_of
+from distill.study.types import Study
 
 TRAINING = ("train_teacher", "retrain_student")
 SAME_COST = {**dict.fromkeys(TRAINING, "train"), "infer_view_temporary": "infer_view_heatmaps"}
@@ -63,12 +64,14 @@ def parse(text: str) -> list[Job]:
     return jobs
 
 
-def timing(config: dict, study: dict) -> dict:
+def timing(config: dict, study: Study) -> dict:
     """The configuration of a timing run, a study of a few images that is run before a large one: a short
     training of each model config, and predictions under two views."""
     models: dict[str, dict[str, Any]] = {}
     for model in study["models"].values():
-        short = {key: model[key] for key in ("batch", "scales", "max_side", "amp") if key in model}
+        short: dict[str, Any] = {
+            key: model[key] for key in ("batch", "scales", "max_side", "amp") if key in model
+        }
         common = {"config": model["config"], "labelled": "few", "init": "none", "iterations": 20}
         models.setdefault(model["config"], {**common, **short})
     on = next(iter(study["evaluate"]["on"]))
@@ -81,19 +84,20 @@ def timing(config: dict, study: dict) -> dict:
         **{key: config[key] for key in ("data", "device", "threads", "predict_amp") if key in config},
         "datasets": {**config["datasets"], **few},
         "models": models,
-        "views": {"plain": config.get("views", {}).get("plain", [{"scale": 800}]), "all": [{"scale": 400}]},
+        "views": {"plain": study["views"]["plain"], "all": [{"scale": 400}]},
         "evaluate": {"on": "few-val", "views": ["plain", "all"]},
         "tables": {name: {"rows": [name]} for name in models},
     }
 
 
-def work_of(job: Job, study: Mapping[str, Any], images: Mapping[str, int]) -> float | None:
+def work_of(job: Job, study: Study, images: Mapping[str, int]) -> float | None:
     """The work of a job, None where it is not known yet; 1 for jobs that are not measured. images: dataset →
     its number of images, as far as they are known."""
     names = job.wildcards
     if job.rule in TRAINING:
         model = study["models"][names["model"]]
-        return None if model["iterations"] == "auto" else model["iterations"] * model["batch"]
+        iterations = model["iterations"]
+        return None if isinstance(iterations, str) else iterations * model["batch"]
     if not job.benchmark:
         return 1.0
     dataset = study["labels"][names["labels"]]["dataset"] if "labels" in names else names["dataset"]
@@ -106,11 +110,12 @@ def work_of(job: Job, study: Mapping[str, Any], images: Mapping[str, int]) -> fl
     return share * view.scale**2 / 1e6
 
 
-def kind_of(job: Job, study: Mapping[str, Any]) -> tuple[str, str]:
+def kind_of(job: Job, study: Study) -> tuple[str, str]:
     """Jobs of one kind lie on one line: those of the same rule, or of rules that do the same work, and of the
     same model config."""
-    model = study["models"].get(job.wildcards.get("model"), {})
-    return SAME_COST.get(job.rule, job.rule), model.get("config", "")
+    name = job.wildcards.get("model")
+    config = study["models"][name]["config"] if name in study["models"] else ""
+    return SAME_COST.get(job.rule, job.rule), config
 
 
 def line(points: Iterable[tuple[float, float]]) -> Callable[[float], float] | None:
@@ -150,7 +155,7 @@ def is_done(job: Job) -> bool:
 
 
 def estimate(
-    jobs: list[Job], study: Mapping[str, Any], images: Mapping[str, int], known: list[tuple]
+    jobs: list[Job], study: Study, images: Mapping[str, int], known: list[tuple]
 ) -> tuple[dict[Job, float | None], dict[Job, float | None]]:
     """What every job takes, by those that are finished.
 

@@ -12,6 +12,7 @@ import pandas as pd
 from distill.cluster.costs import Job, critical_path, is_done, parse
 from distill.files import read_json
 from distill.program import UserError
+from distill.study.types import Study
 
 Costs = Mapping[Job, float | None]  # None: unknown
 STATES = ("done", "running", "pending", "begun", "waiting")
@@ -26,7 +27,7 @@ def graph(config: Path, targets: list[str]) -> list[Job]:
     return parse(done.stdout + done.stderr)
 
 
-def counted(study: dict) -> dict[str, int]:
+def counted(study: Study) -> dict[str, int]:
     """Dataset → its number of images, of those that describe_dataset.py has counted."""
     files = {name: Path(f"{study['results']}/datasets/{name}.stats.json") for name in study["datasets"]}
     return {name: read_json(path)["images"] for name, path in files.items() if path.exists()}

@@ -22,8 +22,7 @@ def subset(spec: dict, sources: dict, images_dir: Path | None) -> dict:
     pool = source["images"]
     if "range" in spec:
         pool = _range(pool, spec["range"])
-    excluded = spec.get("exclude", [])
-    for other in [excluded] if isinstance(excluded, str) else excluded:
+    for other in [spec["exclude"]] if isinstance(spec["exclude"], str) else spec["exclude"]:
         hashes = {image["hash"] for image in _source(sources, other)["images"]}
         rest = [image for image in pool if image["hash"] not in hashes]
         if len(rest) == len(pool):
@@ -35,7 +34,7 @@ def subset(spec: dict, sources: dict, images_dir: Path | None) -> dict:
     if ways == ["ids"]:
         pool = _listed(pool, spec["ids"], source, spec["of"])
     elif ways:
-        pool = _drawn(pool, spec, spec.get("seed", 0))
+        pool = _drawn(pool, spec, spec["seed"])
     kept = {image["id"] for image in pool}
     return {
         "info": {"image_root": source["info"]["image_root"]},
@@ -111,7 +110,7 @@ def union(spec: dict, sources: dict, images_dir: Path | None) -> dict:
     members = [_source(sources, name) for name in names]
     if not members:
         raise UserError("a union needs members: of")
-    if not spec.get("strip_annotations"):
+    if not spec["strip_annotations"]:
         for name, member in zip(names[1:], members[1:], strict=True):
             _same_categories(names[0], members[0]["categories"], name, member["categories"])
     root, prefixes = _common_root([member["info"]["image_root"] for member in members])

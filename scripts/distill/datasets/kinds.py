@@ -23,14 +23,13 @@ from distill.program import UserError, log
 __all__ = ["KINDS", "KeypointMeta", "build", "keypoint_meta", "shard"]
 
 T = TypeVar("T")
-UNREADABLE = 0.01  # the part of an unlabelled set that may be left out as unreadable
 
 
 def build(name: str, spec: dict, sources: dict[str, dict], images_dir: Path | None = None) -> dict:
-    """The COCO dict of one config entry.
+    """The COCO dict of one config entry, in which all options are given.
 
     name: of the dataset, for messages.
-    spec: the entry; with `strip_annotations`, annotations and categories are left empty.
+    spec: the entry, with all options; with `strip_annotations`, annotations and categories are left empty.
     sources: the datasets that `of` and `exclude` name, by name.
     images_dir: where kinds that make images put them.
 
@@ -40,7 +39,7 @@ def build(name: str, spec: dict, sources: dict[str, dict], images_dir: Path | No
     if kind not in KINDS:
         raise UserError(f"dataset {name}: unknown kind {kind!r}; there are {', '.join(KINDS)}")
     make, needed, optional = KINDS[kind]
-    keys = set(spec) - {"kind", "strip_annotations"}
+    keys = set(spec) - {"kind"}
     if missing := needed - keys:
         raise UserError(f"dataset {name}: kind {kind} needs {', '.join(sorted(missing))}")
     if unknown := keys - needed - optional:
@@ -74,13 +73,13 @@ def _coco(spec: dict, sources: dict, images_dir: Path | None) -> dict:
     """An annotation file and its images. Of a labelled set, every image has to be readable and of its
     annotated size. With `strip_annotations`, or without any annotation in the file, the set is unlabelled:
     its images may be of another size, and a fraction of them, `unreadable`, may be left out."""
-    coco = load_coco(spec["annotations"], spec.get("strip_annotations", False))
+    coco = load_coco(spec["annotations"], spec["strip_annotations"])
     _check_root(spec["images"], coco["images"], spec["annotations"])
     skipped: list[dict] = []
     if coco["categories"]:
         images = _scan_labelled(spec["images"], coco["images"], spec["annotations"])
     else:
-        images, skipped = _scan_unlabelled(spec["images"], coco["images"], spec.get("unreadable", UNREADABLE))
+        images, skipped = _scan_unlabelled(spec["images"], coco["images"], spec["unreadable"])
     info = {"image_root": spec["images"], "skipped": skipped, "repaired": coco["repaired"]}
     return coco | {"info": info, "images": images}
 
@@ -89,7 +88,7 @@ def _folder(spec: dict, sources: dict, images_dir: Path | None) -> dict:
     """All images below a folder, unlabelled; ids count the files in the order of their names."""
     names = list_files(spec["images"], SUFFIXES, "images")
     images = [{"id": i, "file_name": name} for i, name in enumerate(names, 1)]
-    images, skipped = _scan_unlabelled(spec["images"], images, spec.get("unreadable", UNREADABLE))
+    images, skipped = _scan_unlabelled(spec["images"], images, spec["unreadable"])
     return _unlabelled(spec["images"], images, skipped)
 
 
@@ -99,14 +98,13 @@ def _videos(spec: dict, sources: dict, images_dir: Path | None) -> dict:
 
     images: list[dict] = []
     skipped: list[dict] = []
-    frames = extract_frames(spec["videos"], spec.get("seed", 0), _needed(images_dir), spec.get("images"))
+    frames = extract_frames(spec["videos"], spec["seed"], _needed(images_dir), spec.get("images"))
     for i, frame in enumerate(frames, 1):
         if "reason" in frame:
             skipped.append(frame)
         else:
             images.append({"id": i, **frame})
-    total = len(images) + len(skipped)
-    _limit_skipped(spec["videos"], skipped, total, spec.get("unreadable", UNREADABLE), "videos")
+    _limit_skipped(spec["videos"], skipped, len(images) + len(skipped), spec["unreadable"], "videos")
     return _unlabelled(str(images_dir), images, skipped)
 
 
@@ -115,8 +113,7 @@ def _figures(spec: dict, sources: dict, images_dir: Path | None) -> dict:
     from distill.datasets.figures import generate
 
     folder = _needed(images_dir)
-    options = {key: spec[key] for key in ("size", "style") if key in spec}
-    dataset = generate(folder, spec["images"], spec.get("seed", 0), **options)
+    dataset = generate(folder, spec["images"], spec["seed"], spec["size"], spec["style"])
     images = _scan_labelled(str(folder), dataset["images"], str(folder))
     return dataset | {"info": {"image_root": str(folder)}, "images": images}
 
@@ -200,13 +197,17 @@ def _limit_skipped(root: str, skipped: list[dict], total: int, limit: float, wha
     log.warning("%s: %d of %d %s left out as unreadable; first %s", root, len(skipped), total, what, first)
 
 
-# kind: (function, needed keys, optional keys) — all kinds take strip_annotations
+# kind: (function, needed keys, optional keys); needed are also those that have a default in the schema
 _Kind = tuple[Callable[[dict, dict, Path | None], dict], set[str], set[str]]
 KINDS: dict[str, _Kind] = {
-    "coco": (_coco, {"images", "annotations"}, {"unreadable"}),
-    "folder": (_folder, {"images"}, {"unreadable"}),
-    "subset": (subset, {"of"}, {"fraction", "images", "ids", "range", "exclude", "seed"}),
-    "union": (union, {"of"}, set()),
-    "videos": (_videos, {"videos"}, {"images", "seed", "unreadable"}),
-    "figures": (_figures, {"images"}, {"seed", "size", "style"}),
+    "coco": (_coco, {"images", "annotations", "strip_annotations", "unreadable"}, set()),
+    "folder": (_folder, {"images", "unreadable"}, set()),
+    "subset": (
+        subset,
+        {"of", "exclude", "seed", "strip_annotations"},
+        {"fraction", "images", "ids", "range"},
+    ),
+    "union": (union, {"of", "strip_annotations"}, set()),
+    "videos": (_videos, {"videos", "seed", "unreadable"}, {"images"}),
+    "figures": (_figures, {"images", "seed", "size", "style"}, set()),
 }

@@ -75,12 +75,12 @@ def build(spec: dict[str, Any], evaluations: dict[str, dict[str, Any]]) -> Table
       paper's range) and "gain difference" (from that range, 0 within it)
     - in rows of the gap's students: "gap closed", its spread and the paper's share
 
-    spec: rows, and optionally task, metrics, reference, gains, gap.
+    spec: rows, task, reference, gains, and optionally metrics and gap.
     evaluations: content by path; exactly those that the rows name, one for each seed of a row.
 
     Raises UserError for a missing, superfluous or unfitting evaluation, or a name that is no row's.
     """
-    rows, task = spec["rows"], spec.get("task", "boxes")
+    rows, task = spec["rows"], spec["task"]
     named = {path for row in rows for path in row["evaluations"]}
     for path in sorted(named ^ set(evaluations)):
         raise UserError(f"table: evaluation {path} is {'missing' if path in named else 'in no row'}")
@@ -95,7 +95,7 @@ def build(spec: dict[str, Any], evaluations: dict[str, dict[str, Any]]) -> Table
 
     records = []
     for row in rows:
-        record = {"row": row["name"], "views": row.get("views", ""), "seeds": len(row["evaluations"])}
+        record = {"row": row["name"], "views": row["views"], "seeds": len(row["evaluations"])}
         if any("x" in row for row in rows):
             x = row.get("x", np.nan)
             record["x"] = _ap(rows, x, evaluations, task).mean() if isinstance(x, str) else x
@@ -105,7 +105,7 @@ def build(spec: dict[str, Any], evaluations: dict[str, dict[str, Any]]) -> Table
             if any(column in numbers for numbers in reference.values()):
                 number = reference.get(row["name"], {}).get(column, np.nan)
                 record |= {f"{column} reference": number, f"{column} difference": values.mean() - number}
-        if gain := spec.get("gains", {}).get(row["name"]):
+        if gain := spec["gains"].get(row["name"]):
             record |= _gain(row["name"], gain, rows, evaluations, task)
         records.append(record)
     frame = pd.DataFrame(records)
@@ -121,7 +121,7 @@ def build(spec: dict[str, Any], evaluations: dict[str, dict[str, Any]]) -> Table
 def _references(spec: dict[str, Any], columns: list[str]) -> dict[str, dict[str, float]]:
     """Row → column → number."""
     result = {}
-    for name, numbers in (spec.get("reference") or {}).items():
+    for name, numbers in spec["reference"].items():
         _row(spec["rows"], name)
         result[name] = numbers if isinstance(numbers, dict) else {"AP": numbers}
         for column in result[name]:

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -15,11 +14,12 @@ from distill.report.artifacts import Results
 from distill.report.comparison import Shown, differences, group_by_image
 from distill.report.drawing import colour_of
 from distill.report.hidden import hidden_truth
+from distill.study.types import Study
 
 Panels = Mapping[str, Sequence[Coco]]  # title → records
 
 
-def labels_and_student(study: Mapping[str, Any], results: Path) -> Figure:
+def labels_and_student(study: Study, results: Path) -> Figure:
     """Three rows, of the study's first label set and the first student that learnt from it.
 
     The unlabelled image whose labels have the middle one of all mean scores: bare, labelled, and with the

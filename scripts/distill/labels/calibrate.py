@@ -42,7 +42,8 @@ class Threshold:
 
 @dataclass(frozen=True)
 class Options:
-    """The calibrate options of a study. Raises UserError for values out of range.
+    """The calibrate options of a study, whose defaults are in its schema. Raises UserError for values out of
+    range.
 
     instances: instances per image, as a multiple of the labelled images' mean; None keeps all.
     per: "category", a threshold for each, or "all", one for all of them.
@@ -51,11 +52,11 @@ class Options:
     agnostic_nms: see `candidates.candidate_blocks`.
     """
 
-    instances: float | None = 1.0
-    per: str = "category"
-    keypoints: float | None = 1.0
-    score_floor: float = 0.0
-    agnostic_nms: float | None = None
+    instances: float | None
+    per: str
+    keypoints: float | None
+    score_floor: float
+    agnostic_nms: float | None
 
     def __post_init__(self) -> None:
         if self.per not in ("category", "all"):

@@ -67,7 +67,7 @@ def candidate_blocks(
     path: str | Path,
     dataset: Coco,
     categories: list[dict[str, Any]],
-    agnostic_nms: float | None = None,
+    agnostic_nms: float | None,
     limits: dict[int, float] | None = None,
 ) -> Iterator[Candidates]:
     """Yields the candidates of a file in its order, some thousands at a time.
@@ -154,7 +154,7 @@ def candidates(
     path: str | Path,
     dataset: Coco,
     categories: list[dict[str, Any]],
-    agnostic_nms: float | None = None,
+    agnostic_nms: float | None,
 ) -> Iterator[dict[str, Any]]:
     """Yields each of `candidate_blocks` as a record of COCO results; the arguments are the same."""
     for block in candidate_blocks(path, dataset, categories, agnostic_nms):

@@ -82,7 +82,7 @@ class Predictor:
     def __init__(
         self,
         folder: Path,
-        device: str = "auto",
+        device: str,
         batch: int | None = None,
         workers: int | None = None,
         amp: bool = False,

@@ -22,6 +22,8 @@ from distill.models import model as models
 from distill.models.provenance import digests, provenance
 from distill.program import UserError, log
 
+LEAST = 5000  # iterations of a training whose length is `auto`
+
 
 @dataclass(frozen=True)
 class Job:
@@ -29,7 +31,7 @@ class Job:
 
     name: of the model.
     config: the model config.
-    spec: the model's options in the study.
+    spec: all of the model's options in the study.
     labelled, labels: COCO JSON of labelled images, and of generated labels (a student's), or None.
     init: model.pth, or another checkpoint, to start from; None: as `spec` says.
     work: the folder of checkpoints.
@@ -45,7 +47,7 @@ class Job:
     init: Path | None
     work: Path
     output: Path
-    device: str = "auto"
+    device: str
 
     @cached_property
     def inputs(self) -> dict[str, str]:
@@ -54,11 +56,11 @@ class Job:
 
 
 def iterations_of(spec: dict, images: int) -> int:
-    """Iterations of a spec; `auto`: 18 epochs like the paper (×360/130 for students), at least 5,000."""
+    """Iterations of a spec; `auto`: 18 epochs like the paper (×360/130 for students), at least LEAST."""
     if spec["iterations"] != "auto":
         return int(spec["iterations"])
     epochs = 18 * (360 / 130 if spec.get("ratio") else 1)
-    return max(5000, round(epochs * images / spec["batch"]))
+    return max(LEAST, round(epochs * images / spec["batch"]))
 
 
 def dataloader(job: Job, coco: Coco, iterations: int, keypoints: int, workers: int) -> dict:
@@ -78,7 +80,7 @@ def dataloader(job: Job, coco: Coco, iterations: int, keypoints: int, workers: i
     common: dict[str, Any] = dict(type="CocoJson", pipeline=pipeline, metainfo=metainfo)
     parts = [dict(common, ann_file=str(job.labelled))]
     if job.labels:
-        background = spec.get("background", "sample") == "sample"
+        background = spec["background"] == "sample"
         parts.append(dict(common, ann_file=str(job.labels), generated=True, background=background))
     mix = dict(batch=spec["batch"], iterations=iterations, seed=spec["seed"], ratio=spec.get("ratio"))
     return dict(
@@ -98,14 +100,14 @@ def schedule(spec: dict, iterations: int, optimizer: dict | None = None) -> dict
 
     `optimizer` of the model config, without `lr`, replaces SGD.
     """
-    warmup = min(spec.get("warmup", 500), max(1, iterations // 10))
+    warmup = min(spec["warmup"], max(1, iterations // 10))
     rate = spec["lr"] * spec["batch"] / 16
     optimizer = {**(optimizer or dict(type="SGD", momentum=0.9, weight_decay=1e-4)), "lr": rate}
     clip = dict(max_norm=35, norm_type=2)
     wrapper = dict(type="OptimWrapper", optimizer=optimizer, clip_grad=clip)
-    if spec.get("amp") and amp.supported():
+    if spec["amp"] and amp.supported():
         wrapper["type"] = "BFloat16OptimWrapper"
-    milestones = [round(share * iterations) for share in spec.get("milestones", [0.7, 0.9])]
+    milestones = [round(share * iterations) for share in spec["milestones"]]
     return dict(
         optim_wrapper=wrapper,
         param_scheduler=[
@@ -126,15 +128,15 @@ def full_config(job: Job, workers: int) -> tuple[Config, list[dict]]:
     if settings := initial_settings(job):
         cfg.merge_from_dict({"model": settings, "initial_settings": settings})
     models.fit_to_dataset(cfg, coco["categories"], str(job.labelled))
-    if spec.get("init", "pretrained") != "pretrained":  # otherwise the config's ImageNet weights
+    if spec["init"] != "pretrained":  # otherwise the config's ImageNet weights
         cfg.model.backbone.init_cfg = None
     keypoints = cfg.model.roi_head.keypoint_head.keypoints if models.has_keypoints(cfg) else 0
     images = len(coco["images"]) + (len(read_json(job.labels)["images"]) if job.labels else 0)
     iterations = iterations_of(spec, images)
     # History and checkpoints are few enough to read and often enough to lose little.
     interval = max(1, min(50, iterations // 20))
-    keep = spec.get("checkpoint_every", "auto")
-    every = max(interval, min(2500, iterations // 5)) if keep == "auto" else int(keep)
+    every = spec["checkpoint_every"]
+    every = max(interval, min(2500, iterations // 5)) if every == "auto" else int(every)
     cfg.merge_from_dict(
         dict(
             default_scope="mmdet",
@@ -232,7 +234,7 @@ def train(job: Job, workers: int | None = None) -> None:
         network.backbone.init_cfg = None  # or the Runner would initialise it again
         if job.init:
             load_initial_weights(network, job.init)
-    if job.spec.get("freeze_rpn"):
+    if job.spec["freeze_rpn"]:
         network.rpn_head.requires_grad_(False)
     runner._init_model_weights = lambda: None  # done above, once and with `init`
     runner.train()
@@ -269,6 +271,6 @@ def _write_records(job: Job, cfg: Config, seconds: float, resumes: int, mark: st
             "processes": get_world_size(),
             "threads": torch.get_num_threads(),
             "resumes": resumes,
-            "seconds_per_iteration": round(seconds / job.spec["iterations"], 4),
+            "seconds_per_iteration": round(seconds / cfg.train_cfg.max_iters, 4),
         },
     )

@@ -100,7 +100,7 @@ def check(kind: str) -> None:
 
 
 def decode(
-    probability: np.ndarray, logit: np.ndarray, boxes: np.ndarray, upsample: bool = False
+    probability: np.ndarray, logit: np.ndarray, boxes: np.ndarray, upsample: bool
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Reads keypoints off heatmaps: the centre of the best cell, of equals the first by rows.
 

@@ -25,7 +25,7 @@ AGAIN = "delete this shard's predictions and they are made again"
 
 @dataclass(frozen=True)
 class Options:
-    """The merge options of a study. Raises UserError for values out of range.
+    """The merge options of a study; its schema has their defaults. Raises UserError for values out of range.
 
     Of boxes:
     nms, vote, score (its `rule`), beta, max_per_image: see `voting.vote`.
@@ -38,16 +38,16 @@ class Options:
     upsample: see `heatmaps.decode`.
     """
 
-    nms: float = 0.5
-    vote: float = 0.8
-    score: str = "id"
-    beta: float = 1.0
-    max_per_image: int = 100
-    boxes: str = "union"
-    average: str = "probability"
-    size_dependent: float | None = None
-    plain: int | None = None
-    upsample: bool = False
+    nms: float
+    vote: float
+    score: str
+    beta: float
+    max_per_image: int
+    boxes: str
+    average: str
+    size_dependent: float | None
+    upsample: bool
+    plain: int
 
     def __post_init__(self) -> None:
         for key, value in (("nms", self.nms), ("vote", self.vote)):
@@ -57,8 +57,6 @@ class Options:
             raise UserError(f"merge: max_per_image must be at least 1, not {self.max_per_image!r}")
         if self.boxes not in ("union", "average"):
             raise UserError(f"merge: boxes is {self.boxes!r}; it is union or average")
-        if self.size_dependent is not None and self.plain is None:
-            raise UserError("merge: size_dependent needs the scale of the plain view, plain")
         voting.check(self.score, self.beta)
         heatmaps.check(self.average)
 

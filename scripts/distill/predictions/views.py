@@ -11,7 +11,7 @@ Everything here is in float pixels with a pixel's centre at +0.5. `size` is alwa
 
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from itertools import product
 from typing import TYPE_CHECKING, Any
@@ -35,6 +35,9 @@ class View:
     aspect: the image is first stretched by √aspect in width and 1/√aspect in height; scale and max_side are
         those of the stretched image.
     rotate: counterclockwise turn, 0, 90, 180 or 270 degrees.
+
+    The values here are those that a name says by leaving them out: names are on disk, and mean the same for
+    ever. What the configuration says by leaving an option out is in its schema alone.
     """
 
     scale: int
@@ -59,10 +62,10 @@ class View:
 
     @property
     def name(self) -> str:
-        """For example s0800, s0800-flip, s0640-m1333-a1.25-r090-flip; defaults are not written."""
+        """For example s0800, s0800-flip, s0640-m1333-a1.25-r090-flip."""
         return (
             f"s{self.scale:04d}"
-            + (f"-m{self.max_side}" if self.max_side != 2000 else "")
+            + (f"-m{self.max_side}" if self.max_side != View.max_side else "")
             + (f"-a{self.aspect:g}" if self.aspect != 1 else "")
             + (f"-r{self.rotate:03d}" if self.rotate else "")
             + ("-flip" if self.flip else "")
@@ -74,7 +77,8 @@ class View:
         match = _NAME.fullmatch(name)
         if match:
             scale, max_side, aspect, rotate, flip = match.groups()
-            view = cls(int(scale), bool(flip), int(max_side or 2000), float(aspect or 1), int(rotate or 0))
+            side = int(max_side or cls.max_side)
+            view = cls(int(scale), bool(flip), side, float(aspect or 1), int(rotate or 0))
             if view.name == name:
                 return view
         raise UserError(f"{name!r} names no view; names are like s0800, s0800-flip, s0800-m1333")
@@ -171,8 +175,10 @@ def _map_corners(transform: Any, boxes: "np.ndarray", size: Size) -> "np.ndarray
     return np.concatenate([corners.min(axis=-2), corners.max(axis=-2)], axis=-1)
 
 
-def expand(spec: Any) -> list[View]:
+def expand(spec: Any, usual: Mapping[str, Any]) -> list[View]:
     """The views of an entry of the configuration, in its order. UserError for anything else.
+
+    usual: the options that a mapping may leave out (flip, max_side, …), as its schema has them.
 
     A list names views one by one, each a name ("s0800-flip") or a mapping {scale: 800, flip: true}. A mapping
     with `scales` is a grid, {scales: [400, 500], flip: true, aspects: [1, 1.25], rotations: [0, 90]}: all
@@ -181,7 +187,7 @@ def expand(spec: Any) -> list[View]:
     """
     views: list[View] = []
     for item in spec if isinstance(spec, list) else [spec]:
-        views += [View.parse(item)] if isinstance(item, str) else _grid(item)
+        views += [View.parse(item)] if isinstance(item, str) else _grid(item, usual)
     if not views:
         raise UserError("views: the list is empty")
     for i, view in enumerate(views):
@@ -190,24 +196,25 @@ def expand(spec: Any) -> list[View]:
     return views
 
 
-def _grid(item: Any) -> list[View]:
+def _grid(item: Any, usual: Mapping[str, Any]) -> list[View]:
     if not isinstance(item, dict):
         raise UserError(f"views: {item!r} is neither a name nor a mapping like {{scale: 800}}")
     if ("scale" in item) == ("scales" in item):
         raise UserError(f"views: {item!r} needs either 'scale' or 'scales'")
-    plurals = ("scales", "aspects", "rotations")
-    known = {"flip", "max_side", *plurals} if "scales" in item else {f.name for f in fields(View)}
+    plurals, single = ("scales", "aspects", "rotations"), [field.name for field in fields(View)]
+    known = {"flip", "max_side", *plurals} if "scales" in item else set(single)
     if unknown := set(item) - known:
         raise UserError(f"views: unknown key {min(map(str, unknown))!r} in {item!r}")
+    item = {**usual, **item}
     if "scale" in item:
-        return [View(**item)]
-    scales, aspects, rotations = axes = item["scales"], item.get("aspects", [1.0]), item.get("rotations", [0])
-    for key, axis in zip(plurals, axes, strict=True):
-        if not isinstance(axis, list) or not axis:
-            raise UserError(f"views: {key} must be a list, not {axis!r}")
-    flip = item.get("flip", False)
-    flips = [False, True] if flip is True else [flip]
+        return [View(**{key: item[key] for key in single})]
+    for key in plurals:
+        if not isinstance(item[key], list) or not item[key]:
+            raise UserError(f"views: {key} must be a list, not {item[key]!r}")
+    flips = [False, True] if item["flip"] is True else [item["flip"]]
     return [
-        View(scale, mirrored, item.get("max_side", 2000), aspect, rotate)
-        for aspect, rotate, scale, mirrored in product(aspects, rotations, scales, flips)
+        View(scale, mirrored, item["max_side"], aspect, rotate)
+        for aspect, rotate, scale, mirrored in product(
+            item["aspects"], item["rotations"], item["scales"], flips
+        )
     ]

@@ -23,11 +23,11 @@ def vote(
     scores: np.ndarray,
     categories: np.ndarray,
     *,
-    nms: float = 0.5,
-    vote: float = 0.8,
-    rule: str = "id",
-    beta: float = 1.0,
-    max_per_image: int = 100,
+    nms: float,
+    vote: float,
+    rule: str,
+    beta: float,
+    max_per_image: int,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Merges the boxes of one image by NMS and voting, each category by itself.
 

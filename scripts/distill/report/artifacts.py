@@ -1,13 +1,14 @@
 """The artifacts of a study as the report reads them. What is not there is None, empty, or left out."""
 
 import csv
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from distill.files import read_json
 from distill.study.seeds import family
+from distill.study.types import Study
 
 SHOWN = 4  # label sets that get pictures
 
@@ -22,7 +23,7 @@ class Results:
     results: its results folder.
     """
 
-    def __init__(self, study: Mapping[str, Any], results: Path) -> None:
+    def __init__(self, study: Study, results: Path) -> None:
         self.study, self.results = study, results
         self.models, self.labels = study["models"], study["labels"]
         self.test_views = study["evaluate"]["views"][0]

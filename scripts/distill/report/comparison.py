@@ -44,7 +44,7 @@ class Shown:
     @classmethod
     def of(cls, path: Path, truth: Coco) -> "Shown":
         """Merged predictions on the annotated dataset `truth`, cut at the scores that leave its counts."""
-        predictions = list(candidates(path, truth, truth["categories"]))
+        predictions = list(candidates(path, truth, truth["categories"], agnostic_nms=None))
         instances = sum(not a.get("iscrowd") for a in truth["annotations"])
         lowest = cutoff([p["score"] for p in predictions], instances)
         kept = [p for p in predictions if p["score"] >= lowest]

@@ -15,12 +15,13 @@ from pycocotools import mask
 from distill.datasets.coco import Coco
 from distill.datasets.keypoint_meta import keypoint_meta
 from distill.report.comparison import group_by_image, keypoint_similarity
+from distill.study.types import Dataset
 
 MATCH = 0.5  # IoU from which a label has found an instance; OKS from which a keypoint is right
 
 
 def hidden_truth(
-    name: str, specs: Mapping[str, Any], dataset: Callable[[str], Coco | None], categories: list[Coco]
+    name: str, specs: Mapping[str, Dataset], dataset: Callable[[str], Coco | None], categories: list[Coco]
 ) -> Coco | None:
     """The hidden labels of an unlabelled dataset: those of its images that the datasets it is made from have
     annotated, with these annotations, as a COCO dict. None if there are none.
@@ -47,9 +48,11 @@ def hidden_truth(
     return {"images": images, "annotations": annotations, "categories": categories}
 
 
-def _annotated(name: str, specs: Mapping[str, Any], dataset: Callable[[str], Coco | None]) -> Iterable[Coco]:
+def _annotated(
+    name: str, specs: Mapping[str, Dataset], dataset: Callable[[str], Coco | None]
+) -> Iterable[Coco]:
     """The nearest datasets with annotations among those that a dataset is made from."""
-    of = specs.get(name, {}).get("of", [])
+    of = specs[name].get("of", []) if name in specs else []
     for source in [of] if isinstance(of, str) else of:
         content = dataset(source)
         if content and content["categories"]:

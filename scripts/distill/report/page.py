@@ -27,6 +27,7 @@ from distill.report.drawing import Album
 from distill.report.gallery import PICTURES, compared, gallery
 from distill.report.hidden import audit, hidden_truth
 from distill.report.wording import duration, number, parse_table, plural, signed
+from distill.study.types import Study
 
 PANELS = 8  # histograms of categories, at most
 PLENTY = 100  # pictures that fit into the album at its usual size
@@ -36,7 +37,7 @@ CURVE = 300  # points of a curve, at most
 class Report(Results):
     """Gathers the sections of the page."""
 
-    def __init__(self, study: Mapping[str, Any], results: Path) -> None:
+    def __init__(self, study: Study, results: Path) -> None:
         super().__init__(study, results)
         pictures = max(PLENTY, PICTURES * len(self.shown_labels))
         self.album = Album(side=int(720 * (PLENTY / pictures) ** 0.5))
@@ -155,7 +156,8 @@ class Report(Results):
             truth = hidden_truth(entry["dataset"], specs, self.dataset, categories)
             if truth is None:
                 continue
-            found = audit(candidates(path, unlabelled, categories), thresholds, truth)
+            nms = thresholds.get("agnostic_nms")
+            found = audit(candidates(path, unlabelled, categories, nms), thresholds, truth)
             recall, precision = (values[:: max(1, len(values) // CURVE)] for values in found.pop("curve"))
             every = {"all candidates, by score": (recall, precision)}
             labels = found["rows"][0]

@@ -1,10 +1,11 @@
 """What the results of a resolved study come from."""
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable
+
+from distill.study.types import Study
 
 
-def lineage(study: Mapping[str, Any], models: Iterable[str]) -> tuple[list[str], list[str]]:
+def lineage(study: Study, models: Iterable[str]) -> tuple[list[str], list[str]]:
     """All models and labels that the given models come from, themselves included."""
     wanted, labels, todo = {}, {}, list(models)
     while todo:
@@ -19,12 +20,12 @@ def lineage(study: Mapping[str, Any], models: Iterable[str]) -> tuple[list[str],
     return [name for name in study["models"] if name in wanted], [n for n in study["labels"] if n in labels]
 
 
-def trained(study: Mapping[str, Any], models: Iterable[str]) -> list[str]:
+def trained(study: Study, models: Iterable[str]) -> list[str]:
     """Those that are trained here, not imported."""
     return [name for name in models if "import" not in study["models"][name]]
 
 
-def trained_on(study: Mapping[str, Any], models: Iterable[str]) -> list[str]:
+def trained_on(study: Study, models: Iterable[str]) -> list[str]:
     """The datasets whose images these models are trained on here."""
     of = [study["models"][name] for name in trained(study, models)]
     used = [model["labelled"] for model in of]
@@ -33,7 +34,7 @@ def trained_on(study: Mapping[str, Any], models: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(used))
 
 
-def made_of(study: Mapping[str, Any], dataset: str) -> list[str]:
+def made_of(study: Study, dataset: str) -> list[str]:
     """The datasets that a dataset's images come from: they may have the labels that it hides."""
     of = study["datasets"][dataset].get("of", [])
     direct = [of] if isinstance(of, str) else of

@@ -1,10 +1,10 @@
 """What tables need: trainings, and passes of a model over a dataset under one view, each in shards."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 from distill.study.lineage import lineage, trained
+from distill.study.types import Labels, Row, Study
 
 VALIDATION_SHARDS = 8  # at most
 
@@ -29,7 +29,7 @@ class Margin:
     agnostic_nms: tuple[float, ...] = ()
 
 
-def needs(study: Mapping[str, Any], rows: Iterable[Mapping[str, Any]]) -> Needs:
+def needs(study: Study, rows: Iterable[Row]) -> Needs:
     """Of rows of the tables of a resolved study, made together from nothing."""
     rows, found = list(rows), set()
     models, labels = lineage(study, [model for row in rows for model in row["models"]])
@@ -45,19 +45,19 @@ def needs(study: Mapping[str, Any], rows: Iterable[Mapping[str, Any]]) -> Needs:
     return Needs(frozenset(trained(study, models)), frozenset(found))
 
 
-def shards_of(study: Mapping[str, Any], dataset: str) -> int:
+def shards_of(study: Study, dataset: str) -> int:
     """Into how many jobs a dataset's predictions under one view are split."""
     labelled = [*(entry["dataset"] for entry in study["labels"].values()), *study["selected"].values()]
     small = dataset in study["evaluate"]["on"] and dataset not in labelled
     return min(study["shards"], VALIDATION_SHARDS) if small else study["shards"]
 
 
-def margins(study: Mapping[str, Any]) -> dict[str, Margin]:
+def margins(study: Study) -> dict[str, Margin]:
     """Dataset → what a keypoint model's boxes on it have to suffice for, where only labels are made of them.
 
     Not of a dataset that is evaluated on, or labelled without calibration: there all boxes count.
     """
-    entries: dict[str, list[Mapping[str, Any]]] = {}
+    entries: dict[str, list[Labels]] = {}
     for entry in study["labels"].values():
         if study["models"][entry["teacher"]]["task"] == "keypoints":
             entries.setdefault(_predicted(study, entry["dataset"]), []).append(entry)
@@ -65,15 +65,17 @@ def margins(study: Mapping[str, Any]) -> dict[str, Margin]:
     evaluated = {_predicted(study, name) for name in study["evaluate"]["on"]}
     result = {}
     for dataset, mine in entries.items():
-        asked = [least, *(entry["calibrate"]["instances"] for entry in mine)]
-        if None not in asked and dataset not in evaluated:
+        wanted = [least, *(entry["calibrate"]["instances"] for entry in mine)]
+        asked = [boxes for boxes in wanted if boxes is not None]
+        if len(asked) == len(wanted) and dataset not in evaluated:
             labelled = tuple(dict.fromkeys(entry["labelled"] for entry in mine))
-            nms = {entry["calibrate"]["agnostic_nms"] for entry in mine} - {None}
+            given = (entry["calibrate"]["agnostic_nms"] for entry in mine)
+            nms = {value for value in given if value is not None}
             result[dataset] = Margin(max(asked), labelled, tuple(sorted(nms)))
     return result
 
 
-def _predicted(study: Mapping[str, Any], dataset: str) -> str:
+def _predicted(study: Study, dataset: str) -> str:
     """The dataset whose predictions are those of this one."""
     while dataset in study["selected"]:
         dataset = study["selected"][dataset]

@@ -6,6 +6,9 @@ from typing import Any
 
 from distill.program import UserError
 from distill.study.schema import suggestion
+from distill.study.types import Dataset, Labels, Model
+
+Needs = dict[str, list[str]]  # of each dataset, model and label set, those that it is made from
 
 
 def known(name: str, names: Iterable[str], where: str, what: str) -> None:
@@ -13,75 +16,125 @@ def known(name: str, names: Iterable[str], where: str, what: str) -> None:
         raise UserError(f"{where}: there is no {what} {name!r}{suggestion(name, names)}")
 
 
-def sources(spec: Mapping[str, Any]) -> list[str]:
+def sources(spec: Dataset) -> list[str]:
     """The datasets that a dataset is made from."""
-    named = [spec.get("of", []), spec.get("exclude", [])]
+    options: Mapping[str, Any] = spec
+    named = [options[key] for key in ("of", "exclude") if key in options]
     return [name for value in named for name in ([value] if isinstance(value, str) else value)]
 
 
-def check(study: dict[str, Any]) -> None:
-    """References, cycles, and what must fit together."""
+def check(study: Mapping[str, Any]) -> None:
+    """References, cycles, and what must fit together, of a study whose options are filled in."""
     datasets, models, labels, views = (study[key] for key in ("datasets", "models", "labels", "views"))
-    needs: dict[str, list[str]] = {}
+    needs = _of_datasets(datasets)
+    needs |= _of_labels(labels, datasets, models, views)
+    needs |= _of_models(models, datasets, labels)
+    _acyclic(needs)
+    _evaluation(study["evaluate"], datasets, models, views)
+    _shared_boxes(study)
+    _shards(study)
+
+
+def _of_datasets(datasets: Mapping[str, Dataset]) -> Needs:
     for name, spec in datasets.items():
         for source in sources(spec):
             known(source, datasets, f"datasets.{name}", "dataset")
-        needs[f"datasets.{name}"] = [f"datasets.{source}" for source in sources(spec)]
+    return {
+        f"datasets.{name}": [f"datasets.{source}" for source in sources(spec)]
+        for name, spec in datasets.items()
+    }
+
+
+def _of_labels(
+    labels: Mapping[str, Labels],
+    datasets: Mapping[str, Dataset],
+    models: Mapping[str, Model],
+    views: Mapping[str, list[str]],
+) -> Needs:
     for name, entry in labels.items():
         for teacher in entry["teachers"]:
             known(teacher, models, f"labels.{name}.teacher", "model")
         known(entry["dataset"], datasets, f"labels.{name}.dataset", "dataset")
         known(entry["views"], views, f"labels.{name}.views", "view set")
         if len({models[teacher]["task"] for teacher in entry["teachers"]}) > 1:
-            raise UserError(
-                f"labels.{name}.teacher: teachers of boxes and of keypoints do not make one label set"
-            )
-        entry["labelled"] = models[entry["teacher"]]["labelled"]
-        needs[f"labels.{name}"] = [f"models.{teacher}" for teacher in entry["teachers"]]
+            both = "teachers of boxes and of keypoints do not make one label set"
+            raise UserError(f"labels.{name}.teacher: {both}")
+    return {
+        f"labels.{name}": [f"models.{teacher}" for teacher in entry["teachers"]]
+        for name, entry in labels.items()
+    }
+
+
+def _of_models(
+    models: Mapping[str, Model], datasets: Mapping[str, Dataset], labels: Mapping[str, Labels]
+) -> Needs:
+    needs: Needs = {}
     for name, model in models.items():
         known(model["labelled"], datasets, f"models.{name}.labelled", "dataset")
-        needs[f"models.{name}"] = [f"models.{model['init']}"] if model["init"] in models else []
-        if model["init"] not in (*models, "pretrained", "none") and not _is_path(model["init"]):
-            known(model["init"], ["pretrained", "none", *models], f"models.{name}.init", "model")
-        if model["labels"] in datasets and model["labels"] not in labels:
-            _annotated(name, model["labels"], datasets)
-        elif model["labels"]:
-            known(model["labels"], [*labels, *datasets], f"models.{name}.labels", "label set")
-            needs[f"models.{name}"].append(f"labels.{model['labels']}")
-            teacher = labels[model["labels"]]["teacher"]
+        needs[f"models.{name}"] = _start(name, model["init"], models)
+        if not (learnt := model["labels"]):
+            continue
+        if learnt in labels:
+            needs[f"models.{name}"].append(f"labels.{learnt}")
+            teacher = labels[learnt]["teacher"]
             if model["task"] == "keypoints" != models[teacher]["task"]:
-                raise UserError(
-                    f"models.{name}: a keypoint model cannot learn from {teacher}, which predicts boxes only"
-                )
-    try:
-        TopologicalSorter(needs).prepare()
-    except CycleError as error:
-        raise UserError(f"a cycle, each made from the next: {' → '.join(reversed(error.args[1]))}") from None
-    for name, model in models.items():
-        if model["task"] not in study["evaluate"]["on"]:
-            raise UserError(f"evaluate.on: says nothing of {model['task']}, which {name} predicts")
-    for name in study["evaluate"]["on"].values():
-        known(name, datasets, "evaluate.on", "dataset")
-    for name in study["evaluate"]["views"]:
-        known(name, views, "evaluate.views", "view set")
-    averaged = "average" in (
-        options["boxes"] for options in (study["merge"], *(e["merge"] for e in labels.values()))
-    )
-    if len(views["plain"]) != 1 and (averaged or any(m["task"] == "keypoints" for m in models.values())):
-        what = "shared boxes" if averaged else "boxes of keypoint models"
-        raise UserError(f"views.plain: must be a single view, since the {what} are detected under it")
-    for shard in study["keep_heatmaps"] if isinstance(study["keep_heatmaps"], list) else []:
-        if shard >= study["shards"]:
-            raise UserError(
-                f"keep_heatmaps: there is no shard {shard}; shards are 0 to {study['shards'] - 1}"
-            )
+                boxes = f"a keypoint model cannot learn from {teacher}, which predicts boxes only"
+                raise UserError(f"models.{name}: {boxes}")
+        else:
+            known(learnt, [*labels, *datasets], f"models.{name}.labels", "label set")
+            _annotated(name, learnt, datasets)
+    return needs
 
 
-def _annotated(model: str, name: str, datasets: Mapping[str, Any]) -> None:
+def _start(name: str, init: str, models: Mapping[str, Model]) -> list[str]:
+    """The model that one starts from, if it is one."""
+    if init in models:
+        return [f"models.{init}"]
+    if "/" not in init and not init.endswith((".pth", ".pt")):  # a path
+        known(init, ["pretrained", "none", *models], f"models.{name}.init", "model")
+    return []
+
+
+def _annotated(model: str, name: str, datasets: Mapping[str, Dataset]) -> None:
     """A dataset in the place of generated labels: those of a label set that people have corrected."""
     if datasets[name].get("strip_annotations") or datasets[name]["kind"] in ("folder", "videos"):
         raise UserError(f"models.{model}.labels: the dataset {name!r} has no annotations")
 
 
-def _is_path(text: str) -> bool:
-    return "/" in text or text.endswith((".pth", ".pt"))
+def _acyclic(needs: Needs) -> None:
+    try:
+        TopologicalSorter(needs).prepare()
+    except CycleError as error:
+        raise UserError(f"a cycle, each made from the next: {' → '.join(reversed(error.args[1]))}") from None
+
+
+def _evaluation(
+    evaluate: Mapping[str, Any],
+    datasets: Mapping[str, Dataset],
+    models: Mapping[str, Model],
+    views: Mapping[str, list[str]],
+) -> None:
+    for name, model in models.items():
+        if model["task"] not in evaluate["on"]:
+            raise UserError(f"evaluate.on: says nothing of {model['task']}, which {name} predicts")
+    for name in evaluate["on"].values():
+        known(name, datasets, "evaluate.on", "dataset")
+    for name in evaluate["views"]:
+        known(name, views, "evaluate.views", "view set")
+
+
+def _shared_boxes(study: Mapping[str, Any]) -> None:
+    """They are detected under the plain view, which therefore is one."""
+    merged = [study["merge"], *(entry["merge"] for entry in study["labels"].values())]
+    averaged = any(options["boxes"] == "average" for options in merged)
+    keypoints = any(model["task"] == "keypoints" for model in study["models"].values())
+    if len(study["views"]["plain"]) != 1 and (averaged or keypoints):
+        what = "shared boxes" if averaged else "boxes of keypoint models"
+        raise UserError(f"views.plain: must be a single view, since the {what} are detected under it")
+
+
+def _shards(study: Mapping[str, Any]) -> None:
+    shards, kept = study["shards"], study["keep_heatmaps"]
+    for shard in kept if isinstance(kept, list) else []:
+        if shard >= shards:
+            raise UserError(f"keep_heatmaps: there is no shard {shard}; shards are 0 to {shards - 1}")

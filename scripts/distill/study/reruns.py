@@ -1,9 +1,12 @@
 """What decides what a job makes: the options that Snakemake compares; a change of others runs nothing again.
 
-Options of trainings and merges that are at their defaults are left out: a new one makes nothing again.
+A job is given all options. Those at the schema's defaults are not compared: a new one makes nothing again.
+Neither does a default that is changed, so whoever changes one raises the stage's version in rules/common.smk.
 """
 
 import ast
+import hashlib
+import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,35 +14,70 @@ from typing import Any
 
 from distill.study.resolve import training
 from distill.study.schema import defaults
+from distill.study.types import Calibrate, Dataset, MergeOfViews, Model, Study, Table, Task
 
 OF_KEYPOINTS = ("average", "size_dependent", "plain", "upsample")  # merge options; the others are of boxes
 OF_ROWS = ("name", "views", "x", "evaluations")
+# These were compared at their defaults too before others were left out, and results are there that say so.
+CALIBRATE = ("instances", "per", "keypoints", "score_floor", "agnostic_nms")
+TABLE = ("reference", "gains")
 
 Options = dict[str, Any]
 
 
-def of_dataset(spec: Mapping[str, Any]) -> Options:
-    """Not how many images may be unreadable."""
-    return {key: spec[key] for key in sorted(spec) if key != "unreadable"}
+def of_dataset(spec: Dataset, root: Path) -> Options:
+    """Not how many images may be unreadable. root: the project's folder, for the defaults."""
+    mine = _unusual(spec, defaults(root, "datasets", spec["kind"]))
+    return {key: mine[key] for key in sorted(mine) if key != "unreadable"}
 
 
-def of_training(model: Mapping[str, Any], root: Path) -> Options:
-    """Not how often checkpoints are written. root: the project's folder, for the defaults."""
-    usual, mine = defaults(root, "models"), sorted(training(model).items())
-    return {key: value for key, value in mine if key != "checkpoint_every" and usual.get(key) != value}
+def of_training(model: Model, root: Path) -> Options:
+    """Not how often checkpoints are written."""
+    mine = _unusual(training(model), defaults(root, "models"))
+    return {key: mine[key] for key in sorted(mine) if key != "checkpoint_every"}
 
 
-def of_merge(options: Mapping[str, Any], task: str, root: Path) -> Options:
+def of_merge(options: MergeOfViews, task: Task, root: Path) -> Options:
     """The options that matter for the task."""
-    usual = defaults(root, "labels", "merge")
-    mine = {key: value for key, value in options.items() if (key in OF_KEYPOINTS) == (task == "keypoints")}
-    return {key: value for key, value in mine.items() if usual.get(key) != value}
+    mine = _unusual(options, defaults(root, "labels", "merge"))
+    if options["size_dependent"] is None:
+        del mine["plain"]
+    return {key: value for key, value in mine.items() if (key in OF_KEYPOINTS) == (task == "keypoints")}
 
 
-def of_table(table: Mapping[str, Any]) -> Options:
+def of_calibration(options: Calibrate, root: Path) -> Options:
+    return _unusual(options, defaults(root, "labels", "calibrate"), CALIBRATE)
+
+
+def of_table(table: Table, root: Path) -> Options:
     """What its numbers and words are made from; its plot is made from them."""
-    rows = [{key: row[key] for key in OF_ROWS if key in row} for row in table["rows"]]
-    return {key: table[key] for key in table if key != "plot"} | {"rows": rows}
+    rows = [{key: value for key, value in row.items() if key in OF_ROWS} for row in table["rows"]]
+    mine = _unusual(table, defaults(root, "tables"), TABLE)
+    return {key: mine[key] for key in mine if key != "plot"} | {"rows": rows}
+
+
+def of_study(study: Study, root: Path) -> str:
+    """A digest of the resolved study, for the report."""
+    datasets = {
+        name: _unusual(spec, defaults(root, "datasets", spec["kind"]))
+        for name, spec in study["datasets"].items()
+    }
+    merged = {}
+    for name, entry in study["merged"].items():
+        unused = ("plain",) if entry["options"]["size_dependent"] is None else ()
+        options = {key: value for key, value in entry["options"].items() if key not in unused}
+        merged[name] = {**entry, "options": options}
+    content = json.dumps({**study, "datasets": datasets, "merged": merged})
+    return hashlib.sha256(content.encode()).hexdigest()
+
+
+def _unusual(options: Mapping[str, Any], usual: Mapping[str, Any], always: tuple[str, ...] = ()) -> Options:
+    """The options that differ from their defaults, or have none, and those that are always compared."""
+    return {
+        key: value
+        for key, value in options.items()
+        if key in always or key not in usual or value != usual[key]
+    }
 
 
 def config_files(path: str, root: Path) -> list[str]:

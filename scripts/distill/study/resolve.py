@@ -1,29 +1,12 @@
 """A study: one configuration, validated and resolved into everything that the workflow is to make.
 
-`resolve` is pure: no file is written and nothing is imported that takes time. Its result is kept as
-study.json and has these keys beside the plain options of config/schemas/study.yaml:
-
-- datasets: {name: spec}, defaults left out, so that a new option with a default changes no dataset
-- views: {view set: [view name]}
-- selected: {dataset: the dataset that it is a subset of and shares the predictions of}
-- merged: {merged name: {views: view set, options}}: each view set, and "{views}~{labels}" for labels with
-  merge options of their own
-- models: {name: {config, task, labelled, labels (a label set, or a dataset in its place) or None, validation,
-  gpus, … the options of training}}; imported ones {config, task, labelled, labels: None, init: none,
-  validation, import}
-- labels: {name: {teacher, teachers, together, dataset, labelled, views, merged, merge, calibrate}};
-  teacher: the first; together: the name of all, a+b
-- evaluate: {on: [validation dataset of each seed], views: [view set]}
-- tables: {name: {task, rows: [{name, model, models, views, evaluations, x?}], metrics?, reference, gains,
-  gap?, plot?}}
-
-With several seeds, models, labels and randomly drawn datasets appear once for each, as {name}-seed{n}.
+`resolve` is pure: no file is written and nothing is imported that takes time. `types` says what it gives.
 """
 
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast, get_args
 
 import yaml
 
@@ -31,16 +14,14 @@ from distill.predictions.views import View, expand, reach_around
 from distill.program import UserError
 from distill.study import schema
 from distill.study.references import check, known
+from distill.study.rows import find_evaluations, tables
 from distill.study.schema import suggestion
 from distill.study.seeds import repeat
+from distill.study.types import Merge, Merged, Model, Study, Task, Training
 
-TRAINING = (
-    *("iterations", "batch", "lr", "warmup", "milestones", "scales", "max_side", "init", "seed"),
-    *("freeze_rpn", "background", "amp", "checkpoint_every"),
-)
+TRAINING = tuple(key for key in Training.__annotations__ if key != "ratio")  # that is of students alone
 IMPORTED = ("config", "import", "labelled")  # the keys of an imported model
-FILLED = ("labelled", "unlabelled", "val")  # the datasets of a study that names no models
-TASKS = ("boxes", "keypoints")
+TASKS: tuple[Task, ...] = get_args(Task)
 CHOICES = ("fraction", "images", "ids")  # of a subset
 
 
@@ -57,40 +38,44 @@ def read(path: Path) -> dict[str, Any]:
     return config
 
 
-def resolve(config: Mapping[str, Any], root: Path) -> dict[str, Any]:
-    """The resolved study (see above). `root`: the project's folder, for schemas and model configs.
+def resolve(config: Mapping[str, Any], root: Path) -> Study:
+    """The resolved study. `root`: the project's folder, for schemas and model configs.
 
     Raises UserError, one line, for an unknown key, a bad value, a missing reference or a cycle.
     """
     config = _text_keys(config)
     schema.validate(config, root)
-    study = {**schema.defaults(root, "study"), **config}
+    filled = {**schema.defaults(root, "study"), **config}
     for key in ("fixed_boxes", "evaluate"):
-        study[key] = {**_nested(root, key), **study[key]}
-    study["datasets"] = {name: _dataset(name, spec, study, root) for name, spec in study["datasets"].items()}
-    study["models"] = _models(study, root)
-    study["views"] = _views(study, root)
-    study["labels"] = _labels(study, root)
-    on = study["evaluate"]["on"]
-    study["evaluate"]["on"] = dict.fromkeys(TASKS, on) if isinstance(on, str) else on
-    check(study)
-    study["tables"] = _tables(study)
-    repeat(study)
+        filled[key] = {**schema.defaults(root, "study", key), **filled[key]}
+    specs = filled["datasets"].items()
+    filled["datasets"] = {name: _dataset(name, spec, filled, root) for name, spec in specs}
+    filled["models"] = _models(filled, root)
+    filled["views"] = _views(filled, root)
+    filled["labels"] = _labels(filled, root)
+    on = filled["evaluate"]["on"]
+    filled["evaluate"]["on"] = dict.fromkeys(TASKS, on) if isinstance(on, str) else on
+    check(filled)
+    filled["tables"] = tables(filled, root)
+    study = repeat(_connected(filled))
     study["selected"] = {
-        name: spec["of"] for name, spec in study["datasets"].items() if spec.pop("share_predictions", False)
+        name: str(spec["of"])
+        for name, spec in study["datasets"].items()
+        if spec.pop("share_predictions", None)
     }
-    study["merged"] = _merged(study)
-    _add_evaluations(study)
-    del study["model"], study["merge"], study["calibrate"]
+    study["merged"] = _merged(study, filled["merge"])
+    find_evaluations(study)
     return study
 
 
-def training(model: Mapping[str, Any]) -> dict[str, Any]:
-    """The options of a resolved model that the training program takes."""
-    return {key: model[key] for key in (*TRAINING, *(["ratio"] if model["labels"] else []))}
+def training(model: Model) -> Training:
+    """The options of a model that the training program takes."""
+    options: Mapping[str, Any] = model
+    keys = (*TRAINING, *(["ratio"] if model["labels"] else []))
+    return cast(Training, {key: options[key] for key in keys})
 
 
-def _text_keys(value: Any, where: str = "config") -> Any:
+def _text_keys(value: Any, where: str = "") -> Any:
     """YAML reads a bare `on` as true and 101 as a number; keys are text."""
     if isinstance(value, list):
         return [_text_keys(item, where) for item in value]
@@ -100,37 +85,35 @@ def _text_keys(value: Any, where: str = "config") -> Any:
     for key, item in value.items():
         key = "on" if key is True else key
         if not isinstance(key, str):
-            raise UserError(f"{where}: the key {key!r} must be text; put it in quotes")
-        result[key] = _text_keys(item, key if where == "config" else f"{where}.{key}")
+            raise UserError(f"{where or 'config'}: the key {key!r} must be text; put it in quotes")
+        result[key] = _text_keys(item, f"{where}.{key}".lstrip("."))
     return result
-
-
-def _nested(root: Path, key: str) -> dict[str, Any]:
-    properties = schema.documents(root)["study"]["properties"][key]["properties"]
-    return {name: option["default"] for name, option in properties.items()}
 
 
 def _dataset(name: str, spec: dict[str, Any], study: dict[str, Any], root: Path) -> dict[str, Any]:
     if spec["kind"] == "subset" and len(given := [key for key in CHOICES if key in spec]) > 1:
         raise UserError(f"datasets.{name}: {' and '.join(given)} exclude each other")
-    unset = schema.defaults(root, "datasets", spec["kind"])
-    spec = {key: value for key, value in spec.items() if key not in unset or value != unset[key]}
+    usual = schema.defaults(root, "datasets", spec["kind"])
+    spec = {key: value for key, value in spec.items() if key not in usual or value != usual[key]}
     if spec["kind"] in ("coco", "folder", "videos"):
         spec.setdefault("unreadable", study["unreadable"])
     for key in ("annotations", "images", "videos", "ids"):
         if isinstance(spec.get(key), str):
             spec[key] = os.path.normpath(os.path.join(study["data"], spec[key]))
-    return spec
+    # Whether a default is written out makes no difference, not even to the order of the keys.
+    return {**spec, **{key: value for key, value in usual.items() if key not in spec}}
 
 
 def _models(study: dict[str, Any], root: Path) -> dict[str, Any]:
     if "models" not in study:
-        for name in FILLED:
+        labels, on = schema.defaults(root, "labels"), schema.defaults(root, "study", "evaluate")["on"]
+        usual = (schema.defaults(root, "models")["labelled"], labels["dataset"], on)
+        for name in usual:
             if name not in study["datasets"]:
-                needed = f"datasets: a study without models needs {', '.join(FILLED)}; there is no {name!r}"
-                raise UserError(needed + suggestion(name, [n for n in study["datasets"] if n not in FILLED]))
+                needed = f"datasets: a study without models needs {', '.join(usual)}; there is no {name!r}"
+                raise UserError(needed + suggestion(name, [n for n in study["datasets"] if n not in usual]))
         student = {"labels": next(iter(study.get("labels") or ["distilled"]))}
-        study["models"] = {"teacher": {}, "student": student}
+        study["models"] = {labels["teacher"]: {}, "student": student}
     common = study.get("model", {})
     study["model"] = {"config": common} if isinstance(common, str) else common
     return {name: _model(name, own, study["model"], root) for name, own in study["models"].items()}
@@ -168,22 +151,22 @@ def _by_config(config: str, root: Path) -> dict[str, Any]:
 def _views(study: dict[str, Any], root: Path) -> dict[str, list[str]]:
     config = study["model"].get("config") or next(iter(study["models"].values()))["config"]
     sets = {**_by_config(config, root)["views"], **study.get("views", {})}
-    result = {}
+    usual, result = schema.defaults(root, "views", "views"), {}
     for name, spec in sets.items():
         try:
-            result[name] = [view.name for view in expand(spec)]
+            result[name] = [view.name for view in expand(spec, usual)]
         except UserError as error:
             raise UserError(f"views.{name}: {str(error).removeprefix('views: ')}") from None
     return result
 
 
 def _labels(study: dict[str, Any], root: Path) -> dict[str, Any]:
+    usual, result = schema.defaults(root, "labels"), {}
     if "labels" not in study:
-        usual = "teacher" in study["models"] and "unlabelled" in study["datasets"]
-        study["labels"] = {"distilled": {}} if usual else {}
-    result = {}
+        possible = usual["teacher"] in study["models"] and usual["dataset"] in study["datasets"]
+        study["labels"] = {"distilled": {}} if possible else {}
     for name, own in study["labels"].items():
-        entry = {**schema.defaults(root, "labels"), **own}
+        entry = {**usual, **own}
         entry["teachers"] = [entry["teacher"]] if isinstance(entry["teacher"], str) else entry["teacher"]
         entry["teacher"] = entry["teachers"][0]
         for key in ("merge", "calibrate"):
@@ -194,84 +177,33 @@ def _labels(study: dict[str, Any], root: Path) -> dict[str, Any]:
     return result
 
 
-def _tables(study: dict[str, Any]) -> dict[str, Any]:
-    """The tables with a row for each model and view set; names are those before the repetition over seeds."""
-    if "tables" not in study:
-        study["tables"] = {"results": {"rows": _all_rows(study)}}
-    return {name: _table(f"tables.{name}", table, study) for name, table in study["tables"].items()}
+def _connected(filled: dict[str, Any]) -> Study:
+    """What follows from references: what models are evaluated on, and what labels aim at."""
+    for model in filled["models"].values():
+        model["validation"] = filled["evaluate"]["on"][model["task"]]
+    for entry in filled["labels"].values():
+        entry["labelled"] = filled["models"][entry["teacher"]]["labelled"]
+        entry["together"] = "+".join(entry["teachers"])
+    used = dict.fromkeys(model["validation"] for model in filled["models"].values())
+    filled["evaluate"]["on"] = list(used)
+    done = ("model", "merge", "calibrate")  # they are in each model and label set now
+    return cast(Study, {key: value for key, value in filled.items() if key not in done})
 
 
-def _all_rows(study: dict[str, Any]) -> list[dict[str, str]]:
-    """Every model, and teachers also under the views that made their labels."""
-    rows = [{"model": model} for model in study["models"]]
-    for entry in study["labels"].values():
-        for teacher in entry["teachers"]:
-            row = {"model": teacher, "views": entry["views"]}
-            if row not in rows and entry["views"] not in study["evaluate"]["views"]:
-                rows.insert(rows.index({"model": teacher}) + 1, row)
-    return rows
-
-
-def _table(where: str, table: dict[str, Any], study: dict[str, Any]) -> dict[str, Any]:
-    usual = study["evaluate"]["views"]
-    rows: dict[str, dict[str, str]] = {}
-    for row in table["rows"]:
-        row = {"model": row} if isinstance(row, str) else row
-        known(row["model"], study["models"], f"{where}.rows", "model")
-        for views in [row["views"]] if "views" in row else usual:
-            known(views, study["views"], f"{where}.rows", "view set")
-            name = row.get("name", row["model"])
-            if views != usual[0] and not ("name" in row and "views" in row):
-                name = f"{name} ({views})"
-            if name in rows:
-                raise UserError(f"{where}.rows: two rows are called {name!r}; give one of them another name")
-            rows[name] = {"name": name, "model": row["model"], "views": views}
-            rows[name] |= {"x": row["x"]} if "x" in row else {}
-    tasks = {study["models"][row["model"]]["task"] for row in rows.values()}
-    if len(tasks) > 1:
-        raise UserError(f"{where}.rows: models of boxes and of keypoints do not go into one table")
-    for key, names in table.get("gap", {}).items():
-        for name in [names] if isinstance(names, str) else names:
-            known(name, rows, f"{where}.gap.{key}", "row")
-    for name in table.get("reference", {}):
-        known(name, rows, f"{where}.reference", "row")
-    for name, gain in table.get("gains", {}).items():
-        known(name, rows, f"{where}.gains", "row")
-        known(gain["over"], rows, f"{where}.gains.{name}.over", "row")
-    for row in rows.values():
-        if isinstance(row.get("x"), str):
-            known(row["x"], rows, f"{where}.rows: x of {row['name']}", "row")
-    if "plot" in table:
-        if not any("x" in row for row in rows.values()):
-            raise UserError(f"{where}.plot: no row has an x")
-        if "baseline" in table["plot"]:
-            known(table["plot"]["baseline"], rows, f"{where}.plot.baseline", "row")
-    return {"task": tasks.pop(), "reference": {}, "gains": {}, **table, "rows": list(rows.values())}
-
-
-def _merged(study: dict[str, Any]) -> dict[str, Any]:
+def _merged(study: Study, merge: Merge) -> dict[str, Merged]:
     """What is merged how: every view set, and once more for labels with merge options of their own."""
-    merged = {views: {"views": views, "options": study["merge"]} for views in study["views"]}
+    plain = View.parse(study["views"]["plain"][0]).scale
+    merged: dict[str, Merged] = {
+        views: {"views": views, "options": {**merge, "plain": plain}} for views in study["views"]
+    }
     for name, entry in study["labels"].items():
         entry["merged"] = entry["views"]
-        if entry["merge"] != study["merge"]:
+        if entry["merge"] != merge:
             entry["merged"] = f"{entry['views']}~{name}"
-            merged[entry["merged"]] = {"views": entry["views"], "options": entry["merge"]}
-    plain = View.parse(study["views"]["plain"][0]).scale
-    for entry in merged.values():
-        if entry["options"]["size_dependent"] is not None:
-            if not reach_around(plain, map(View.parse, study["views"][entry["views"]])):
-                where = f"views.{entry['views']}"
-                raise UserError(f"merge.size_dependent: {where} needs scales up to and from plain's, {plain}")
-            entry["options"] = {**entry["options"], "plain": plain}
+            merged[entry["merged"]] = {"views": entry["views"], "options": {**entry["merge"], "plain": plain}}
+    for one in merged.values():
+        views = map(View.parse, study["views"][one["views"]])
+        if one["options"]["size_dependent"] is not None and not reach_around(plain, views):
+            where = f"views.{one['views']}"
+            raise UserError(f"merge.size_dependent: {where} needs scales up to and from plain's, {plain}")
     return merged
-
-
-def _add_evaluations(study: dict[str, Any]) -> None:
-    folder = f"{study['results']}/evaluation"
-    for table in study["tables"].values():
-        for row in table["rows"]:
-            row["evaluations"] = [
-                f"{folder}/{model}/{study['models'][model]['validation']}/{row['views']}.json"
-                for model in row["models"]
-            ]

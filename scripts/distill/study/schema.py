@@ -36,12 +36,13 @@ def validate(config: Mapping[str, Any], root: Path) -> None:
         )
 
 
-def defaults(root: Path, name: str, definition: str | None = None) -> dict[str, Any]:
-    """The defaults of a schema's properties, or of those of one of its definitions."""
+def defaults(root: Path, name: str, group: str | None = None) -> dict[str, Any]:
+    """The defaults of a schema's properties, or of a group's: of a definition, or of a property with keys of
+    its own. They stand nowhere else but in config/models/defaults.yaml, where they depend on the model."""
     document = documents(root)[name]
-    properties = (document["$defs"][definition] if definition else document)["properties"]
+    groups = {**document.get("properties", {}), **document.get("$defs", {})}
     result = {}
-    for key, schema in properties.items():
+    for key, schema in (groups[group] if group else document)["properties"].items():
         if "default" not in schema and schema.get("$ref", "").startswith("#/$defs/"):
             schema = document["$defs"][schema["$ref"].removeprefix("#/$defs/")]
         if "default" in schema:

@@ -1,101 +1,147 @@
 """A study over several seeds: everything that depends on chance is there once for each."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from graphlib import TopologicalSorter
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from distill.program import UserError
 from distill.study.references import sources
+from distill.study.types import Dataset, Labels, Model, Study, Table
+
+T = TypeVar("T")
 
 
-def repeat(study: dict[str, Any]) -> None:
+def repeat(study: Study) -> Study:
     """Adds the seeds to those of subsets and models; several repeat these and all that is made from them.
     Nothing of an imported model is drawn, unless the images are that it is evaluated on.
     Raises UserError where a model that is not to be repeated is made from something that is."""
-    drawn, seeds = _drawn(study), study["seeds"]
-    repeated = _repeated(study, drawn)
-    old = {key: study[key] for key in ("datasets", "models", "labels")}
-    new: dict[str, dict[str, Any]] = {key: {} for key in old}
-
-    def named(name: str, seed: int, again: bool = True) -> str:
-        return f"{name}-seed{seed}" if again and len(seeds) > 1 else name
-
-    def dataset(name: str, seed: int) -> str:
-        return named(name, seed, name in drawn)
-
-    def model(name: str, seed: int) -> str:
-        return named(name, seed, name in repeated)
-
-    def put(kind: str, name: str, entry: dict[str, Any]) -> None:
-        if name in new[kind]:
-            raise UserError(f"{kind}: {name!r} is also the name that another one gets for a seed; rename one")
-        new[kind][name] = entry
-
-    for name, spec in old["datasets"].items():
-        for seed in seeds if name in drawn else seeds[:1]:
-            copy = dict(spec)
-            for key in ("of", "exclude"):
-                if isinstance(copy.get(key), str):
-                    copy[key] = dataset(copy[key], seed)
-                elif key in copy:
-                    copy[key] = [dataset(source, seed) for source in copy[key]]
-            if _draws(spec) and spec.get("seed", 0) + seed:
-                copy["seed"] = spec.get("seed", 0) + seed
-            put("datasets", dataset(name, seed), copy)
-    for name, entry in old["models"].items():
-        for seed in seeds if name in repeated else seeds[:1]:
-            copy = {**entry, "labelled": dataset(entry["labelled"], seed)}
-            if "seed" in entry and name in repeated:
-                copy["seed"] = entry["seed"] + seed
-            copy["labels"] = entry["labels"] and (
-                named(entry["labels"], seed)
-                if entry["labels"] in old["labels"]
-                else dataset(entry["labels"], seed)
-            )
-            copy["init"] = model(entry["init"], seed)
-            copy["validation"] = dataset(study["evaluate"]["on"][entry["task"]], seed)
-            put("models", model(name, seed), copy)
-    for name, entry in old["labels"].items():
-        for seed in seeds:
-            copy = {**entry, "teachers": [model(teacher, seed) for teacher in entry["teachers"]]}
-            copy |= {"teacher": copy["teachers"][0], "together": "+".join(copy["teachers"])}
-            copy |= {key: dataset(entry[key], seed) for key in ("dataset", "labelled")}
-            put("labels", named(name, seed), copy)
-    for table in study["tables"].values():
-        for row in table["rows"]:
-            row["models"] = [model(row["model"], seed) for seed in seeds]
-    on = {entry["task"]: study["evaluate"]["on"][entry["task"]] for entry in old["models"].values()}
-    study["evaluate"]["on"] = list(dict.fromkeys(dataset(on[task], seed) for task in on for seed in seeds))
-    study |= new
+    drawn = _drawn(study)
+    names = _Names(study["seeds"], drawn, _repeated(study, drawn), set(study["labels"]))
+    on = dict.fromkeys(names.dataset(name, seed) for name in study["evaluate"]["on"] for seed in names.seeds)
+    return {
+        **study,
+        "datasets": names.each("datasets", study["datasets"], names.dataset, _dataset),
+        "models": names.each("models", study["models"], names.model, _model),
+        "labels": names.each("labels", study["labels"], names.labels, _label_set),
+        "tables": {name: _table(names, table) for name, table in study["tables"].items()},
+        "evaluate": {**study["evaluate"], "on": list(on)},
+    }
 
 
-def family(study: Mapping[str, Any], name: str) -> str:
+def family(study: Study, name: str) -> str:
     """A name of the repeated study without the suffix that several seeds give it."""
     seeds = study["seeds"] if len(study["seeds"]) > 1 else ()
     return next((name.removesuffix(f"-seed{n}") for n in seeds if name.endswith(f"-seed{n}")), name)
 
 
-def _draws(spec: Mapping[str, Any]) -> bool:
+@dataclass(frozen=True)
+class _Names:
+    """What datasets, models and label sets are called for each of the seeds.
+
+    Of the datasets `drawn`, of the models `repeated` and of all label sets, `sets`, each seed has its own.
+    """
+
+    seeds: list[int]
+    drawn: set[str]
+    repeated: set[str]
+    sets: set[str]
+
+    def dataset(self, name: str, seed: int) -> str:
+        return self._named(name, seed, name in self.drawn)
+
+    def model(self, name: str, seed: int) -> str:
+        return self._named(name, seed, name in self.repeated)
+
+    def labels(self, name: str, seed: int) -> str:
+        """Of a label set, or of a dataset in its place."""
+        return self._named(name, seed, name in self.sets | self.drawn)
+
+    def _named(self, name: str, seed: int, own: bool) -> str:
+        return f"{name}-seed{seed}" if own and len(self.seeds) > 1 else name
+
+    def each(
+        self,
+        kind: str,
+        entries: Mapping[str, T],
+        named: Callable[[str, int], str],
+        copy: Callable[["_Names", str, T, int], T],
+    ) -> dict[str, T]:
+        """Each entry as `copy` makes it for a seed, under the name that it then has."""
+        result: dict[str, T] = {}
+        for name, entry in entries.items():
+            mine = [(named(name, seed), seed) for seed in self.seeds]
+            for new, seed in mine if mine[0][0] != name else mine[:1]:  # that all share
+                if new in result:
+                    taken = f"{new!r} is also the name that another one gets for a seed; rename one"
+                    raise UserError(f"{kind}: {taken}")
+                result[new] = copy(self, name, entry, seed)
+        return result
+
+
+def _dataset(names: _Names, name: str, spec: Dataset, seed: int) -> Dataset:
+    copy: dict[str, Any] = dict(spec)
+    for key in {"of", "exclude"} & set(copy):
+        value = copy[key]
+        one = isinstance(value, str)
+        copy[key] = names.dataset(value, seed) if one else [names.dataset(each, seed) for each in value]
+    if _draws(spec):
+        copy["seed"] += seed
+    return cast(Dataset, copy)
+
+
+def _model(names: _Names, name: str, model: Model, seed: int) -> Model:
+    copy: Model = {
+        **model,
+        "labelled": names.dataset(model["labelled"], seed),
+        "labels": model["labels"] and names.labels(model["labels"], seed),
+        "init": names.model(model["init"], seed),
+        "validation": names.dataset(model["validation"], seed),
+    }
+    if name in names.repeated and "seed" in copy:  # an imported one has none
+        copy["seed"] += seed
+    return copy
+
+
+def _label_set(names: _Names, name: str, entry: Labels, seed: int) -> Labels:
+    teachers = [names.model(teacher, seed) for teacher in entry["teachers"]]
+    return {
+        **entry,
+        "teacher": teachers[0],
+        "teachers": teachers,
+        "together": "+".join(teachers),
+        "dataset": names.dataset(entry["dataset"], seed),
+        "labelled": names.dataset(entry["labelled"], seed),
+    }
+
+
+def _table(names: _Names, table: Table) -> Table:
+    models = ([names.model(row["model"], seed) for seed in names.seeds] for row in table["rows"])
+    rows = zip(table["rows"], models, strict=True)
+    return {**table, "rows": [{**row, "models": repeated} for row, repeated in rows]}
+
+
+def _draws(spec: Dataset) -> bool:
     return spec["kind"] == "subset" and ("fraction" in spec or "images" in spec)
 
 
-def _repeated(study: Mapping[str, Any], drawn: set[str]) -> set[str]:
+def _repeated(study: Study, drawn: set[str]) -> set[str]:
     """The models that several seeds repeat."""
-    models, on = study["models"], study["evaluate"]["on"]
+    models = study["models"]
     repeated = {
         name
         for name, model in models.items()
-        if (on[model["task"]] in drawn if "import" in model else model["repeat"])
+        if (model["validation"] in drawn if "import" in model else model["repeat"])
     }
     own = drawn.union(study["labels"], repeated)
     for name, model in models.items():
-        made_of = (model["labelled"], model["labels"], model["init"], on[model["task"]])
+        made_of = (model["labelled"], model["labels"], model["init"], model["validation"])
         if name not in repeated and "import" not in model and (again := own.intersection(made_of)):
             raise UserError(f"models.{name}.repeat: must be true, as each seed has a {min(again)} of its own")
     return repeated
 
 
-def _drawn(study: Mapping[str, Any]) -> set[str]:
+def _drawn(study: Study) -> set[str]:
     """The datasets that depend on a random draw, directly or through what they are made from."""
     datasets = study["datasets"]
     drawn: set[str] = set()

@@ -27,9 +27,7 @@ def image_size(seed: int, index: int, size: tuple[int, int]) -> tuple[int, int]:
     return shapes[int(np.random.default_rng([seed, index]).choice(3, p=[0.6, 0.25, 0.15]))]
 
 
-def generate(
-    images_dir: Path, images: int, seed: int, size: tuple[int, int] = (320, 240), style: str = "photo"
-) -> dict:
+def generate(images_dir: Path, images: int, seed: int, size: tuple[int, int], style: str) -> dict:
     """Writes images, images_dir/000001.jpg, …
 
     images: how many.

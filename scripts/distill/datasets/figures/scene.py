@@ -32,7 +32,7 @@ class Scene:
     annotations: list[dict]
 
 
-def sample_scene(seed: int, index: int, size: tuple[int, int], style: str = "photo") -> Scene:
+def sample_scene(seed: int, index: int, size: tuple[int, int], style: str) -> Scene:
     """The picture `index`, of size (width, height)."""
     rng = np.random.default_rng([seed, index, 1 + STYLES.index(style)])
     width, height = size
