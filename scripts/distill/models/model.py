@@ -15,7 +15,7 @@ from torch import nn
 import distill.models  # noqa: F401, registers the torchvision-backed mmcv extension before mmdet is imported
 from distill.datasets.images import workers
 from distill.files import replacing
-from distill.models import anchors, heads, keypoint_head  # noqa: F401, fill mmdet's registries
+from distill.models import anchors, efficientnet_lite, heads, keypoint_head  # noqa: F401, fill mmdet's registries
 from distill.models.tensor_pickle import read_tensors
 from distill.program import UserError
 

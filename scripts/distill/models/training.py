@@ -15,7 +15,7 @@ from mmengine.runner import Runner
 
 from distill.datasets.keypoint_meta import keypoint_meta
 from distill.files import read_json, replacing, write_json
-from distill.models import amp, data, hooks, sampler, work_folder  # noqa: F401, fill mmdet's registries
+from distill.models import amp, augment, data, hooks, sampler, work_folder  # noqa: F401, fill mmdet's registries
 from distill.models import model as models
 from distill.models.provenance import digests, provenance
 from distill.program import UserError, log
@@ -57,18 +57,25 @@ def dataloader(job: Job, coco: dict, iterations: int, keypoints: int, workers: i
         flip_indices = data.pose_metainfo(job.name, keypoint_meta(coco))["flip_indices"]
         metainfo["flip_indices"] = flip_indices
     scales = [(spec["max_side"], side) for side in spec["scales"]]
-    pipeline = [
-        dict(type="LoadImage"),
-        dict(type="LoadInstances", keypoints=keypoints),
-        dict(type="RandomChoiceResize", scales=scales, resize_type="ResizeInstances", keep_ratio=True),
-        dict(type="FlipInstances", prob=0.5, flip_indices=metainfo.get("flip_indices")),
-        dict(type="PackInstances"),
-    ]
-    common = dict(type="CocoJson", pipeline=pipeline, metainfo=metainfo)
-    parts = [dict(common, ann_file=str(job.labelled))]
+    augmented = spec.get("augment", "none")
+    if not isinstance(augmented, dict):
+        augmented = {"labelled": augmented, "generated": augmented}
+
+    def part(kind: str, **options) -> dict:
+        pipeline = [
+            dict(type="LoadImage"),
+            dict(type="LoadInstances", keypoints=keypoints),
+            dict(type="RandomChoiceResize", scales=scales, resize_type="ResizeInstances", keep_ratio=True),
+            dict(type="FlipInstances", prob=0.5, flip_indices=metainfo.get("flip_indices")),
+            *augment.pipeline(augmented.get(kind, "none")),
+            dict(type="PackInstances"),
+        ]
+        return dict(type="CocoJson", pipeline=pipeline, metainfo=metainfo, **options)
+
+    parts = [part("labelled", ann_file=str(job.labelled))]
     if job.labels:
         background = spec.get("background", "sample") == "sample"
-        parts.append(dict(common, ann_file=str(job.labels), generated=True, background=background))
+        parts.append(part("generated", ann_file=str(job.labels), generated=True, background=background))
     mix = dict(batch=spec["batch"], iterations=iterations, seed=spec["seed"], ratio=spec.get("ratio"))
     return dict(
         batch_size=spec["batch"] // get_world_size(),

@@ -36,7 +36,7 @@ from distill.study.seeds import repeat
 
 TRAINING = (
     *("iterations", "batch", "lr", "warmup", "milestones", "scales", "max_side", "init", "seed"),
-    *("freeze_rpn", "background", "amp", "checkpoint_every"),
+    *("freeze_rpn", "background", "amp", "augment", "checkpoint_every"),
 )
 IMPORTED = ("config", "import", "labelled")  # the keys of an imported model
 FILLED = ("labelled", "unlabelled", "val")  # the datasets of a study that names no models
