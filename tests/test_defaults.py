@@ -46,7 +46,7 @@ TARGETS = [
 
 def other(schema: dict[str, Any], value: Any) -> Any:
     """A valid value that is not this one."""
-    new = [*schema.get("enum", ()), "another", 0.5, 2, [0]]
+    new = [*schema.get("enum", ()), "another", "strong", 0.5, 2, [0]]
     if isinstance(value, bool):
         new.insert(0, not value)
     elif isinstance(value, int | float):

@@ -55,7 +55,16 @@ def test_names_of_the_design_are_all_there():
     names = [
         f"{task}_rcnn_{size}"
         for task in ("faster", "keypoint")
-        for size in ("r50_fpn", "r101_fpn", "x101_32x4d_fpn", "x101_32x8d_fpn", "x101_64x4d_fpn", "tiny")
+        for size in (
+            "r50_fpn",
+            "r101_fpn",
+            "x101_32x4d_fpn",
+            "x101_32x8d_fpn",
+            "x101_64x4d_fpn",
+            "tiny",
+            "lite",
+            "lite2",
+        )
     ]
     assert sorted(names) == CONFIGS
 

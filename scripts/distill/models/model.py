@@ -14,7 +14,7 @@ from mmengine.registry import DefaultScope
 
 from distill.datasets.images import workers
 from distill.files import replacing
-from distill.models import anchors, heads, keypoint_head  # noqa: F401, fill mmdet's registries
+from distill.models import anchors, efficientnet_lite, heads, keypoint_head  # noqa: F401, fill mmdet's registries
 from distill.models.tensor_pickle import read_tensors
 from distill.program import UserError
 

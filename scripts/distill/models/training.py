@@ -17,7 +17,7 @@ from mmengine.runner import Runner
 from distill.datasets.coco import Coco
 from distill.datasets.keypoint_meta import keypoint_meta
 from distill.files import read_json, replacing, write_json
-from distill.models import amp, data, hooks, sampler, work_folder  # noqa: F401, fill mmdet's registries
+from distill.models import amp, augment, data, hooks, sampler, work_folder  # noqa: F401, fill registries
 from distill.models import model as models
 from distill.models.provenance import digests, provenance
 from distill.program import UserError, log
@@ -70,18 +70,24 @@ def dataloader(job: Job, coco: Coco, iterations: int, keypoints: int, workers: i
     if keypoints and (meta := keypoint_meta(coco)):
         metainfo["flip_indices"] = data.pose_metainfo(job.name, meta)["flip_indices"]
     scales = [(spec["max_side"], side) for side in spec["scales"]]
-    pipeline = [
-        dict(type="LoadImage"),
-        dict(type="LoadInstances", keypoints=keypoints),
-        dict(type="RandomChoiceResize", scales=scales, resize_type="ResizeInstances", keep_ratio=True),
-        dict(type="FlipInstances", prob=0.5, flip_indices=metainfo.get("flip_indices")),
-        dict(type="PackInstances"),
-    ]
-    common: dict[str, Any] = dict(type="CocoJson", pipeline=pipeline, metainfo=metainfo)
-    parts = [dict(common, ann_file=str(job.labelled))]
+    same = not isinstance(spec["augment"], dict)
+    strengths = dict.fromkeys(("labelled", "generated"), spec["augment"]) if same else spec["augment"]
+
+    def part(kind: str, **options) -> dict[str, Any]:
+        pipeline = [
+            dict(type="LoadImage"),
+            dict(type="LoadInstances", keypoints=keypoints),
+            dict(type="RandomChoiceResize", scales=scales, resize_type="ResizeInstances", keep_ratio=True),
+            dict(type="FlipInstances", prob=0.5, flip_indices=metainfo.get("flip_indices")),
+            *augment.pipeline(strengths[kind]),
+            dict(type="PackInstances"),
+        ]
+        return dict(type="CocoJson", pipeline=pipeline, metainfo=metainfo, **options)
+
+    parts = [part("labelled", ann_file=str(job.labelled))]
     if job.labels:
         background = spec["background"] == "sample"
-        parts.append(dict(common, ann_file=str(job.labels), generated=True, background=background))
+        parts.append(part("generated", ann_file=str(job.labels), generated=True, background=background))
     mix = dict(batch=spec["batch"], iterations=iterations, seed=spec["seed"], ratio=spec.get("ratio"))
     return dict(
         batch_size=spec["batch"] // get_world_size(),

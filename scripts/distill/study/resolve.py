@@ -139,7 +139,17 @@ def _model(name: str, own: dict[str, Any], common: dict[str, Any], root: Path) -
     model |= {"iterations": by_config["iterations"][role], **given}
     if "warmup" not in given and model["iterations"] != "auto":
         model["warmup"] = min(model["warmup"], max(1, model["iterations"] // 10))
+    model["augment"] = _augment(model["augment"], role, root)
     return {**model, "task": task}
+
+
+def _augment(given: str | dict[str, Any], role: str, root: Path) -> str | dict[str, Any]:
+    """For each kind of image that a model of the role sees; the schema's default where nothing is changed."""
+    usual = schema.defaults(root, "models", "augment")
+    each = dict.fromkeys(usual, given) if isinstance(given, str) else {**usual, **given}
+    seen = {kind: each[kind] for kind in usual if kind == "labelled" or role == "student"}
+    unchanged = schema.defaults(root, "models")["augment"]
+    return unchanged if set(map(str, seen.values())) == {unchanged} else seen
 
 
 def _by_config(config: str, root: Path) -> dict[str, Any]:

@@ -4,7 +4,7 @@ Options are described in config/schemas; here they are all given. With several s
 randomly drawn datasets are there once for each, as {name}-seed{n}.
 """
 
-from typing import Literal, NotRequired, Required, TypedDict
+from typing import Any, Literal, NotRequired, Required, TypedDict
 
 Task = Literal["boxes", "keypoints"]
 
@@ -71,6 +71,7 @@ class Training(TypedDict):
     freeze_rpn: bool
     background: str
     amp: bool
+    augment: str | dict[str, Any]  # none, or by kind of image (labelled; generated, of students)
     checkpoint_every: int | str
     ratio: NotRequired[list[float]]
 
