@@ -90,9 +90,10 @@ def test_images_put_into_a_folder_are_seen(finished):
 
 def test_every_table_is_a_target_and_so_are_the_labels(tmp_path):
     project = Project(tmp_path)
-    assert set(project.plan("boxes")["tabulate"]) == {"tables/boxes.csv", "tables/boxes.md"}
-    assert "plots/boxes.svg" in project.plan("boxes")["plot_table"]
-    assert "detect_boxes" not in project.plan("boxes")
+    plan = project.plan("boxes")
+    assert plan["tabulate"] == {"tables/boxes.csv", "tables/boxes.md"}
+    assert "plots/boxes.svg" in plan["plot_table"]
+    assert "detect_boxes" not in plan
     plan = project.plan("labels")
     assert plan["generate_labels"] == {f"labels/{name}/annotations.json" for name in ("boxes", "distilled")}
     assert not {"retrain_student", "evaluate"} & set(plan)
