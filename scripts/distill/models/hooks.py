@@ -51,10 +51,14 @@ class FiniteLoss(Hook):
 
 @HOOKS.register_module()
 class PlainCheckpoint(Hook):
-    """Keeps logs out of the checkpoints: they hold tensors and numbers only, and load with weights_only."""
+    """Keeps logs out of the checkpoints: they hold tensors and numbers only, and load with weights_only.
+    Of a checkpoint that is resumed from, mmengine would run the text `config`."""
 
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
         checkpoint["message_hub"] = {"log_scalars": {}, "runtime_info": {}, "resumed_keys": {}}
+
+    def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
+        checkpoint["meta"].pop("config", None)
 
 
 @HOOKS.register_module()
