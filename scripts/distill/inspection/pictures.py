@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from distill.datasets.images import read_image
+from distill.evaluation.plots import literal
 from distill.files import read_json, replacing
 from distill.inspection.words import kind_of
 from distill.predictions.heatmap_file import COLUMNS, read_blocks, read_header
@@ -104,7 +105,7 @@ def annotated(records: Sequence[Record], coco: Record, image: int | None, view: 
         category = known[record["category_id"]]
         _draw(axes, record, category, colours[category["id"]])
     rest = len(mine) - len(sure)
-    what = f"{entry['file_name']}, {view.name if view else 'original pixels'}: {len(sure)} drawn"
+    what = f"{literal(entry['file_name'])}, {view.name if view else 'original pixels'}: {len(sure)} drawn"
     axes.set_title(what + (f", {rest} of score ≤ {SURE} not" if rest else ""), fontsize=9)
     return figure
 
@@ -123,7 +124,7 @@ def _show(axes: Axes, pixels: np.ndarray) -> None:
 def _draw(axes: Axes, record: Record, category: Record, colour: str) -> None:
     x, y, w, h = record["bbox"]
     axes.add_patch(Rectangle((x, y), w, h, fill=False, edgecolor=colour, linewidth=1.5))
-    label = category["name"] + (f" {record['score']:.2f}" if "score" in record else "")
+    label = literal(category["name"]) + (f" {record['score']:.2f}" if "score" in record else "")
     axes.text(x, y, label, fontsize=7, color="black", backgroundcolor=colour, va="bottom", clip_on=True)
     if not (record.get("keypoints") and category.get("keypoints")):
         return
@@ -176,8 +177,8 @@ def heatmaps(path: Path, dataset: Path | None, row: int | None) -> Figure:
         for offset, (label, maps) in enumerate({header.view.name: single, "merged": merged}.items()):
             axes = grid[2 * band + offset, column]
             _heatmap(axes, pixels, one.box[0], maps[k])
-            axes.set_title(f"{name}\n{label} {maps[k].max():.2f}", fontsize=7)
-    what = f"{entry['file_name']}, instance {row} of score {one.score[0]:.2f}"
+            axes.set_title(f"{literal(name)}\n{label} {maps[k].max():.2f}", fontsize=7)
+    what = f"{literal(entry['file_name'])}, instance {row} of score {one.score[0]:.2f}"
     figure.suptitle(f"{what}; merged: the mean of {views} views", fontsize=9)
     return figure
 
@@ -204,7 +205,7 @@ def thresholds(content: Record) -> Figure:
     for offset, key in enumerate(("candidates", "aimed", "met")):
         axes.barh(y + 0.27 * (offset - 1), [row[key] or 0 for row in rows], 0.25, label=key)
     names = [
-        f"{row['name']}, ≥ {row['threshold']:.3f}" if row["threshold"] is not None else row["name"]
+        literal(row["name"]) + ("" if row["threshold"] is None else f", ≥ {row['threshold']:.3f}")
         for row in rows
     ]
     axes.set_yticks(y, names)
@@ -237,7 +238,7 @@ def history(path: Path) -> Figure:
     for name in rows.columns[rows.columns.str.startswith("loss")]:
         above.plot(rows["iteration"], rows[name], label=name, linewidth=2 if name == "loss" else 1)
     above.legend(fontsize=7)
-    above.set(yscale="log", title=str(path), ylabel="loss")
+    above.set(yscale="log", title=literal(path), ylabel="loss")
     below.plot(rows["iteration"], rows["lr"])
     below.set(xlabel="iteration", ylabel="learning rate")
     return figure
