@@ -3,9 +3,8 @@
 import argparse
 import json
 
-import pandas as pd
-
 from distill.evaluation import plots
+from distill.evaluation.tables import read
 from distill.program import run
 
 
@@ -15,7 +14,7 @@ def main() -> None:
     parser.add_argument("--options", required=True, type=json.loads, help="JSON: x, baseline")
     parser.add_argument("--output", required=True, help="….svg; the PNG is written beside it")
     args = parser.parse_args()
-    table = pd.read_csv(args.table)
+    table = read(args.table)
     plots.save(lambda axes: plots.rows(axes, table, args.options), args.output)
 
 

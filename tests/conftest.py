@@ -74,3 +74,16 @@ def labels_path(tmp_path_factory) -> Path:
 @pytest.fixture
 def labels(labels_path) -> Coco:
     return json.loads(labels_path.read_text())
+
+
+@pytest.fixture(scope="session")
+def hostile_page(tmp_path_factory) -> Path:
+    """A report of names that would run, break or vanish if they were taken for more than names."""
+    from distill.report.page import Report
+    from helpers import studied
+
+    folder = tmp_path_factory.mktemp("hostile")
+    (folder / "report.html").write_text(
+        Report(*studied.make(folder, names=studied.HOSTILE)).render(), "utf-8"
+    )
+    return folder / "report.html"

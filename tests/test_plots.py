@@ -3,13 +3,14 @@
 import subprocess
 import sys
 from xml.etree import ElementTree
+from xml.sax.saxutils import escape
 
 import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from distill.evaluation import plots
+from distill.evaluation import plots, tables
 from distill.program import UserError
 from helpers import SCRIPTS, warm
 
@@ -46,6 +47,30 @@ def test_a_single_seed_has_no_bars():
     plots.rows(axes, table(**{"AP sd": np.nan}), {"x": "amount"})
     assert not axes.containers[0].has_yerr
     assert len(axes.lines) == 1
+
+
+NAMES = ["$\\foo$", "_hidden", r"\$ $ \$", "a\nb\x01", "thing\ud800", "<b>&", "NA", "1.50"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_name_is_drawn_as_it_is(tmp_path, name):
+    """Neither a formula, nor left out of the legend, nor taken for a number that is missing."""
+    line = "".join(letter if letter.isprintable() else " " for letter in name)
+    rows = table(row=["baseline", "half", name, "none"])
+    if "\ud800" not in name:  # which no file of text holds
+        rows.to_csv(tmp_path / "t.csv", index=False)
+        rows = tables.read(tmp_path / "t.csv")
+    history = pd.DataFrame({"iteration": [1, 2], "loss": [3.0, 2.0]})
+
+    def draw(axes):
+        plots.rows(axes, rows, {"x": name, "baseline": name})
+        plots.losses(axes.figure.add_subplot(), [(name, history)])
+
+    plots.save(draw, tmp_path / "x.svg")
+    shown = [text.strip() for text in texts(tmp_path / "x.svg")]
+    assert shown.count(line.strip()) == 1  # texts are a set …
+    text = (tmp_path / "x.svg").read_text()
+    assert text.count(escape(line.strip())) == 4  # … of a row, two legends, an axis
 
 
 def test_losses_are_means_and_gaps():

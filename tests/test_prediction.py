@@ -1,6 +1,7 @@
 """Prediction: views, shards and batches change nothing but what they should."""
 
 import json
+import shutil
 from pathlib import Path
 
 import h5py
@@ -242,3 +243,63 @@ def test_mixed_precision_does_not_round_objectness(keypoint_model, arrows, monke
         assert logits.dtype == torch.float32
         rounded.append((logits == logits.bfloat16().float()).float().mean())
     assert max(rounded) < 0.01
+
+
+def test_weights_that_are_not_finite_are_refused(tmp_path, keypoint_model, arrows):
+    model = shutil.copytree(keypoint_model, tmp_path / "model")
+    checkpoint = torch.load(model / "model.pth", weights_only=True)
+    checkpoint["state_dict"]["roi_head.bbox_head.fc_cls.bias"][0] = float("nan")
+    torch.save(checkpoint, model / "model.pth")
+    with pytest.raises(
+        UserError, match=r"model.pth: 1 of \d+ tensors hold NaN or infinity \(roi_head.bbox_head"
+    ):
+        predict_boxes(model, arrows, PLAIN, (0, 1), tmp_path / "boxes.json", device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("layer", "value"),
+    [
+        ("backbone.bn1.weight", 1e38),  # infinity
+        ("backbone.bn1.running_var", -1.0),  # NaN
+        ("roi_head.keypoint_head.convs.0.conv.weight", 1e38),
+    ],
+)
+def test_outputs_that_are_not_finite_are_refused(tmp_path, keypoint_model, arrows, predicted, layer, value):
+    """Of finite weights. NMS would keep no box, and heatmaps would be of no use."""
+    model = shutil.copytree(keypoint_model, tmp_path / "model")
+    checkpoint = torch.load(model / "model.pth", weights_only=True)
+    checkpoint["state_dict"][layer].fill_(value)
+    torch.save(checkpoint, model / "model.pth")
+    given = (model, arrows, PLAIN, (0, 1))
+    predict = predict_boxes
+    if "keypoint" in layer:
+        predict, given = predict_heatmaps, (*given, predicted / "boxes.json")
+    with pytest.raises(
+        UserError, match="model: its outputs under s0096 hold NaN or infinity; train"
+    ) as error:
+        predict(*given, output=tmp_path / "x.h5", device="cpu")
+    assert "\n" not in str(error.value)
+    assert not list(tmp_path.glob("x.*"))
+
+
+@pytest.mark.parametrize(
+    ("file", "edit", "message"),
+    [
+        ("config.py", ("type='FPN'", "type='NoSuchNeck'"), "config.py: no network can be built of it"),
+        ("config.py", ("type='FPN'", "type='FPN', surplus=1"), "config.py: no network can be built of it"),
+        ("config.py", ("num_classes=2", "num_classes=3"), "model.pth: not the weights of the network of"),
+        ("config.py", ("model = dict(", "model = print("), "config.py: a model's config is plain values"),
+        ("model.pth", None, "model.pth: does not say what it predicts; `import` makes a model"),
+    ],
+)
+def test_a_model_folder_that_was_spoilt_is_refused_in_one_line(tmp_path, keypoint_model, file, edit, message):
+    model = shutil.copytree(keypoint_model, tmp_path / "model")
+    if edit:
+        text = (model / file).read_text()
+        assert edit[0] in text
+        (model / file).write_text(text.replace(*edit))
+    else:
+        torch.save(torch.load(model / file, weights_only=True)["state_dict"], model / file)
+    with pytest.raises(UserError, match=message) as error:
+        Predictor(model, "cpu")
+    assert "\n" not in str(error.value)

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from distill.evaluation import tables
+from distill.evaluation.plots import literal
 from distill.files import write_json
 from distill.report.chain import chains
 from distill.report.comparison import Shown, differences
@@ -19,6 +20,7 @@ from distill.report.page import Report
 from distill.report.wording import duration, parse_table
 from helpers.options import table_spec
 from helpers.person import dataset, person
+from helpers.studied import HOSTILE
 
 
 @pytest.fixture
@@ -83,6 +85,7 @@ class Elements(HTMLParser):
         self.found: list[tuple[str, dict]] = []
         self.open: list[str] = []
         self.text = ""
+        self.charts: set[str] = set()
         self.feed(page)
         assert self.open == []
 
@@ -99,6 +102,8 @@ class Elements(HTMLParser):
 
     def handle_data(self, data):
         self.text += data
+        if self.open[-1:] == ["text"]:
+            self.charts.add(data)
 
 
 def test_page_shows_the_artifacts_and_needs_no_other_file(study):
@@ -121,6 +126,24 @@ def test_page_shows_the_artifacts_and_needs_no_other_file(study):
         {}
     ]  # no file's name is one
     assert "b <script>.png" in parsed.text
+
+
+def test_a_name_is_text_wherever_it_stands(hostile_page):
+    """Of a category, keypoint, file, row or axis: no element, attribute, formula or pattern comes of it."""
+    parsed = Elements(hostile_page.read_text(encoding="utf-8"))
+    tags = [tag for tag, _ in parsed.found]
+    assert (tags.count("script"), tags.count("style"), tags.count("img")) == (1, 1, 0)
+    assert not [key for _, attributes in parsed.found for key in attributes if key.startswith("on")]
+    spoken = [attributes["aria-label"] for _, attributes in parsed.found if "aria-label" in attributes]
+    drawn = {key: literal(name).replace("\\$", "$") for key, name in HOSTILE.items()}
+    assert f"Histogram of the scores of {HOSTILE['arrow']} with the calibrated threshold" in spoken
+    assert f"AP by {HOSTILE['number of views']}" in spoken
+    assert HOSTILE["0006.png"] in spoken
+    across = drawn["number of views"]
+    assert parsed.charts >= {drawn[name] for name in ("arrow", "disc", "student (plain)")}
+    assert parsed.charts >= {across, f"AP by {across}"}
+    assert parsed.text.count(HOSTILE["student (plain)"]) > 2  # in the table and in legends
+    assert parsed.text.count(HOSTILE["disc"]) > 10
 
 
 def test_a_second_round_is_compared_with_both_teachers(study):
@@ -205,18 +228,20 @@ def test_differences_put_the_greatest_gain_first(study):
     assert changes[-1][0]["id"] == 3
 
 
-def test_table_is_read_as_it_was_written():
-    rows = [{"name": name, "views": "plain", "evaluations": [name]} for name in ("a|b", "student")]
+@pytest.mark.parametrize("name", ["a|b", "a\nb", "\\", "\\|", "a\\\\|\\", "<b>|</b>", "|", "\\<"])
+def test_table_is_read_as_it_was_written(name):
+    rows = [{"name": row, "views": "plain", "evaluations": [row]} for row in (name, "student")]
     metrics = dict.fromkeys(tables.METRICS["boxes"], 0.5)
-    evaluations = {"a|b": {"boxes": metrics | {"AP": 0.25}}, "student": {"boxes": metrics}}
-    spec = table_spec(rows=rows, task="boxes")
+    evaluations = {name: {"boxes": metrics | {"AP": 0.25}}, "student": {"boxes": metrics}}
+    spec = table_spec(rows=rows, task="boxes", gains={"student": {"over": name}})
     table = parse_table(tables.markdown(tables.build(spec, evaluations)))
     assert [name for name, _ in table["header"]][:4] == ["row", "views", "seeds", "AP"]
+    line = name.replace("\n", " ")
     assert [[cell["text"] for cell in row][:4] for row in table["rows"]] == [
-        *(["a|b", "plain", "1", "25.0"], ["student", "plain", "1", "50.0"])
+        *([line, "plain", "1", "25.0"], ["student", "plain", "1", "50.0"])
     ]
     assert [row[3]["bar"] for row in table["rows"]] == [0.5, 1]
-    assert table["notes"] == ["Percent."]
+    assert table["notes"] == [f"Percent; gain in AP: student over {line}."]
     assert parse_table("") == {"header": [], "rows": [], "notes": []}
 
 

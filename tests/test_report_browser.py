@@ -5,6 +5,7 @@ import pytest
 from distill.report.page import Report
 from helpers import studied
 from helpers.browser import CHROMIUM, Browser
+from helpers.studied import HOSTILE
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: apt install chromium")
 
@@ -177,3 +178,18 @@ def test_a_picture_opens_by_the_keyboard(browser):
     browser.press("Enter")
     assert browser.run("document.getElementById('zoom').open")
     assert browser.run("document.querySelector('#zoom p').textContent").startswith("teacher: ")
+
+
+def test_no_name_runs_or_breaks_the_page(browser, hostile_page):
+    browser.open(hostile_page, 390, 844)
+    assert browser.run("typeof window.hacked") == "undefined"
+    assert browser.run("document.querySelectorAll('script').length") == 1
+    assert browser.run("document.documentElement.scrollWidth") == 390
+    words = browser.run("[...document.querySelectorAll('.chart text')].map((t) => t.textContent)")
+    assert any(HOSTILE["disc"] in text for text in words)
+    browser.run("document.querySelector('.labels .picture').focus()")
+    browser.press("Enter")
+    assert browser.run("document.querySelector('#zoom p').textContent") in browser.run(
+        "[...document.querySelectorAll('.labels figcaption')].map((f) => f.lastChild.textContent)"
+    )
+    assert browser.run("typeof window.hacked") == "undefined"

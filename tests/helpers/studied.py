@@ -3,6 +3,8 @@
 Predictions are the truth, moved a little and scored; everything behind them is made by the library.
 """
 
+import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -51,10 +53,36 @@ def predictions(truth: dict, noise: float, seed: int) -> list[dict]:
     return found
 
 
-def make(folder: Path, images: int = 24) -> tuple[dict[str, Any], Path]:
-    """The resolved study and its results folder."""
-    results = folder / "results"
+HOSTILE = {
+    "arrow": "<script>hacked = 1</script>\"'><img onerror='hacked = 1'> \\d\\g<0>\\1 $\\foo$ | a\nb\x01c",
+    "disc": "_font-family: </text>; #010203 xlink:href <style>*{display:none}</style> {{ 7 * 7 }} -->]]>",
+    "tip": "$\\frac{<b>\"$",
+    "0006.png": "<img src=x onerror=hacked=1> \"'&$\\foo$.png",
+    "student (plain)": "_student $\\foo$ | <script>window.hacked = 1</script> \\",
+    "number of views": "\"><script>window.hacked = 1</script> $x$ \\d",
+}  # fmt: skip
+
+
+def rename(source: Path, names: Mapping[str, str]) -> None:
+    """Gives the categories, keypoints and files of a dataset other names."""
+    coco = read_json(source)
+    for category in coco["categories"]:
+        category["name"] = names.get(category["name"], category["name"])
+        category["keypoints"] = [names.get(point, point) for point in category.get("keypoints", [])]
+    for image in coco["images"]:
+        folder, file = source.parent / "images", image["file_name"]
+        image["file_name"] = names.get(file, file)
+        (folder / file).rename(folder / image["file_name"])
+    source.write_text(json.dumps(coco))
+
+
+def make(
+    folder: Path, images: int = 24, names: Mapping[str, str] | None = None
+) -> tuple[dict[str, Any], Path]:
+    """The resolved study and its results folder; `names` are other names for what is in it."""
+    results, names = folder / "results", names or {}
     source = draw_dataset(folder / "all", images, seed=5)
+    rename(source, names)
     specs = {
         "all": {"kind": "coco", "images": str(folder / "all/images"), "annotations": str(source)},
         "labelled": {"kind": "subset", "of": "all", "range": [0, 0.25]},
@@ -95,6 +123,7 @@ def make(folder: Path, images: int = 24) -> tuple[dict[str, Any], Path]:
     model = {"config": "keypoint_rcnn_tiny", "labelled": "labelled", "validation": "val", "iterations": 100}
     rows = [{"name": f"{model} ({views})", "models": [model], "views": views} for model, views in ROWS]
     for row in rows:
+        row["name"] = names.get(row["name"], row["name"])
         row["x"] = len(VIEWS[row["views"]])
         row["evaluations"] = [str(results / f"evaluation/{row['models'][0]}/val/{row['views']}.json")]
     study = {
@@ -113,7 +142,11 @@ def make(folder: Path, images: int = 24) -> tuple[dict[str, Any], Path]:
             }
         },
         "evaluate": {"on": ["val"], "views": ["plain"]},
-        "tables": {"main": table_spec(rows=rows, task="keypoints", plot={"x": "number of views"})},
+        "tables": {
+            "main": table_spec(
+                rows=rows, task="keypoints", plot={"x": names.get("number of views", "number of views")}
+            )
+        },
     }
     table = tables.build(
         study["tables"]["main"], {p: read_json(p) for row in rows for p in row["evaluations"]}

@@ -32,6 +32,13 @@ STYLE: dict[RcKeyType, Any] = {
 METADATA = {"svg": {"Date": None}, "png": {"Software": None}}
 
 
+def literal(text: object) -> str:
+    """Text that matplotlib draws as it is: not as a formula between two `$`, nor left out of a legend for the
+    `_` that it begins with. Line breaks and other control characters, which no SVG may hold, are spaces."""
+    text = "".join(letter if letter.isprintable() else " " for letter in str(text)).replace("$", r"\$")
+    return f" {text}" if text.startswith("_") else text
+
+
 def rows(axes: Axes, table: pd.DataFrame, options: Mapping[str, Any]) -> None:
     """AP of the rows of a table that have an x, joined from left to right, with the spread over the seeds as
     bars, and that of the baseline as a line. Rows without AP are left out.
@@ -44,12 +51,12 @@ def rows(axes: Axes, table: pd.DataFrame, options: Mapping[str, Any]) -> None:
     bars = None if points["AP sd"].isna().all() else points["AP sd"]
     axes.errorbar(points["x"], points["AP"], bars, marker="o", capsize=3)
     for row in points.itertuples(index=False):
-        axes.annotate(row.row, (row.x, row.AP), (6, -9), textcoords="offset points", fontsize=7)
+        axes.annotate(literal(row.row), (row.x, row.AP), (6, -9), textcoords="offset points", fontsize=7)
     for ap in table.loc[table["row"] == options.get("baseline"), "AP"]:
-        axes.axhline(ap, linestyle="--", color="C1", label=options["baseline"])
+        axes.axhline(ap, linestyle="--", color="C1", label=literal(options["baseline"]))
         axes.legend()
     axes.margins(0.2, 0.15)
-    axes.set(xlabel=options["x"], ylabel="AP (%)")
+    axes.set(xlabel=literal(options["x"]), ylabel="AP (%)")
 
 
 def losses(axes: Axes, histories: Sequence[tuple[str, pd.DataFrame]]) -> None:
@@ -64,7 +71,7 @@ def losses(axes: Axes, histories: Sequence[tuple[str, pd.DataFrame]]) -> None:
         history = history[["iteration", "loss"]].replace([np.inf, -np.inf], np.nan)
         means = history.groupby(np.arange(len(history)) * POINTS // max(len(history), POINTS)).mean()
         style = styles[list(colours).index(name) // 10 % len(styles)]
-        label = None if name in labelled else name
+        label = None if name in labelled else literal(name)
         axes.plot(means["iteration"], means["loss"], style, color=colours[name], linewidth=1.2, label=label)
         labelled.add(name)
     axes.set(xlabel="iteration", ylabel="training loss", yscale="log")

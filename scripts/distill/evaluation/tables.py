@@ -3,6 +3,7 @@
 All AP are in percent here; evaluations hold fractions. A number that no evaluation gave stays empty.
 """
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -180,6 +181,15 @@ def _listed(names: str | list[str]) -> list[str]:
     return [names] if isinstance(names, str) else names
 
 
+def escape(text: object) -> str:
+    """Text in one line of Markdown that neither ends a cell nor is HTML; `unescape` takes it back."""
+    return re.sub(r"([\\|<])", r"\\\1", " ".join(str(text).split()))
+
+
+def unescape(text: str) -> str:
+    return re.sub(r"\\([\\|<])", r"\1", text)
+
+
 def markdown(table: Table) -> str:
     """The table for people: percent with one decimal, "mean ± sd" in a cell, and a line on the gap."""
     beside = ("", " reference", " difference")
@@ -195,7 +205,7 @@ def markdown(table: Table) -> str:
 
     def cell(record: dict[str, Any], column: str) -> str:
         if column in ("row", "views", "seeds"):
-            return str(record[column]).replace("|", "\\|")
+            return escape(record[column])
         if column == "gain reference":
             low, high = (record[f"{column} {end}"] for end in ("low", "high"))
             return "" if np.isnan(low) else f"{low:+.1f}" if low == high else f"{low:+.1f} to {high:+.1f}"
@@ -215,16 +225,17 @@ def markdown(table: Table) -> str:
         text += "; mean ± standard deviation over the seeds"
     if "gain" in table.frame:
         pairs = table.frame.dropna(subset="gain")[["row", "gain over"]].itertuples(index=False)
-        text += "; gain in AP: " + ", ".join(f"{row} over {other}" for row, other in pairs)
+        text += "; gain in AP: " + ", ".join(f"{escape(row)} over {escape(other)}" for row, other in pairs)
     return text + ".\n" + "".join(f"\n{describe(gap)}\n" for gap in table.gaps)
 
 
 def describe(gap: Gap) -> str:
     """One sentence on the share of the gap closed, with the paper's beside it."""
-    what = f"Share of the gap from {gap.baseline} to {gap.upper} that {gap.student} closes"
+    baseline, upper, student = map(escape, (gap.baseline, gap.upper, gap.student))
+    what = f"Share of the gap from {baseline} to {upper} that {student} closes"
     if np.isnan(gap.shares).any():
         empty = f"{np.isnan(gap.shares).sum()} of {len(gap.shares)} seeds"
-        return f"{what}: none to state; in {empty} {gap.upper} is not {LEAST_GAP:g} AP above {gap.baseline}."
+        return f"{what}: none to state; in {empty} {upper} is not {LEAST_GAP:g} AP above {baseline}."
     spread = _spread(gap.shares)
     if np.isnan(spread):
         return f"{what}: {gap.shares[0]:.0f}% (paper: {PAPER_GAP:.0f}%)."
@@ -233,6 +244,12 @@ def describe(gap: Gap) -> str:
         f"{what}: {gap.shares.mean():.0f}% ± {spread:.0f} "
         f"(seeds: {seeds}; of the mean APs: {gap.of_means:.0f}%; paper: {PAPER_GAP:.0f}%)."
     )
+
+
+def read(path: str | Path) -> pd.DataFrame:
+    """The frame of a table from its CSV. Names that look like numbers, or like none, stay names."""
+    names = dict.fromkeys(("row", "views", "gain over"), str)
+    return pd.read_csv(path, dtype=names, keep_default_na=False, na_values=[""])
 
 
 def write(table: Table, output: str | Path) -> None:

@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
 from distill.datasets.images import read_image
+from distill.evaluation.plots import literal
 from distill.report.drawing import sides
 
 SIDES = {"left": "#ff9a1f", "right": "#3ec5ff", "middle": "#ffffff"}
@@ -32,7 +33,7 @@ def draw(axes: Axes, record: Record, category: Record, colour: str) -> None:
     """A record's box with its category, score and skeleton, in the pixels of the axes."""
     x, y, w, h = record["bbox"]
     axes.add_patch(Rectangle((x, y), w, h, fill=False, edgecolor=colour, linewidth=1.5))
-    label = category["name"] + (f" {record['score']:.2f}" if "score" in record else "")
+    label = literal(category["name"]) + (f" {record['score']:.2f}" if "score" in record else "")
     axes.text(x, y, label, fontsize=7, color="black", backgroundcolor=colour, va="bottom", clip_on=True)
     if not (record.get("keypoints") and category.get("keypoints")):
         return

@@ -12,6 +12,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from distill.evaluation.plots import literal
 from distill.files import read_json, replacing
 from distill.inspection.panels import draw, pixels_of, show
 from distill.inspection.showcase import labels_and_student
@@ -108,7 +109,7 @@ def annotated(records: Sequence[Record], coco: Record, image: int | None, view: 
         category = known[record["category_id"]]
         draw(axes, record, category, colours[category["id"]])
     rest = len(mine) - len(sure)
-    what = f"{entry['file_name']}, {view.name if view else 'original pixels'}: {len(sure)} drawn"
+    what = f"{literal(entry['file_name'])}, {view.name if view else 'original pixels'}: {len(sure)} drawn"
     axes.set_title(what + (f", {rest} of score ≤ {SURE} not" if rest else ""), fontsize=9)
     return figure
 
@@ -151,8 +152,8 @@ def heatmaps(path: Path, dataset: Path | None, row: int | None) -> Figure:
         for offset, (label, maps) in enumerate({header.view.name: single, "merged": merged}.items()):
             axes = grid[2 * band + offset, column]
             _heatmap(axes, pixels, one.box[0], maps[k])
-            axes.set_title(f"{name}\n{label} {maps[k].max():.2f}", fontsize=7)
-    what = f"{entry['file_name']}, instance {row} of score {one.score[0]:.2f}"
+            axes.set_title(f"{literal(name)}\n{label} {maps[k].max():.2f}", fontsize=7)
+    what = f"{literal(entry['file_name'])}, instance {row} of score {one.score[0]:.2f}"
     figure.suptitle(f"{what}; merged: the mean of {views} views", fontsize=9)
     return figure
 
@@ -179,7 +180,7 @@ def thresholds(content: Record) -> Figure:
     for offset, key in enumerate(("candidates", "aimed", "met")):
         axes.barh(y + 0.27 * (offset - 1), [row[key] or 0 for row in rows], 0.25, label=key)
     names = [
-        f"{row['name']}, ≥ {row['threshold']:.3f}" if row["threshold"] is not None else row["name"]
+        literal(row["name"]) + ("" if row["threshold"] is None else f", ≥ {row['threshold']:.3f}")
         for row in rows
     ]
     axes.set_yticks(y, names)
@@ -212,7 +213,7 @@ def history(path: Path) -> Figure:
     for name in rows.columns[rows.columns.str.startswith("loss")]:
         above.plot(rows["iteration"], rows[name], label=name, linewidth=2 if name == "loss" else 1)
     above.legend(fontsize=7)
-    above.set(yscale="log", title=str(path), ylabel="loss")
+    above.set(yscale="log", title=literal(path), ylabel="loss")
     below.plot(rows["iteration"], rows["lr"])
     below.set(xlabel="iteration", ylabel="learning rate")
     return figure

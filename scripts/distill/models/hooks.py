@@ -52,10 +52,13 @@ class FiniteLoss(Hook):
 @HOOKS.register_module()
 class PlainCheckpoint(Hook):
     """Keeps logs out of the checkpoints, so that these hold tensors and numbers only: weights_only loads
-    them."""
+    them. Of a checkpoint that is resumed from, mmengine would run the text `config`."""
 
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
         checkpoint["message_hub"] = {"log_scalars": {}, "runtime_info": {}, "resumed_keys": {}}
+
+    def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
+        checkpoint["meta"].pop("config", None)
 
 
 @HOOKS.register_module()

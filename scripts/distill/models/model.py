@@ -3,6 +3,8 @@
 import json
 import os
 import pickle
+from collections.abc import Iterable
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +16,31 @@ from mmengine.registry import DefaultScope
 
 from distill.datasets.images import workers
 from distill.files import replacing
-from distill.models import anchors, efficientnet_lite, heads, keypoint_head  # noqa: F401, fill mmdet's registries
+from distill.models import (  # noqa: F401, fill mmdet's registries
+    anchors,
+    config_file,
+    efficientnet_lite,
+    heads,
+    keypoint_head,
+)
 from distill.models.tensor_pickle import read_tensors
 from distill.program import UserError
 
 MOST_WORKERS = 16  # more wait for the disk
+SHOWN = 3  # names in a message
+# Where checkpoints keep their state dict. What mmengine saves as `state_dict` is already the average, if it
+# averages weights (EMA).
+LAYOUTS = (
+    *("state_dict", "model", "model_state_dict", "ema_state_dict", "state_dict_ema", "model_ema", "ema"),
+    *("teacher", "student", "network", "net", "weights"),
+)
 
 
 def load_config(path: str | Path) -> Config:
     """Reads a model config of config/models. Raises UserError where it is missing or broken."""
     try:
-        return Config.fromfile(path)
+        # What stands in {{ }} is not put in from the environment: a config says what it says.
+        return Config.fromfile(path, use_predefined_variables=False, use_environment_variables=False)
     except (OSError, SyntaxError, KeyError, TypeError, ImportError) as error:
         raise UserError(f"{path}: cannot read the model config ({error})") from None
 
@@ -63,7 +79,10 @@ def save(path: Path, state_dict: dict[str, torch.Tensor], meta: dict[str, Any]) 
 
 
 def read_weights(path: str | Path) -> dict[str, Any]:
-    """Reads a model file's {"state_dict", "meta"} without unpickling anything but tensors and plain types."""
+    """Reads a checkpoint's {"state_dict", "meta"} without unpickling anything but tensors and plain types.
+
+    The state dict may be the file itself or under one of `LAYOUTS`. Raises UserError where there is none.
+    """
     try:
         try:
             checkpoint = torch.load(path, map_location="cpu", weights_only=True)
@@ -72,21 +91,63 @@ def read_weights(path: str | Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
     except Exception as error:  # torch raises half a dozen kinds for a file that is not a checkpoint
-        raise UserError(f"{path}: not a checkpoint of tensors ({str(error).splitlines()[0]})") from None
-    if not isinstance(checkpoint, dict):
-        raise UserError(f"{path}: not a checkpoint of tensors")
-    return checkpoint if "state_dict" in checkpoint else {"state_dict": checkpoint, "meta": {}}
+        why = str(error).partition("\n")[0] or type(error).__name__
+        raise UserError(f"{path}: not a checkpoint of tensors ({why})") from None
+    state = _state_dict(checkpoint)
+    if not state:
+        keys = f" but {some(map(str, checkpoint))}" if isinstance(checkpoint, dict) and checkpoint else ""
+        raise UserError(f"{path}: holds no state dict of tensors{keys}; save the network's state_dict()")
+    meta = checkpoint.get("meta")
+    return {"state_dict": state, "meta": meta if isinstance(meta, dict) else {}}
+
+
+def _state_dict(content: Any, depth: int = 3) -> dict[str, torch.Tensor]:
+    """The tensors by name of a checkpoint, wherever it keeps them."""
+    if not isinstance(content, dict) or not depth:
+        return {}
+    for key in LAYOUTS:
+        if found := _state_dict(content.get(key), depth - 1):
+            return found
+    return {key: value for key, value in content.items() if isinstance(key, str) and torch.is_tensor(value)}
+
+
+def some(names: Iterable[str]) -> str:
+    """The first names, for a message."""
+    shown = list(islice(names, SHOWN + 1))
+    return ", ".join([*shown[:SHOWN], *["…"] * (len(shown) > SHOWN)])
+
+
+def check_finite(state: dict[str, torch.Tensor], path: str | Path) -> None:
+    """Raises UserError where a weight is NaN or infinite: such a network would silently predict nothing."""
+    if bad := [key for key, value in state.items() if not torch.isfinite(value).all()]:
+        count = f"{len(bad)} of {len(state)} tensors hold NaN or infinity"
+        raise UserError(f"{path}: {count} ({some(bad)}); take other weights, or train again")
 
 
 def load(folder: str | Path, device: torch.device) -> tuple[BaseDetector, dict[str, Any]]:
-    """The trained network of a model artifact in eval mode, and its meta (categories, keypoints, name)."""
-    cfg = Config.fromfile(Path(folder) / "config.py")
-    checkpoint = read_weights(Path(folder) / "model.pth")
-    cfg.model.backbone.init_cfg = None
-    cfg.model.data_preprocessor.non_blocking = True  # images come from pinned memory
-    network = build(cfg)
-    network.load_state_dict(checkpoint["state_dict"])
-    return network.to(device).eval(), checkpoint["meta"]
+    """The trained network of a model artifact in eval mode, and its meta (categories, keypoints, name).
+
+    Nothing in the folder is run. Raises UserError where its files are damaged, or do not belong together.
+    """
+    config, weights = Path(folder) / "config.py", Path(folder) / "model.pth"
+    cfg = config_file.read(config)
+    checkpoint = read_weights(weights)
+    meta, state = checkpoint["meta"], checkpoint["state_dict"]
+    if not {"model", "categories"} <= meta.keys():
+        raise UserError(f"{weights}: does not say what it predicts; `import` makes a model of a checkpoint")
+    check_finite(state, weights)
+    try:
+        cfg.model.backbone.init_cfg = None
+        cfg.model.data_preprocessor.non_blocking = True  # images come from pinned memory
+        network = build(cfg)
+    except Exception as error:  # whatever the part of a network raises that is given something else
+        raise UserError(f"{config}: no network can be built of it ({' '.join(str(error).split())})") from None
+    try:
+        network.load_state_dict(state)
+    except RuntimeError as error:  # which has a line for every difference
+        why = " ".join(str(error).split())[:200]
+        raise UserError(f"{weights}: not the weights of the network of {config} ({why} …)") from None
+    return network.to(device).eval(), meta
 
 
 def pick_workers(device: torch.device) -> int:

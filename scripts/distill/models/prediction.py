@@ -89,10 +89,14 @@ class Predictor:
     ) -> None:
         self.device = pick_device(device)
         self.amp = amp and supported()
+        self.folder = folder
         self.network, self.meta = load(folder, self.device)
         fuse_conv_bn(self.network)  # normalisation layers of their own move a quarter of all memory
-        if self.amp:
-            for layer in self._last_layers():
+        # The sum of all that the network gives stays on the device; it is finite if every number is.
+        self._given = torch.zeros((), device=self.device)
+        for layer in self._last_layers():
+            layer.register_forward_hook(self._add_up)
+            if self.amp:
                 keep_float32(layer)
         self.batch = batch or (16 if self.device.type == "cuda" else 4)
         self.workers = pick_workers(self.device) if workers is None else workers
@@ -104,6 +108,15 @@ class Predictor:
         rpn, roi = self.network.rpn_head, self.network.roi_head
         layers = [rpn.rpn_cls, rpn.rpn_reg, roi.bbox_head.fc_cls, roi.bbox_head.fc_reg]
         return layers if roi.keypoint_head is None else [*layers, roi.keypoint_head.deconv]
+
+    def _add_up(self, layer: nn.Module, inputs: Any, output: torch.Tensor) -> None:
+        self._given = self._given + output.sum(dtype=torch.float32)
+
+    def _check_finite(self, view: View) -> None:
+        """Raises UserError where the network gave NaN or infinity, of which NMS would keep nothing."""
+        if not torch.isfinite(self._given):
+            what = f"its outputs under {view.name} hold NaN or infinity"
+            raise UserError(f"{self.folder}: {what}; train it with a lower `lr`, or import other weights")
 
     @torch.inference_mode()
     def run(self, root: Path, images: list[Image], view: View, each: Callable) -> Iterator[Any]:
@@ -121,7 +134,7 @@ class Predictor:
             num_workers=self.workers,
             pin_memory=self.device.type == "cuda",
         )
-        for items in progress(loader, len(loader), f"batches of {view.name}"):
+        for number, items in enumerate(progress(loader, len(loader), f"batches of {view.name}")):
             records, pixels = zip(*items, strict=True)
             inputs = [p.to(self.device, non_blocking=True) for p in pixels]
             if view.flip:
@@ -135,7 +148,10 @@ class Predictor:
             data = self.network.data_preprocessor({"inputs": inputs, "data_samples": samples})
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.amp):
                 result = each(records, data["inputs"], data["data_samples"])
+            if number == 0:  # later ones only at the end, since asking makes the CPU wait for a GPU
+                self._check_finite(view)
             yield result
+        self._check_finite(view)
 
     def boxes(self, root: Path, images: list[Image], view: View) -> Iterator[tuple[Image, dict]]:
         """Yields (image, {"boxes" (N, 4) x1, y1, x2, y2 in the view, "scores" (N,), "category_ids" (N,)})."""

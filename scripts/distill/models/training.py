@@ -17,10 +17,19 @@ from mmengine.runner import Runner
 from distill.datasets.coco import Coco
 from distill.datasets.keypoint_meta import keypoint_meta
 from distill.files import read_json, replacing, write_json
-from distill.models import amp, augment, data, hooks, sampler, work_folder  # noqa: F401, fill registries
+from distill.models import (  # noqa: F401, fill registries
+    amp,
+    augment,
+    config_file,
+    data,
+    hooks,
+    initial,
+    sampler,
+    work_folder,
+)
 from distill.models import model as models
 from distill.models.provenance import digests, provenance
-from distill.program import UserError, log
+from distill.program import UserError
 
 LEAST = 5000  # iterations of a training whose length is `auto`
 
@@ -66,7 +75,8 @@ def iterations_of(spec: dict, images: int) -> int:
 def dataloader(job: Job, coco: Coco, iterations: int, keypoints: int, workers: int) -> dict:
     """Config of the training images: labelled ones and, for a student, generated ones in the given ratio."""
     spec = job.spec
-    metainfo = dict(classes=[category["name"] for category in coco["categories"]])
+    # Without the categories' names: mmengine writes the config, and others run what it writes.
+    metainfo: dict[str, Any] = {}
     if keypoints and (meta := keypoint_meta(coco)):
         metainfo["flip_indices"] = data.pose_metainfo(job.name, meta)["flip_indices"]
     scales = [(spec["max_side"], side) for side in spec["scales"]]
@@ -131,7 +141,7 @@ def full_config(job: Job, workers: int) -> tuple[Config, list[dict]]:
     coco = read_json(job.labelled)
     spec = job.spec
     cfg = models.load_config(job.config)
-    if settings := initial_settings(job):
+    if job.init and (settings := initial.settings(job.init)):
         cfg.merge_from_dict({"model": settings, "initial_settings": settings})
     models.fit_to_dataset(cfg, coco["categories"], str(job.labelled))
     if spec["init"] != "pretrained":  # otherwise the config's ImageNet weights
@@ -192,25 +202,6 @@ def start_processes(device: torch.device) -> None:
         torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
 
 
-def initial_settings(job: Job) -> dict:
-    """The settings of an imported model (`published.importing`) that the training starts from, directly or
-    through others: its weights mean nothing under, say, another normalisation of the pixels."""
-    return models.read_weights(job.init)["meta"].get("settings", {}) if job.init else {}
-
-
-def load_initial_weights(network: torch.nn.Module, path: Path) -> None:
-    """Weights of another model, or of a backbone, where names and shapes agree; the rest starts anew."""
-    state = models.read_weights(path)["state_dict"]
-    own = network.state_dict()
-    if not state.keys() & own.keys():
-        state = {f"backbone.{key}": value for key, value in state.items()}
-    fitting = {k: v for k, v in state.items() if k in own and own[k].shape == v.shape}
-    if not fitting:
-        raise UserError(f"{path}: none of its tensors fits this model; check `init` and `config`")
-    network.load_state_dict(fitting, strict=False)
-    log.info("%s: %d of %d tensors taken, the others start anew", path, len(fitting), len(own))
-
-
 def train(job: Job, workers: int | None = None) -> None:
     """Trains one model and writes model.pth, config.py, history.csv and run.json.
 
@@ -239,7 +230,7 @@ def train(job: Job, workers: int | None = None) -> None:
         network.init_weights()
         network.backbone.init_cfg = None  # or the Runner would initialise it again
         if job.init:
-            load_initial_weights(network, job.init)
+            initial.load(network, job.init)
     if job.spec["freeze_rpn"]:
         network.rpn_head.requires_grad_(False)
     runner._init_model_weights = lambda: None  # done above, once and with `init`
@@ -263,8 +254,7 @@ def train(job: Job, workers: int | None = None) -> None:
 
 
 def _write_records(job: Job, cfg: Config, seconds: float, resumes: int, mark: str) -> None:
-    with replacing(job.output / "config.py") as path:
-        path.write_text(cfg.pretty_text)
+    config_file.write(job.output / "config.py", cfg)
     with replacing(job.output / "history.csv") as path:
         shutil.copyfile(job.work / "history.csv", path)
     write_json(

@@ -35,7 +35,7 @@ def last_checkpoint(work: Path) -> Path | None:
             torch.load(path, map_location="meta", weights_only=True, mmap=True)
             return path
         except Exception as error:  # truncated zip, missing records, …
-            log.warning("%s is damaged (%s); taking the one before", path, str(error).splitlines()[0])
+            log.warning("%s is damaged (%s); taking the one before", path, str(error).partition("\n")[0])
             if is_main_process():
                 path.unlink(missing_ok=True)
     return None

@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from itertools import cycle
 from typing import Any
+from xml.etree import ElementTree
 
 import matplotlib as mpl
 import numpy as np
@@ -16,6 +17,7 @@ from matplotlib.typing import RcKeyType
 from numpy.typing import ArrayLike
 
 from distill.evaluation import plots
+from distill.evaluation.plots import literal
 
 INK = "#010203"  # replaced by the colour of the page's text
 STYLE: dict[RcKeyType, Any] = {
@@ -54,7 +56,7 @@ def histogram(name: str, scores: ArrayLike, threshold: float | None) -> Markup:
             kept = np.histogram(values[values >= threshold], bins=edges)[0]
             axes.stairs(kept, edges, fill=True, color=KEPT)
             axes.axvline(threshold, color=INK, linewidth=1, linestyle="--")
-        axes.set(title=name, xlim=span, xlabel="score")
+        axes.set(title=literal(name), xlim=span, xlabel="score")
         if heights.max() > 20:
             _log_axis(axes, (1, 10) if heights.max() > 1000 else (1, 2, 5))
             axes.set_ylim(bottom=0.7)
@@ -80,10 +82,10 @@ def curves(
         axes = figure.subplots()
         marks: dict[str, Any] = {"marker": "o", "markersize": 4} if marked else {}
         for index, (name, (x, y)) in enumerate(series.items()):
-            axes.plot(x, y, label=name, color=LINES[index % len(LINES)], linewidth=1.4, **marks)
+            axes.plot(x, y, label=literal(name), color=LINES[index % len(LINES)], linewidth=1.4, **marks)
         for name, (x, y) in (points or {}).items():
-            axes.plot([x], [y], "o", label=name, color=INK, markersize=6)
-        axes.set(title=title, xlabel=across)
+            axes.plot([x], [y], "o", label=literal(name), color=INK, markersize=6)
+        axes.set(title=literal(title), xlabel=across)
         axes.legend(fontsize=8, ncols=1 + (len(series) > 6))
         return to_svg(figure, title)
 
@@ -94,7 +96,7 @@ def drawn(draw: Callable[[Axes], None], title: str) -> Markup:
         figure = Figure(figsize=(WIDE, 2.8), layout="constrained")
         axes = figure.subplots()
         draw(axes)
-        axes.set_title(title)
+        axes.set_title(literal(title))
         return to_svg(figure, title)
 
 
@@ -113,10 +115,10 @@ def bars(
         inches = 0.9 + len(names) * max(0.2, 0.11 * len(groups) + 0.08)
         figure = Figure(figsize=(WIDE, inches), layout="constrained")
         axes = figure.subplots()
-        for index, ((label, values), colour) in enumerate(zip(groups.items(), cycle(colours), strict=False)):
-            lengths = [np.nan if value is None else value for value in values]
+        for index, ((name, values), colour) in enumerate(zip(groups.items(), cycle(colours), strict=False)):
+            lengths, label = [np.nan if value is None else value for value in values], literal(name)
             axes.barh(y + (index + 0.5) * height - 0.4, lengths, height * 0.9, label=label, color=colour)
-        axes.set_yticks(y, names)
+        axes.set_yticks(y, [literal(name) for name in names])
         axes.set_ylim(len(names) - 0.5, -0.5)
         axes.set_title(title)
         axes.grid(axis="y", visible=False)
@@ -138,7 +140,7 @@ def distribution(what: str, counted: Mapping[str, Sequence[int]]) -> Markup:
         axes = figure.subplots()
         for index, (name, counts) in enumerate(counted.items()):
             share = np.histogram(np.minimum(counts, last), edges)[0] / len(counts)
-            label, colour = f"{name}: mean {np.mean(counts):.2f}", LINES[index]
+            label, colour = f"{literal(name)}: mean {np.mean(counts):.2f}", LINES[index]
             axes.stairs(share, edges, label=label, color=colour, linewidth=1.4)
             if index == 0:
                 axes.stairs(share, edges, fill=True, color=colour, alpha=0.15)
@@ -156,15 +158,37 @@ def _log_axis(axes: Axes, numbers: Sequence[float]) -> None:
 
 
 def to_svg(figure: Figure, label: str) -> Markup:
-    """A figure as an `<svg>` that scales with its container. Deterministic: no date, no ids that clash."""
+    """A figure as an `<svg>` that scales with its container; `label` is what a screen reader says.
+    Deterministic: no date, no ids that clash."""
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg")
-    svg = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>", "", buffer.getvalue(), flags=re.DOTALL)
-    svg = re.sub(r'<g id="[^"]*">', "<g>", svg).replace("xlink:href", "href").replace(INK, "currentColor")
-    svg = re.sub(r"font-family: [^;\"]*", "font-family: inherit", svg)
+    svg = ElementTree.fromstring(buffer.getvalue())
+    for parent in list(svg.iter()):
+        for child in list(parent):
+            if _bare(child.tag) in ("metadata", "style"):
+                parent.remove(child)
+    for element in svg.iter():
+        element.tag = _bare(element.tag)
+        element.attrib = {_bare(key): _to_page(value) for key, value in element.items()}
+        if element.tag == "g":
+            element.attrib.pop("id", None)
     width, height = (figure.get_size_inches() * 72).round()
-    head = (
-        f'<svg class="chart" viewBox="0 0 {width:g} {height:g}" style="max-width:{width * 1.5:g}px" '
-        f'role="img" aria-label="{label}">'
-    )
-    return Markup(re.sub(r"^.*?<svg[^>]*>", head, svg, count=1, flags=re.DOTALL))
+    svg.attrib = {
+        "class": "chart",
+        "viewBox": f"0 0 {width:g} {height:g}",
+        "style": f"max-width:{width * 1.5:g}px",
+        "role": "img",
+        "aria-label": label,
+    }
+    return Markup(ElementTree.tostring(svg, encoding="unicode"))
+
+
+def _bare(name: str) -> str:
+    """A name of XML without its namespace, which HTML does not have."""
+    return name.rpartition("}")[2]
+
+
+def _to_page(value: str) -> str:
+    """An attribute with the colour and the font of the page, in one line."""
+    value = " ".join(value.split()).replace(INK, "currentColor")
+    return re.sub(r"font-family: [^;]*", "font-family: inherit", value)

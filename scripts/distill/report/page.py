@@ -18,6 +18,7 @@ from markupsafe import Markup
 
 from distill.datasets.stats import describe
 from distill.evaluation import plots
+from distill.evaluation.tables import read
 from distill.labels.candidates import candidates
 from distill.report import charts, evaluation_charts
 from distill.report.artifacts import Results
@@ -95,7 +96,7 @@ class Report(Results):
                 continue
             drawn = evaluation_charts.table_charts(self, table)
             if "plot" in table:
-                rows = pd.read_csv(path.with_suffix(".csv"))
+                rows = read(path.with_suffix(".csv"))
                 plot = partial(plots.rows, table=rows, options=table["plot"])
                 drawn.insert(0, charts.drawn(plot, f"AP by {table['plot']['x']}"))
             result.append({"name": name, "charts": drawn, **parse_table(path.read_text(encoding="utf-8"))})

@@ -4,6 +4,8 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from distill.evaluation.tables import unescape
+
 
 def parse_table(markdown: str) -> dict[str, Any]:
     """A Markdown table and the paragraphs after it, as {header, rows, notes}.
@@ -26,13 +28,13 @@ def parse_table(markdown: str) -> dict[str, Any]:
         ]
         for row, value in zip(rows, values, strict=True)
     ]
-    notes = [line for line in lines if line and not line.startswith("|")]
+    notes = [unescape(line) for line in lines if line and not line.startswith("|")]
     return {"header": list(zip(header, right, strict=True)), "rows": cells, "notes": notes}
 
 
 def _cells(line: str) -> list[str]:
     inner = re.split(r"(?<!\\)\|", line)[1:-1]
-    return [cell.strip().replace("\\|", "|") for cell in inner]
+    return [unescape(cell.strip()) for cell in inner]
 
 
 def _leading(cell: str) -> float | None:

@@ -49,8 +49,9 @@ class Format:
 
 def categories(count: int, meta: dict[str, Any]) -> list[str] | None:
     """Names of a checkpoint's categories: those that it states (mmdet), or COCO's if their number fits."""
-    stated = meta.get("CLASSES") or (meta.get("dataset_meta") or {}).get("classes")
-    if stated is not None:
+    about = meta.get("dataset_meta")
+    stated = meta.get("CLASSES") or (about.get("classes") if isinstance(about, dict) else None)
+    if isinstance(stated, str | list | tuple):
         return [stated] if isinstance(stated, str) else list(stated)
     return {1: ["person"], len(_COCO): _COCO, len(_COCO_IDS): _COCO_IDS}.get(count)
 
@@ -81,8 +82,9 @@ def _mmdet(cfg: Config, state: State, meta: dict[str, Any]) -> dict[str, Any]:
     text = str(meta.get("config") or meta.get("cfg") or "")  # mmdet 2, mmdet 3
 
     def numbers(key: str) -> list[float] | None:
-        found = re.search(rf"\b{key}=[\[(]([\d.,\s]+)[\])]", text)
-        return found and [float(number) for number in re.findall(r"[\d.]+", found[1])]
+        number = r"\s*(\d+(?:\.\d*)?)\s*"
+        found = re.search(rf"\b{key}=[\[(]{number},{number},{number},?\s*[\])]", text)
+        return found and [float(channel) for channel in found.groups()]
 
     said = {
         "mean": numbers("mean"),

@@ -14,7 +14,8 @@ import torch
 from mmengine.config import Config
 
 from distill.datasets.keypoint_meta import keypoint_meta
-from distill.files import read_json, replacing, write_json
+from distill.files import read_json, write_json
+from distill.models import config_file, initial
 from distill.models import model as models
 from distill.models.provenance import digests, provenance
 from distill.models.published import formats
@@ -22,8 +23,6 @@ from distill.models.published.array_pickle import read_arrays
 from distill.models.published.formats import BOX_HEAD, FORMATS, KEYPOINT_HEAD, Format, State
 from distill.program import UserError, log
 from distill.study.schema import suggestion
-
-SHOWN = 3  # names in a message
 
 
 def import_model(name: str, config: Path, spec: dict[str, Any], labelled: Path, output: Path) -> None:
@@ -60,6 +59,7 @@ def import_model(name: str, config: Path, spec: dict[str, Any], labelled: Path, 
         for key, axis in (("weight", 1), ("bias", 0)):
             tensor = state[f"{KEYPOINT_HEAD}deconv.{key}"]
             state[f"{KEYPOINT_HEAD}deconv.{key}"] = tensor.index_select(axis, torch.tensor(rows))
+    models.check_finite(state, path)
     for key in unused:
         log.info("not used: %s", key)
     log.info("%s: %d tensors taken, %d not used", path, len(tensors) - len(unused), len(unused))
@@ -70,8 +70,7 @@ def import_model(name: str, config: Path, spec: dict[str, Any], labelled: Path, 
         "settings": settings,
     }
     models.save(output / "model.pth", state, about)
-    with replacing(output / "config.py") as temporary:
-        temporary.write_text(cfg.pretty_text)
+    config_file.write(output / "config.py", cfg)
     write_json(
         output / "run.json",
         {
@@ -88,10 +87,7 @@ def read(path: Path) -> tuple[State, dict[str, Any]]:
     if path.suffix == ".pkl":
         return {key: torch.from_numpy(array.copy()) for key, array in read_arrays(path).items()}, {}
     content = models.read_weights(path)
-    tensors = content["state_dict"].get("model", content["state_dict"])  # detectron2 saves it under "model"
-    if not isinstance(tensors, dict) or not all(torch.is_tensor(value) for value in tensors.values()):
-        raise UserError(f"{path}: not a state dict of tensors")
-    return dict(tensors), content.get("meta") or {}
+    return initial.unwrapped(content["state_dict"]), content["meta"]
 
 
 def translate(
@@ -162,9 +158,7 @@ def check(state: State, expected: dict[str, torch.Size], has_keypoints: bool, so
     }
     if any(wrong.values()):
         found = "; ".join(
-            f"{len(keys)} tensors {what} ({', '.join(keys[:SHOWN])}{', …' if len(keys) > SHOWN else ''})"
-            for what, keys in wrong.items()
-            if keys
+            f"{len(keys)} tensors {what} ({models.some(keys)})" for what, keys in wrong.items() if keys
         )
         raise UserError(f"{source}: not of this architecture; choose another `config`: {found}")
 
