@@ -29,12 +29,13 @@ def show(axes: Axes, pixels: np.ndarray) -> None:
     axes.set_axis_off()
 
 
-def draw(axes: Axes, record: Record, category: Record, colour: str) -> None:
-    """A record's box with its category, score and skeleton, in the pixels of the axes."""
+def draw(axes: Axes, record: Record, category: Record, colour: str, named: bool = True) -> None:
+    """A record's box and skeleton, in the pixels of the axes; `named`: with its category and score."""
     x, y, w, h = record["bbox"]
     axes.add_patch(Rectangle((x, y), w, h, fill=False, edgecolor=colour, linewidth=1.5))
-    label = literal(category["name"]) + (f" {record['score']:.2f}" if "score" in record else "")
-    axes.text(x, y, label, fontsize=7, color="black", backgroundcolor=colour, va="bottom", clip_on=True)
+    if named:
+        label = literal(category["name"]) + (f" {record['score']:.2f}" if "score" in record else "")
+        axes.text(x, y, label, fontsize=7, color="black", backgroundcolor=colour, va="bottom", clip_on=True)
     if not (record.get("keypoints") and category.get("keypoints")):
         return
     side, points = sides(category), np.reshape(record["keypoints"], (-1, 3))

@@ -14,6 +14,7 @@ from distill.report.artifacts import Results
 from distill.report.comparison import Shown, differences, group_by_image
 from distill.report.drawing import colour_of
 from distill.report.hidden import hidden_truth
+from distill.report.wording import signed
 from distill.study.types import Study
 
 Panels = Mapping[str, Sequence[Coco]]  # title → records
@@ -23,9 +24,10 @@ def labels_and_student(study: Study, results: Path) -> Figure:
     """Three rows, of the study's first label set and the first student that learnt from it.
 
     The unlabelled image whose labels have the middle one of all mean scores: bare, labelled, and with the
-    labels that were hidden, if any were. Teacher, student and truth on the validation image on which the
-    student gains most, and on that on which it gains least, by `comparison.agreement`; as many instances as
-    truth has in all. Raises UserError without a student, or where artifacts are missing.
+    labels that were hidden, if any were. Teacher, student and truth on the annotated validation image on
+    which the student gains most, and on that on which it loses most (or gains least), by the agreement of
+    `comparison`; as many instances as truth has in all. Raises UserError without a student, or where
+    artifacts are missing.
     """
     found = Results(study, results)
     labels = next(iter(found.shown_labels.values()), None)
@@ -39,16 +41,22 @@ def labels_and_student(study: Study, results: Path) -> Figure:
         Shown.of(results / "merged" / model / validation / f"{found.test_views}.json", truth)
         for model in (study["labels"][labels]["teacher"], student)
     )
-    changes = differences(truth, teacher, learnt)
+    real = group_by_image(truth["annotations"])
+    changes = [
+        (image, change) for image, change in differences(truth, teacher, learnt) if image["id"] in real
+    ]
+    if not changes:
+        raise UserError(f"{validation} has no annotation, so there is no picture; leave out --image")
     rows: list[tuple[str, Coco, Coco, Panels]] = []
     rows.append(("middling scores", generated, *_labelled(generated, _hidden(found, labels, generated))))
     for image, change in (changes[0], changes[-1]):
         panels = {"teacher": teacher.drawn(image["id"]), "student": learnt.drawn(image["id"])}
-        panels["truth"] = group_by_image(truth["annotations"]).get(image["id"], [])
-        rows.append((f"student {change:+.2f}", truth, image, panels))
+        panels["truth"] = real[image["id"]]
+        rows.append((f"student {signed(change, 2)}", truth, image, panels))
     figure = _drawn(rows, generated["categories"])
     better, worse = (sum(sign * change > 0 for _, change in changes) for sign in (1, -1))
-    figure.suptitle(f"{len(changes)} validation images: the student is better on {better}, worse on {worse}")
+    of = f"of {len(changes)} validation images that show anything"
+    figure.suptitle(f"the student is better on {better}, worse on {worse} {of}", fontsize=10)
     return figure
 
 
@@ -80,7 +88,7 @@ def _drawn(rows: Sequence[tuple[str, Coco, Coco, Panels]], categories: list[Coco
             show(axes, pixels)
             axes.set_title(title, fontsize=9)
             for record in records:
-                draw(axes, record, known[record["category_id"]], colours[record["category_id"]])
+                draw(axes, record, known[record["category_id"]], colours[record["category_id"]], named=False)
         for axes in line[len(panels) :]:
             axes.set_axis_off()
         where = {"transform": line[0].transAxes, "rotation": 90, "ha": "right", "va": "center"}
