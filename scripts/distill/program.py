@@ -32,7 +32,7 @@ def run(main: Callable[[], None]) -> None:
     try:
         main()
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {_message(error)}", file=sys.stderr)
         sys.exit(1)
     except BrokenPipeError:
         with suppress(OSError):
@@ -42,6 +42,12 @@ def run(main: Callable[[], None]) -> None:
             raise
         print(f"error: {error.strerror}: {error.filename or ''}".rstrip(": "), file=sys.stderr)
         sys.exit(1)
+
+
+def _message(error: UserError) -> str:
+    """In one line: a process that loads images hands on what it raised with its traceback before it."""
+    lines = str(error).strip().splitlines() or [""]
+    return lines[0] if len(lines) == 1 else lines[-1].partition("Error: ")[2]
 
 
 def progress(items: Iterable[T], total: int, what: str, every: float = 10.0) -> Iterator[T]:
