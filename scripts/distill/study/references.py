@@ -43,9 +43,7 @@ def check(study: dict[str, Any]) -> None:
         needs[f"models.{name}"] = [f"models.{model['init']}"] if model["init"] in models else []
         if model["init"] not in (*models, "pretrained", "none") and not _is_path(model["init"]):
             known(model["init"], ["pretrained", "none", *models], f"models.{name}.init", "model")
-        if model["labels"] in datasets and model["labels"] not in labels:
-            _annotated(name, model["labels"], datasets)
-        elif model["labels"]:
+        if model["labels"] and (model["labels"] in labels or model["labels"] not in datasets):
             known(model["labels"], [*labels, *datasets], f"models.{name}.labels", "label set")
             needs[f"models.{name}"].append(f"labels.{model['labels']}")
             teacher = labels[model["labels"]]["teacher"]
@@ -75,12 +73,6 @@ def check(study: dict[str, Any]) -> None:
             raise UserError(
                 f"keep_heatmaps: there is no shard {shard}; shards are 0 to {study['shards'] - 1}"
             )
-
-
-def _annotated(model: str, name: str, datasets: Mapping[str, Any]) -> None:
-    """A dataset in the place of generated labels: those of a label set that people have corrected."""
-    if datasets[name].get("strip_annotations") or datasets[name]["kind"] in ("folder", "videos"):
-        raise UserError(f"models.{model}.labels: the dataset {name!r} has no annotations")
 
 
 def _is_path(text: str) -> bool:

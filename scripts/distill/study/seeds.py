@@ -39,7 +39,7 @@ def repeat(study: dict[str, Any]) -> None:
                     copy[key] = dataset(copy[key], seed)
                 elif key in copy:
                     copy[key] = [dataset(source, seed) for source in copy[key]]
-            if _draws(spec) and spec.get("seed", 0) + seed:
+            if draws(spec) and spec.get("seed", 0) + seed:
                 copy["seed"] = spec.get("seed", 0) + seed
             put("datasets", dataset(name, seed), copy)
     for name, entry in old["models"].items():
@@ -75,7 +75,8 @@ def family(study: Mapping[str, Any], name: str) -> str:
     return next((name.removesuffix(f"-seed{n}") for n in seeds if name.endswith(f"-seed{n}")), name)
 
 
-def _draws(spec: Mapping[str, Any]) -> bool:
+def draws(spec: Mapping[str, Any]) -> bool:
+    """Whether a dataset depends on a seed of the study."""
     return spec["kind"] == "subset" and ("fraction" in spec or "images" in spec)
 
 
@@ -100,6 +101,6 @@ def _drawn(study: Mapping[str, Any]) -> set[str]:
     datasets = study["datasets"]
     drawn: set[str] = set()
     for name in TopologicalSorter({name: sources(spec) for name, spec in datasets.items()}).static_order():
-        if _draws(datasets[name]) or not drawn.isdisjoint(sources(datasets[name])):
+        if draws(datasets[name]) or not drawn.isdisjoint(sources(datasets[name])):
             drawn.add(name)
     return drawn
