@@ -4,7 +4,9 @@ import argparse
 import json
 from pathlib import Path
 
-from distill.files import read_json, write_json
+from distill import strict
+from distill.datasets.dataset_file import read_dataset
+from distill.files import write_json
 from distill.predictions.merge import Options, merge_boxes, merge_heatmaps
 from distill.program import UserError, run
 
@@ -17,11 +19,8 @@ def main() -> None:
     parser.add_argument("--boxes", nargs="?", help="the shard's fixed boxes, to compare heatmap files with")
     parser.add_argument("predictions", nargs="+", help="one file a view: .json of boxes or .h5 of heatmaps")
     args = parser.parse_args()
-    try:
-        options = Options(**args.options)
-    except TypeError as error:
-        raise UserError(f"--options: {error}") from None
-    dataset = read_json(args.dataset)
+    options = strict.options(Options, args.options, "--options")
+    dataset = read_dataset(args.dataset)
     kinds = {Path(path).suffix for path in args.predictions}
     if kinds == {".json"}:
         records = merge_boxes(args.predictions, dataset, options)

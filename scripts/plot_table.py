@@ -3,8 +3,6 @@
 import argparse
 import json
 
-import pandas as pd
-
 from distill.evaluation import plots
 from distill.program import run
 
@@ -15,7 +13,7 @@ def main() -> None:
     parser.add_argument("--options", required=True, type=json.loads, help="JSON: x, baseline")
     parser.add_argument("--output", required=True, help="….svg; the PNG is written beside it")
     args = parser.parse_args()
-    table = pd.read_csv(args.table)
+    table = plots.read_rows(args.table)
     plots.save(lambda axes: plots.rows(axes, table, args.options), args.output)
 
 

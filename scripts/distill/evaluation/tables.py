@@ -10,13 +10,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from distill.evaluation.metrics import USUAL
 from distill.files import replacing
 from distill.program import UserError
 
-METRICS = {
-    "boxes": ["AP", "AP50", "AP75", "APS", "APM", "APL"],
-    "keypoints": ["AP", "AP50", "AP75", "APM", "APL"],
-}
 PAPER_GAP = 100 * (60.2 - 54.9) / (65.1 - 54.9)  # Data Distillation, table 1a: 52%
 LEAST_GAP = 1.0  # AP in percent: of a smaller gap, noise would decide the share
 
@@ -82,7 +79,7 @@ def build(spec: dict[str, Any], evaluations: dict[str, dict[str, Any]]) -> Table
     for row in rows:
         if not row["evaluations"]:
             raise UserError(f"table row {row['name']} has no evaluations")
-    metrics = spec.get("metrics") or METRICS[task]
+    metrics = spec.get("metrics") or USUAL[task]
     columns = [(metric, task, metric) for metric in metrics]
     if task == "keypoints":
         columns.append(("box AP", "boxes", "AP"))

@@ -16,8 +16,9 @@ import pandas as pd
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
+from distill.datasets.dataset_file import read_dataset
 from distill.evaluation.average_precision import evaluate
-from distill.files import read_json, replacing
+from distill.files import replacing
 from distill.predictions.merge import Options, merge_boxes, merge_heatmaps
 from distill.predictions.views import View, reach_around
 from distill.program import UserError, log
@@ -78,7 +79,7 @@ def measuring(
 ) -> Iterator[tuple[list[str], Measure]]:
     """The views that there are predictions under, and the measure of several sets, side by side."""
     shards = by_shard(paths)
-    one = partial(measure, shards=shards, dataset=read_json(dataset), options=options)
+    one = partial(measure, shards=shards, dataset=read_dataset(dataset), options=options)
     with ProcessPoolExecutor(processes, initializer=log.setLevel, initargs=("WARNING",)) as pool:
         yield list(next(iter(shards.values()))), lambda sets: list(pool.map(one, sets))
 

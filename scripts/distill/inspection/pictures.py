@@ -13,8 +13,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from distill.datasets.dataset_file import read_dataset, root_of
 from distill.datasets.images import read_image
-from distill.files import read_json, replacing
+from distill.files import replacing
 from distill.inspection.words import kind_of
 from distill.predictions.heatmap_file import COLUMNS, read_blocks, read_header
 from distill.predictions.heatmaps import Average, softmax2d
@@ -52,13 +53,13 @@ def picture(
     if kind in ("dataset", "labels"):
         return annotated(content["annotations"], content, image)
     if kind == "predictions":
-        return annotated(content, read_json(dataset or dataset_of(path)), image)
+        return annotated(content, read_dataset(dataset or dataset_of(path)), image)
     if kind == "prediction shard":
         view = View.parse(content["view"])
         categories = [
             {"id": i, "name": str(i)} for i in sorted({p["category_id"] for p in content["predictions"]})
         ]
-        coco = {"categories": categories, **read_json(dataset or dataset_of(path))}
+        coco = {"categories": categories, **read_dataset(dataset or dataset_of(path))}
         coco["categories"] = coco["categories"] or categories  # an unlabelled dataset names none
         return annotated(content["predictions"], coco, image, view)
     if kind == "thresholds":
@@ -110,8 +111,8 @@ def annotated(records: Sequence[Record], coco: Record, image: int | None, view: 
 
 
 def _pixels(coco: Record, entry: Record) -> np.ndarray:
-    path = Path(coco["info"]["image_root"], entry["file_name"])
-    return read_image(path, (entry["width"], entry["height"]))
+    path = root_of(coco, "the dataset") / entry["file_name"]
+    return read_image(path, (entry["width"], entry["height"]), entry.get("hash"))
 
 
 def _show(axes: Axes, pixels: np.ndarray) -> None:
@@ -158,7 +159,7 @@ def heatmaps(path: Path, dataset: Path | None, row: int | None) -> Figure:
             views += 1
     single = header.view.inverse_heatmap(softmax2d(one.heatmap), header.flip_pairs)[0]
     merged = mean.result()[0][0]
-    coco = read_json(dataset or dataset_of(path))
+    coco = read_dataset(dataset or dataset_of(path))
     entry = next((image for image in coco["images"] if image["id"] == one.image_id[0]), None)
     if entry is None:
         raise UserError(

@@ -8,11 +8,12 @@ import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 import numpy as np
 
+from distill.datasets.checks import MAX_SIDE
 from distill.files import read_json
 from distill.predictions import boxes as box_math
 from distill.predictions import coco_results, heatmap_file, heatmaps, voting
@@ -57,12 +58,15 @@ class Options:
         heatmaps.check(self.average)
 
 
+Side = Annotated[int, msgspec.Meta(ge=1, le=MAX_SIDE)]
+
+
 class _Image(msgspec.Struct):
-    id: int
-    width: int
-    height: int
-    view_width: int
-    view_height: int
+    id: coco_results.Id
+    width: Side
+    height: Side
+    view_width: Side
+    view_height: Side
 
 
 class _Header(msgspec.Struct):
@@ -134,7 +138,10 @@ def _read_boxes(path: str | Path, seen: dict) -> tuple[View, dict[int, tuple[int
         header = msgspec.convert(content, _Header)
     except msgspec.ValidationError as error:
         raise UserError(f"{path}: not a file of predictions ({error}); {AGAIN}") from None
-    view = View.parse(header.view)
+    try:
+        view = View.parse(header.view)
+    except UserError as error:
+        raise UserError(f"{path}: {error}; {AGAIN}") from None
     _once(seen, (header.model, view.name), header.dataset, path)
     for image in header.images:
         if view.size(image.width, image.height) != (image.view_width, image.view_height):
@@ -211,7 +218,7 @@ def merge_heatmaps(
             f"these are {', '.join(view.name for view in views)}"
         )
     known = {image["id"] for image in dataset["images"]}
-    expected = None if boxes is None else read_json(boxes)
+    expected = None if boxes is None else read_json(boxes, like=list[coco_results.Prediction])
     if expected is not None and headers and len(expected) != headers[0].count:
         raise UserError(f"{paths[0]}: {headers[0].count} instances where {boxes} has {len(expected)}")
     for start in range(0, headers[0].count if headers else 0, block):
@@ -219,6 +226,8 @@ def merge_heatmaps(
         first = None
         for path, header in zip(paths, headers, strict=True):
             rows = heatmap_file.read_blocks(path, start, start + block)
+            if not all(np.isfinite(values).all() for values in (rows.heatmap, rows.box, rows.score)):
+                raise UserError(f"{path}: its heatmaps or boxes are not finite; {AGAIN}")
             first = first or rows
             if any(not np.array_equal(getattr(rows, c), getattr(first, c)) for c in heatmap_file.COLUMNS):
                 raise UserError(f"{path}: its instances are not those of {paths[0]}; {AGAIN}")
