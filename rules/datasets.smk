@@ -50,6 +50,27 @@ rule describe_dataset:
         "python scripts/describe_dataset.py --dataset {input} --output {output} > {log} 2>&1"
 
 
+# What images show costs as much as to read them once more, and is asked for of those alone that are trained or
+# tested on.
+rule fingerprint_images:
+    input:
+        f"{R}/datasets/{{dataset}}.json",
+    output:
+        f"{R}/datasets/fingerprints/{{dataset}}.json",
+    log:
+        f"{R}/logs/datasets/fingerprints/{{dataset}}.log",
+    priority: 100
+    conda:
+        "../envs/distill.yaml"
+    resources:
+        mem_mb=8000,
+        runtime=240,
+    params:
+        version=version("fingerprint"),
+    shell:
+        "python scripts/fingerprint_images.py --dataset {input:q} --output {output:q} > {log:q} 2>&1"
+
+
 # Needed by evaluations, not by trainings: a changed validation set must not retrain a model. Its priority has it
 # run before the trainings nevertheless. (An input marked ancient() would hide other changes of a training from
 # Snakemake in a run in which the validation set changes too.)
@@ -57,6 +78,10 @@ rule check_splits:
     input:
         validation=f"{R}/datasets/{{validation}}.json",
         training=f"{R}/datasets/{{dataset}}.json",
+        fingerprints=[
+            f"{R}/datasets/fingerprints/{{validation}}.json",
+            f"{R}/datasets/fingerprints/{{dataset}}.json",
+        ],
     output:
         f"{R}/datasets/splits/{{validation}}/{{dataset}}.json",
     log:
@@ -71,4 +96,4 @@ rule check_splits:
         version=version("dataset"),
     shell:
         "python scripts/check_splits.py --validation {input.validation} --training {input.training}"
-        " --output {output} > {log} 2>&1"
+        " --fingerprints {input.fingerprints} --output {output} > {log} 2>&1"
