@@ -14,7 +14,7 @@ def main() -> None:
         "--fixed-boxes", type=json.loads, required=True, help='{"min_score": …, "per_image": …}'
     )
     args = vars(parser.parse_args())
-    require(args["candidates"], ("min_score", "per_image"), "--candidates")
+    require(args["fixed_boxes"], ("min_score", "per_image"), "--fixed-boxes")
     args["shards"] = (args.pop("shard"), args["shards"])
     claim(1, args["device"])
     from distill.models.prediction import detect_boxes
