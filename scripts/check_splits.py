@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from distill.datasets.dataset_file import read_dataset
+from distill.datasets.dataset_file import read_source
 from distill.datasets.fingerprints import read_fingerprints
 from distill.datasets.splits import check_splits
 from distill.files import write_json
@@ -24,7 +24,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--output", required=True, type=Path)
     args = parser.parse_args(argv)
     names = (args.validation.stem, args.training.stem)
-    validation, training = read_dataset(args.validation), read_dataset(args.training)
+    validation, training = read_source(args.validation), read_source(args.training)
     ours, theirs = map(read_fingerprints, args.fingerprints)
     write_json(args.output, check_splits(names, validation, training, (ours, theirs)))
 

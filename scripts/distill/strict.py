@@ -30,7 +30,6 @@ _DECIMAL = re.compile(r"[-+]?(0|[1-9][0-9]*)")
 _OF_YAML = "tag:yaml.org,2002:"
 _KINDS = ("map", "seq", "str", "int", "float", "bool", "null", "merge", "timestamp")
 _TRUE = ("on", "yes", "true")  # which YAML reads alike; a key `on` is meant as text
-_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def is_line(text: str) -> bool:
@@ -81,7 +80,7 @@ def _refuse_twins(pairs: list[tuple[str, Any]]) -> None:
     if len({key for key, _ in pairs}) < len(pairs):
         keys = [key for key, _ in pairs]
         twin = next(key for key in keys if keys.count(key) > 1)
-        raise _Twice(f"the key {twin!r} is there twice{_owner(pairs)}")
+        raise _Twice(f"the key {twin!r:.60} is there twice{_owner(pairs)}")
 
 
 def _owner(pairs: list[tuple[str, Any]]) -> str:
@@ -108,9 +107,8 @@ def read_yaml(path: str | Path) -> Any:
     """Parses a YAML (or JSON) file of settings. Raises UserError, with the line, for what is no YAML, and for
     keys that are there twice, numbers that are not finite or not meant as they would be read, and bombs."""
     text = read_text(path)
-    loader = _LOADER(text)
+    loader = yaml.SafeLoader(text)
     try:
-        _limit_depth(text)
         node = loader.get_single_node()
         if node is None:
             return None
@@ -129,20 +127,13 @@ def read_yaml(path: str | Path) -> Any:
         loader.dispose()
 
 
-def _limit_depth(text: str) -> None:
-    """Raises RecursionError before the parser in C needs more stack than there is."""
-    depth = 0
-    for event in yaml.parse(text, _LOADER):
-        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-        if depth > DEEPEST:
-            raise RecursionError
-
-
 def _faults(root: yaml.Node, loader: Any) -> Iterable[tuple[yaml.Node, str]]:
     """Nodes and what is wrong with them."""
     sizes: dict[int, int] = {}  # of nodes, with all that is below; aliases are one node in several places
 
-    def visit(node: yaml.Node) -> Iterable[tuple[yaml.Node, str]]:
+    def visit(node: yaml.Node, depth: int = 0) -> Iterable[tuple[yaml.Node, str]]:
+        if depth > DEEPEST:
+            raise RecursionError
         if id(node) in sizes:
             if not sizes[id(node)]:
                 yield node, "this value is a part of itself"
@@ -159,7 +150,7 @@ def _faults(root: yaml.Node, loader: Any) -> Iterable[tuple[yaml.Node, str]]:
         elif message := _misread(node, loader):
             yield node, message
         for child in children:
-            yield from visit(child)
+            yield from visit(child, depth + 1)
         sizes[id(node)] = 1 + sum(sizes[id(child)] for child in children)
         if sizes[id(node)] > MOST_VALUES:
             yield node, f"its aliases (*name) stand for more than {MOST_VALUES} values"

@@ -103,11 +103,11 @@ def merged_heatmaps(study, path):
 
 USES = {
     DATASET: lambda study, path: read_dataset(path),
-    LABELS: lambda study, path: (read_dataset(path), Report(study.study, study.results).galleries())[0],
+    LABELS: lambda study, path: Report(study.study, study.results).generated("distilled"),
     THRESHOLDS: make_labels,
     MERGED: rank,
     EVALUATION: lambda study, path: tables.build(study.of_row, {str(path): read_evaluation(path)}).frame,
-    HISTORY: lambda study, path: (plots.read_history(path), Report(study.study, study.results).curves())[0],
+    HISTORY: lambda study, path: plots.read_history(path),
     RUN: lambda study, path: Report(study.study, study.results).runs(),
     TABLE: lambda study, path: plots.read_rows(path),
     MARKDOWN: lambda study, path: Report(study.study, study.results).tables(),
@@ -208,7 +208,7 @@ def test_what_is_no_file(study, spoil, name, what):
     else:
         path.symlink_to("/dev/zero" if what == "device" else path)
     expected = "cannot be read" if what == "loop" else "is not a file"
-    if what == "loop" and name in (RUN, SPLITS, MARKDOWN):
+    if what == "loop" and name in (LABELS, RUN, SPLITS, MARKDOWN):
         expected = "ok"  # as if it were not there: the report leaves it out
     judge(expected, lambda: study.use(name), str(path) if expected != "ok" else "")
 
@@ -282,6 +282,10 @@ categories.0.skeleton = [[1, 9]] => joins or swaps keypoints that it does not na
 categories.0.flip_pairs = [[1, -2]] => joins or swaps keypoints that it does not name
 categories.0.name = null => is damaged, or another file
 categories = [] => is of the unknown category
+del info => does not say where its images are (info.image_root)
+del info.image_root => does not say where its images are (info.image_root)
+del annotations.0.area => ok it["annotations"][0]["area"] > 0
+del annotations.0.iscrowd => ok it["annotations"][0]["iscrowd"] == 0
 """,
     EVALUATION: """
 AP = null => is damaged, or another file (expected `float`, got `null` - at `$.AP`)

@@ -249,8 +249,6 @@ def test_texts_of_configurations(tmp_path_factory, data):
     message, config = outcome(lambda: read_yaml(path))
     if message is None:
         assert config == yaml.safe_load(text)
-        if isinstance(config, dict):
-            outcome(lambda: resolve(config, ROOT))
 
 
 def test_a_table_of_what_is_accepted(study):

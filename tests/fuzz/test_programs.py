@@ -3,6 +3,7 @@
 S is a finished study of stand-ins, D a folder with a damaged file of each kind, OUT the output.
 """
 
+import json
 import os
 import runpy
 import shlex
@@ -11,7 +12,7 @@ import sys
 import pytest
 
 from fuzz import test_artifacts
-from fuzz.harness import limited
+from fuzz.harness import edited, limited
 from helpers import SCRIPTS
 
 OK, ROWS = (
@@ -35,6 +36,10 @@ split_data.py --name x --spec '{{"kind": "subset", "of": "y"}}' --source y=D/lis
 split_data.py --name x --spec '{{"kind": "subset", "of": "y", "ids": "D/latin.txt"}}' --source y={OK} --output OUT => D/latin.txt, line 2: is not in UTF-8
 split_data.py --name x --spec '{{"kind": "subset", "of": "y", "ids": "D/pipe.json"}}' --source y={OK} --output OUT => D/pipe.json: is not a file
 split_data.py --name x --spec '{{"kind": "subset", "of": "y", "ids": ["99"]}}' --source y={OK} --output OUT => ids: '99' is no image of y
+split_data.py --name x --spec '{{"kind": "subset", "of": "y"}}' --source y=D/hashless.json --output OUT => D/hashless.json: image 7 has no hash
+split_data.py --name x --spec '{{"kind": "union", "of": ["y"]}}' --source y=D/rootless.json --output OUT => D/rootless.json: does not say where its images are
+check_splits.py --validation D/hashless.json --training {OK} --fingerprints D/list.json D/list.json --output OUT => D/hashless.json: image 7 has no hash
+fingerprint_images.py --dataset D/rootless.json --output OUT => D/rootless.json: does not say where its images are
 fingerprint_images.py --dataset D/list.json --output OUT => D/list.json: is damaged, or another file
 fingerprint_images.py --dataset D/moved.json --output OUT => no such file
 check_splits.py --validation {OK} --training {OK} --fingerprints S/datasets/fingerprints/val.json S/datasets/fingerprints/val.json --output OUT => is also in the training set
@@ -100,6 +105,9 @@ def damaged(study, tmp_path_factory):
     from fuzz.test_configurations import bomb
 
     (folder / "bomb.yaml").write_text(bomb("[{}]", "*{}"))
+    sound = json.loads((study / "datasets/unlabelled.json").read_text())
+    (folder / "hashless.json").write_text(json.dumps(edited(sound, "del images.0.hash")))
+    (folder / "rootless.json").write_text(json.dumps(edited(sound, "del info.image_root")))
     moved = (study / "datasets/unlabelled.json").read_text().replace(".png", ".gone.png")
     (folder / "moved.json").write_text(moved)
     return folder

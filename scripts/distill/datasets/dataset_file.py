@@ -40,7 +40,7 @@ class _Annotation(msgspec.Struct):
     image_id: Id
     category_id: Id
     bbox: tuple[Number, Number, Number, Number]
-    area: Number | None = None
+    area: Number = 0
     iscrowd: Literal[0, 1] = 0
     keypoints: list[Number] | None = None
     num_keypoints: int | None = None
@@ -65,8 +65,10 @@ class _Dataset(msgspec.Struct):
 
 
 def read_dataset(path: str | Path) -> dict[str, Any]:
-    """The COCO dict of a file. Raises UserError where it is missing, damaged, or contradicts itself."""
+    """The COCO dict of a file, with `info`, and `area` and `iscrowd` of annotations, also where it has none.
+    Raises UserError where it is missing, damaged, or contradicts itself."""
     dataset = read_json(path, like=_Dataset)
+    dataset.setdefault("info", {})
     problems = Problems(path)
     for what in ("images", "annotations", "categories"):
         if len({record["id"] for record in dataset[what]}) < len(dataset[what]):
@@ -86,6 +88,8 @@ def read_dataset(path: str | Path) -> dict[str, Any]:
         elif not _inside(a["bbox"], sizes[a["image_id"]]):
             problems.add(f"annotation {a['id']}: bbox {a['bbox']} has no area in its image")
         else:
+            a.setdefault("iscrowd", 0)
+            a.setdefault("area", a["bbox"][2] * a["bbox"][3])
             count = counts[a["category_id"]]
             given = [len(a.get("keypoints") or ()) / 3, len(a.get("keypoint_scores") or ())]
             if wrong := [number for number in given if number not in (0, count)]:
@@ -94,9 +98,19 @@ def read_dataset(path: str | Path) -> dict[str, Any]:
     return dataset
 
 
+def read_source(path: str | Path) -> dict[str, Any]:
+    """A dataset that others are made of, or whose images are opened: it has to say where they are, and their
+    hashes. Raises UserError as `read_dataset`."""
+    dataset = read_dataset(path)
+    root_of(dataset, path)
+    if without := [image["id"] for image in dataset["images"] if not image.get("hash")]:
+        raise UserError(f"{path}: image {without[0]} has no hash; remove the file to have it made again")
+    return dataset
+
+
 def root_of(dataset: Mapping[str, Any], path: str | Path) -> Path:
     """The folder of the images of the dataset that `path` was. Raises UserError if it names none."""
-    if not (root := dataset.get("info", {}).get("image_root")):
+    if not (root := dataset["info"].get("image_root")):
         raise UserError(f"{path}: does not say where its images are (info.image_root)")
     return Path(root)
 

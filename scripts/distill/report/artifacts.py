@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from distill.datasets.dataset_file import read_dataset
+from distill.datasets.dataset_file import read_dataset, root_of
 from distill.evaluation.metrics import read_evaluation
 from distill.files import read_json
 from distill.labels.thresholds import read_thresholds
@@ -88,7 +88,7 @@ class Results:
 
     def generated(self, labels: str) -> dict[str, Any] | None:
         """The annotations of a label set."""
-        return self.optional("labels", labels, "annotations.json", read=read_dataset)
+        return self.optional("labels", labels, "annotations.json", read=_read_shown)
 
     def alike_images(self, validation: str, training: str) -> dict[str, Any] | None:
         """{count, pairs} of images of two datasets that look alike; None where no pair does."""
@@ -102,7 +102,7 @@ class Results:
     def dataset(self, name: str) -> dict[str, Any] | None:
         """A dataset's JSON, read once."""
         if name not in self._datasets:
-            self._datasets[name] = self.optional("datasets", f"{name}.json", read=read_dataset)
+            self._datasets[name] = self.optional("datasets", f"{name}.json", read=_read_shown)
         return self._datasets[name]
 
     def merged(self, labels: str) -> Path:
@@ -163,6 +163,13 @@ class Results:
     def shown_labels(self) -> dict[str, str]:
         """Of the label sets that get pictures: name without seed → name of the first seed."""
         return {family: members[0] for family, members in list(self.families(self.labels).items())[:SHOWN]}
+
+
+def _read_shown(path: Path) -> dict[str, Any]:
+    """A dataset whose images are shown."""
+    dataset = read_dataset(path)
+    root_of(dataset, path)
+    return dataset
 
 
 def _times_of(benchmark: Path) -> list[float]:
