@@ -168,14 +168,16 @@ annotations.1.keypoints.0 = 41 => ok it["annotations"][1]["keypoints"][:3] == [0
 annotations.1.num_keypoints = 17 => ok it["annotations"][1]["num_keypoints"] == 2
 annotations.1.num_keypoints = "two" => ok it["info"]["repaired"] == {"counts of keypoints corrected": 1}
 # --- other conventions: seen only in all of a file ---
-annotations.*.bbox = [old[0] / 40, old[1] / 30, old[2] / 40, old[3] / 30] => they look like fractions of the image
-annotations.*.bbox = [0.3, 0.4, 0.25, 0.4] => they look like fractions of the image
+annotations.*.bbox = [old[0] / 40, old[1] / 30, old[2] / 40, old[3] / 30] => 4 of 4 boxes lie within one pixel: they look like fractions
+annotations.*.bbox = [0.3, 0.4, 0.25, 0.4] => 4 of 4 boxes lie within one pixel: they look like fractions
+annotations.*.bbox = [0.3, 0.4, 0.25, 0.4]; annotations.0.bbox = [4, 5, 10, 12] => 3 of 4 boxes lie within one pixel
+annotations.0.bbox = [0.3, 0.4, 0.25, 0.4]; annotations.*.keypoints = null => ok
 annotations.*.bbox = [22, 15, 34, 28] => they look like x1, y1, x2, y2
 annotations.*.bbox = [22, 5, 34, 17]; annotations.0.bbox = [4, 5, 14, 17] => they look like x1, y1, x2, y2
 annotations.*.bbox = [22, 5, 20, 4]; annotations.0.bbox = [4, 5, 10, 12] => 3 of 4 boxes reach over the image's edge
 annotations.*.bbox = [22, 5, 18.9, 4]; annotations.*.keypoints = null => ok it["info"]["repaired"]["boxes over the image's edge clipped"] == 4
-annotations.*.keypoints = [0.25, 0.33, 2, 0.12, 0.2, 1, 0, 0, 0] => all keypoints lie within one pixel
-annotations.*.keypoints = [0, 0, 2, 1, 1, 1, 0, 0, 0] => all keypoints lie within one pixel
+annotations.*.keypoints = [0.25, 0.33, 2, 0.12, 0.2, 1, 0, 0, 0] => 8 of 8 keypoints lie within one pixel: they look like fractions
+annotations.*.keypoints = [0, 0, 2, 1, 1, 1, 0, 0, 0] => 8 of 8 keypoints lie within one pixel: they look like fractions
 annotations.*.bbox = [24, 15, 10, 12]; annotations.*.keypoints = [6, 5, 2, 1, 2, 2, 0, 0, 0] => they look relative to it
 annotations.*.bbox = [24, 15, 10, 12]; annotations.*.keypoints = [20, 5, 2, 1, 2, 2, 0, 0, 0] => are they relative to it?
 annotations.0.bbox = [24, 15, 10, 12] => ok it["annotations"][0]["num_keypoints"] == 2

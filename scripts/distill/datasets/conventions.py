@@ -38,19 +38,20 @@ class Conventions:
             return
         boxes = np.array(self.boxes, float)
         points = np.array(self.points, float).reshape(-1, 3)
-        if (boxes[:, 4:] > 1).all():
-            if (boxes[:, :4] <= 1).all():
-                raise UserError(
-                    f"{where}: all boxes lie within one pixel: they look like fractions of the image; "
-                    "bbox has to be x, y, width, height in pixels"
-                )
-            if len(points) and (points[:, :2] <= 1).all():
-                raise UserError(
-                    f"{where}: all keypoints lie within one pixel: they look like fractions of the image or "
-                    "of the box; they have to be in pixels of the image"
-                )
+        self._refuse_fractions(where, boxes, points)
         self._refuse_corners(where, boxes)
         self._refuse_relative(where, boxes, points)
+
+    def _refuse_fractions(self, where: Any, boxes: np.ndarray, points: np.ndarray) -> None:
+        if (boxes[:, 4:] <= 1).any():
+            return  # of an image of one pixel
+        for what, values in (("boxes", boxes[:, :4]), ("keypoints", points[:, :2])):
+            within = (values <= 1).all(1)
+            if len(values) and within.mean() > MOST:
+                raise UserError(
+                    f"{where}: {within.sum()} of {len(values)} {what} lie within one pixel: they look like "
+                    "fractions; they have to be in pixels of the image"
+                )
 
     def _refuse_corners(self, where: Any, boxes: np.ndarray) -> None:
         over = (boxes[:, :2] + boxes[:, 2:4] > boxes[:, 4:] + 1).any(1) | (boxes[:, :2] < -1).any(1)
