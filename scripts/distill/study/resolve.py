@@ -29,7 +29,7 @@ import yaml
 
 from distill.predictions.views import View, expand, reach_around
 from distill.program import UserError
-from distill.study import schema
+from distill.study import paths, schema
 from distill.study.references import check, known
 from distill.study.schema import suggestion
 from distill.study.seeds import repeat
@@ -64,6 +64,7 @@ def resolve(config: Mapping[str, Any], root: Path) -> dict[str, Any]:
     """
     config = _text_keys(config)
     schema.validate(config, root)
+    config = paths.checked(config)
     study = {**schema.defaults(root, "study"), **config}
     for key in ("candidates", "evaluate"):
         study[key] = {**_nested(root, key), **study[key]}
