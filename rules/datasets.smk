@@ -25,7 +25,10 @@ rule split_data:
         version=version("dataset"),
         meaning=lambda wildcards: reruns.of_dataset(study["datasets"][wildcards.dataset], ROOT),
         spec=untracked(lambda wildcards: json.dumps(study["datasets"][wildcards.dataset])),
-        sources=lambda wildcards, input: [f"--source={Path(path).stem}={path}" for path in input.sources],
+        made_of=lambda wildcards, input: [f"--source {Path(path).stem}={path}" for path in input.sources],
+        sources=lambda wildcards, input, resources: [
+            f"--source={Path(path).stem}={path}" for path in input.sources
+        ],
         images=lambda wildcards, output: output[0].removesuffix(".json"),
     shell:
         "python scripts/split_data.py --name {wildcards.dataset:q} --spec {params.spec:q} {params.sources:q}"

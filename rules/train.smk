@@ -24,7 +24,10 @@ rule train_teacher:
     params:
         version=version("train"),
         meaning=lambda wildcards: reruns.of_training(study["models"][wildcards.model], ROOT),
-        options=lambda wildcards, input: [
+        made_of=lambda wildcards, input: [
+            f"--{key} {input[key]}" for key in ("labels", "init") if key in input.keys()
+        ],
+        options=lambda wildcards, input, resources: [
             f"--{key}={input[key]}" for key in ("labels", "init") if key in input.keys()
         ],
         launcher=untracked(launcher),

@@ -17,8 +17,8 @@ def checked(config: Mapping[str, Any]) -> dict[str, Any]:
     Raises UserError for a path that Snakemake, a shell or a program would take for something else.
     """
     _refuse_control_characters(config)
-    config = deepcopy(dict(config))
-    for where, holder, key in _paths(config):
+    copy = deepcopy(dict(config))
+    for where, holder, key in _paths(copy):
         holder[key] = os.path.expanduser(holder[key])
         if holder[key].startswith("-") and key in ("results", "data"):
             hint = f"write './{holder[key]}'"
@@ -28,7 +28,7 @@ def checked(config: Mapping[str, Any]) -> dict[str, Any]:
             raise UserError(
                 f"{where}: {holder[key]!r} has braces, which Snakemake takes for wildcards; rename it"
             )
-    return config
+    return copy
 
 
 def _paths(config: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any], str]]:
