@@ -25,11 +25,14 @@ rule split_data:
         version=version("dataset"),
         meaning=lambda wildcards: reruns.of_dataset(study["datasets"][wildcards.dataset], ROOT),
         spec=untracked(lambda wildcards: json.dumps(study["datasets"][wildcards.dataset])),
-        sources=lambda wildcards, input: [f"--source {Path(path).stem}={path}" for path in input.sources],
+        made_of=lambda wildcards, input: [f"--source {Path(path).stem}={path}" for path in input.sources],
+        sources=lambda wildcards, input, resources: [
+            f"--source={Path(path).stem}={path}" for path in input.sources
+        ],
         images=lambda wildcards, output: output[0].removesuffix(".json"),
     shell:
-        "python scripts/split_data.py --name {wildcards.dataset} --spec {params.spec:q} {params.sources}"
-        " --images {params.images} --output {output} > {log} 2>&1"
+        "python scripts/split_data.py --name {wildcards.dataset:q} --spec {params.spec:q} {params.sources:q}"
+        " --images {params.images:q} --output {output:q} > {log:q} 2>&1"
 
 
 rule describe_dataset:
@@ -47,7 +50,7 @@ rule describe_dataset:
     params:
         version=version("dataset"),
     shell:
-        "python scripts/describe_dataset.py --dataset {input} --output {output} > {log} 2>&1"
+        "python scripts/describe_dataset.py --dataset {input:q} --output {output:q} > {log:q} 2>&1"
 
 
 # Needed by evaluations, not by trainings: a changed validation set must not retrain a model. Its priority has it
@@ -70,5 +73,5 @@ rule check_splits:
     params:
         version=version("dataset"),
     shell:
-        "python scripts/check_splits.py --validation {input.validation} --training {input.training}"
-        " --output {output} > {log} 2>&1"
+        "python scripts/check_splits.py --validation {input.validation:q} --training {input.training:q}"
+        " --output {output:q} > {log:q} 2>&1"

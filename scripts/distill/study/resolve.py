@@ -12,7 +12,7 @@ import yaml
 
 from distill.predictions.views import View, expand, reach_around
 from distill.program import UserError
-from distill.study import schema
+from distill.study import paths, schema
 from distill.study.references import check, known
 from distill.study.rows import find_evaluations, tables
 from distill.study.schema import suggestion
@@ -45,6 +45,7 @@ def resolve(config: Mapping[str, Any], root: Path) -> Study:
     """
     config = _text_keys(config)
     schema.validate(config, root)
+    config = paths.checked(config)
     filled = {**schema.defaults(root, "study"), **config}
     for key in ("fixed_boxes", "evaluate"):
         filled[key] = {**schema.defaults(root, "study", key), **filled[key]}
