@@ -23,6 +23,7 @@ PIXEL_LIMIT = 200_000_000  # a header can promise terabytes: a decompression bom
 FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP", "GIF", "PPM")  # no format that runs programs (EPS)
 SUFFIXES = (".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".ppm", ".pgm")
 Image.MAX_IMAGE_PIXELS = PIXEL_LIMIT
+cv2.setNumThreads(0)  # jobs, loaders and scans share the cores already; OpenCV would take all for each
 
 _EIGHT_BIT = frozenset({"1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr"})
 _SIXTEEN_BIT = frozenset({"I;16", "I;16B", "I;16L", "I;16N", "I"})

@@ -256,15 +256,17 @@ def predict_boxes(
         if unknown := set(shared.category_ids.tolist()) - set(predictor.category_ids.tolist()):
             raise UserError(f"{boxes}: category {min(unknown)} is unknown to {model}, so they share no boxes")
         column = {category: i for i, category in enumerate(predictor.category_ids.tolist())}
-        for image, found, scores in predictor.refined(root, shared.images, shared.regions, view):
-            for row, box, score in zip(
-                np.flatnonzero(shared.image_ids == image["id"]), found, scores, strict=True
-            ):
-                category = column[shared.category_ids[row]]
-                record = result(
-                    image["id"], shared.category_ids[row], xyxy_to_xywh(box[category]), score[category]
-                )
-                records.append({"id": int(shared.ids[row]), **record})
+        refined = (
+            (image, *one)
+            for image, *found in predictor.refined(root, shared.images, shared.regions, view)
+            for one in zip(*found, strict=True)
+        )
+        for row, (image, box, score) in enumerate(refined):  # in the file's order
+            category = column[shared.category_ids[row]]
+            record = result(
+                image["id"], shared.category_ids[row], xyxy_to_xywh(box[category]), score[category]
+            )
+            records.append({"id": int(shared.ids[row]), **record})
     keys = ("id", "width", "height", "view_width", "view_height")
     sizes = [(image["width"], image["height"]) for image in images]
     header = [
