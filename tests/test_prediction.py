@@ -7,6 +7,7 @@ import h5py
 import numpy as np
 import pytest
 import torch
+from mmdet.registry import MODELS
 
 from distill.models.prediction import (
     Predictor,
@@ -209,7 +210,7 @@ def test_cuda_that_is_not_there_is_one_line(keypoint_model):
 
 def test_mixed_precision_says_nearly_the_same(tmp_path, keypoint_model, predicted, arrows, monkeypatch):
     """bfloat16 keeps 8 bits. Also on CPUs that only emulate it."""
-    monkeypatch.setattr("distill.models.prediction.supported", lambda: True)
+    monkeypatch.setattr("distill.models.prediction.supported", lambda device: True)
     records = read(predicted / "boxes.json")
     arguments = (keypoint_model, arrows, PLAIN, (0, 1))
     options = dict(device="cpu", amp=True)
@@ -230,7 +231,7 @@ def test_mixed_precision_says_nearly_the_same(tmp_path, keypoint_model, predicte
 
 
 def test_mixed_precision_does_not_round_objectness(keypoint_model, arrows, monkeypatch):
-    monkeypatch.setattr("distill.models.prediction.supported", lambda: True)
+    monkeypatch.setattr("distill.models.prediction.supported", lambda device: True)
     rounded = []
     for amp in (False, True):
         predictor = Predictor(keypoint_model, "cpu", amp=amp)
@@ -242,3 +243,20 @@ def test_mixed_precision_does_not_round_objectness(keypoint_model, arrows, monke
         assert logits.dtype == torch.float32
         rounded.append((logits == logits.bfloat16().float()).float().mean())
     assert max(rounded) < 0.01
+
+
+def test_mixed_precision_does_not_move_regions():
+    """bfloat16 has no number between 1192 and 1200."""
+    extractor = MODELS.build(
+        dict(
+            type="SingleRoIExtractor",
+            roi_layer=dict(type="RoIAlign", output_size=7, sampling_ratio=0),
+            out_channels=1,
+            featmap_strides=[4, 8],
+        )
+    )
+    ramp = torch.arange(320.0).expand(1, 1, 320, 320)
+    levels = (ramp.bfloat16(), ramp[..., ::2, ::2].bfloat16())
+    rois = torch.tensor([[0, 1001.5, 403, 1197, 600.5], [0, 1009, 20, 1197, 35]])
+    expected = extractor(tuple(level.float() for level in levels), rois)
+    assert torch.equal(extractor(levels, rois).float(), expected)

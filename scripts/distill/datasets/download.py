@@ -22,8 +22,17 @@ PATIENCE = 5  # attempts in a row that bring nothing
 BUSY = (429, 500, 502, 503, 504)
 
 
-def fetch(url: str, output: str | Path, md5: str, size: int | None = None, pause: float = 1.0) -> None:
-    """Downloads `url` to `output`, which is there only when its size (bytes) and md5 are as given.
+def fetch(
+    url: str,
+    output: str | Path,
+    checksum: str,
+    size: int | None = None,
+    pause: float = 1.0,
+    algorithm: str = "md5",
+) -> None:
+    """Downloads `url` to `output`, which is there only when its size (bytes) and checksum are as given.
+
+    checksum: hexadecimal; of sha256 its beginning will do, which names of files often have.
 
     What has arrived is in .{name}.part beside it: a broken connection, also of an earlier run, is taken up
     there, if the server can. `pause`: seconds before the first retry, doubled with each that brings nothing.
@@ -57,10 +66,12 @@ def fetch(url: str, output: str | Path, md5: str, size: int | None = None, pause
             except RequestException as error:
                 raise UserError(f"{url}: {_cause(error)}") from None
     with open(part, "rb") as file:
-        found = hashlib.file_digest(file, "md5").hexdigest()
-    if found != md5:
+        found = hashlib.file_digest(file, algorithm).hexdigest()
+    if not found.startswith(checksum):
         part.unlink()
-        raise UserError(f"{url}: the md5 is {found}, not {md5}: damaged, or another file; it is removed")
+        raise UserError(
+            f"{url}: the {algorithm} is {found}, not {checksum}: damaged, or another file; it is removed"
+        )
     os.replace(part, output)
 
 

@@ -82,7 +82,7 @@ class Predictor:
         amp: bool = False,
     ) -> None:
         self.device = pick_device(device)
-        self.amp = amp and supported()
+        self.amp = amp and supported(self.device)
         self.network, self.meta = load(folder, self.device)
         fuse_conv_bn(self.network)  # normalisation only moves memory, a quarter of all that is moved
         if self.amp:

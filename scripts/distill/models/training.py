@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,11 +12,12 @@ from pathlib import Path
 import torch
 from mmengine.config import Config
 from mmengine.dist import barrier, get_world_size, is_main_process
+from mmengine.model import MMDistributedDataParallel, revert_sync_batchnorm
 from mmengine.runner import Runner
 
 from distill.datasets.keypoint_meta import keypoint_meta
 from distill.files import read_json, replacing, write_json
-from distill.models import amp, data, hooks, sampler, work_folder  # noqa: F401, fill mmdet's registries
+from distill.models import amp, backbone, data, hooks, loaders, sampler, work_folder  # noqa: F401, fill mmdet's registries
 from distill.models import model as models
 from distill.models.provenance import digests, provenance
 from distill.program import UserError, log
@@ -74,24 +76,26 @@ def dataloader(job: Job, coco: dict, iterations: int, keypoints: int, workers: i
         batch_size=spec["batch"] // get_world_size(),
         num_workers=workers,
         persistent_workers=workers > 0,
-        pin_memory=torch.cuda.is_available(),
+        worker_init_fn=dict(type="outlive_signals"),
+        pin_memory=models.pick_device(job.device).type == "cuda",
         dataset=dict(type="MixedDataset", datasets=parts),
         sampler=dict(type="RatioSampler", **mix),
         collate_fn=dict(type="pseudo_collate"),
     )
 
 
-def schedule(spec: dict, iterations: int, optimizer: dict | None = None) -> dict:
+def schedule(job: Job, iterations: int, optimizer: dict | None = None) -> dict:
     """Optimizer and learning rate: SGD 0.9, 1e-4; linear warm-up; ÷10 at the milestones (method §6).
 
     `optimizer` of the model config, without `lr`, replaces SGD.
     """
+    spec = job.spec
     warmup = min(spec.get("warmup", 500), max(1, iterations // 10))
     rate = spec["lr"] * spec["batch"] / 16
     optimizer = {**(optimizer or dict(type="SGD", momentum=0.9, weight_decay=1e-4)), "lr": rate}
     clip = dict(max_norm=35, norm_type=2)
     wrapper = dict(type="OptimWrapper", optimizer=optimizer, clip_grad=clip)
-    if spec.get("amp") and amp.supported():
+    if spec.get("amp") and amp.supported(models.pick_device(job.device)):
         wrapper["type"] = "BFloat16OptimWrapper"
     milestones = [round(share * iterations) for share in spec.get("milestones", [0.7, 0.9])]
     return dict(
@@ -129,15 +133,19 @@ def full_config(job: Job, workers: int) -> tuple[Config, list[dict]]:
             work_dir=str(job.work),
             experiment_name="training",
             train_dataloader=dataloader(job, coco, iterations, keypoints, workers),
-            **schedule(spec, iterations, cfg.pop("optimizer", None)),
+            **schedule(job, iterations, cfg.pop("optimizer", None)),
             default_hooks=dict(
-                logger=dict(type="LoggerHook", interval=interval, log_metric_by_epoch=False),
+                runtime_info=dict(type="RuntimeInfo"),
+                # After History, which has the means of the losses.
+                logger=dict(
+                    type="LoggerHook", interval=interval, log_metric_by_epoch=False, priority="VERY_LOW"
+                ),
                 checkpoint=dict(type="CheckpointHook", interval=every, by_epoch=False, max_keep_ckpts=2),
                 sampler_seed=None,
             ),
             custom_hooks=[
                 dict(type="SeedEachStep", seed=spec["seed"]),
-                dict(type="FiniteLoss"),
+                dict(type="Finite", interval=interval),
                 dict(type="PlainCheckpoint"),
                 dict(type="Clock"),
                 dict(type="History", path=str(job.work / "history.csv"), interval=interval),
@@ -145,7 +153,14 @@ def full_config(job: Job, workers: int) -> tuple[Config, list[dict]]:
             ],
             env_cfg=dict(cudnn_benchmark=False),
             randomness=dict(seed=spec["seed"]),
-            log_processor=dict(by_epoch=False, window_size=interval),
+            log_processor=dict(
+                by_epoch=False,
+                window_size=1,
+                custom_cfg=[
+                    dict(data_src=key, method_name="mean", window_size=interval)
+                    for key in ("time", "data_time")
+                ],
+            ),
             visualizer=dict(type="Visualizer", vis_backends=[]),
             log_level="INFO",
         )
@@ -191,6 +206,28 @@ def load_initial_weights(network: torch.nn.Module, path: Path) -> None:
     log.info("%s: %d of %d tensors taken, the others start anew", path, len(fitting), len(own))
 
 
+def runner_of(cfg: Config, device: torch.device, prepare: Callable[[torch.nn.Module], None]) -> Runner:
+    """mmengine's Runner, with the network on `device` and ready before it is wrapped for several processes:
+    the wrapper takes note of which parameters learn, and how they lie in memory."""
+
+    class PreparedRunner(Runner):
+        def build_model(self, model: dict) -> torch.nn.Module:
+            network = models.build(self.cfg)
+            prepare(network)
+            return network.to(device)
+
+        def wrap_model(self, wrapper: dict | None, network: torch.nn.Module) -> torch.nn.Module:
+            if not self.distributed:
+                return revert_sync_batchnorm(network)
+            devices = [torch.cuda.current_device()] if device.type == "cuda" else None
+            return MMDistributedDataParallel(network, device_ids=devices)
+
+        def _init_model_weights(self) -> None:
+            """They are, by `prepare`."""
+
+    return PreparedRunner.from_cfg(cfg)
+
+
 def train(job: Job, workers: int | None = None) -> None:
     """Trains one model and writes model.pth, config.py, history.csv and run.json.
 
@@ -205,24 +242,24 @@ def train(job: Job, workers: int | None = None) -> None:
     mark = fingerprint(job, cfg)
     lock = work_folder.lock_folder(job.work) if is_main_process() else None
     checkpoint = work_folder.prepare(job.work, mark)
-    resumes = work_folder.count_resumes(job.work, checkpoint)
+    resumes = work_folder.count_resumes(job.work, checkpoint) if is_main_process() else None
     cfg.load_from, cfg.resume = (str(checkpoint), True) if checkpoint else (None, False)
     cfg.model.data_preprocessor.non_blocking = True  # images come from pinned memory
     cfg.launcher = "pytorch" if world > 1 else "none"
-    if world > 1:
-        devices = [int(os.environ["LOCAL_RANK"])] if device.type == "cuda" else None
-        cfg.model_wrapper_cfg = dict(type="MMDistributedDataParallel", device_ids=devices)
-    runner = Runner.from_cfg(cfg)
-    runner.model.to(memory_format=torch.channels_last)
+    pretrained = None if checkpoint else backbone.weights_file(cfg.model.backbone.get("init_cfg"))
+
+    def prepare(network: torch.nn.Module) -> None:
+        if pretrained:
+            network.backbone.init_cfg = None  # they are read below
+        if checkpoint is None:
+            network.init_weights()
+            if initial := pretrained or job.init:
+                load_initial_weights(network, initial)
+        if job.spec.get("freeze_rpn"):
+            network.rpn_head.requires_grad_(False)
+
+    runner = runner_of(cfg, device, prepare)
     network = getattr(runner.model, "module", runner.model)
-    if checkpoint is None:
-        network.init_weights()
-        network.backbone.init_cfg = None  # the Runner must not initialise again
-        if job.init:
-            load_initial_weights(network, job.init)
-    if job.spec.get("freeze_rpn"):
-        network.rpn_head.requires_grad_(False)
-    runner._init_model_weights = lambda: None  # done above, once and with `init`
     runner.train()
     if is_main_process():
         meta = {

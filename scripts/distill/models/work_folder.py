@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import IO
 
 import torch
-from mmengine.dist import barrier, is_main_process
+from mmengine.dist import broadcast_object_list, is_main_process
 
 from distill.program import log
 
@@ -36,22 +36,26 @@ def last_checkpoint(work: Path) -> Path | None:
             return path
         except Exception as error:  # truncated zip, missing records, …
             log.warning("%s is damaged (%s); taking the one before", path, str(error).splitlines()[0])
-            if is_main_process():
-                path.unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
     return None
 
 
 def prepare(work: Path, mark: str) -> Path | None:
-    """Readies the work folder, discarding another training's; returns the checkpoint to resume from."""
-    note = work / "fingerprint.txt"
-    if is_main_process() and not (note.is_file() and note.read_text() == mark):
-        shutil.rmtree(work, ignore_errors=True)
-        work.mkdir(parents=True)
-        note.write_text(mark)
-    barrier()
-    found = last_checkpoint(work)
-    barrier()
-    return found
+    """Readies the work folder, discarding another training's; returns the checkpoint to resume from.
+
+    The first process decides for all: on a shared file system, others may not see yet what it sees.
+    """
+    found = None
+    if is_main_process():
+        note = work / "fingerprint.txt"
+        if not (note.is_file() and note.read_text() == mark):
+            shutil.rmtree(work, ignore_errors=True)
+            work.mkdir(parents=True)
+            note.write_text(mark)
+        found = last_checkpoint(work)
+    decision = [found]
+    broadcast_object_list(decision)
+    return decision[0]
 
 
 def keep_newest(work: Path) -> None:
@@ -61,10 +65,9 @@ def keep_newest(work: Path) -> None:
 
 
 def count_resumes(work: Path, checkpoint: Path | None) -> int:
-    """How often this training has been resumed, this time included; kept in the work folder."""
+    """How often this training has been resumed, this time included; kept in the work folder. For the first
+    process."""
     counter = work / "resumes.txt"
-    count = int(counter.read_text()) + 1 if counter.is_file() else 0
-    count = count if checkpoint else 0
-    if is_main_process():
-        counter.write_text(str(count))
+    count = int(counter.read_text()) + 1 if checkpoint and counter.is_file() else 0
+    counter.write_text(str(count))
     return count
