@@ -96,4 +96,4 @@ rule check_splits:
         version=version("dataset"),
     shell:
         "python scripts/check_splits.py --validation {input.validation} --training {input.training}"
-        " --fingerprints {input.fingerprints} --output {output} > {log} 2>&1"
+        " --fingerprints {input.fingerprints:q} --output {output:q} > {log:q} 2>&1"

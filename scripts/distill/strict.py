@@ -106,8 +106,8 @@ def read_yaml(path: str | Path) -> Any:
     """Parses a YAML (or JSON) file of settings. Raises UserError, with the line, for what is no YAML, and for
     keys that are there twice, numbers that are not finite or not meant as they would be read, and bombs."""
     text = read_text(path)
-    loader = yaml.SafeLoader(text)
     try:
+        loader = yaml.SafeLoader(text)
         node = loader.get_single_node()
         if node is None:
             return None
@@ -122,8 +122,6 @@ def read_yaml(path: str | Path) -> Any:
         raise UserError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
     except RecursionError:
         raise UserError(f"{path}: is nested too deeply") from None
-    finally:
-        loader.dispose()
 
 
 def _faults(root: yaml.Node, loader: Any) -> Iterable[tuple[yaml.Node, str]]:
@@ -173,6 +171,8 @@ def _twins(node: yaml.MappingNode) -> Iterable[tuple[yaml.Node, str]]:
 def _misread(node: yaml.ScalarNode, loader: Any) -> str:
     """What is wrong with a number or date, if anything."""
     kind, text = node.tag.removeprefix(_OF_YAML), node.value
+    if any(unicodedata.category(character) == "Cs" for character in text):
+        return "text has half of a character in it, like \\ud800"
     if kind == "bool" and text.lower() not in loader.bool_values:
         return f"{text:.60} is neither true nor false"
     if kind == "timestamp":
