@@ -1,4 +1,4 @@
-# Faster R-CNN, ResNet-50 FPN. Categories come from the dataset.
+# Faster R-CNN, ResNet-50 FPN (method §2). Categories come from the dataset.
 _base_ = "mmdet::_base_/models/faster-rcnn_r50_fpn.py"
 
 model = dict(

@@ -1,5 +1,5 @@
-# The keypoint branch of Mask R-CNN: RoIAlign 14×14, 8 convolutions of 512, 56×56 heatmaps (arXiv 1703.06870,
-# section 5). The number of keypoints comes from the dataset.
+# The keypoint branch of Mask R-CNN: RoIAlign 14×14, 8 convolutions of 512, 56×56 heatmaps (method §2).
+# The number of keypoints comes from the dataset.
 keypoint_branch = dict(
     keypoint_roi_extractor=dict(
         type="SingleRoIExtractor",
