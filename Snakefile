@@ -3,8 +3,9 @@ from snakemake.utils import min_version
 min_version("9.0")
 
 
-# A configuration given on the command line replaces the demo instead of being mixed into it.
-if "datasets" not in config:
+# A configuration given on the command line replaces the demo instead of being mixed into it; one without datasets
+# is a mistake.
+if "datasets" not in config and not workflow.overwrite_configfiles:
 
     configfile: "config/config.yaml"
 

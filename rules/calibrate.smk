@@ -17,8 +17,8 @@ rule calibrate_threshold:
         meaning=lambda wildcards: json.dumps(reruns.of_calibration(calibration(wildcards), ROOT)),
         options=untracked(lambda wildcards: json.dumps(calibration(wildcards))),
     shell:
-        "python scripts/calibrate_threshold.py --merged {input.merged} --dataset {input.dataset}"
-        " --labelled {input.labelled} --options {params.options:q} --output {output} > {log} 2>&1"
+        "python scripts/calibrate_threshold.py --merged {input.merged:q} --dataset {input.dataset:q}"
+        " --labelled {input.labelled:q} --options {params.options:q} --output {output:q} > {log:q} 2>&1"
 
 
 rule generate_labels:
@@ -39,5 +39,5 @@ rule generate_labels:
     params:
         version=version("calibrate"),
     shell:
-        "python scripts/generate_labels.py --merged {input.merged} --dataset {input.dataset}"
-        " --labelled {input.labelled} --thresholds {input.thresholds} --output {output} > {log} 2>&1"
+        "python scripts/generate_labels.py --merged {input.merged:q} --dataset {input.dataset:q}"
+        " --labelled {input.labelled:q} --thresholds {input.thresholds:q} --output {output:q} > {log:q} 2>&1"

@@ -15,7 +15,7 @@ from distill.study.needs import margins, shards_of
 from distill.program import UserError
 from distill.study.references import sources
 from distill.study.seeds import family
-from distill.study.resolve import resolve, training
+from distill.study.resolve import read, resolve, training
 
 # The programs run in the environment of Snakemake itself, unless conda puts another one in front.
 # Snakemake asks our squeue for the state of its jobs.
@@ -30,6 +30,7 @@ signal.signal(signal.SIGUSR1, signal.SIG_IGN)
 # Other changes of the code run nothing again.
 VERSIONS = {
     "dataset": 1,
+    "fingerprint": 1,
     "train": 1,
     "import": 1,
     "predict": 1,
@@ -40,6 +41,8 @@ VERSIONS = {
 }
 
 try:
+    for path in (*workflow.configfiles, *workflow.overwrite_configfiles):
+        read(Path(path))  # again, and strictly: Snakemake keeps the last of two equal keys
     study = resolve(config, ROOT)
 except UserError as error:
     sys.exit(f"error: {error}")
@@ -281,7 +284,13 @@ def report_inputs(wildcards):
     used = [study["models"][model]["labelled"] for model in models]
     used += [study["labels"][name]["dataset"] for name in labels]
     used += [study["models"][model]["validation"] for model in models]
-    hidden = [source for name in labels for source in made_of(study, study["labels"][name]["dataset"])]
+    sources_of_used = [source for name in dict.fromkeys(used) for source in made_of(study, name)]
+    splits = [
+        f"{R}/datasets/splits/{study['models'][model]['validation']}/{dataset}.json"
+        for row in rows
+        for model in row["models"]
+        for dataset in trained_on(study, [model])
+    ]
     evaluated = dict.fromkeys(path for table in study["tables"] for path in evaluations(table))
     return {
         "study": f"{R}/study.json",
@@ -296,7 +305,8 @@ def report_inputs(wildcards):
         "datasets": expand(
             f"{R}/datasets/{{dataset}}{{file}}", dataset=dict.fromkeys(used), file=[".json", ".stats.json"]
         ),
-        "hidden": expand(f"{R}/datasets/{{dataset}}.json", dataset=dict.fromkeys(hidden)),
+        "sources": expand(f"{R}/datasets/{{dataset}}.json", dataset=dict.fromkeys(sources_of_used)),
+        "splits": list(dict.fromkeys(splits)),
         "generated_from": [
             f"{R}/merged/{entry['together']}/{entry['dataset']}/{entry['merged']}.json"
             for entry in map(study["labels"].get, labels)

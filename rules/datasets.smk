@@ -25,11 +25,11 @@ rule split_data:
         version=version("dataset"),
         meaning=lambda wildcards: reruns.of_dataset(study["datasets"][wildcards.dataset], ROOT),
         spec=untracked(lambda wildcards: json.dumps(study["datasets"][wildcards.dataset])),
-        sources=lambda wildcards, input: [f"--source {Path(path).stem}={path}" for path in input.sources],
+        sources=lambda wildcards, input: [f"--source={Path(path).stem}={path}" for path in input.sources],
         images=lambda wildcards, output: output[0].removesuffix(".json"),
     shell:
-        "python scripts/split_data.py --name {wildcards.dataset} --spec {params.spec:q} {params.sources}"
-        " --images {params.images} --output {output} > {log} 2>&1"
+        "python scripts/split_data.py --name {wildcards.dataset:q} --spec {params.spec:q} {params.sources:q}"
+        " --images {params.images:q} --output {output:q} > {log:q} 2>&1"
 
 
 rule describe_dataset:
@@ -47,7 +47,28 @@ rule describe_dataset:
     params:
         version=version("dataset"),
     shell:
-        "python scripts/describe_dataset.py --dataset {input} --output {output} > {log} 2>&1"
+        "python scripts/describe_dataset.py --dataset {input:q} --output {output:q} > {log:q} 2>&1"
+
+
+# What images show costs as much as to read them once more, and is asked for of those alone that are trained or
+# tested on.
+rule fingerprint_images:
+    input:
+        f"{R}/datasets/{{dataset}}.json",
+    output:
+        f"{R}/datasets/fingerprints/{{dataset}}.json",
+    log:
+        f"{R}/logs/datasets/fingerprints/{{dataset}}.log",
+    priority: 100
+    conda:
+        "../envs/distill.yaml"
+    resources:
+        mem_mb=8000,
+        runtime=240,
+    params:
+        version=version("fingerprint"),
+    shell:
+        "python scripts/fingerprint_images.py --dataset {input:q} --output {output:q} > {log:q} 2>&1"
 
 
 # Needed by evaluations, not by trainings: a changed validation set must not retrain a model. Its priority has it
@@ -57,6 +78,10 @@ rule check_splits:
     input:
         validation=f"{R}/datasets/{{validation}}.json",
         training=f"{R}/datasets/{{dataset}}.json",
+        fingerprints=[
+            f"{R}/datasets/fingerprints/{{validation}}.json",
+            f"{R}/datasets/fingerprints/{{dataset}}.json",
+        ],
     output:
         f"{R}/datasets/splits/{{validation}}/{{dataset}}.json",
     log:
@@ -70,5 +95,5 @@ rule check_splits:
     params:
         version=version("dataset"),
     shell:
-        "python scripts/check_splits.py --validation {input.validation} --training {input.training}"
-        " --output {output} > {log} 2>&1"
+        "python scripts/check_splits.py --validation {input.validation:q} --training {input.training:q}"
+        " --fingerprints {input.fingerprints:q} --output {output:q} > {log:q} 2>&1"

@@ -21,8 +21,8 @@ rule fetch_archive:
             f"--size {size}" if (size := study["downloads"][wildcards.archive].get("size")) else ""
         ),
     shell:
-        "python scripts/fetch_archive.py --url {params.url:q} --md5 {params.md5} {params.size}"
-        " --output {output} > {log} 2>&1"
+        "python scripts/fetch_archive.py --url {params.url:q} --md5 {params.md5:q} {params.size}"
+        " --output {output:q} > {log:q} 2>&1"
 
 
 for name, archive in study["downloads"].items():
@@ -45,5 +45,5 @@ for name, archive in study["downloads"].items():
         params:
             names=archive["contents"],
         shell:
-            "python scripts/extract_archive.py --archive {input} --folder $(dirname {input}) {params.names:q}"
-            " > {log} 2>&1"
+            'python scripts/extract_archive.py --archive {input:q} --folder "$(dirname {input:q})"'
+            " {params.names:q} > {log:q} 2>&1"

@@ -19,8 +19,8 @@ rule evaluate:
     params:
         version=version("evaluate"),
     shell:
-        "python scripts/evaluate.py --dataset {input.dataset} --predictions {input.predictions}"
-        " --output {output} > {log} 2>&1"
+        "python scripts/evaluate.py --dataset {input.dataset:q} --predictions {input.predictions:q}"
+        " --output {output:q} > {log:q} 2>&1"
 
 
 # Any model, annotated dataset and view set can be asked for by path; the target `views` has those of the labels.
@@ -48,5 +48,5 @@ rule select_views:
         meaning=merge_meaning,
         options=untracked(merge_options),
     shell:
-        "python scripts/select_views.py --dataset {input.dataset} --options {params.options:q}"
-        " --processes {threads} --output {output.csv} {input.predictions} > {log} 2>&1"
+        "python scripts/select_views.py --dataset {input.dataset:q} --options {params.options:q}"
+        " --processes {threads} --output {output.csv:q} {input.predictions:q} > {log:q} 2>&1"

@@ -21,8 +21,8 @@ rule merge_views:
         meaning=merge_meaning,
         options=untracked(merge_options),
     shell:
-        "python scripts/merge_views.py --dataset {input.dataset} --options {params.options:q} --boxes {input.boxes}"
-        " --output {output} {input.predictions} > {log} 2>&1"
+        "python scripts/merge_views.py --dataset {input.dataset:q} --options {params.options:q} --boxes {input.boxes:q}"
+        " --output {output:q} {input.predictions:q} > {log:q} 2>&1"
 
 
 rule gather_shards:
@@ -47,7 +47,7 @@ rule gather_shards:
     params:
         version=version("merge"),
     shell:
-        "python scripts/gather_shards.py --output {output} {input} > {log} 2>&1"
+        "python scripts/gather_shards.py --output {output:q} {input:q} > {log:q} 2>&1"
 
 
 # Of a subset that shares the predictions of the dataset that it is of.
@@ -70,5 +70,5 @@ rule select_predictions:
     params:
         version=version("merge"),
     shell:
-        "python scripts/select_predictions.py --dataset {input.dataset} --merged {input.merged}"
-        " --output {output} > {log} 2>&1"
+        "python scripts/select_predictions.py --dataset {input.dataset:q} --merged {input.merged:q}"
+        " --output {output:q} > {log:q} 2>&1"

@@ -27,9 +27,9 @@ rule detect_boxes:
         shards=lambda wildcards: len(SHARDS[wildcards.dataset]),
         fixed_boxes=json.dumps({key: study["fixed_boxes"][key] for key in ("min_score", "per_image")}),
     shell:
-        "python scripts/detect_boxes.py --model $(dirname {input.model[0]}) --dataset {input.dataset} --view {params.view}"
-        " --shard {wildcards.shard} --shards {params.shards} --fixed-boxes {params.fixed_boxes:q}"
-        " --output {output}{params.amp} > {log} 2>&1"
+        'python scripts/detect_boxes.py --model "$(dirname {input.model[0]:q})" --dataset {input.dataset:q}'
+        " --view {params.view:q} --shard {wildcards.shard:q} --shards {params.shards:q} --fixed-boxes {params.fixed_boxes:q}"
+        " --output {output:q}{params.amp} > {log:q} 2>&1"
 
 
 # Where images are only to be labelled, boxes that cannot become labels get no heatmaps.
@@ -57,9 +57,9 @@ rule choose_boxes:
         per_label=lambda wildcards: MARGINS[wildcards.dataset].per_label,
         agnostic_nms=lambda wildcards: MARGINS[wildcards.dataset].agnostic_nms,
     shell:
-        "python scripts/choose_boxes.py --dataset {input.dataset} --labelled {input.labelled}"
-        " --per-label {params.per_label} --agnostic-nms {params.agnostic_nms}"
-        " --output $(dirname {output.boxes[0]}) {input.detected} > {log} 2>&1"
+        "python scripts/choose_boxes.py --dataset {input.dataset:q} --labelled {input.labelled:q}"
+        " --per-label {params.per_label:q} --agnostic-nms {params.agnostic_nms:q}"
+        ' --output "$(dirname {output.boxes[0]:q})" {input.detected:q} > {log:q} 2>&1'
 
 
 ruleorder: choose_boxes > detect_boxes
@@ -90,9 +90,9 @@ rule infer_view_boxes:
         amp=AMP,
         shards=lambda wildcards: len(SHARDS[wildcards.dataset]),
     shell:
-        "python scripts/predict_view.py --model $(dirname {input.model[0]}) --dataset {input.dataset} --view {wildcards.view}"
-        " --shard {wildcards.shard} --shards {params.shards} --boxes {input.boxes}"
-        " --output {output}{params.amp} > {log} 2>&1"
+        'python scripts/predict_view.py --model "$(dirname {input.model[0]:q})" --dataset {input.dataset:q}'
+        " --view {wildcards.view:q} --shard {wildcards.shard:q} --shards {params.shards:q} --boxes {input.boxes:q}"
+        " --output {output:q}{params.amp} > {log:q} 2>&1"
 
 
 # Heatmaps stay, or go once they are merged: `keep_heatmaps`.

@@ -34,8 +34,8 @@ rule tabulate:
         meaning=lambda wildcards: json.dumps(reruns.of_table(study["tables"][wildcards.table], ROOT)),
         spec=untracked(lambda wildcards: json.dumps(study["tables"][wildcards.table])),
     shell:
-        "python scripts/make_table.py --name {wildcards.table} --spec {params.spec:q} --evaluations {input}"
-        " --output {output.csv} > {log} 2>&1"
+        "python scripts/make_table.py --name {wildcards.table:q} --spec {params.spec:q} --evaluations {input:q}"
+        " --output {output.csv:q} > {log:q} 2>&1"
 
 
 rule plot_table:
@@ -57,8 +57,8 @@ rule plot_table:
         version=version("report"),
         options=lambda wildcards: json.dumps(study["tables"][wildcards.table]["plot"]),
     shell:
-        "python scripts/plot_table.py --table {input} --options {params.options:q} --output {output.svg}"
-        " > {log} 2>&1"
+        "python scripts/plot_table.py --table {input:q} --options {params.options:q} --output {output.svg:q}"
+        " > {log:q} 2>&1"
 
 
 rule plot_training:
@@ -80,7 +80,7 @@ rule plot_training:
             f"{family(study, name)}={path}" for name, path in zip(trainings(wildcards.table), input)
         ],
     shell:
-        "python scripts/plot_training.py --output {output.svg} {params.histories} > {log} 2>&1"
+        "python scripts/plot_training.py --output {output.svg:q} {params.histories:q} > {log:q} 2>&1"
 
 
 rule report:
@@ -99,5 +99,5 @@ rule report:
         version=version("report"),
         results=lambda wildcards, output: Path(output[0]).parent,
     shell:
-        "python scripts/write_report.py --study {input.study} --results {params.results} --output {output}"
-        " > {log} 2>&1"
+        "python scripts/write_report.py --study {input.study:q} --results {params.results:q} --output {output:q}"
+        " > {log:q} 2>&1"

@@ -25,16 +25,16 @@ rule train_teacher:
         version=version("train"),
         meaning=lambda wildcards: reruns.of_training(study["models"][wildcards.model], ROOT),
         options=lambda wildcards, input: [
-            f"--{key} {input[key]}" for key in ("labels", "init") if key in input.keys()
+            f"--{key}={input[key]}" for key in ("labels", "init") if key in input.keys()
         ],
         launcher=untracked(launcher),
         spec=untracked(lambda wildcards: json.dumps(training(study["models"][wildcards.model]))),
         threads=untracked(study["threads"]),
         folder=lambda wildcards, output: Path(output[0]).parent,
     shell:
-        "export OMP_NUM_THREADS={params.threads}; exec {params.launcher} scripts/train.py --name {wildcards.model}"
-        " --config {input.config} --spec {params.spec:q} --labelled {input.labelled}"
-        " {params.options} --work {params.folder}.work --output {params.folder} > {log} 2>&1"
+        "export OMP_NUM_THREADS={params.threads}; exec {params.launcher} scripts/train.py --name {wildcards.model:q}"
+        " --config {input.config:q} --spec {params.spec:q} --labelled {input.labelled:q}"
+        " {params.options:q} --work {params.folder:q}.work --output {params.folder:q} > {log:q} 2>&1"
 
 
 use rule train_teacher as retrain_student with:
@@ -61,5 +61,5 @@ rule import_model:
         spec=lambda wildcards: json.dumps(study["models"][wildcards.model]["import"]),
         folder=lambda wildcards, output: Path(output[0]).parent,
     shell:
-        "python scripts/import_model.py --name {wildcards.model} --config {input.config} --spec {params.spec:q}"
-        " --labelled {input.labelled} --output {params.folder} > {log} 2>&1"
+        "python scripts/import_model.py --name {wildcards.model:q} --config {input.config:q} --spec {params.spec:q}"
+        " --labelled {input.labelled:q} --output {params.folder:q} > {log:q} 2>&1"

@@ -3,9 +3,11 @@
 import argparse
 import json
 
-from distill.files import read_json, write_json
+from distill import strict
+from distill.datasets.dataset_file import read_dataset
+from distill.files import write_json
 from distill.labels.calibrate import Options, calibrate
-from distill.program import run, whole
+from distill.program import run
 
 
 def main() -> None:
@@ -16,8 +18,8 @@ def main() -> None:
     parser.add_argument("--options", type=json.loads, required=True, help="JSON of all calibrate options")
     parser.add_argument("--output", required=True, help="thresholds.json")
     args = parser.parse_args()
-    options = whole(Options, args.options, "--options")
-    dataset, labelled = read_json(args.dataset), read_json(args.labelled)
+    options = strict.options(Options, args.options, "--options")
+    dataset, labelled = read_dataset(args.dataset), read_dataset(args.labelled)
     write_json(args.output, calibrate(args.merged, dataset, labelled, options))
 
 

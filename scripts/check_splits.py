@@ -1,21 +1,32 @@
-"""Refuses a study whose validation images are, byte for byte, among its training images."""
+"""Refuses a study whose validation images are among its training images, and warns where they look alike."""
 
 import argparse
 from pathlib import Path
 
-from distill.datasets.stats import check_splits
-from distill.files import read_json, write_json
+from distill.datasets.dataset_file import read_source
+from distill.datasets.fingerprints import read_fingerprints
+from distill.datasets.splits import check_splits
+from distill.files import write_json
 from distill.program import run
 
 
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--validation", required=True, type=Path)
-    parser.add_argument("--training", required=True, nargs="+", type=Path)
+    parser.add_argument("--training", required=True, type=Path)
+    parser.add_argument(
+        "--fingerprints",
+        required=True,
+        nargs=2,
+        type=Path,
+        help="of both, by fingerprint_images.py",
+    )
     parser.add_argument("--output", required=True, type=Path)
     args = parser.parse_args(argv)
-    training = {path.stem: read_json(path) for path in args.training}
-    write_json(args.output, check_splits(args.validation.stem, read_json(args.validation), training))
+    names = (args.validation.stem, args.training.stem)
+    validation, training = read_source(args.validation), read_source(args.training)
+    ours, theirs = map(read_fingerprints, args.fingerprints)
+    write_json(args.output, check_splits(names, validation, training, (ours, theirs)))
 
 
 if __name__ == "__main__":

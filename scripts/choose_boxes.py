@@ -3,7 +3,8 @@
 import argparse
 from pathlib import Path
 
-from distill.files import read_json, write_json
+from distill.datasets.dataset_file import read_dataset
+from distill.files import write_json
 from distill.labels.heatmap_boxes import choose, least_scores
 from distill.program import run
 
@@ -27,8 +28,10 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True, help="folder for files of the same names")
     parser.add_argument("detected", type=Path, nargs="+", help="the boxes of all shards, of detect_boxes.py")
     args = parser.parse_args()
-    labelled = [read_json(path) for path in args.labelled]
-    least = least_scores(args.detected, read_json(args.dataset), labelled, args.per_label, args.agnostic_nms)
+    labelled = [read_dataset(path) for path in args.labelled]
+    least = least_scores(
+        args.detected, read_dataset(args.dataset), labelled, args.per_label, args.agnostic_nms
+    )
     for path in args.detected:
         write_json(args.output / path.name, choose(path, least))
 

@@ -3,8 +3,9 @@
 import argparse
 from pathlib import Path
 
+from distill.datasets.dataset_file import read_dataset
 from distill.datasets.stats import describe
-from distill.files import read_json, write_json
+from distill.files import write_json
 from distill.program import run
 
 
@@ -13,7 +14,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--dataset", required=True, type=Path)
     parser.add_argument("--output", required=True, type=Path)
     args = parser.parse_args(argv)
-    write_json(args.output, describe(read_json(args.dataset)))
+    write_json(args.output, describe(read_dataset(args.dataset)))
 
 
 if __name__ == "__main__":

@@ -3,9 +3,11 @@
 import argparse
 from pathlib import Path
 
+from distill.datasets.dataset_file import read_dataset
 from distill.evaluation.average_precision import evaluate
 from distill.files import read_json, write_json
-from distill.program import run
+from distill.predictions.coco_results import Prediction
+from distill.program import UserError, run
 
 
 def main() -> None:
@@ -17,7 +19,14 @@ def main() -> None:
     args = parser.parse_args()
     model, dataset, views = args.output.absolute().with_suffix("").parts[-3:]
     names = {"model": model, "dataset": dataset, "views": views}
-    metrics = evaluate(read_json(args.dataset), read_json(args.predictions), args.task)
+    predictions = read_json(args.predictions, like=list[Prediction])
+    dataset = read_dataset(args.dataset)
+    try:
+        metrics = evaluate(dataset, predictions, args.task)
+    except UserError as error:
+        raise UserError(f"{args.predictions} on {args.dataset}: {error}") from None
+    if metrics["AP"] is None:
+        raise UserError(f"{args.dataset}: has no annotated {metrics['task']}, so that there is no AP")
     write_json(args.output, {**names, **metrics})
 
 

@@ -3,10 +3,12 @@
 import argparse
 from pathlib import Path
 
-from distill.files import read_json, replacing, write_json
+from distill.datasets.dataset_file import read_dataset
+from distill.files import replacing, write_json
 from distill.labels.corrections import corrected
 from distill.labels.exchange import to_cvat, to_label_studio
 from distill.program import run
+from distill.strict import read_json
 
 
 def main() -> None:
@@ -30,9 +32,11 @@ def main() -> None:
         "--output", type=Path, required=True, help="the corrected COCO file, for a dataset of kind coco"
     )
     arguments = parser.parse_args()
-    labels = read_json(arguments.labels)
+    labels = read_dataset(arguments.labels)
     if arguments.command == "import":
-        write_json(arguments.output, corrected(labels, [read_json(path) for path in arguments.files]))
+        write_json(
+            arguments.output, corrected(labels, {str(path): read_json(path) for path in arguments.files})
+        )
         return
     cvat = arguments.tool == "cvat"
     for name, content in (to_cvat(labels) if cvat else to_label_studio(labels, arguments.prefix)).items():

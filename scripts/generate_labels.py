@@ -2,8 +2,9 @@
 
 import argparse
 
-from distill.files import read_json
+from distill.datasets.dataset_file import read_dataset
 from distill.labels.generate import generate
+from distill.labels.thresholds import read_thresholds
 from distill.program import run
 
 
@@ -15,8 +16,8 @@ def main() -> None:
     parser.add_argument("--thresholds", required=True, help="thresholds.json of calibrate_threshold.py")
     parser.add_argument("--output", required=True, help="annotations.json")
     args = parser.parse_args()
-    dataset, labelled, thresholds = map(read_json, (args.dataset, args.labelled, args.thresholds))
-    generate(args.merged, dataset, labelled, thresholds, args.output)
+    dataset, labelled = map(read_dataset, (args.dataset, args.labelled))
+    generate(args.merged, dataset, labelled, read_thresholds(args.thresholds), args.output)
 
 
 if __name__ == "__main__":

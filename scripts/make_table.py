@@ -3,8 +3,8 @@
 import argparse
 import json
 
+from distill.evaluation.metrics import read_evaluation
 from distill.evaluation.tables import build, markdown, write
-from distill.files import read_json
 from distill.program import log, require, run
 
 
@@ -18,7 +18,7 @@ def main() -> None:
     parser.add_argument("--output", required=True, help="….csv; the Markdown is written beside it")
     args = parser.parse_args()
     require(args.spec, ("rows", "task", "reference", "gains"), "--spec")
-    table = build(args.spec, {path: read_json(path) for path in args.evaluations})
+    table = build(args.spec, {path: read_evaluation(path) for path in args.evaluations})
     write(table, args.output)
     log.info("table %s\n%s", args.name, markdown(table))
 

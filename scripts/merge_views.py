@@ -4,9 +4,11 @@ import argparse
 import json
 from pathlib import Path
 
-from distill.files import read_json, write_json
+from distill import strict
+from distill.datasets.dataset_file import read_dataset
+from distill.files import write_json
 from distill.predictions.merge import Options, merge_boxes, merge_heatmaps
-from distill.program import UserError, run, whole
+from distill.program import UserError, run
 
 
 def main() -> None:
@@ -19,8 +21,8 @@ def main() -> None:
         "predictions", nargs="+", help="one file for each view: .json of boxes or .h5 of heatmaps"
     )
     args = parser.parse_args()
-    options = whole(Options, args.options, "--options")
-    dataset = read_json(args.dataset)
+    options = strict.options(Options, args.options, "--options")
+    dataset = read_dataset(args.dataset)
     kinds = {Path(path).suffix for path in args.predictions}
     if kinds == {".json"}:
         records = merge_boxes(args.predictions, dataset, options)

@@ -4,7 +4,6 @@ import argparse
 import json
 
 from distill.evaluation import plots
-from distill.evaluation.tables import read
 from distill.program import run
 
 
@@ -14,7 +13,7 @@ def main() -> None:
     parser.add_argument("--options", required=True, type=json.loads, help="JSON: x, baseline")
     parser.add_argument("--output", required=True, help="….svg; the PNG is written beside it")
     args = parser.parse_args()
-    table = read(args.table)
+    table = plots.read_rows(args.table)
     plots.save(lambda axes: plots.rows(axes, table, args.options), args.output)
 
 

@@ -2,8 +2,6 @@
 
 import argparse
 
-import pandas as pd
-
 from distill.evaluation import plots
 from distill.program import run
 
@@ -14,7 +12,7 @@ def main() -> None:
     parser.add_argument("histories", nargs="+", metavar="NAME=PATH", help="history.csv of a model")
     args = parser.parse_args()
     pairs = (history.partition("=")[::2] for history in args.histories)
-    histories = [(name, pd.read_csv(path)) for name, path in pairs]
+    histories = [(name, plots.read_history(path)) for name, path in pairs]
     plots.save(lambda axes: plots.losses(axes, histories), args.output)
 
 

@@ -2,7 +2,8 @@
 
 import argparse
 
-from distill.files import read_json, write_json
+from distill.datasets.dataset_file import read_dataset
+from distill.files import write_json
 from distill.predictions.coco_results import select
 from distill.program import run
 
@@ -13,7 +14,7 @@ def main() -> None:
     parser.add_argument("--merged", required=True, help="JSON of merged results on the whole dataset")
     parser.add_argument("--output", required=True, help="JSON of merged results")
     args = parser.parse_args()
-    write_json(args.output, select(args.merged, read_json(args.dataset)))
+    write_json(args.output, select(args.merged, read_dataset(args.dataset)))
 
 
 if __name__ == "__main__":

@@ -4,9 +4,10 @@ import argparse
 import json
 from pathlib import Path
 
+from distill import strict
 from distill.evaluation.view_selection import measuring, select, write
 from distill.predictions.merge import Options
-from distill.program import run, whole
+from distill.program import run
 
 
 def main() -> None:
@@ -24,7 +25,7 @@ def main() -> None:
         "predictions", type=Path, nargs="+", help="…/{view}/{shard}.json or .h5, of all views and shards"
     )
     args = parser.parse_args()
-    options = whole(Options, args.options, "--options")
+    options = strict.options(Options, args.options, "--options")
     with measuring(args.predictions, args.dataset, options, args.processes) as (views, measure):
         selection = select(views, measure, args.patience)
     write(selection, args.dataset.stem, args.output)

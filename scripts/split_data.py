@@ -4,8 +4,9 @@ import argparse
 import json
 from pathlib import Path
 
+from distill.datasets.dataset_file import read_source
 from distill.datasets.kinds import build
-from distill.files import read_json, write_json
+from distill.files import write_json
 from distill.program import UserError, run
 
 
@@ -26,7 +27,7 @@ def main(argv: list[str] | None = None) -> None:
     sources = {}
     for source in args.source:
         name, _, path = source.partition("=")
-        sources[name] = read_json(path)
+        sources[name] = read_source(path)
     write_json(args.output, build(args.name, spec, sources, args.images))
 
 

@@ -4,8 +4,9 @@ import argparse
 import logging
 from pathlib import Path
 
-from distill.files import read_json, replacing
+from distill.files import replacing
 from distill.program import run
+from distill.report.artifacts import read_study
 from distill.report.page import Report
 
 
@@ -15,7 +16,7 @@ def main() -> None:
     parser.add_argument("--results", type=Path, required=True, help="the results folder of the study")
     parser.add_argument("--output", type=Path, required=True, help="the HTML page to write")
     arguments = parser.parse_args()
-    page = Report(read_json(arguments.study), arguments.results).render()
+    page = Report(read_study(arguments.study), arguments.results).render()
     with replacing(arguments.output) as temporary:
         temporary.write_text(page, encoding="utf-8")
     logging.getLogger("distill").info("%s: %.1f MB", arguments.output, len(page) / 1e6)

@@ -9,6 +9,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 
+import distill.models  # noqa: F401 — before mmdet is imported
 from helpers import ROOT
 from helpers.annotated import Coco
 from helpers.arrows import draw_dataset

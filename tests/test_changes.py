@@ -158,8 +158,8 @@ def test_corrected_labels_come_back_as_a_dataset_and_run_the_retraining_only(edi
     assert plan["tabulate"] == {"tables/keypoints.csv", "tables/keypoints.md"}
     others = {"describe_dataset", "gather_shards", *ALWAYS}
     assert set(plan) - others == {
-        *("split_data", "check_splits", "retrain_student", "detect_boxes", "infer_view_heatmaps"),
-        *("merge_views", "evaluate", "tabulate", "plot_training"),
+        *("split_data", "fingerprint_images", "check_splits", "retrain_student", "detect_boxes"),
+        *("infer_view_heatmaps", "merge_views", "evaluate", "tabulate", "plot_training"),
     }
 
 

@@ -118,20 +118,20 @@ def test_symbolic_links_may_not_leave_the_image_folder(coco, tmp_path):
 
 def test_repairs(coco):
     a, b, c, d = coco.data["annotations"]
-    a.update(bbox=[-2, 20, 10, 20], area=1000, num_keypoints=17)
+    a.update(bbox=[-2, 4, 20, 40], area=1000, num_keypoints=17)
     b.update(bbox=[5, 5, 0, 8])
-    c.update(keypoints=[41, 10, 2, float("nan"), float("nan"), 0, 40, 30, 2])
+    c.update(bbox=[30, 8, 10, 20], keypoints=[41, 10, 2, float("nan"), float("nan"), 0, 40, 30, 2])
     del c["area"], c["iscrowd"], c["num_keypoints"]
     d.update(
         iscrowd=1, segmentation={"counts": [3, 1197], "size": [30, 40]}, keypoints=[0] * 9, num_keypoints=0
     )
     dataset = coco.build()
     a, c, d = dataset["annotations"]
-    assert a["bbox"] == [0, 20, 8, 10]
-    assert a["area"] == 80
+    assert a["bbox"] == [0, 4, 18, 26]
+    assert a["area"] == 468
     assert a["num_keypoints"] == 2
     assert c["keypoints"] == [0, 0, 0, 0, 0, 0, 40, 30, 2]
-    assert (c["num_keypoints"], c["area"], c["iscrowd"]) == (1, 120, 0)
+    assert (c["num_keypoints"], c["area"], c["iscrowd"]) == (1, 200, 0)
     assert d["iscrowd"] == 1
     assert "segmentation" not in d
     assert dataset["info"]["repaired"] == {

@@ -8,10 +8,14 @@ import pytest
 
 from distill.datasets.coco_check import load_coco
 from distill.files import write_json
-from distill.labels.corrections import corrected
+from distill.labels import corrections
 from distill.labels.exchange import to_cvat, to_label_studio
 from distill.program import UserError
 from helpers import warm
+
+
+def corrected(labels: dict, answers: list) -> dict:
+    return corrections.corrected(labels, {f"{number}.json": a for number, a in enumerate(answers, 1)})
 
 
 def geometry(labels: dict) -> list:

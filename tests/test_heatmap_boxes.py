@@ -117,7 +117,7 @@ labels: {few: {dataset: half}}
         "model: faster_rcnn_tiny",
         "model: keypoint_rcnn_tiny\nfixed_boxes: {per_label: null}",
         "model: keypoint_rcnn_tiny\nlabels: {distilled: {}, every: {calibrate: {instances: null}}}",
-        "model: keypoint_rcnn_tiny\nevaluate: {on: unlabelled}",
+        "model: keypoint_rcnn_tiny\nlabels: {distilled: {dataset: val}}",
     ],
 )
 def test_all_boxes_get_heatmaps_where_all_may_count(extra):

@@ -11,10 +11,11 @@ from helpers import SCRIPTS
 LIBRARY = SCRIPTS / "distill"
 # Each level imports earlier ones only; packages of the same level know nothing of each other.
 ORDER = [
-    {"program", "files"},
+    {"program", "files", "strict"},
     {"datasets"},
     {"predictions"},
-    {"labels", "evaluation", "study"},
+    {"labels", "evaluation"},
+    {"study"},
     {"cluster", "report"},
     {"models"},
     {"inspection"},

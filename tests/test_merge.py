@@ -20,7 +20,10 @@ VIEWS = expand(
     [{"scales": [400, 700], "flip": True}, {"scale": 500, "rotate": 90}, {"scale": 500, "aspect": 1.25}]
 )
 SIZES = {3: (640, 480), 7: (333, 500), 9: (50, 41)}
-DATASET = {"images": [{"id": i, "width": w, "height": h} for i, (w, h) in SIZES.items()]}
+DATASET = {
+    "images": [{"id": i, "file_name": f"{i}.png", "width": w, "height": h} for i, (w, h) in SIZES.items()]
+}
+DATASET |= {"annotations": [], "categories": []}
 
 
 def truth(jitter=0.0, seed=0):
@@ -245,7 +248,8 @@ def test_the_programs_merge_and_join_shards(tmp_path):
 def test_the_predictions_of_a_subset(tmp_path):
     records = [{"image_id": i, "score": i / 10} for i in (1, 1, 2, 3, 5)]
     write_json(tmp_path / "merged.json", records)
-    write_json(tmp_path / "dataset.json", {"images": [{"id": 1}, {"id": 3}, {"id": 4}]})
+    images = [{"id": i, "file_name": f"{i}.png", "width": 9, "height": 9} for i in (1, 3, 4)]
+    write_json(tmp_path / "dataset.json", {"images": images, "annotations": [], "categories": []})
     paths = {name: tmp_path / f"{name}.json" for name in ("dataset", "merged", "output")}
     result = warm.run(
         "select_predictions.py", *(part for name in paths for part in (f"--{name}", paths[name]))

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from distill.evaluation import plots, tables
+from distill.evaluation import plots
 from distill.program import UserError
 from helpers import SCRIPTS, warm
 
@@ -59,7 +59,7 @@ def test_a_name_is_drawn_as_it_is(tmp_path, name):
     rows = table(row=["baseline", "half", name, "none"])
     if "\ud800" not in name:  # which no file of text holds
         rows.to_csv(tmp_path / "t.csv", index=False)
-        rows = tables.read(tmp_path / "t.csv")
+        rows = plots.read_rows(tmp_path / "t.csv")
     history = pd.DataFrame({"iteration": [1, 2], "loss": [3.0, 2.0]})
 
     def draw(axes):
@@ -93,7 +93,8 @@ def test_losses_are_means_and_gaps():
 
 def test_the_programs_write_svg_and_png_with_the_same_bytes_each_time(tmp_path):
     table().to_csv(tmp_path / "t.csv", index=False)
-    pd.DataFrame({"iteration": [1, 2], "loss": [3.0, 2.0]}).to_csv(tmp_path / "h.csv", index=False)
+    columns = {"iteration": [1, 2], "loss": [3.0, 2.0], "labelled": [6, 12], "generated": [4, 8]}
+    pd.DataFrame(columns).to_csv(tmp_path / "h.csv", index=False)
     options = '{"x": "amount of data", "baseline": "baseline"}'
     table_args = ["plot_table.py", "--table", tmp_path / "t.csv", "--options", options]
     training_args = ["plot_training.py", f"teacher={tmp_path / 'h.csv'}"]

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from distill.evaluation import tables
+from distill.evaluation.metrics import USUAL
 from distill.evaluation.plots import literal
 from distill.files import write_json
 from distill.report.chain import chains
@@ -20,7 +21,7 @@ from distill.report.page import Report
 from distill.report.wording import duration, parse_table
 from helpers.options import table_spec
 from helpers.person import dataset, person
-from helpers.studied import HOSTILE
+from helpers.studied import HOSTILE, write_evaluation
 
 
 @pytest.fixture
@@ -39,8 +40,8 @@ def study(tmp_path: Path) -> tuple[dict, Path]:
     for model, shifts in found.items():
         merged = [person(i, 0.9, shift, scored) for i, shift in shifts.items()]
         write_json(results / f"merged/{model}/val/plain.json", merged)
-        ap = {"AP": {"teacher": 0.301, "student": 0.452}[model]}
-        write_json(results / f"evaluation/{model}/val/plain.json", ap)
+        ap = {"teacher": 0.301, "student": 0.452}[model]
+        write_evaluation(results / f"evaluation/{model}/val/plain.json", ap)
         history = "iteration,lr,loss,labelled,generated,ratio\n10,0.1,2.5,6,4,1.5\n20,0.1,1.5,12,8,1.5\n"
         (results / f"models/{model}").mkdir(parents=True)
         (results / f"models/{model}/history.csv").write_text(history)
@@ -151,7 +152,7 @@ def test_a_second_round_is_compared_with_both_teachers(study):
     resolved["models"]["second"] = resolved["models"]["student"] | {"labels": "again"}
     student = dict(teacher="student", teachers=["student"], together="student")
     resolved["labels"]["again"] = resolved["labels"]["distilled"] | student
-    write_json(results / "evaluation/second/val/plain.json", {"AP": 0.5})
+    write_evaluation(results / "evaluation/second/val/plain.json", 0.5)
     text = re.sub(r"\s+", " ", Elements(Report(resolved, results).render()).text)
     assert "50.0 AP on val; its teacher 45.2 (+4.8), the first teacher 30.1 (+19.9)." in text
 
@@ -195,7 +196,7 @@ def test_seeds_are_one_family_with_the_mean_of_their_ap(study):
         for name in ("teacher", "student"):
             made = models[name] | {"labels": models[name]["labels"] and f"distilled-seed{seed}"}
             models[f"{name}-seed{seed}"] = made
-            write_json(results / f"evaluation/{name}-seed{seed}/val/plain.json", {"AP": 0.1 + 0.2 * seed})
+            write_evaluation(results / f"evaluation/{name}-seed{seed}/val/plain.json", 0.1 + 0.2 * seed)
         teacher = f"teacher-seed{seed}"
         own = {"teacher": teacher, "teachers": [teacher], "together": teacher}
         labels[f"distilled-seed{seed}"] = labels["distilled"] | own
@@ -231,7 +232,7 @@ def test_differences_put_the_greatest_gain_first(study):
 @pytest.mark.parametrize("name", ["a|b", "a\nb", "\\", "\\|", "a\\\\|\\", "<b>|</b>", "|", "\\<"])
 def test_table_is_read_as_it_was_written(name):
     rows = [{"name": row, "views": "plain", "evaluations": [row]} for row in (name, "student")]
-    metrics = dict.fromkeys(tables.METRICS["boxes"], 0.5)
+    metrics = dict.fromkeys(USUAL["boxes"], 0.5)
     evaluations = {name: {"boxes": metrics | {"AP": 0.25}}, "student": {"boxes": metrics}}
     spec = table_spec(rows=rows, task="boxes", gains={"student": {"over": name}})
     table = parse_table(tables.markdown(tables.build(spec, evaluations)))

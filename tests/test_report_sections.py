@@ -139,6 +139,25 @@ def test_the_page_has_every_section(study):
     assert page.count("Histogram of the scores of") == 3  # two categories and the keypoints
 
 
+def test_the_page_says_what_was_repaired_and_what_looks_alike(tmp_path):
+    """Of a dataset, too, that others are made of."""
+    study, results = studied.make(tmp_path)
+    path = results / "datasets/all.json"
+    dataset = read_json(path)
+    dataset["info"]["repaired"] = {"boxes over the image's edge clipped": 3}
+    write_json(path, dataset)
+    pair = {"validation": "images/19.png", "training": "images/0.png", "bits": 7}
+    check = {"validation": {"val": 6}, "training": {"labelled": 6}, "shared": 0}
+    page = Report(study, results).render()
+    assert "Repaired in the annotations of all: 3 boxes over the image&#39;s edge clipped." in page
+    assert "look alike" not in page
+    check["alike"] = {"count": 1, "pairs": [pair]}
+    write_json(results / "datasets/splits/val/labelled.json", check)
+    page = Report(study, results).render()
+    assert "1 pair of images of val, for testing, and labelled, for training, look alike" in page
+    assert "images/19.png  images/0.png" in page
+
+
 def test_stages_have_their_times(study):
     labels = next(card for card in chains(Report(*study))[0] if card["role"] == "generated labels")
     assert "predicted in 1 h 2 min" in labels["lines"]  # all views and shards together
@@ -165,9 +184,8 @@ def test_categories_that_differ_most_are_shown_of_very_many():
 
 
 def test_evaluations_without_curves_are_no_error(study, tmp_path):
-    """Those of an earlier version, say."""
+    """Of nothing but AP."""
     resolved, results = study
     for path in (results / "evaluation").rglob("*.json"):
-        content = read_json(path)
-        write_json(tmp_path / path.relative_to(results), {"AP": content["AP"], "task": content["task"]})
+        studied.write_evaluation(tmp_path / path.relative_to(results), read_json(path)["AP"])
     assert evaluation_charts.table_charts(Report(resolved, tmp_path), resolved["tables"]["main"]) == []

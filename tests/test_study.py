@@ -28,6 +28,14 @@ models: {teacher: {}, student: {labels: distilled, init: teacher, seed: 1}, uppe
 """
 
 
+def test_paths_may_start_at_home(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/me")
+    extra = "{results: ~/out, data: '~', model: {config: faster_rcnn_tiny, init: ~/a.pth}}"
+    study = study_of(SMALLEST, extra)
+    assert (study["results"], study["models"]["teacher"]["init"]) == ("/home/me/out", "/home/me/a.pth")
+    assert study["datasets"]["labelled"]["annotations"] == "/home/me/a.json"
+
+
 def test_the_smallest_study_is_filled_in():
     study = study_of(SMALLEST)
     teacher, student = study["models"]["teacher"], study["models"]["student"]

@@ -85,6 +85,27 @@ views: {plain: [{scale: 200}], all: {scales: [100, 150]}}
 merge: {size_dependent: 900}
 => merge.size_dependent: views.all needs scales up to and from plain's, 200
 
+results: "out{a}"
+=> results: 'out{a}' has braces, which Snakemake takes for wildcards; rename it
+
+results: "-out"
+=> results: '-out' looks like an option of a program; write './-out'
+
+results: "out\\n"
+=> results: 'out\\n' is not a line of text
+
+models: {"a\\n": {}}
+=> models: the key 'a\\n' is not a line of text
+
+tables: {t: {rows: [{model: student, name: "a\\x01"}]}}
+=> tables.t.rows.name: 'a\\x01' is not a line of text
+
+model: {config: faster_rcnn_tiny, init: "a/{b.pth"}
+=> model.init: 'a/{b.pth' has braces, which Snakemake takes for wildcards; rename it
+
+models: {z: {import: {format: mmdet, checkpoint: "a}.pth"}}}
+=> models.z.import.checkpoint: 'a}.pth' has braces, which Snakemake takes for wildcards; rename it
+
 shards: two
 => shards: must be integer, not 'two'
 

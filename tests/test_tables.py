@@ -205,9 +205,10 @@ def test_written_files(tmp_path):
 
 def test_program(tmp_path):
     spec, evaluations = study(gap=GAP)
-    paths = {name: str(tmp_path / name) for name in evaluations}
+    paths = {name: str(tmp_path / name.removesuffix(".json") / "val/plain.json") for name in evaluations}
     for name, content in evaluations.items():
-        write_json(paths[name], content)
+        names = {"model": name.removesuffix(".json"), "dataset": "val", "views": "plain"}
+        write_json(paths[name], {**names, "images": 1, "predictions": 1, **content})
     for row in spec["rows"]:
         row["evaluations"] = [paths[name] for name in row["evaluations"]]
     command = [sys.executable, SCRIPTS / "make_table.py", "--name", "t", "--spec", json.dumps(spec)]

@@ -211,6 +211,9 @@ def test_dataset_without_instances_is_refused(tmp_path):
 def test_boxes_only_data_is_refused_by_a_keypoint_model(tmp_path, arrows):
     coco = json.loads(arrows.read_text())
     coco["categories"] = [{"id": 3, "name": "arrow"}, {"id": 7, "name": "disc"}]
+    for annotation in coco["annotations"]:
+        annotation.pop("keypoints", None)
+        annotation.pop("num_keypoints", None)
     path = tmp_path / "boxes.json"
     path.write_text(json.dumps(coco))
     with pytest.raises(UserError, match="needs categories with one set of keypoints"):

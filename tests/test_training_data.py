@@ -7,12 +7,14 @@ import numpy as np
 import pytest
 from mmdet.registry import DATASETS
 from mmengine.registry import DefaultScope
+from torch.utils.data import DataLoader
 
 from distill.datasets.figures import CATEGORY
+from distill.datasets.images import scan
 from distill.datasets.keypoint_meta import keypoint_meta
 from distill.models.data import pose_metainfo
-from distill.models.training import dataloader
-from distill.program import UserError
+from distill.models.training import dataloader, full_config
+from distill.program import UserError, _message
 from helpers.arrows import draw_dataset
 from helpers.networks import SPEC, training_job
 
@@ -127,3 +129,41 @@ def test_mmpose_agrees_on_cocos_keypoints():
     ours = pose_metainfo("figures", keypoint_meta({"categories": [CATEGORY]}))
     assert ours["flip_indices"] == theirs["flip_indices"]
     assert np.allclose(ours["sigmas"], theirs["sigmas"])
+
+
+def test_an_image_that_was_exchanged_is_noticed(tmp_path):
+    """Also from the processes that load images, in one line."""
+    path = draw_dataset(tmp_path / "drawn", 3, seed=1)
+    coco = json.loads(path.read_text())
+    for image in coco["images"]:
+        image["hash"] = scan(path.parent / "images" / image["file_name"]).hash
+    path.write_text(json.dumps(coco))
+    dataset = build(path, tmp_path)
+    assert dataset[1, (0, 0, 0)]["inputs"].shape[0] == 3
+    name = coco["images"][1]["file_name"]
+    exchanged = cv2.imread(str(path.parent / "images" / name))[::-1]
+    cv2.imwrite(str(path.parent / "images" / name), exchanged)
+    loader = DataLoader(dataset, sampler=[(1, (0, 0, 0))], num_workers=1, collate_fn=list)
+    with pytest.raises(UserError) as caught:
+        list(loader)
+    assert _message(caught.value).startswith(f"{path.parent}/images/{name}: is not the image that it was")
+    assert "\n" not in _message(caught.value)
+
+
+def test_labels_of_other_categories_are_refused(arrows, tmp_path):
+    """The outputs of the network would mean one thing for the labelled images, another for the others."""
+    coco = json.loads(arrows.read_text())
+    for change in (
+        [{**coco["categories"][0], "id": 9}, {**coco["categories"][1], "id": 2}],
+        coco["categories"][:1],
+    ):
+        other = tmp_path / "other.json"
+        ids = {old["id"]: new["id"] for old, new in zip(coco["categories"], change, strict=False)}
+        annotations = [
+            a | {"category_id": ids[a["category_id"]]} for a in coco["annotations"] if a["category_id"] in ids
+        ]
+        categories = sorted(change, key=lambda c: c["id"])
+        other.write_text(json.dumps({**coco, "annotations": annotations, "categories": categories}))
+        job = training_job(tmp_path, "keypoint_rcnn_tiny", arrows, labels=other, ratio=[6, 4])
+        with pytest.raises(UserError, match="its categories or keypoints are not those of"):
+            full_config(job, 0)

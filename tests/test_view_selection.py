@@ -59,7 +59,8 @@ def predicted(tmp_path):
     corners = np.array([[x, y] for x in (10, 60, 120, 160) for y in (10, 60, 110)], dtype=float)
     truth = np.concatenate([corners, corners + 25], axis=1)
     left = truth[:, 0] < 100
-    images = [{"id": i, "width": SIZE[0], "height": SIZE[1]} for i in range(4)]
+    size = {"width": SIZE[0], "height": SIZE[1]}
+    images = [{"id": i, "file_name": f"{i}.png", **size} for i in range(4)]
     boxes = [(image["id"], box) for image in images for box in box_math.xyxy_to_xywh(truth).tolist()]
     annotations = [
         {"id": n, "image_id": image, "category_id": 1, "bbox": box, "area": 625, "iscrowd": 0}

@@ -148,6 +148,27 @@ def test_a_mistake_in_the_configuration_is_one_line(tmp_path):
     )
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("model: faster_rcnn_tiny\n", "error: config: needs the key 'datasets'\n"),
+        (
+            "shards: 1\nthreads: 1\nshards: 2\n",
+            "line 3: the key 'shards' is there twice; it is in line 1 too\n",
+        ),
+        ('{"shards": NaN, "datasets": {}}', "error: shards: nan is no finite number\n"),
+    ],
+)
+def test_a_file_in_which_something_would_be_lost_is_refused(tmp_path, text, message):
+    """One without datasets, too: it is a mistake, and not the demo."""
+    project = Project(tmp_path)
+    (project.folder / "mine.yaml").write_text(text)
+    failed = snakemake(project.folder, "-n", config="mine.yaml")
+    assert failed.returncode == 1
+    assert failed.stderr.endswith(message)
+    assert failed.stderr.count("\n") == 1
+
+
 def test_a_table_cannot_have_the_name_of_a_rule(tmp_path):
     project = Project(tmp_path)
     project.config["tables"]["evaluate"] = project.config["tables"].pop("boxes")

@@ -1,11 +1,13 @@
 """Files that are whole or absent: everything is written to a temporary name and renamed."""
 
+import codecs
 import json
 import os
+import stat
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import msgspec
 
@@ -25,20 +27,58 @@ def replacing(path: str | Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def read_json(path: str | Path) -> Any:
-    """Parses a JSON file. Raises UserError where it is missing or not JSON."""
+def open_file(path: str | Path) -> BinaryIO:
+    """Opens a file to be read. Raises UserError for what is missing or forbidden, and for folders, pipes,
+    sockets and devices: reading these might never end."""
     try:
-        content = Path(path).read_bytes()
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            raise UserError(f"{path}: is not a file")
+        return open(path, "rb")
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
+
+
+def read_json(path: str | Path, like: Any = None) -> Any:
+    """Parses a JSON file of ours; those that people write are for `strict`.
+
+    like: a type, as of msgspec, that the content has to have; its checks are made, the content stays what it
+    is. Raises UserError where the file is missing, damaged or something else.
+    """
+    with open_file(path) as file:
+        content = file.read()
     try:
-        return msgspec.json.decode(content)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        pass  # Python's reader is slower, but takes the NaN of other tools, and says in which line it stopped
+        value = msgspec.json.decode(content)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise UserError(f"{path}: not a JSON file ({reason(content, error)})") from None
+    return value if like is None else check(path, value, like)
+
+
+def check(path: str | Path, value: Any, like: Any) -> Any:
+    """The content of a file as it is. Raises UserError where it is not of a type, as of msgspec."""
     try:
-        return json.loads(content)
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not a JSON file ({error})") from None
+        msgspec.convert(value, like)
+    except msgspec.ValidationError as error:
+        what = str(error)[0].lower() + str(error)[1:]
+        hint = "mend it, or remove it to have it made again"
+        raise UserError(f"{path}: is damaged, or another file ({what}); {hint}") from None
+    return value
+
+
+def reason(content: bytes, error: Exception) -> str:
+    """Why text is no JSON, in one line; Python's own reader says where it stopped."""
+    try:
+        json.loads(content)
+    except RecursionError:
+        return "it is nested too deeply"
+    except ValueError as found:  # also of an encoding, and of a number of thousands of digits
+        error = found
+    if b"NaN" in content or b"Infinity" in content:
+        return "a number is not finite"
+    if content.startswith((codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "it begins with a byte order mark; save it in UTF-8 without one"
+    return " ".join(str(error).split(";")[0].split())
 
 
 _strict = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode

@@ -11,7 +11,6 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from inspect import signature
 from typing import Any, TypeVar
 
 from distill import __version__
@@ -39,7 +38,7 @@ def run(main: Callable[[], None]) -> None:
     try:
         main()
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {_message(error)}", file=sys.stderr)
         sys.exit(1)
     except BrokenPipeError:
         with suppress(OSError):
@@ -60,16 +59,10 @@ def require(options: Any, keys: Iterable[str], where: str) -> None:
         raise UserError(f"{where}: needs {', '.join(missing)} too; defaults are in config/README.md")
 
 
-def whole(kind: type[T], options: Any, where: str) -> T:
-    """The options that a program is given, as a dataclass. Raises UserError unless they are its fields."""
-    keys = list(signature(kind).parameters)
-    require(options, keys, where)
-    if unknown := [key for key in options if key not in keys]:
-        raise UserError(f"{where}: there is no {', '.join(unknown)}; there is {', '.join(keys)}")
-    try:
-        return kind(**options)
-    except TypeError as error:  # text where a number belongs
-        raise UserError(f"{where}: {error}") from None
+def _message(error: UserError) -> str:
+    """In one line: a process that loads images hands on what it raised with its traceback before it."""
+    lines = str(error).strip().splitlines() or [""]
+    return lines[0] if len(lines) == 1 else lines[-1].partition("Error: ")[2]
 
 
 def progress(items: Iterable[T], total: int, what: str, every: float = 10.0) -> Iterator[T]:

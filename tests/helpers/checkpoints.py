@@ -84,11 +84,11 @@ def small_dataset(folder: Path, coco: dict, root: Path, images: int, categories:
                 left, top, right, bottom = view.forward_boxes(np.array([x, y, x + w, y + h]), size).tolist()
                 points = np.array(annotation["keypoints"], float).reshape(-1, 3)
                 points[:, :2] = view.forward_points(points[:, :2], size)
-                small["annotations"].append(
-                    annotation
-                    | {"bbox": [left, top, right - left, bottom - top], "category_id": 1}
-                    | {"keypoints": points.flatten().tolist()}
-                )
+                moved = annotation | {"bbox": [left, top, right - left, bottom - top], "category_id": 1}
+                moved |= {"keypoints": points.flatten().tolist()}
+                if "keypoints" not in categories[0]:
+                    del moved["keypoints"], moved["num_keypoints"]
+                small["annotations"].append(moved)
     small["categories"] = categories
     (folder / "dataset.json").write_text(json.dumps(small))
     return folder / "dataset.json"

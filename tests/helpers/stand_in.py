@@ -24,6 +24,7 @@ for path in paths:
         digest.update(Path(path).read_bytes())
 names = {
     "train.py": ["model.pth", "config.py", "history.csv", "run.json"],
+    "import_model.py": ["model.pth", "config.py", "run.json"],
     "choose_boxes.py": [Path(path).name for path in paths if "/detected/" in path],
 }.get(Path(__file__).name)
 files = [output / name for name in names] if names else [output]

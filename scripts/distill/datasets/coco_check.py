@@ -1,39 +1,33 @@
 """A COCO annotation file as people write it → a clean one, which everything after it relies on.
 
-Refused, in one line with the file, the id and the number of further problems: what contradicts itself
+Refused, in one line with the file, the id and the number of further such problems: what contradicts itself
 (missing keys, duplicate ids, unknown images or categories, lists of a wrong length, boxes wholly outside
-the image, file names that leave the image folder). Repaired, counted and logged: what COCO's own files
-have too (boxes over the image's edge, boxes without area, keypoints outside the image, wrong num_keypoints).
+the image, file names that leave the image folder), and what as a whole looks like another convention.
+Repaired, counted, logged and shown in the report: what COCO's own files have too (boxes over the image's
+edge, boxes without area, keypoints outside the image, wrong num_keypoints). 2.0 may be written for 2.
 """
 
-import math
 from collections import Counter
 from pathlib import PurePosixPath
 from typing import Any
 
-from distill.datasets.keypoint_meta import derive_flip_pairs, keypoint_meta
-from distill.files import read_json
+from distill.datasets.checks import (
+    MAX_SIDE,
+    Problems,
+    are_numbers,
+    are_pairs,
+    is_integer,
+    make_whole,
+    show,
+    unique_ids,
+)
+from distill.datasets.conventions import Conventions
+from distill.datasets.keypoint_meta import contradiction, derive_flip_pairs, keypoint_meta
 from distill.program import UserError, log
+from distill.strict import is_line, read_json
 
-_MAX_ID = 2**63 - 1  # ids are stored as 64-bit integers beside the heatmaps
+LONGEST_NAME = 1000  # characters of a path; most file systems allow 255 of each part
 _EDGE = 1e-3  # pixels; less than this over the edge is rounding
-
-
-class Problems:
-    """Gathers what is wrong with one file, so that a message can say how many more there are."""
-
-    def __init__(self, where: Any) -> None:
-        self.where, self.first, self.count = where, "", 0
-
-    def add(self, message: str) -> None:
-        self.first = self.first or message
-        self.count += 1
-
-    def refuse(self) -> None:
-        """Raises UserError if there was any."""
-        if self.count:
-            more = f" (and {self.count - 1} more such problems)" if self.count > 1 else ""
-            raise UserError(f"{self.where}: {self.first}{more}")
 
 
 def load_coco(path: str, strip: bool = False) -> dict:
@@ -43,7 +37,7 @@ def load_coco(path: str, strip: bool = False) -> dict:
     by id, with only the keys that the project uses. With `strip`, and in a file without any annotation, both
     annotations and categories are empty and images need no width and height.
 
-    Raises UserError.
+    Raises UserError; `OfImage` where it is the size of an image that boxes contradict.
     """
     data = read_json(path)
     if not isinstance(data, dict) or not isinstance(data.get("images"), list):
@@ -67,18 +61,24 @@ def check_categories(where: Any, categories: list) -> list[dict]:
     skeleton (1-based), flip_pairs (0-based; derived from the names where absent) and sigmas.
     Raises UserError."""
     problems = Problems(where)
-    _unique_ids(categories, "category", problems)
+    make_whole(categories, ("id",))
+    unique_ids(categories, "category", problems)
     if not categories:
         problems.add("there are annotations but no categories")
     names = Counter(c["name"] for c in categories if isinstance(c.get("name"), str))
+    kinds = (str, type(None))
     clean = []
     for category in categories:
         name = category.get("name")
         what = f"category {category.get('id')}"
         if not isinstance(name, str) or not name:
             problems.add(f"{what} has no name")
+        elif not is_line(name):
+            problems.add(f"{what}: the name {show(name)} is not a line of text")
         elif names[name] > 1:
-            problems.add(f"{names[name]} categories are called {name!r}")
+            problems.add(f"{names[name]} categories are called {show(name)}")
+        if not isinstance(category.get("supercategory"), kinds):
+            problems.add(f"{what}: supercategory is not text")
         copy = {key: category[key] for key in ("id", "name", "supercategory") if key in category}
         if category.get("keypoints"):
             copy |= _keypoint_fields(category, what, problems)
@@ -96,7 +96,7 @@ def check_categories(where: Any, categories: list) -> list[dict]:
 
 def _keypoint_fields(category: dict, what: str, problems: Problems) -> dict:
     names = category["keypoints"]
-    if not isinstance(names, list) or not all(isinstance(n, str) and n for n in names):
+    if not isinstance(names, list) or not all(isinstance(n, str) and n and is_line(n) for n in names):
         problems.add(f"{what}: keypoints is not a list of names")
         return {}
     if len(set(names)) < len(names):
@@ -105,17 +105,19 @@ def _keypoint_fields(category: dict, what: str, problems: Problems) -> dict:
     count = len(names)
     fields: dict = {"keypoints": names}
     skeleton = category.get("skeleton") or []
-    if not _pairs(skeleton, 1, count):
+    if not are_pairs(skeleton, 1, count):
         problems.add(f"{what}: skeleton is not a list of pairs of keypoints counted from 1 to {count}")
     fields["skeleton"] = skeleton
     pairs = category.get("flip_pairs")
     pairs = derive_flip_pairs(names) if pairs is None else pairs
-    if not _pairs(pairs, 0, count - 1) or len({k for pair in pairs for k in pair}) < 2 * len(pairs):
+    if not are_pairs(pairs, 0, count - 1) or len({k for pair in pairs for k in pair}) < 2 * len(pairs):
         problems.add(f"{what}: flip_pairs is not a list of disjoint pairs of keypoints counted from 0")
+    elif message := contradiction(names, pairs):
+        problems.add(f"{what}: {message}")
     else:
         fields["flip_pairs"] = sorted(sorted(pair) for pair in pairs)
     if (sigmas := category.get("sigmas")) is not None:
-        if not _numbers(sigmas, count) or min(sigmas) <= 0:
+        if not are_numbers(sigmas, count) or min(sigmas) <= 0:
             problems.add(f"{what}: sigmas is not a list of {count} positive numbers")
         fields["sigmas"] = sigmas
     return fields
@@ -123,7 +125,8 @@ def _keypoint_fields(category: dict, what: str, problems: Problems) -> dict:
 
 def _images(path: str, images: list, sized: bool) -> list[dict]:
     problems = Problems(path)
-    _unique_ids(images, "image", problems)
+    make_whole(images, ("id", "width", "height"))
+    unique_ids(images, "image", problems)
     needed = ("id", "file_name", "width", "height") if sized else ("id", "file_name")
     seen: dict[str, Any] = {}
     clean = []
@@ -133,8 +136,8 @@ def _images(path: str, images: list, sized: bool) -> list[dict]:
             problems.add(f"{what} has no {', '.join(missing)}")
             continue
         name = image["file_name"]
-        if not isinstance(name, str) or not name.isprintable() or not name:
-            problems.add(f"{what}: file_name {name!r} is not a file name")
+        if not isinstance(name, str) or not is_line(name) or not 0 < len(name) <= LONGEST_NAME:
+            problems.add(f"{what}: file_name {show(name)} is not a file name")
             continue
         if leaves_root(name):
             problems.add(f"{what}: file_name {name!r} leaves the image folder")
@@ -146,8 +149,8 @@ def _images(path: str, images: list, sized: bool) -> list[dict]:
         copy = {"id": image["id"], "file_name": name}
         for key in ("width", "height"):
             if image.get(key) is not None:
-                if not is_integer(image[key]) or image[key] < 1:
-                    problems.add(f"{what}: {key} {image[key]!r} is not a positive whole number")
+                if not is_integer(image[key]) or not 1 <= image[key] <= MAX_SIDE:
+                    problems.add(f"{what}: {key} {show(image[key])} is not a positive whole number")
                 copy[key] = image[key]
         clean.append(copy)
     if not images:
@@ -157,9 +160,10 @@ def _images(path: str, images: list, sized: bool) -> list[dict]:
 
 
 def _annotations(path: str, annotations: list, images: list, categories: list) -> tuple[list[dict], dict]:
-    problems = Problems(path)
+    problems, conventions = Problems(path), Conventions()
     repaired: Counter[str] = Counter()
-    _unique_ids(annotations, "annotation", problems)
+    make_whole(annotations, ("id", "image_id", "category_id"))
+    unique_ids(annotations, "annotation", problems)
     sizes = {image["id"]: (image["width"], image["height"]) for image in images}
     kinds = {category["id"]: category for category in categories}
     clean = []
@@ -168,18 +172,22 @@ def _annotations(path: str, annotations: list, images: list, categories: list) -
         if missing := [key for key in ("image_id", "category_id", "bbox") if a.get(key) is None]:
             problems.add(f"{what} has no {', '.join(missing)}")
         elif not _known(a["image_id"], sizes):
-            problems.add(f"{what} is of the unknown image {a['image_id']!r}")
+            problems.add(f"{what} is of the unknown image {show(a['image_id'])}")
         elif not _known(a["category_id"], kinds):
-            problems.add(f"{what} is of the unknown category {a['category_id']!r}")
+            problems.add(f"{what} is of the unknown category {show(a['category_id'])}")
         else:
+            size = sizes[a["image_id"]]
             try:
-                copy = _annotation(a, sizes[a["image_id"]], kinds[a["category_id"]], repaired)
+                copy = _annotation(a, size, kinds[a["category_id"]], repaired)
             except _Bad as error:
-                problems.add(f"{what} (image {a['image_id']}): {error}")
+                doubtful = a["image_id"] if isinstance(error, _Outside) else None
+                problems.add(f"{what} (image {a['image_id']}): {error}", doubtful)
                 continue
             if copy:
                 clean.append(copy)
+                conventions.add(a, size)
     problems.refuse()
+    conventions.refuse(path)
     clean.sort(key=lambda a: a["id"])
     if clean and clean[0]["id"] < 1:  # pycocotools takes a match with annotation 0 for no match
         shift = 1 - clean[0]["id"]
@@ -193,27 +201,32 @@ class _Bad(Exception):
     """What is wrong with an annotation."""
 
 
+class _Outside(_Bad):
+    """It does not fit into the image as annotated."""
+
+
 def _annotation(a: dict, size: tuple[int, int], category: dict, repaired: Counter[str]) -> dict | None:
     """A clean copy; None for a box without area, which COCO's own files have a few of."""
-    if not _numbers(a["bbox"], 4):
-        raise _Bad(f"bbox {a['bbox']!r} is not four finite numbers")
+    if not are_numbers(a["bbox"], 4):
+        raise _Bad(f"bbox {show(a['bbox'])} is not four finite numbers")
     x, y, w, h = a["bbox"]
     if w < 0 or h < 0:
-        raise _Bad(f"bbox {a['bbox']} has a negative size: it has to be x, y, width, height")
+        raise _Bad(f"bbox {show(a['bbox'])} has a negative size: it has to be x, y, width, height")
     if w == 0 or h == 0:
         repaired["boxes without area left out"] += 1
         return None
-    crowd = a.get("iscrowd") or 0
+    crowd = a.get("iscrowd")
+    crowd = 0 if crowd is None else crowd
     if crowd not in (0, 1):
-        raise _Bad(f"iscrowd {crowd!r} is neither 0 nor 1")
+        raise _Bad(f"iscrowd {show(crowd)} is neither 0 nor 1")
     x1, y1, x2, y2 = max(x, 0), max(y, 0), min(x + w, size[0]), min(y + h, size[1])
     if x2 <= x1 or y2 <= y1:
-        raise _Bad(f"bbox {a['bbox']} lies outside the image of {size[0]}x{size[1]} pixels")
+        raise _Outside(f"bbox {show(a['bbox'])} lies outside the image of {size[0]}x{size[1]} pixels")
     area = a.get("area")
     if area is None:
         area = w * h
-    elif not _numbers([area], 1) or area < 0:
-        raise _Bad(f"area {area!r} is not a number ≥ 0")
+    elif not are_numbers([area], 1) or area < 0:
+        raise _Bad(f"area {show(area)} is not a number ≥ 0")
     bbox = [x, y, w, h]
     if max(-x, -y, x + w - size[0], y + h - size[1]) > _EDGE:
         bbox = [x1, y1, x2 - x1, y2 - y1]
@@ -227,7 +240,7 @@ def _annotation(a: dict, size: tuple[int, int], category: dict, repaired: Counte
         if a.get("num_keypoints", copy["num_keypoints"]) != copy["num_keypoints"]:
             repaired["counts of keypoints corrected"] += 1
     elif a.get("keypoints"):
-        raise _Bad(f"has keypoints, but its category {category['name']!r} does not name any")
+        raise _Bad(f"has keypoints, but its category {show(category['name'])} does not name any")
     return copy
 
 
@@ -237,13 +250,13 @@ def _keypoints(given: Any, count: int, size: tuple[int, int], repaired: Counter[
     if given is None or given == []:
         return [0] * (3 * count)
     if not isinstance(given, list) or len(given) != 3 * count:
-        length = len(given) if isinstance(given, list) else repr(given)
+        length = len(given) if isinstance(given, list) else f"{show(given)}"
         raise _Bad(f"keypoints has length {length}, {count} keypoints need {3 * count}")
     clean: list = []
     for x, y, v in zip(given[0::3], given[1::3], given[2::3], strict=True):
         if isinstance(v, bool) or v not in (0, 1, 2):
-            raise _Bad(f"keypoint {len(clean) // 3} has visibility {v!r}, not 0, 1 or 2")
-        if v and not _numbers([x, y], 2):
+            raise _Bad(f"keypoint {len(clean) // 3} has visibility {show(v)}, not 0, 1 or 2")
+        if v and not are_numbers([x, y], 2):
             raise _Bad(f"keypoint {len(clean) // 3} is not at finite numbers")
         if v and not (0 <= x <= size[0] and 0 <= y <= size[1]):
             repaired["keypoints outside the image taken as unlabelled"] += 1
@@ -258,43 +271,5 @@ def leaves_root(name: str) -> bool:
     return path.is_absolute() or ".." in path.parts
 
 
-def is_integer(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _unique_ids(records: list, what: str, problems: Problems) -> None:
-    """Refuses at once what is not a record with a whole-numbered id of its own."""
-    seen = set()
-    for record in records:
-        if not isinstance(record, dict):
-            problems.add(f"{what} {record!r:.50} is not an object")
-        elif "id" not in record:
-            problems.add(f"{what} without an id: {str(record)[:100]}")
-        elif not is_integer(record["id"]) or not 0 <= record["id"] <= _MAX_ID:
-            problems.add(f"{what} id {record['id']!r} is not a whole number ≥ 0")
-        elif record["id"] in seen:
-            problems.add(f"{what} id {record['id']} is there twice")
-        else:
-            seen.add(record["id"])
-    problems.refuse()
-
-
 def _known(key: Any, table: dict) -> bool:
     return is_integer(key) and key in table
-
-
-def _numbers(values: Any, count: int) -> bool:
-    return (
-        isinstance(values, list)
-        and len(values) == count
-        and all(isinstance(v, int | float) and not isinstance(v, bool) and math.isfinite(v) for v in values)
-    )
-
-
-def _pairs(pairs: Any, low: int, high: int) -> bool:
-    def is_pair(pair: Any) -> bool:
-        if not isinstance(pair, list) or len(pair) != 2:
-            return False
-        return all(is_integer(k) and low <= k <= high for k in pair) and pair[0] != pair[1]
-
-    return isinstance(pairs, list) and all(map(is_pair, pairs))

@@ -4,9 +4,9 @@ import hashlib
 import os
 from pathlib import Path, PurePosixPath
 
-from distill.datasets.coco_check import Problems
-from distill.files import read_json
+from distill.datasets.checks import Problems, make_whole, show, unique_ids
 from distill.program import UserError, log
+from distill.strict import read_json, read_text
 
 
 def subset(spec: dict, sources: dict, images_dir: Path | None) -> dict:
@@ -72,17 +72,17 @@ def _listed(pool: list[dict], ids: str | list, source: dict, of: str) -> list[di
     """Images named in a file (one a line; # begins a comment) or a list: by file name, by id, or by file name
     without its suffix, in this order of precedence; or the images of a COCO file, by id: the same photograph
     has another file name in COCO 2014. Unknown ones are refused; excluded ones stay out."""
+    problems = Problems(ids if isinstance(ids, str) else "ids")
     if isinstance(ids, str) and ids.endswith(".json"):
         named = read_json(ids)
         if not isinstance(named, dict) or not isinstance(named.get("images"), list):
             raise UserError(f'{ids}: not a COCO annotation file: needs an object with a list "images"')
+        make_whole(named["images"], ("id",))
+        unique_ids(named["images"], "image", problems)
         wanted = [str(image["id"]) for image in named["images"]]
     elif isinstance(ids, str):
-        try:
-            lines = Path(ids).read_text(encoding="utf-8").splitlines()
-        except FileNotFoundError:
-            raise UserError(f"{ids}: no such file") from None
-        wanted = [line for line in (line.split("#")[0].strip() for line in lines) if line]
+        lines = (line.split("#")[0].strip() for line in read_text(ids).splitlines())
+        wanted = [line for line in lines if line]
     else:
         wanted = [str(item) for item in ids]
     table: dict[str, dict | None] = {}
@@ -91,12 +91,12 @@ def _listed(pool: list[dict], ids: str | list, source: dict, of: str) -> list[di
         table[stem] = None if stem in table else image  # a name that two files share is no name
     table |= {str(image["id"]): image for image in source["images"]}
     table |= {image["file_name"]: image for image in source["images"]}
-    problems, kept = Problems(ids if isinstance(ids, str) else "ids"), set()
+    kept = set()
     for item in wanted:
         if image := table.get(item):
             kept.add(image["id"])
         else:
-            problems.add(f"{item!r} is no image of {of}")
+            problems.add(f"{show(item)} is no image of {of}")
     problems.refuse()
     return [image for image in pool if image["id"] in kept]
 

@@ -17,11 +17,17 @@ import cv2
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from distill.datasets.jpeg import is_torn
 from distill.program import UserError, log, progress
+from distill.strict import is_line
 
 PIXEL_LIMIT = 200_000_000  # a header can promise terabytes: a decompression bomb
 FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP", "GIF", "PPM")  # no format that runs programs (EPS)
 SUFFIXES = (".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".ppm", ".pgm")
+CHANGED = (
+    "is not the image that it was when the dataset was made: put that one back, or remove the dataset's JSON "
+    "file, to have it and all that follows made again"
+)
 Image.MAX_IMAGE_PIXELS = PIXEL_LIMIT
 
 _EIGHT_BIT = frozenset({"1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr"})
@@ -52,18 +58,23 @@ class Scan:
     reason: str | None = None  # why it cannot be read
 
 
-def read_image(path: str | Path, size: tuple[int, int] | None = None) -> np.ndarray:
+def read_image(
+    path: str | Path, size: tuple[int, int] | None = None, digest: str | None = None
+) -> np.ndarray:
     """Reads an image as (H, W, 3) uint8, BGR, contiguous.
 
     EXIF rotation is applied. Annotation files disagree on whether it should be, so `size` = (width, height),
     as annotated, decides where it can: if only the stored orientation has that size, that one is returned.
     Grey, palette and CMYK become colour, alpha is laid over white, 16 bits lose the lower 8.
-    Colour profiles are ignored. Of an animation, the first picture.
+    Colour profiles are ignored. Of an animation, the first picture. digest: the file's, as `scan` gave it.
 
-    Raises UserError where the file is missing, damaged, truncated, too large, or of another size.
+    Raises UserError where the file is missing, damaged, truncated, too large, of another size, or changed.
     """
     try:
         with _regular_file(path) as file:
+            if digest is not None and hash_bytes(file) != digest:
+                raise _Unreadable(CHANGED)
+            file.seek(0)
             image, orientation = _load(file)
         upright, raw = _sizes(image, orientation)
         if size is not None and tuple(size) not in (upright, raw):
@@ -82,9 +93,22 @@ def scan(path: str | Path) -> Scan:
             digest = hash_bytes(file)
             file.seek(0)
             image, orientation = _load(file)
+            if image.format in ("JPEG", "MPO"):
+                file.seek(0)
+                if is_torn(file.read()):
+                    raise _Unreadable("is damaged (a part of its pixels is destroyed)")
         return Scan(*_sizes(image, orientation), digest)
     except _Unreadable as error:
         return Scan(reason=str(error))
+
+
+def stated_sizes(path: str | Path) -> set[tuple[int, int]]:
+    """(width, height) that an image's header states, upright and as stored; none of a bad file."""
+    try:
+        with _regular_file(path) as file, Image.open(file, formats=FORMATS) as image:
+            return set(_sizes(image, image.getexif().get(_ORIENTATION, 1)))
+    except Exception:  # as in _load
+        return set()
 
 
 def scan_all(paths: list[Path], what: str) -> Iterator[Scan]:
@@ -132,7 +156,7 @@ def list_files(root: str | Path, suffixes: Iterable[str], what: str) -> list[str
     if not names:
         raise UserError(f"{root}: no {what} in this folder (looked for {', '.join(sorted(suffixes))})")
     for name in names:
-        if not name.isprintable():  # undecodable bytes would not survive a JSON file, line breaks a log
+        if not is_line(name):  # undecodable bytes would not survive a JSON file, line breaks a log
             raise UserError(f"{root}: the file name {name!r} has unprintable characters: rename it")
     return sorted(names)
 

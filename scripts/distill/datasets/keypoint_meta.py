@@ -90,6 +90,16 @@ def _mirrored(name: str, pattern: re.Pattern[str], opposite: dict[str, str]) -> 
     return pattern.sub(lambda match: opposite[match.group()], name, count=1)
 
 
+def contradiction(names: Sequence[str], pairs: Sequence[Sequence[int]]) -> str:
+    """What the names say against pairs (0-based) that are given, in a few words; empty if nothing."""
+    partner = {k: other for pair in derive_flip_pairs(names) for k, other in (pair, pair[::-1])}
+    for a, b in pairs:
+        if partner.get(a, b) != b or partner.get(b, a) != a:
+            found = f"flip_pairs has {names[a]!r} and {names[b]!r} change places in a mirror"
+            return f"{found}; by their names they do not (flip_pairs counts from 0, skeleton from 1)"
+    return ""
+
+
 def _sides() -> list[tuple[re.Pattern[str], dict[str, str]]]:
     """Patterns that find the left side in a name, each with its right counterpart, case by case."""
     words = {"left": "right", "Left": "Right", "LEFT": "RIGHT"}

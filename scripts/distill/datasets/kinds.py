@@ -14,11 +14,13 @@ from functools import cache
 from pathlib import Path
 from typing import TypeVar
 
-from distill.datasets.coco_check import Problems, load_coco
+from distill.datasets.checks import OfImage, Problems
+from distill.datasets.coco_check import load_coco
 from distill.datasets.composed import subset, union
-from distill.datasets.images import SUFFIXES, Scan, list_files, scan_all
+from distill.datasets.images import SUFFIXES, Scan, list_files, scan_all, stated_sizes
 from distill.datasets.keypoint_meta import KeypointMeta, keypoint_meta
 from distill.program import UserError, log
+from distill.strict import read_json
 
 __all__ = ["KINDS", "KeypointMeta", "build", "keypoint_meta", "shard"]
 
@@ -65,7 +67,10 @@ def build(name: str, spec: dict, sources: dict[str, dict], images_dir: Path | No
 
 
 def shard(items: Sequence[T], index: int, count: int) -> Sequence[T]:
-    """The contiguous shard `index` of `count`: every item is in exactly one, sizes differ by at most 1."""
+    """The contiguous shard `index` of `count`: every item is in exactly one, sizes differ by at most 1.
+    Raises UserError where there is no such shard."""
+    if not 0 <= index < count:
+        raise UserError(f"there is no shard {index} of {count}; shards are 0 to {count - 1}")
     return items[index * len(items) // count : (index + 1) * len(items) // count]
 
 
@@ -73,7 +78,10 @@ def _coco(spec: dict, sources: dict, images_dir: Path | None) -> dict:
     """An annotation file and its images. Of a labelled set, every image has to be readable and of its
     annotated size. With `strip_annotations`, or without any annotation in the file, the set is unlabelled:
     its images may be of another size, and a fraction of them, `unreadable`, may be left out."""
-    coco = load_coco(spec["annotations"], spec["strip_annotations"])
+    try:
+        coco = load_coco(spec["annotations"], spec["strip_annotations"])
+    except OfImage as error:
+        raise _wrong_size(spec, error) or error from None
     _check_root(spec["images"], coco["images"], spec["annotations"])
     skipped: list[dict] = []
     if coco["categories"]:
@@ -82,6 +90,22 @@ def _coco(spec: dict, sources: dict, images_dir: Path | None) -> dict:
         images, skipped = _scan_unlabelled(spec["images"], coco["images"], spec["unreadable"])
     info = {"image_root": spec["images"], "skipped": skipped, "repaired": coco["repaired"]}
     return coco | {"info": info, "images": images}
+
+
+def _wrong_size(spec: dict, error: OfImage) -> UserError | None:
+    """Where boxes do not fit into an image because it is annotated with a wrong size, says so."""
+    (image,) = (i for i in read_json(spec["annotations"])["images"] if i["id"] == error.image_id)
+    given = (image["width"], image["height"])
+    if not (true := stated_sizes(os.path.join(spec["images"], image["file_name"]))) or given in true:
+        return None
+    what = f"image {image['id']}, {image['file_name']}"
+    return UserError(
+        f"{spec['annotations']}: {_of_other_size(what, max(true), given)}; its boxes do not fit into that"
+    )
+
+
+def _of_other_size(what: str, true: tuple[int, int], given: tuple[int, int]) -> str:
+    return f"{what}, is {true[0]}x{true[1]} pixels, annotated as {given[0]}x{given[1]}"
 
 
 def _folder(spec: dict, sources: dict, images_dir: Path | None) -> dict:
@@ -163,8 +187,7 @@ def _scan_labelled(root: str, images: list[dict], where: str) -> list[dict]:
         if scan.reason:
             problems.add(f"{what}, {scan.reason}: mend it, or take it and its annotations out")
         elif size not in (scan.size, scan.raw_size):
-            true = "{}x{}".format(*scan.size)
-            problems.add(f"{what}, is {true} pixels, annotated as {size[0]}x{size[1]}")
+            problems.add(_of_other_size(what, scan.size, size))
         else:
             records.append(_record(image, size, scan.hash))
     problems.refuse()

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import os
 from collections.abc import Iterator
 from contextlib import suppress
 from functools import partial
@@ -45,6 +46,8 @@ def extract_frames(root: str, seed: int, images_dir: Path, count: int | None = N
 
 
 def _extract(root: Path, seed: int, images_dir: Path, name: str) -> dict:
+    if not os.path.isfile(root / name):  # opening a pipe would wait forever
+        return {"file_name": name, "reason": "is not a file"}
     try:
         image = random_frame(root / name, np.random.default_rng(int.from_bytes(_digest(seed, name))))
     except (av.FFmpegError, ValueError) as error:

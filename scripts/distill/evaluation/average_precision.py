@@ -14,15 +14,11 @@ from faster_coco_eval import COCO, COCOeval_faster
 
 from distill.datasets.coco import Coco
 from distill.datasets.keypoint_meta import KeypointMeta, keypoint_meta
+from distill.evaluation.metrics import METRICS
 from distill.program import UserError
 
 log = logging.getLogger("distill")
 
-# The order of COCOeval.stats; AR1, AR10, AR100: at most so many detections per image.
-METRICS = {
-    "boxes": ["AP", "AP50", "AP75", "APS", "APM", "APL", "AR1", "AR10", "AR100", "ARS", "ARM", "ARL"],
-    "keypoints": ["AP", "AP50", "AP75", "APM", "APL", "AR", "AR50", "AR75", "ARM", "ARL"],
-}
 PRECISION = {"0.5": 0, "0.75": 5}  # IoU or OKS: its index among COCOeval's 0.5, 0.55, …
 
 

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
 from matplotlib.typing import RcKeyType
 
-from distill.files import replacing
+from distill.files import open_file, replacing
 from distill.program import UserError
 
 POINTS = 100  # of a training curve, each the mean of a part of the training
@@ -29,6 +29,7 @@ STYLE: dict[RcKeyType, Any] = {
     "grid.alpha": 0.2,
     "legend.frameon": False,
 }
+NAMES = dict.fromkeys(("row", "views", "gain over"), str)  # columns of a table
 METADATA = {"svg": {"Date": None}, "png": {"Software": None}}
 
 
@@ -37,6 +38,38 @@ def literal(text: object) -> str:
     `_` that it begins with. Line breaks and other control characters, which no SVG may hold, are spaces."""
     text = "".join(letter if letter.isprintable() else " " for letter in str(text)).replace("$", r"\$")
     return f" {text}" if text.startswith("_") else text
+
+
+def read_rows(path: str | Path) -> pd.DataFrame:
+    """The CSV of a table with a plot. Raises UserError where it is damaged."""
+    return _read(path, ("x", "AP", "AP sd"))
+
+
+def read_history(path: str | Path) -> pd.DataFrame:
+    """A training's history.csv. Raises UserError where it is damaged."""
+    return _read(path, ("iteration", "loss", "labelled", "generated"))
+
+
+def _read(path: str | Path, numbers: Sequence[str]) -> pd.DataFrame:
+    """A CSV file with these columns of numbers."""
+    with open_file(path) as file:
+        try:
+            # Names that look like numbers, or like none, stay names.
+            frame = pd.read_csv(file, dtype=NAMES, keep_default_na=False, na_values=[""])
+        except ValueError as error:  # what pandas says of bytes that are no table
+            reason = " ".join(str(error).split())
+            raise UserError(f"{path}: is damaged ({reason}); remove it to have it made again") from None
+    if not isinstance(frame.index, pd.RangeIndex):  # rows longer than the header
+        raise UserError(
+            f"{path}: is damaged (its rows are of several lengths); remove it to have it made again"
+        )
+    for name in numbers:
+        try:
+            frame[name] = frame[name].astype(float)
+        except (KeyError, ValueError, TypeError):
+            message = f"{path}: is damaged (no numbers under {name!r}); remove it to have it made again"
+            raise UserError(message) from None
+    return frame
 
 
 def rows(axes: Axes, table: pd.DataFrame, options: Mapping[str, Any]) -> None:

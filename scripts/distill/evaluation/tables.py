@@ -11,13 +11,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from distill.evaluation.metrics import USUAL
 from distill.files import replacing
 from distill.program import UserError
 
-METRICS = {
-    "boxes": ["AP", "AP50", "AP75", "APS", "APM", "APL"],
-    "keypoints": ["AP", "AP50", "AP75", "APM", "APL"],
-}
 PAPER_GAP = 100 * (60.2 - 54.9) / (65.1 - 54.9)  # Data Distillation, table 1a: 52%
 LEAST_GAP = 1.0  # AP in percent: of a smaller gap, noise would decide the share
 
@@ -88,7 +85,7 @@ def build(spec: dict[str, Any], evaluations: dict[str, dict[str, Any]]) -> Table
     for row in rows:
         if not row["evaluations"]:
             raise UserError(f"table row {row['name']} has no evaluations")
-    metrics = spec.get("metrics") or METRICS[task]
+    metrics = spec.get("metrics") or USUAL[task]
     columns = [(metric, task, metric) for metric in metrics]
     if task == "keypoints":
         columns.append(("box AP", "boxes", "AP"))
@@ -244,12 +241,6 @@ def describe(gap: Gap) -> str:
         f"{what}: {gap.shares.mean():.0f}% ± {spread:.0f} "
         f"(seeds: {seeds}; of the mean APs: {gap.of_means:.0f}%; paper: {PAPER_GAP:.0f}%)."
     )
-
-
-def read(path: str | Path) -> pd.DataFrame:
-    """The frame of a table from its CSV. Names that look like numbers, or like none, stay names."""
-    names = dict.fromkeys(("row", "views", "gain over"), str)
-    return pd.read_csv(path, dtype=names, keep_default_na=False, na_values=[""])
 
 
 def write(table: Table, output: str | Path) -> None:

@@ -17,9 +17,10 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from distill.datasets.coco import Coco
+from distill.datasets.dataset_file import read_dataset
 from distill.evaluation.average_precision import evaluate
 from distill.evaluation.plots import METADATA, STYLE
-from distill.files import read_json, replacing
+from distill.files import replacing
 from distill.predictions.merge import Options, merge_boxes, merge_heatmaps
 from distill.predictions.views import View
 from distill.program import UserError, log
@@ -98,7 +99,7 @@ def measuring(
     Raises UserError as `by_shard`.
     """
     shards = by_shard(paths)
-    one = partial(measure, shards=shards, dataset=read_json(dataset), options=options)
+    one = partial(measure, shards=shards, dataset=read_dataset(dataset), options=options)
     with ProcessPoolExecutor(processes, initializer=log.setLevel, initargs=("WARNING",)) as pool:
         yield list(next(iter(shards.values()))), lambda sets: list(pool.map(one, sets))
 

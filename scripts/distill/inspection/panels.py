@@ -1,13 +1,13 @@
 """An image in a figure of matplotlib, and what is known about it."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
+from distill.datasets.dataset_file import root_of
 from distill.datasets.images import read_image
 from distill.evaluation.plots import literal
 from distill.report.drawing import sides
@@ -18,8 +18,8 @@ Record = Mapping[str, Any]
 
 def pixels_of(coco: Record, entry: Record) -> np.ndarray:
     """The pixels of an image record of a dataset: (H, W, 3), BGR."""
-    path = Path(coco["info"]["image_root"], entry["file_name"])
-    return read_image(path, (entry["width"], entry["height"]))
+    path = root_of(coco, "the dataset") / entry["file_name"]
+    return read_image(path, (entry["width"], entry["height"]), entry.get("hash"))
 
 
 def show(axes: Axes, pixels: np.ndarray) -> None:

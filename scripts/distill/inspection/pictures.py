@@ -12,8 +12,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from distill.datasets.dataset_file import read_dataset
 from distill.evaluation.plots import literal
-from distill.files import read_json, replacing
+from distill.files import replacing
 from distill.inspection.panels import draw, pixels_of, show
 from distill.inspection.showcase import labels_and_student
 from distill.inspection.words import kind_of
@@ -55,13 +56,13 @@ def picture(
     if kind in ("dataset", "labels"):
         return annotated(content["annotations"], content, image)
     if kind == "predictions":
-        return annotated(content, read_json(dataset or dataset_of(path)), image)
+        return annotated(content, read_dataset(dataset or dataset_of(path)), image)
     if kind == "prediction shard":
         view = View.parse(content["view"])
         categories = [
             {"id": i, "name": str(i)} for i in sorted({p["category_id"] for p in content["predictions"]})
         ]
-        coco = {"categories": categories, **read_json(dataset or dataset_of(path))}
+        coco = {"categories": categories, **read_dataset(dataset or dataset_of(path))}
         coco["categories"] = coco["categories"] or categories  # an unlabelled dataset names none
         return annotated(content["predictions"], coco, image, view)
     if kind == "thresholds":
@@ -134,7 +135,7 @@ def heatmaps(path: Path, dataset: Path | None, row: int | None) -> Figure:
             views += 1
     single = header.view.inverse_heatmap(softmax2d(one.heatmap), header.flip_pairs)[0]
     merged = mean.result()[0][0]
-    coco = read_json(dataset or dataset_of(path))
+    coco = read_dataset(dataset or dataset_of(path))
     entry = next((image for image in coco["images"] if image["id"] == one.image_id[0]), None)
     if entry is None:
         raise UserError(

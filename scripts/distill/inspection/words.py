@@ -126,6 +126,8 @@ def _dataset(path: Path, content: Mapping[str, Any]) -> Iterable[str]:
     yield f"{info.get('description') or 'COCO file'}, images in {info.get('image_root', 'an unknown folder')}"
     real = [{"iscrowd": 0, "area": 0, **a} for a in content["annotations"]]
     yield from _statistics(path, statistics({**content, "info": info, "annotations": real}))
+    for what, count in (info.get("repaired") or {}).items():
+        yield f"repaired: {number(count)} {what}"
     if scores := [a["score"] for a in real if "score" in a]:
         yield f"generated, scores {_span(scores)}"
     for category in content["categories"]:
@@ -220,6 +222,9 @@ def _history(path: Path, _: Any) -> Iterable[str]:
 
 def _split_check(path: Path, content: Mapping[str, Any]) -> Iterable[str]:
     yield f"no image of {content['validation']} is in {content['training']}"
+    if alike := content.get("alike"):
+        yield f"{plural(alike['count'], 'pair')} look alike:"
+        yield from (f"  {pair['validation']} and {pair['training']}" for pair in alike["pairs"])
 
 
 def _study(path: Path, content: Mapping[str, Any]) -> Iterable[str]:

@@ -58,7 +58,7 @@ def generate(
     """
     instances = thresholds["instances"]
     if {int(key) for key in instances} != {category["id"] for category in labelled["categories"]}:
-        raise UserError(f"{output}: the thresholds are of other categories than the labelled dataset's")
+        raise UserError(f"{output}: thresholds.json is of other categories than the labelled dataset")
     limits = {
         int(key): np.inf if entry["threshold"] is None else entry["threshold"]
         for key, entry in instances.items()
@@ -75,7 +75,8 @@ def generate(
             seen.update(block.image_id.tolist())
             yield from block.records()
         if written != met:
-            raise UserError(f"{merged}: {written} labels instead of the calibrated {met}; calibrate it again")
+            found = f"{written} labels instead of the calibrated {met} of thresholds.json"
+            raise UserError(f"{merged}: {found}; remove that to have it calibrated again")
 
     info = {
         **dataset["info"],

@@ -13,6 +13,7 @@ from typing import Any
 from distill.datasets.coco import Coco
 from distill.files import read_json
 from distill.labels.calibrate import Options, collect, thresholds
+from distill.predictions.coco_results import Prediction
 from distill.program import log
 
 
@@ -53,4 +54,5 @@ def least_scores(
 
 def choose(detected: Path, least: dict[int, float]) -> Iterator[dict[str, Any]]:
     """The records of one shard whose score suffices, in the file's order."""
-    return (record for record in read_json(detected) if record["score"] >= least[record["category_id"]])
+    records = read_json(detected, like=list[Prediction])
+    return (record for record in records if record["score"] >= least[record["category_id"]])

@@ -4,16 +4,15 @@
 """
 
 from contextlib import redirect_stdout
-from pathlib import Path
 
 import numpy as np
 from mmcv.transforms import BaseTransform
 from mmdet.registry import DATASETS, TRANSFORMS
 from mmengine.dataset import ConcatDataset
 
+from distill.datasets.dataset_file import read_dataset, root_of
 from distill.datasets.images import read_image
 from distill.datasets.keypoint_meta import KeypointMeta
-from distill.files import read_json
 from distill.program import UserError
 
 with redirect_stdout(None):  # mmdet says which optional libraries it lacks
@@ -67,8 +66,8 @@ class CocoJson(BaseDetDataset):
         super().__init__(ann_file=ann_file, serialize_data=True, **kwargs)
 
     def load_data_list(self) -> list[dict]:
-        coco = read_json(self.ann_file)
-        root = Path(coco["info"]["image_root"])
+        coco = read_dataset(self.ann_file)
+        root = root_of(coco, self.ann_file)
         label = {category["id"]: i for i, category in enumerate(coco["categories"])}
         instances: dict[int, list[dict]] = {image["id"]: [] for image in coco["images"]}
         for annotation in coco["annotations"]:
@@ -87,6 +86,7 @@ class CocoJson(BaseDetDataset):
                 "img_id": image["id"],
                 "width": image["width"],
                 "height": image["height"],
+                "hash": image.get("hash"),
                 "generated": self.generated,
                 "background": self.background,
                 "instances": instances[image["id"]],
@@ -124,7 +124,8 @@ class LoadImage(BaseTransform):
     """Reads an image with the same rules as the dataset stage (EXIF, greyscale, 16 bits …)."""
 
     def transform(self, results: dict) -> dict:
-        image = read_image(results["img_path"], (results["width"], results["height"]))
+        size = (results["width"], results["height"])
+        image = read_image(results["img_path"], size, results.get("hash"))
         results["img"] = image
         results["img_shape"] = results["ori_shape"] = image.shape[:2]
         return results

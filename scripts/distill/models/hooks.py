@@ -6,6 +6,7 @@ import math
 import os
 import signal
 import time
+from io import StringIO
 from pathlib import Path
 
 import pandas as pd
@@ -16,6 +17,7 @@ from mmengine.registry import HOOKS
 from numpy.random import SeedSequence
 
 from distill.cluster.slurm import requeue
+from distill.files import replacing
 from distill.models import work_folder
 from distill.program import UserError
 
@@ -135,11 +137,13 @@ class History(Hook):
     def before_train(self, runner) -> None:
         if not is_main_process() or not self.path.exists():
             return
-        rows = pd.read_csv(self.path, dtype=str)  # a resumed run goes on after its checkpoint
-        rows = rows[rows["iteration"].astype(int) <= runner.iter]
-        self.path.unlink()
-        if len(rows):
-            rows.to_csv(self.path, index=False)
+        lines = self.path.read_text(errors="replace").rpartition("\n")[0]  # a kill may have cut off the last
+        kept = _rows_until(runner.iter, lines, self.path) if lines else None
+        if kept is not None and len(kept):  # a resumed run goes on after its checkpoint
+            with replacing(self.path) as temporary:
+                kept.to_csv(temporary, index=False)
+        else:
+            self.path.unlink()
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
         kinds = [bool(sample.metainfo["generated"]) for sample in data_batch["data_samples"]]
@@ -165,3 +169,12 @@ class History(Hook):
                 if new:
                     writer.writeheader()
                 writer.writerow(row)
+
+
+def _rows_until(iteration: int, lines: str, path: Path) -> pd.DataFrame:
+    """The rows of a history as text, up to an iteration."""
+    try:
+        rows = pd.read_csv(StringIO(lines), dtype=str)
+        return rows[rows["iteration"].astype(int) <= iteration]
+    except (ValueError, KeyError):  # what pandas says of a table that is none
+        raise UserError(f"{path}: is damaged; remove it to go on without the losses so far") from None

@@ -18,10 +18,11 @@ from mmengine.structures import InstanceData
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
+from distill.datasets.dataset_file import read_dataset, root_of
 from distill.datasets.images import read_image
 from distill.datasets.keypoint_meta import keypoint_meta
 from distill.datasets.kinds import shard
-from distill.files import read_json, write_json
+from distill.files import write_json
 from distill.models.amp import keep_float32, supported
 from distill.models.model import load, pick_device, pick_workers
 from distill.predictions.boxes import xyxy_to_xywh
@@ -46,7 +47,8 @@ class ViewedImages(Dataset):
 
     def __getitem__(self, index: int) -> tuple[Image, torch.Tensor]:
         image = self.images[index]
-        pixels = read_image(self.root / image["file_name"], (image["width"], image["height"]))
+        size = (image["width"], image["height"])
+        pixels = read_image(self.root / image["file_name"], size, image.get("hash"))
         return image, torch.from_numpy(self.view.transform_image(pixels)).permute(2, 0, 1)
 
 
@@ -233,8 +235,8 @@ class Predictor:
 
 def read_shard(dataset: Path, index: int, count: int) -> tuple[dict, Path, list[Image]]:
     """A dataset's JSON, image root, and the images of one shard in order of shape."""
-    coco = read_json(dataset)
-    return coco, Path(coco["info"]["image_root"]), in_order_of_shape(shard(coco["images"], index, count))
+    coco = read_dataset(dataset)
+    return coco, root_of(coco, dataset), in_order_of_shape(shard(coco["images"], index, count))
 
 
 def result(image_id: int, category_id: int, box: np.ndarray, score: float) -> dict[str, Any]:

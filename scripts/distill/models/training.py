@@ -15,8 +15,9 @@ from mmengine.dist import barrier, get_world_size, is_main_process
 from mmengine.runner import Runner
 
 from distill.datasets.coco import Coco
+from distill.datasets.dataset_file import read_dataset
 from distill.datasets.keypoint_meta import keypoint_meta
-from distill.files import read_json, replacing, write_json
+from distill.files import replacing, write_json
 from distill.models import (  # noqa: F401, fill registries
     amp,
     augment,
@@ -138,7 +139,7 @@ def schedule(spec: dict, iterations: int, optimizer: dict | None = None) -> dict
 
 def full_config(job: Job, workers: int) -> tuple[Config, list[dict]]:
     """The complete mmengine config of a training, and the dataset's categories."""
-    coco = read_json(job.labelled)
+    coco = read_dataset(job.labelled)
     spec = job.spec
     cfg = models.load_config(job.config)
     if job.init and (settings := initial.settings(job.init)):
@@ -147,7 +148,12 @@ def full_config(job: Job, workers: int) -> tuple[Config, list[dict]]:
     if spec["init"] != "pretrained":  # otherwise the config's ImageNet weights
         cfg.model.backbone.init_cfg = None
     keypoints = cfg.model.roi_head.keypoint_head.keypoints if models.has_keypoints(cfg) else 0
-    images = len(coco["images"]) + (len(read_json(job.labels)["images"]) if job.labels else 0)
+    images = len(coco["images"])
+    if job.labels:
+        labels = read_dataset(job.labels)
+        images += len(labels["images"])
+        if _meaning(labels) != _meaning(coco):
+            raise UserError(f"{job.labels}: its categories or keypoints are not those of {job.labelled}")
     iterations = iterations_of(spec, images)
     # History and checkpoints are few enough to read and often enough to lose little.
     interval = max(1, min(50, iterations // 20))
@@ -181,6 +187,11 @@ def full_config(job: Job, workers: int) -> tuple[Config, list[dict]]:
         )
     )
     return cfg, coco["categories"]
+
+
+def _meaning(coco: dict) -> list[tuple]:
+    """What the outputs of a network that is trained on a dataset stand for."""
+    return [(category["name"], category.get("keypoints") or []) for category in coco["categories"]]
 
 
 def fingerprint(job: Job, cfg: Config) -> str:

@@ -8,6 +8,7 @@ from typing import IO
 import torch
 from mmengine.dist import barrier, is_main_process
 
+from distill.files import replacing
 from distill.program import log
 
 
@@ -45,10 +46,11 @@ def prepare(work: Path, mark: str) -> Path | None:
     """Empties the folder if its mark is another training's; returns the checkpoint to resume from, or
     None."""
     note = work / "fingerprint.txt"
-    if is_main_process() and not (note.is_file() and note.read_text() == mark):
+    if is_main_process() and not (note.is_file() and note.read_bytes() == mark.encode()):
         shutil.rmtree(work, ignore_errors=True)
         work.mkdir(parents=True)
-        note.write_text(mark)
+        with replacing(note) as temporary:
+            temporary.write_text(mark)
     barrier()
     found = last_checkpoint(work)
     barrier()
@@ -64,8 +66,12 @@ def keep_newest(work: Path) -> None:
 def count_resumes(work: Path, checkpoint: Path | None) -> int:
     """How often this training has been resumed, this time included; kept in the work folder."""
     counter = work / "resumes.txt"
-    count = int(counter.read_text()) + 1 if counter.is_file() else 0
+    before = counter.read_text(errors="replace").strip() if counter.is_file() else ""
+    if checkpoint and not before.isdecimal():
+        log.warning("%s: does not say how often this training was resumed; counted from here", counter)
+    count = int(before) + 1 if before.isdecimal() else 1
     count = count if checkpoint else 0
     if is_main_process():
-        counter.write_text(str(count))
+        with replacing(counter) as temporary:
+            temporary.write_text(str(count))
     return count

@@ -7,28 +7,33 @@ import itertools
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 import numpy as np
 
+from distill.datasets.checks import LARGEST, MAX_ID
 from distill.datasets.coco import Coco
-from distill.files import read_json
+from distill.files import open_file, read_json, reason
 from distill.program import UserError
 
 T = TypeVar("T")
 BLOCK = 1 << 18  # bytes
 
 
+Id = Annotated[int, msgspec.Meta(ge=0, le=MAX_ID)]
+Number = Annotated[float, msgspec.Meta(ge=-LARGEST, le=LARGEST)]
+
+
 class Prediction(msgspec.Struct, gc=False):
     """One record. bbox: x, y, w, h; keypoints: x, y, score triplets, flat; id: of the fixed box, or −1."""
 
-    image_id: int
-    category_id: int
-    bbox: tuple[float, float, float, float]
-    score: float
-    keypoints: tuple[float, ...] | None = None
-    id: int = -1
+    image_id: Id
+    category_id: Id
+    bbox: tuple[Number, Number, Number, Number]
+    score: Number
+    keypoints: tuple[Number, ...] | None = None
+    id: Annotated[int, msgspec.Meta(ge=-1, le=MAX_ID)] = -1
 
 
 class Scored(msgspec.Struct, gc=False):
@@ -62,17 +67,14 @@ def read_lines(path: str | Path, key: str | None = None) -> tuple[dict[str, Any]
             raise UserError(f"{path}: expected a list of predictions (COCO results)")
         lines = ",\n".join(json.dumps(record, ensure_ascii=False) for record in records).encode()
         return content if key else {}, iter([lines] if lines else [])
-    return msgspec.json.decode(head.rstrip(b",\n") + b"}") if key else {}, blocks
+    lines_of = (block for block in blocks if block is not None)
+    return decode_head(path, head.rstrip(b",\n") + b"}") if key else {}, lines_of
 
 
-def _stream(path: str | Path, opening: bytes, closing: bytes) -> Iterator[bytes]:
-    """What stands before the line `opening`, then blocks of the lines up to `closing`; nothing if there is no
-    such line."""
-    try:
-        file = open(path, "rb")  # noqa: SIM115 (closed by the `with` below)
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file") from None
-    with file:
+def _stream(path: str | Path, opening: bytes, closing: bytes) -> Iterator[bytes | None]:
+    """What stands before the line `opening`, or None if there is no such line; then blocks of the lines up to
+    `closing`."""
+    with open_file(path) as file:
         head = list(itertools.takewhile(lambda line: line != opening, file))
         file.seek(start := sum(map(len, head)))
         first = [file.readline(), file.readline()]
@@ -94,15 +96,23 @@ def _stream(path: str | Path, opening: bytes, closing: bytes) -> Iterator[bytes]
         yield rest.removesuffix(closing)
 
 
+def decode_head(path: str | Path, head: bytes) -> dict[str, Any]:
+    """What stands before the records of `path`, closed. UserError where it is no JSON."""
+    try:
+        return msgspec.json.decode(head)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise UserError(f"{path}: not a JSON file ({reason(head, error)})") from None
+
+
 def decode(path: str | Path, block: bytes, kind: type[T]) -> list[T]:
     """The records of a block of `path`. UserError where one is no record of this kind."""
     try:
         return msgspec.json.decode(b"[" + block + b"]", type=list[kind])  # type: ignore[valid-type] # at run time
     except msgspec.ValidationError as error:
         raise UserError(f"{path}: not a file of predictions ({error})") from None
-    except msgspec.DecodeError as error:
-        reason = "a number is not finite" if b"NaN" in block or b"Infinity" in block else str(error)
-        raise UserError(f"{path}: not a JSON file ({reason}); is the file cut off?") from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        found = reason(b"[" + block + b"]", error)
+        raise UserError(f"{path}: not a JSON file ({found}); is the file cut off?") from None
 
 
 def scoring(path: str | Path, blocks: Iterator[bytes], least: dict[int, float]) -> Iterator[bytes]:

@@ -8,6 +8,7 @@ import numpy as np
 
 from distill.files import read_json
 from distill.predictions.boxes import xywh_to_xyxy
+from distill.predictions.coco_results import Prediction
 from distill.program import UserError
 
 Image = dict[str, Any]  # a record of the dataset JSON
@@ -41,7 +42,9 @@ class FixedBoxes:
 
         Raises UserError where the boxes are not of these images in their order.
         """
-        records = read_json(path)
+        records = read_json(path, like=list[Prediction])
+        if any("id" not in record for record in records):
+            raise UserError(f"{path}: its boxes have no ids; remove it to have it made again")
         keys = {"id": np.int64, "image_id": np.int64, "bbox": float, "score": float, "category_id": np.int64}
         ids, image_ids, xywh, scores, category_ids = (
             np.array([record[key] for record in records], kind) for key, kind in keys.items()

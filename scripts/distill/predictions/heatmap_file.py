@@ -25,7 +25,7 @@ import numpy as np
 
 from distill.datasets.images import workers
 from distill.datasets.keypoint_meta import KeypointMeta
-from distill.files import replacing
+from distill.files import open_file, replacing
 from distill.predictions.views import View
 from distill.program import UserError
 
@@ -176,15 +176,21 @@ class HeatmapWriter:
 def read_header(path: str | Path) -> Header:
     """What a file is about. UserError where it is missing, damaged or not such a file."""
     with _opened(path) as file:
-        attributes = file.attrs
+        attributes, count, shape = file.attrs, len(file["image_id"]), file["heatmap"].shape
+        names = tuple(attributes["keypoint_names"])
+        pairs = tuple((int(a), int(b)) for a, b in attributes["flip_pairs"])
+        if shape != (count, len(names), *shape[-1:] * 2) or any(len(file[name]) != count for name in COLUMNS):
+            raise ValueError("its columns are not of one length")
+        if any(not 0 <= k < len(names) for pair in pairs for k in pair):
+            raise ValueError("its pairs are of keypoints that it has not")
         return Header(
             View.parse(attributes["view"]),
             attributes["model"],
             attributes["dataset"],
-            tuple(attributes["keypoint_names"]),
-            tuple((int(a), int(b)) for a, b in attributes["flip_pairs"]),
-            len(file["image_id"]),
-            file["heatmap"].shape[-1],
+            names,
+            pairs,
+            count,
+            shape[-1],
         )
 
 
@@ -200,12 +206,11 @@ def read_blocks(path: str | Path, start: int, stop: int) -> Block:
 @contextmanager
 def _opened(path: str | Path) -> Iterator[h5py.File]:
     # No locks: a file never changes under its name, and network file systems often refuse to lock.
-    if not Path(path).exists():
-        raise UserError(f"{path}: no such file")
+    open_file(path).close()  # a pipe, say, would be waited for
     try:
         with h5py.File(path, "r", locking=False) as file:
             yield file
-    except (OSError, KeyError, ValueError, TypeError) as error:
+    except (OSError, KeyError, ValueError, TypeError, IndexError, UserError) as error:
         reason = str(error).strip().splitlines()[0] if str(error) else type(error).__name__
         message = f"{path}: not a readable file of heatmaps ({reason}); delete it to predict it again"
         raise UserError(message) from None

@@ -8,11 +8,12 @@ import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 import numpy as np
 
+from distill.datasets.checks import MAX_SIDE
 from distill.datasets.coco import Coco
 from distill.files import read_json
 from distill.predictions import boxes as box_math
@@ -71,12 +72,15 @@ class Options:
         return heatmaps.counts(view, self.plain, boxes[:, 2] * boxes[:, 3], self.size_dependent)
 
 
+Side = Annotated[int, msgspec.Meta(ge=1, le=MAX_SIDE)]
+
+
 class _Image(msgspec.Struct):
-    id: int
-    width: int
-    height: int
-    view_width: int
-    view_height: int
+    id: coco_results.Id
+    width: Side
+    height: Side
+    view_width: Side
+    view_height: Side
 
 
 class _Header(msgspec.Struct):
@@ -151,7 +155,10 @@ def _read_boxes(path: str | Path, seen: dict) -> tuple[View, dict[int, tuple[int
         header = msgspec.convert(content, _Header)
     except msgspec.ValidationError as error:
         raise UserError(f"{path}: not a file of predictions ({error}); {AGAIN}") from None
-    view = View.parse(header.view)
+    try:
+        view = View.parse(header.view)
+    except UserError as error:
+        raise UserError(f"{path}: {error}; {AGAIN}") from None
     _once(seen, (header.model, view.name), header.dataset, path)
     for image in header.images:
         if view.size(image.width, image.height) != (image.view_width, image.view_height):
@@ -228,7 +235,7 @@ def merge_heatmaps(
             f"these are {', '.join(view.name for view in views)}"
         )
     known = {image["id"] for image in dataset["images"]}
-    expected = None if boxes is None else read_json(boxes)
+    expected = None if boxes is None else read_json(boxes, like=list[coco_results.Prediction])
     if expected is not None and headers and len(expected) != headers[0].count:
         raise UserError(f"{paths[0]}: {headers[0].count} instances where {boxes} has {len(expected)}")
     for start in range(0, headers[0].count if headers else 0, block):
@@ -264,6 +271,8 @@ def _average_heatmaps(
     blocks = (heatmap_file.read_blocks(path, start, stop) for path in paths)
     first = next(blocks)
     for path, header, rows in zip(paths, headers, itertools.chain([first], blocks), strict=True):
+        if not all(np.isfinite(values).all() for values in (rows.heatmap, rows.box, rows.score)):
+            raise UserError(f"{path}: its heatmaps or boxes are not finite; {AGAIN}")
         if any(not np.array_equal(getattr(rows, c), getattr(first, c)) for c in heatmap_file.COLUMNS):
             raise UserError(f"{path}: its instances are not those of {paths[0]}; {AGAIN}")
         average.add(rows.heatmap, header.view, options.counting(header.view, rows.box))

@@ -1,16 +1,64 @@
 """The artifacts of a study as the report reads them. What is not there is None, empty, or left out."""
 
 import csv
-from collections.abc import Iterable
-from functools import cached_property
+import math
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
+from distill.datasets.dataset_file import read_dataset, root_of
+from distill.evaluation.metrics import read_evaluation
 from distill.files import read_json
+from distill.labels.thresholds import read_thresholds
 from distill.study.seeds import family
 from distill.study.types import Study
 
 SHOWN = 4  # label sets that get pictures
+
+
+class _Run(msgspec.Struct):
+    """What the report shows of a run.json, where it has it."""
+
+    seed: int | None = None
+    seconds: float | None = None
+    resumes: int | None = None
+    device: str | None = None
+    commit: str | None = None
+    versions: dict[str, str] = {}
+
+
+class _Pair(msgspec.Struct):
+    validation: str
+    training: str
+
+
+class _Alike(msgspec.Struct):
+    count: int
+    pairs: list[_Pair]
+
+
+class _SplitCheck(msgspec.Struct):
+    shared: int
+    alike: _Alike | None = None
+
+
+class _Study(msgspec.Struct):
+    datasets: dict[str, dict]
+    views: dict[str, list[str]]
+    models: dict[str, dict]
+    labels: dict[str, dict]
+    evaluate: dict[str, list[str]]
+    tables: dict[str, dict]
+    seeds: list[int]
+
+
+def read_study(path: Path) -> Study:
+    """A resolved study. Raises UserError where its file is damaged."""
+    return read_json(path, like=_Study)
 
 
 class Results:
@@ -29,15 +77,32 @@ class Results:
         self.test_views = study["evaluate"]["views"][0]
         self._datasets: dict[str, dict[str, Any] | None] = {}
 
-    def optional(self, *parts: str) -> Any | None:
+    def optional(self, *parts: str, read: Callable[[Path], Any] = read_json) -> Any | None:
         """A JSON artifact below the results folder, None if it is not there."""
         path = self.results.joinpath(*parts)
-        return read_json(path) if path.exists() else None
+        return read(path) if path.exists() else None
+
+    def thresholds(self, labels: str) -> dict[str, Any] | None:
+        """Those of a label set."""
+        return self.optional("labels", labels, "thresholds.json", read=read_thresholds)
+
+    def generated(self, labels: str) -> dict[str, Any] | None:
+        """The annotations of a label set."""
+        return self.optional("labels", labels, "annotations.json", read=_read_shown)
+
+    def alike_images(self, validation: str, training: str) -> dict[str, Any] | None:
+        """{count, pairs} of images of two datasets that look alike; None where no pair does."""
+        path = ("datasets", "splits", validation, f"{training}.json")
+        return (self.optional(*path, read=partial(read_json, like=_SplitCheck)) or {}).get("alike")
+
+    def run(self, model: str) -> dict[str, Any] | None:
+        """A model's run.json."""
+        return self.optional("models", model, "run.json", read=partial(read_json, like=_Run))
 
     def dataset(self, name: str) -> dict[str, Any] | None:
         """A dataset's JSON, read once."""
         if name not in self._datasets:
-            self._datasets[name] = self.optional("datasets", f"{name}.json")
+            self._datasets[name] = self.optional("datasets", f"{name}.json", read=_read_shown)
         return self._datasets[name]
 
     def merged(self, labels: str) -> Path:
@@ -48,13 +113,10 @@ class Results:
 
     def seconds(self, *parts: str) -> float | None:
         """The time of the jobs below a folder of benchmarks, added up; None if none was measured."""
-        total = None
         path = self.results.joinpath("benchmarks", *parts)
-        for file in sorted(path.rglob("*.tsv")) if path.is_dir() else [path.with_name(f"{path.name}.tsv")]:
-            if file.exists():
-                with open(file, newline="", encoding="utf-8") as rows:
-                    total = (total or 0) + sum(float(r["s"]) for r in csv.DictReader(rows, delimiter="\t"))
-        return total
+        files = sorted(path.rglob("*.tsv")) if path.is_dir() else [path.with_name(f"{path.name}.tsv")]
+        times = [time for file in files if file.is_file() for time in _times_of(file)]
+        return sum(times) if times else None
 
     def family(self, name: str) -> str:
         """The name without the suffix that several seeds give it."""
@@ -70,7 +132,9 @@ class Results:
     def evaluations(self, model: str, views: str) -> list[dict[str, Any]]:
         """The evaluations of a model's whole family under a view set."""
         found = (
-            self.optional("evaluation", name, self.models[name]["validation"], f"{views}.json")
+            self.optional(
+                "evaluation", name, self.models[name]["validation"], f"{views}.json", read=read_evaluation
+            )
             for name in self.families(self.models)[self.family(model)]
         )
         return [evaluation for evaluation in found if evaluation]
@@ -99,3 +163,20 @@ class Results:
     def shown_labels(self) -> dict[str, str]:
         """Of the label sets that get pictures: name without seed → name of the first seed."""
         return {family: members[0] for family, members in list(self.families(self.labels).items())[:SHOWN]}
+
+
+def _read_shown(path: Path) -> dict[str, Any]:
+    """A dataset whose images are shown."""
+    dataset = read_dataset(path)
+    root_of(dataset, path)
+    return dataset
+
+
+def _times_of(benchmark: Path) -> list[float]:
+    """Seconds of the runs of a job, of those that say any (a run may be too short to be measured)."""
+    times = []
+    with open(benchmark, newline="", encoding="utf-8", errors="replace") as rows, suppress(csv.Error):
+        for row in csv.DictReader(rows, delimiter="\t"):
+            with suppress(KeyError, TypeError, ValueError):
+                times.append(float(row["s"]))
+    return [time for time in times if math.isfinite(time)]

@@ -52,7 +52,7 @@ def _model(results: Results, role: str, name: str) -> Card:
         lines.append(plural(model["iterations"], "iteration"))
     if model["labels"]:
         lines.append(f"labelled : generated {ratio(model['ratio'])}")
-    run: Mapping[str, Any] = results.optional("models", name, "run.json") or {}
+    run: Mapping[str, Any] = results.run(name) or {}
     tested = _sum(
         results.seconds(stage, name, validation) for stage in ("predictions", "merged", "evaluation")
     )
@@ -62,7 +62,7 @@ def _model(results: Results, role: str, name: str) -> Card:
 
 
 def _labels(results: Results, family: str, name: str) -> Card:
-    thresholds = results.optional("labels", name, "thresholds.json")
+    thresholds = results.thresholds(name)
     entries = list(thresholds["instances"].values()) if thresholds else []
     lines = [family]
     if entries and all(entry["aimed"] is not None for entry in entries):

@@ -61,7 +61,7 @@ class Album:
             return None
         size = (int(image["width"]), int(image["height"]))
         try:
-            uri = jpeg_uri(path, size, self.side, self.quality)
+            uri = jpeg_uri(path, size, self.side, self.quality, image.get("hash"))
         except (UserError, OSError) as error:
             log.warning("left out of the report: %s", error)
             return None
@@ -89,16 +89,16 @@ class Album:
         )
 
 
-def jpeg_uri(path: Path, size: tuple[int, int], side: int, quality: int) -> str:
+def jpeg_uri(path: Path, size: tuple[int, int], side: int, quality: int, digest: str | None = None) -> str:
     """An image file (`size` = width, height) as a JPEG data URI of at most `side` pixels.
 
-    Raises UserError if the file is unreadable or of another size.
+    Raises UserError if the file is unreadable, of another size or, by its digest, another one.
     """
     import cv2
 
     from distill.datasets.images import read_image
 
-    pixels = read_image(path, size)
+    pixels = read_image(path, size, digest)
     shrink = side / max(pixels.shape[:2])
     if shrink < 1:
         new = tuple(max(1, round(length * shrink)) for length in pixels.shape[1::-1])

@@ -13,13 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
-import pandas as pd
 from markupsafe import Markup
 
 from distill.datasets.stats import describe
 from distill.evaluation import plots
-from distill.evaluation.tables import read
 from distill.labels.candidates import candidates
+from distill.program import UserError
 from distill.report import charts, evaluation_charts
 from distill.report.artifacts import Results
 from distill.report.chain import chains
@@ -28,6 +27,8 @@ from distill.report.drawing import Album
 from distill.report.gallery import PICTURES, compared, gallery
 from distill.report.hidden import audit, hidden_truth
 from distill.report.wording import duration, number, parse_table, plural, signed
+from distill.strict import read_text
+from distill.study.lineage import trained_on
 from distill.study.types import Study
 
 PANELS = 8  # histograms of categories, at most
@@ -67,6 +68,8 @@ class Report(Results):
             galleries=self.galleries(),
             curves=self.curves(),
             datasets=self.dataset_rows(),
+            repairs=self.repairs(),
+            alike=self.alike(),
             runs=self.runs(),
             study=self.study,
             missing=self.album.missing,  # this and the next come last: the sections above fill the album
@@ -96,10 +99,14 @@ class Report(Results):
                 continue
             drawn = evaluation_charts.table_charts(self, table)
             if "plot" in table:
-                rows = read(path.with_suffix(".csv"))
+                rows = plots.read_rows(path.with_suffix(".csv"))
                 plot = partial(plots.rows, table=rows, options=table["plot"])
                 drawn.insert(0, charts.drawn(plot, f"AP by {table['plot']['x']}"))
-            result.append({"name": name, "charts": drawn, **parse_table(path.read_text(encoding="utf-8"))})
+            try:
+                parsed = parse_table(read_text(path))
+            except ValueError as error:
+                raise UserError(f"{path}: is damaged ({error}); remove it to have it made again") from None
+            result.append({"name": name, "charts": drawn, **parsed})
         return result
 
     def calibrations(self) -> list[dict[str, Any]]:
@@ -107,7 +114,7 @@ class Report(Results):
         and generated instances are spread over the images."""
         result = []
         for family, name in self.shown_labels.items():
-            thresholds = self.optional("labels", name, "thresholds.json")
+            thresholds = self.thresholds(name)
             if thresholds is None:
                 continue
             rows = list(thresholds["instances"].values())
@@ -118,7 +125,7 @@ class Report(Results):
         return result
 
     def _histograms(self, name: str, thresholds: Mapping[str, Any]) -> list[Markup]:
-        labels, dataset = self._generated(name), self.dataset(self.labels[name]["dataset"])
+        labels, dataset = self.generated(name), self.dataset(self.labels[name]["dataset"])
         if not (self.merged(name).exists() and dataset and labels):
             return []
         scores: dict[int, array] = {category["id"]: array("d") for category in labels["categories"]}
@@ -136,19 +143,16 @@ class Report(Results):
         return [charts.histogram(*panel) for panel in panels]
 
     def _counts(self, name: str) -> list[Markup]:
-        labelled, generated = self.dataset(self.labels[name]["labelled"]), self._generated(name)
+        labelled, generated = self.dataset(self.labels[name]["labelled"]), self.generated(name)
         if not (labelled and generated):
             return []
         return evaluation_charts.counts_beside({"labelled": labelled, "generated": generated})
-
-    def _generated(self, name: str) -> dict[str, Any] | None:
-        return self.optional("labels", name, "annotations.json")
 
     def audits(self) -> list[dict[str, Any]]:
         """Generated labels against hidden ones, where there are any."""
         result = []
         for family, name in self.shown_labels.items():
-            entry, thresholds = self.labels[name], self.optional("labels", name, "thresholds.json")
+            entry, thresholds = self.labels[name], self.thresholds(name)
             labelled, unlabelled = self.dataset(entry["labelled"]), self.dataset(entry["dataset"])
             path = self.merged(name)
             if not (thresholds and labelled and unlabelled and path.exists()):
@@ -172,7 +176,7 @@ class Report(Results):
 
     def galleries(self) -> list[dict[str, Any]]:
         """Generated labels drawn on their images."""
-        found = ((family, self._generated(name)) for family, name in self.shown_labels.items())
+        found = ((family, self.generated(name)) for family, name in self.shown_labels.items())
         return [{"name": family, **gallery(labels, self.album)} for family, labels in found if labels]
 
     def comparisons(self) -> list[dict[str, Any]]:
@@ -197,7 +201,7 @@ class Report(Results):
     def curves(self) -> list[Markup]:
         """Loss by iteration of all models, and the share of generated images that students have seen."""
         histories = [
-            (family, pd.read_csv(path))
+            (family, plots.read_history(path))
             for family, members in self.families(self.models).items()
             if (path := self.results / "models" / members[0] / "history.csv").exists()
         ]
@@ -226,9 +230,27 @@ class Report(Results):
             if dataset
         ]
 
+    def repairs(self) -> list[dict[str, Any]]:
+        """Datasets, those too that others are made of, in whose annotations something was repaired: {name,
+        repaired: {what: count}}."""
+        families = self.families(self.study["datasets"])
+        datasets = {family: self.dataset(members[0]) for family, members in families.items()}
+        found = {family: dataset["info"].get("repaired") for family, dataset in datasets.items() if dataset}
+        return [{"name": family, "repaired": repaired} for family, repaired in found.items() if repaired]
+
+    def alike(self) -> list[dict[str, Any]]:
+        """Pairs of images of a validation set and of a training set that look alike, where there are any."""
+        result = {}
+        for name, model in self.models.items():
+            for training in trained_on(self.study, [name]):
+                names = (model["validation"], training)
+                if alike := self.alike_images(*names):
+                    result[names] = {"validation": names[0], "training": training, **alike}
+        return list(result.values())
+
     def runs(self) -> list[dict[str, Any]]:
         """Provenance of every model."""
-        found = ((name, self.optional("models", name, "run.json")) for name in self.models)
+        found = ((name, self.run(name)) for name in self.models)
         return [{"name": name, "run": run} for name, run in found if run]
 
 

@@ -13,10 +13,14 @@ def parse_table(markdown: str) -> dict[str, Any]:
     header: (text, whether the column is of numbers).
     rows: cells {text, right, bar}; bar: the AP of the row as a share of the highest AP, None in other
         columns.
+
+    Raises ValueError for rows of several lengths.
     """
     lines = [line.strip() for line in markdown.splitlines()]
     grid = [_cells(line) for line in lines if line.startswith("|")]
     header, alignment, *rows = grid if len(grid) >= 2 else ([], [])
+    if any(len(row) != len(header) for row in (alignment, *rows)):
+        raise ValueError("its rows are of several lengths")
     right = [cell.endswith(":") for cell in alignment]
     ap = header.index("AP") if "AP" in header else None
     values = [_leading(row[ap]) if ap is not None else None for row in rows]

@@ -3,6 +3,7 @@
 `resolve` is pure: no file is written and nothing is imported that takes time. `types` says what it gives.
 """
 
+import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,7 +13,8 @@ import yaml
 
 from distill.predictions.views import View, expand, reach_around
 from distill.program import UserError
-from distill.study import schema
+from distill.strict import LARGEST, is_line, read_yaml
+from distill.study import limits, paths, schema
 from distill.study.references import check, known
 from distill.study.rows import find_evaluations, tables
 from distill.study.schema import suggestion
@@ -26,13 +28,9 @@ CHOICES = ("fraction", "images", "ids")  # of a subset
 
 
 def read(path: Path) -> dict[str, Any]:
-    """A configuration file as it is written. Raises UserError where it is no YAML mapping."""
-    try:
-        config = yaml.safe_load(path.read_text())
-    except OSError as error:
-        raise UserError(f"{path}: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+    """A configuration file as it is written. Raises UserError where it is no YAML mapping, or something in it
+    would be lost or misread."""
+    config = read_yaml(path)
     if not isinstance(config, dict):
         raise UserError(f"{path}: not a configuration; it must be a mapping")
     return config
@@ -45,6 +43,7 @@ def resolve(config: Mapping[str, Any], root: Path) -> Study:
     """
     config = _text_keys(config)
     schema.validate(config, root)
+    config = paths.checked(config)
     filled = {**schema.defaults(root, "study"), **config}
     for key in ("fixed_boxes", "evaluate"):
         filled[key] = {**schema.defaults(root, "study", key), **filled[key]}
@@ -57,6 +56,7 @@ def resolve(config: Mapping[str, Any], root: Path) -> Study:
     filled["evaluate"]["on"] = dict.fromkeys(TASKS, on) if isinstance(on, str) else on
     check(filled)
     filled["tables"] = tables(filled, root)
+    limits.check(config, filled)
     study = repeat(_connected(filled))
     study["selected"] = {
         name: str(spec["of"])
@@ -76,9 +76,15 @@ def training(model: Model) -> Training:
 
 
 def _text_keys(value: Any, where: str = "") -> Any:
-    """YAML reads a bare `on` as true and 101 as a number; keys are text."""
+    """YAML reads a bare `on` as true and 101 as a number; keys are text. Numbers are finite, texts lines."""
     if isinstance(value, list):
         return [_text_keys(item, where) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        raise UserError(f"{where}: {value} is no finite number")
+    if isinstance(value, int) and abs(value) >= LARGEST:
+        raise UserError(f"{where}: a number of {len(str(value))} digits is too large")
+    if isinstance(value, str) and not is_line(value):
+        raise UserError(f"{where}: {value!r:.80} is not a line of text")
     if not isinstance(value, Mapping):
         return value
     result = {}
@@ -86,6 +92,8 @@ def _text_keys(value: Any, where: str = "") -> Any:
         key = "on" if key is True else key
         if not isinstance(key, str):
             raise UserError(f"{where or 'config'}: the key {key!r} must be text; put it in quotes")
+        if not is_line(key):
+            raise UserError(f"{where or 'config'}: the key {key!r:.80} is not a line of text")
         result[key] = _text_keys(item, f"{where}.{key}".lstrip("."))
     return result
 

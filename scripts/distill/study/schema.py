@@ -10,10 +10,16 @@ from typing import Any
 import jsonschema
 import yaml
 from jsonschema.exceptions import ValidationError
-from referencing import Registry, Resource
+from referencing import Registry
+from referencing.jsonschema import DRAFT202012
 
 from distill.program import UserError
 
+_DRAFT = jsonschema.Draft202012Validator
+# JSON Schema takes 2.0 for a whole number; Python does not where it counts.
+_Validator = jsonschema.validators.extend(
+    _DRAFT, type_checker=_DRAFT.TYPE_CHECKER.redefine("integer", lambda _, value: type(value) is int)
+)
 _ORDER = {"additionalProperties": 0, "required": 1}
 
 
@@ -27,8 +33,10 @@ def documents(root: Path) -> dict[str, dict]:
 def validate(config: Mapping[str, Any], root: Path) -> None:
     """Raises UserError, one line that names the key, what is wrong with it and what is allowed."""
     schemas = documents(root)
-    registry = Registry().with_resources((name, Resource.from_contents(doc)) for name, doc in schemas.items())
-    validator = jsonschema.Draft202012Validator(schemas["study"], registry=registry)
+    # By its own word, $schema, a document would be left to the usual validator.
+    schemas = {name: {k: doc[k] for k in doc if k != "$schema"} for name, doc in schemas.items()}
+    resources = ((name, DRAFT202012.create_resource(doc)) for name, doc in schemas.items())
+    validator = _Validator(schemas["study"], registry=Registry().with_resources(resources))
     errors = list(validator.iter_errors(config))
     if errors:  # the one highest up; a misspelt key before the key that is missing for it
         raise UserError(

@@ -85,7 +85,7 @@ def _dataset(names: _Names, name: str, spec: Dataset, seed: int) -> Dataset:
         value = copy[key]
         one = isinstance(value, str)
         copy[key] = names.dataset(value, seed) if one else [names.dataset(each, seed) for each in value]
-    if _draws(spec):
+    if draws(spec):
         copy["seed"] += seed
     return cast(Dataset, copy)
 
@@ -121,7 +121,8 @@ def _table(names: _Names, table: Table) -> Table:
     return {**table, "rows": [{**row, "models": repeated} for row, repeated in rows]}
 
 
-def _draws(spec: Dataset) -> bool:
+def draws(spec: Mapping[str, Any]) -> bool:
+    """Whether a dataset depends on a seed of the study."""
     return spec["kind"] == "subset" and ("fraction" in spec or "images" in spec)
 
 
@@ -146,6 +147,6 @@ def _drawn(study: Study) -> set[str]:
     datasets = study["datasets"]
     drawn: set[str] = set()
     for name in TopologicalSorter({name: sources(spec) for name, spec in datasets.items()}).static_order():
-        if _draws(datasets[name]) or not drawn.isdisjoint(sources(datasets[name])):
+        if draws(datasets[name]) or not drawn.isdisjoint(sources(datasets[name])):
             drawn.add(name)
     return drawn

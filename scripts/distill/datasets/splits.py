@@ -1,0 +1,78 @@
+"""Whether a validation set and a training set share images: the model would be tested on what it learned."""
+
+from collections.abc import Mapping, Sequence
+from os.path import join
+from typing import Any
+
+import numpy as np
+
+from distill.datasets.fingerprints import Fingerprint, distances, looks
+from distill.program import UserError, log
+
+# So many of the 256 bits of a perceptual hash may differ where two images look alike. Of photographs: saved
+# with quality 10, or in half the size, 20 at most; cut by 2% on each side, 48; of different ones, above 50.
+ALIKE = 48
+SHOWN = 200  # pairs that are kept
+
+
+def check_splits(
+    names: tuple[str, str],
+    validation: Mapping[str, Any],
+    training: Mapping[str, Any],
+    prints: tuple[Sequence[Fingerprint], Sequence[Fingerprint]],
+) -> dict[str, Any]:
+    """Raises UserError where an image of the validation set has the bytes, or the decoded pixels, of one of
+    the training set. Images that only look alike, as frames of a video do, are no error: they are counted,
+    and the most alike named.
+
+    names, prints: of the validation set, of the training set. Returns counts of images and, if any look
+    alike, `alike`: {count, pairs: [{validation, training, bits}]}.
+    """
+    files = [
+        {image["id"]: join(dataset["info"]["image_root"], image["file_name"]) for image in dataset["images"]}
+        for dataset in (validation, training)
+    ]
+    for what, keys in (
+        (
+            "the same file",
+            [{i["id"]: i.get("hash") for i in one["images"]} for one in (validation, training)],
+        ),
+        ("the same pixels", [{found.id: found.pixels for found in one} for one in prints]),
+    ):
+        _refuse_shared(names, files, keys, what)
+    counts = {"validation": {names[0]: len(files[0])}, "training": {names[1]: len(files[1])}, "shared": 0}
+    pairs = _alike(*prints)
+    if not pairs:
+        return counts
+    named = [
+        {"validation": files[0][tested], "training": files[1][trained], "bits": bits}
+        for bits, tested, trained in sorted(pairs)[:SHOWN]
+    ]
+    log.warning(
+        "%d pairs of images of %s and %s look alike, the most: %s",
+        *(len(pairs), *names, ", ".join(f"{p['validation']} and {p['training']}" for p in named[:5])),
+    )
+    return {**counts, "alike": {"count": len(pairs), "pairs": named}}
+
+
+def _refuse_shared(
+    names: tuple[str, str], files: Sequence[Mapping[int, str]], keys: Sequence[Mapping[int, Any]], what: str
+) -> None:
+    tested = {key: image for image, key in keys[0].items() if key is not None}
+    shared = [image for image, key in keys[1].items() if key in tested]
+    if shared:
+        first = files[0][tested[keys[1][shared[0]]]]
+        more = f" (and {len(shared) - 1} more such images)" if len(shared) > 1 else ""
+        raise UserError(
+            f"{first} of the validation set {names[0]} is also in the training set {names[1]}, as "
+            f"{files[1][shared[0]]}{more}, {what}: take such images out of one of them"
+        )
+
+
+def _alike(validation: Sequence[Fingerprint], training: Sequence[Fingerprint]) -> list[tuple[int, int, int]]:
+    """(bits that differ, id in the validation set, id in the training set) of pairs that look alike."""
+    pairs = []
+    for start, bits in distances(looks(list(validation)), looks(list(training))):
+        for row, column in np.argwhere(bits <= ALIKE).tolist():
+            pairs.append((int(bits[row, column]), validation[start + row].id, training[column].id))
+    return pairs

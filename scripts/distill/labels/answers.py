@@ -1,0 +1,71 @@
+"""What a tool says of labels that people corrected in it, its names found among those of the labels."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from distill.datasets.checks import show
+from distill.program import UserError
+
+Coco = Mapping[str, Any]
+Record = dict[str, Any]
+
+
+@dataclass
+class Answer:
+    """records: image id → corrected annotations, of all images that a person has seen. categories: ids of
+    those that it speaks of, None for all. left: what is not taken → names of the images that have it."""
+
+    records: dict[Any, list[Record]] = field(default_factory=dict)
+    categories: set[int] | None = None
+    left: dict[str, list[str]] = field(default_factory=dict)
+
+    def begin(self, image: Coco) -> list[Record]:
+        """The empty list of an image's annotations. Raises UserError where the file had the image already."""
+        if image["id"] in self.records:
+            raise UserError(f"{image['file_name']!r} is there twice; export it with folders")
+        return self.records.setdefault(image["id"], [])
+
+    def leave(self, what: str, image: Coco) -> None:
+        """Notes something that is not taken; what: in the plural."""
+        self.left.setdefault(what, []).append(image["file_name"])
+
+    def unfit(self, box: list[float], image: Coco) -> bool:
+        """Whether a box (x, y, w, h) has no area in its image; it is noted then."""
+        x, y, w, h = box
+        if w <= 0 or h <= 0:
+            self.leave("boxes without area", image)
+        elif x >= image["width"] or y >= image["height"] or x + w <= 0 or y + h <= 0:
+            self.leave("boxes outside the image", image)
+        else:
+            return False
+        return True
+
+
+def category_named(name: str, labels: Coco) -> Coco:
+    for category in labels["categories"]:
+        if category["name"] == name:
+            return category
+    known = ", ".join(category["name"] for category in labels["categories"])
+    raise UserError(f"there is no category {show(name)} in the labels, only {known}")
+
+
+def image_named(name: str, images: Mapping[str, Coco]) -> Coco:
+    """By its file name, or by the longest that it ends with, or the one that ends so: tools put folders
+    before it or take them off."""
+    if name in images:
+        return images[name]
+    if ends := [known for known in images if name.endswith(f"/{known}")]:
+        return images[max(ends, key=len)]
+    fits = [image for known, image in images.items() if known.endswith(f"/{name}")]
+    if len(fits) != 1:
+        raise UserError(f"image {show(name)} is {'several' if fits else 'none'} of the labels' images")
+    return fits[0]
+
+
+def keypoint_fields(points: Mapping[str, tuple[float, float, int]], category: Coco) -> Record:
+    """points: x, y, v by keypoint name."""
+    if unknown := points.keys() - set(category.get("keypoints") or ()):
+        raise UserError(f"{category['name']} has no keypoint {show(min(unknown))}")
+    flat = [value for name in category["keypoints"] for value in points.get(name, (0, 0, 0))]
+    return {"keypoints": flat, "num_keypoints": sum(v > 0 for v in flat[2::3])}

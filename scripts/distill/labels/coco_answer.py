@@ -1,0 +1,155 @@
+"""Corrected labels as COCO files: of CVAT and FiftyOne.
+
+What their files cannot say stays as it was: the boxes of CVAT's skeletons, the keypoints of FiftyOne's
+detections.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import msgspec
+import numpy as np
+
+from distill.datasets.checks import are_numbers, make_whole, show
+from distill.labels.answers import Answer, Coco, Record, category_named, image_named, keypoint_fields
+from distill.predictions.boxes import iou, xywh_to_xyxy, xyxy_to_xywh
+from distill.program import UserError
+
+
+class _Image(msgspec.Struct):
+    id: int
+    file_name: str
+
+
+class _Category(msgspec.Struct):
+    id: int
+    name: str
+    keypoints: list[str] | None = None
+
+
+class _Annotation(msgspec.Struct):
+    image_id: int
+    category_id: int
+    bbox: Any = None
+    keypoints: Any = None
+    iscrowd: Literal[0, 1] = 0
+    attributes: dict[str, Any] | None = None
+    segmentation: Any = None
+
+
+class _File(msgspec.Struct):
+    images: list[_Image]
+    annotations: list[_Annotation]
+    categories: list[_Category]
+
+
+def read_coco(
+    content: Any, labels: Coco, images: Mapping[str, Coco], before: Mapping[Any, Sequence[Coco]]
+) -> Answer:
+    """All images that the file lists count as seen. images: those of the labels by name; before: the labels
+    of each. Raises UserError, without the file's name."""
+    file = _converted(content)
+    theirs = {category.id: category for category in file.categories}
+    mine = {image.id: image_named(image.file_name, images) for image in file.images}
+    if len(theirs) < len(file.categories) or len(mine) < len(file.images):
+        raise UserError("two of its images, or of its categories, have one id")
+    spoken_of: set[int] = set()
+    answer = Answer(categories=spoken_of)
+    for image in mine.values():
+        answer.begin(image)
+    for number, a in enumerate(file.annotations, 1):
+        if a.image_id not in mine:
+            raise UserError(f"annotation {number} is of the image {a.image_id}, which the file does not list")
+        if a.category_id not in theirs:
+            raise UserError(f"annotation {number} is of the category {a.category_id}, which the file lacks")
+        image, their = mine[a.image_id], theirs[a.category_id]
+        category = category_named(their.name, labels)
+        spoken_of.add(category["id"])
+        try:
+            record = _record(a, their, category, before[image["id"]])
+        except UserError as error:
+            raise UserError(f"annotation {number} on {image['file_name']!r}: {error}") from None
+        if _is_drawn(a):
+            answer.leave("outlines, of which only the boxes are taken", image)
+        if not answer.unfit(record["bbox"], image):
+            answer.records[image["id"]].append(record)
+    return answer
+
+
+def _converted(content: Any) -> _File:
+    if not isinstance(content, dict) or not {"images", "annotations", "categories"} <= content.keys():
+        raise UserError("neither COCO nor a list of Label Studio tasks")
+    for key in ("images", "annotations", "categories"):
+        if isinstance(content[key], list):
+            make_whole(content[key], ("id", "image_id", "category_id", "iscrowd"))
+    try:
+        return msgspec.convert(content, _File)
+    except msgspec.ValidationError as error:
+        raise UserError(f"not a COCO file ({error})") from None
+
+
+def _record(a: _Annotation, their: _Category, category: Coco, before: Sequence[Coco]) -> Record:
+    """their: its category in the file; category: in the labels; before: the labels of its image."""
+    if a.bbox is None:
+        raise UserError(f"{category['name']} without a box; of FiftyOne, export the detections")
+    if not are_numbers(a.bbox, 4):
+        raise UserError(f"bbox {show(a.bbox)} is not four finite numbers")
+    box, fields = a.bbox, {}
+    if their.keypoints:
+        fields = keypoint_fields(_named(a.keypoints or [], their.keypoints, category), category)
+        number = str((a.attributes or {}).get("instance"))
+        for old in before:
+            if str(old["id"]) == number and old.get("keypoints"):
+                box = _moved(old["bbox"], old["keypoints"], fields["keypoints"])
+    elif category.get("keypoints"):
+        fields = _nearest_keypoints(box, [old for old in before if old["category_id"] == category["id"]])
+    record = {"category_id": category["id"], "bbox": box, "area": box[2] * box[3]}
+    return {**record, "iscrowd": a.iscrowd, **fields}
+
+
+def _named(flat: Any, names: Sequence[str], category: Coco) -> dict[str, tuple[float, float, int]]:
+    """x, y, v of the labelled ones of flat keypoints, by name."""
+    if not isinstance(flat, list) or len(flat) != 3 * len(names):
+        given = f"{len(flat) / 3:g}" if isinstance(flat, list) else show(flat)
+        raise UserError(f"{category['name']} with {given} keypoints, of {len(names)}")
+    named = {}
+    for name, x, y, v in zip(names, flat[0::3], flat[1::3], flat[2::3], strict=True):
+        if v not in (0, 1, 2) or (v and not are_numbers([x, y], 2)):
+            raise UserError(f"keypoint {show(name)} is {show([x, y, v])}, not x, y and 0, 1 or 2")
+        if v:
+            named[name] = (x, y, int(v))
+    return named
+
+
+def _is_drawn(a: _Annotation) -> bool:
+    """Whether it has an outline that is more than its box."""
+    if not a.segmentation or not isinstance(a.segmentation, list):
+        return bool(a.segmentation)
+    x, y, w, h = a.bbox
+    corners = {(x, y), (x + w, y), (x, y + h), (x + w, y + h)}
+    only = a.segmentation[0] if len(a.segmentation) == 1 else None
+    if not isinstance(only, list) or len(only) != 8 or not are_numbers(only, 8):
+        return True
+    return not np.allclose(sorted(zip(only[0::2], only[1::2], strict=True)), sorted(corners), atol=0.1)
+
+
+def _moved(box: Sequence[float], old: Sequence[float], new: Sequence[float]) -> list[float]:
+    """The box (x, y, w, h) of an instance after its keypoints (flat x, y, v) were moved: it moves as most of
+    them do, and grows to hold those that moved otherwise or are new. A tenth of a pixel is no move."""
+    before, after = np.reshape(old, (-1, 3)), np.reshape(new, (-1, 3))
+    seen = after[:, 2] > 0
+    both = seen & (before[:, 2] > 0)
+    moves = (after - before)[:, :2].round(1)
+    common = np.median(moves[both], axis=0) if both.any() else np.zeros(2)
+    held = after[seen & ~(both & (moves == common).all(1)), :2]
+    corners = np.concatenate([xywh_to_xyxy(box).reshape(2, 2) + common, held])
+    return xyxy_to_xywh(np.concatenate([corners.min(0), corners.max(0)])).tolist()
+
+
+def _nearest_keypoints(box: Sequence[float], before: Sequence[Coco]) -> Record:
+    """Those of the instance whose box (x, y, w, h) it was; none where no box overlaps it by half."""
+    overlap = iou(xywh_to_xyxy([box]), xywh_to_xyxy([a["bbox"] for a in before] or np.empty((0, 4))))[0]
+    if overlap.max(initial=0) < 0.5:
+        return {}
+    nearest = before[int(overlap.argmax())]
+    return {key: nearest[key] for key in ("keypoints", "num_keypoints") if key in nearest}

@@ -1,0 +1,45 @@
+"""The file of calibrated thresholds, as every program reads it: people may have edited it."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+
+from distill.datasets.checks import LARGEST, MAX_ID
+from distill.files import check
+from distill.program import UserError
+from distill.strict import read_json
+
+Number = Annotated[float, msgspec.Meta(ge=-LARGEST, le=LARGEST)]
+Count = Annotated[int, msgspec.Meta(ge=0, le=MAX_ID)]
+
+
+class _Threshold(msgspec.Struct):
+    """As `calibrate.Threshold`."""
+
+    threshold: Number | None
+    aimed: Count | None
+    met: Count
+    candidates: Count
+    short: bool
+    mean_labelled: Number
+    mean_met: Number
+
+
+class _OfCategory(_Threshold):
+    name: str
+
+
+class _Thresholds(msgspec.Struct):
+    instances: dict[str, _OfCategory]
+    keypoints: _Threshold | None
+    images: dict[str, int]
+    agnostic_nms: Annotated[float, msgspec.Meta(gt=0, le=1)] | msgspec.UnsetType | None = msgspec.UNSET
+
+
+def read_thresholds(path: str | Path) -> dict[str, Any]:
+    """The content of thresholds.json; `instances` by category id. Raises UserError where it is damaged."""
+    thresholds = check(path, read_json(path), _Thresholds)
+    if odd := [key for key in thresholds["instances"] if not key.isdecimal()]:
+        raise UserError(f"{path}: the thresholds are by the ids of categories, and {odd[0]!r} is none")
+    return thresholds

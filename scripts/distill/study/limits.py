@@ -1,0 +1,81 @@
+"""What no schema can say of a study, and what would end a job hours later: refused before anything runs."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from distill.evaluation.metrics import METRICS, USUAL
+from distill.program import UserError
+from distill.study.schema import suggestion
+from distill.study.seeds import draws
+
+FOR_STUDENTS = ("ratio", "background")
+LARGEST_SEED = 2**32 - 1  # of NumPy's generator, which mmengine seeds
+
+
+def check(config: Mapping[str, Any], study: Mapping[str, Any]) -> None:
+    """config: as it was written; study: resolved, before its repetition over seeds. Raises UserError."""
+    for name, spec in study["datasets"].items():
+        _check_dataset(f"datasets.{name}", spec, study)
+    for name, model in study["models"].items():
+        _check_model(f"models.{name}", model, config.get("models", {}).get(name, {}), study)
+    for name in study["evaluate"]["on"].values():
+        if not annotated(name, study["datasets"]):
+            raise UserError(f"evaluate.on: the dataset {name!r} has no annotations")
+    for name, table in study["tables"].items():
+        _check_metrics(f"tables.{name}", table)
+
+
+def _check_dataset(where: str, spec: Mapping[str, Any], study: Mapping[str, Any]) -> None:
+    if draws(spec):
+        _check_seed(where, spec, study)
+    if "range" in spec and not spec["range"][0] < spec["range"][1]:
+        raise UserError(f"{where}.range: {spec['range']} is not [a, b] with a below b")
+
+
+def _check_model(
+    where: str, model: Mapping[str, Any], given: Mapping[str, Any], study: Mapping[str, Any]
+) -> None:
+    """given: what the configuration says of the model itself."""
+    datasets, labels = study["datasets"], model["labels"]
+    if "seed" in model:
+        _check_seed(where, model, study)
+    if not labels and (unfit := [key for key in FOR_STUDENTS if key in given]):
+        raise UserError(f"{where}.{unfit[0]}: is for students; without `labels` no image is generated")
+    if not annotated(model["labelled"], datasets):
+        raise UserError(f"{where}.labelled: the dataset {model['labelled']!r} has no annotations")
+    if labels in datasets and labels not in study["labels"] and not annotated(labels, datasets):
+        raise UserError(f"{where}.labels: the dataset {labels!r} has no annotations")
+    if "import" in model or study["device"] == "cpu":
+        return
+    if model["batch"] % (processes := model["gpus"] * model["nodes"]):
+        raise UserError(f"{where}.batch: {model['batch']} is not a multiple of its {processes} GPUs")
+
+
+def annotated(name: str, datasets: Mapping[str, Any]) -> bool:
+    """Whether a dataset can have annotations; a file of them may turn out to have none."""
+    spec = datasets[name]
+    if spec.get("strip_annotations") or spec["kind"] in ("folder", "videos"):
+        return False
+    of = spec.get("of", [])
+    return all(annotated(source, datasets) for source in ([of] if isinstance(of, str) else of))
+
+
+def _check_seed(where: str, entry: Mapping[str, Any], study: Mapping[str, Any]) -> None:
+    if (highest := entry["seed"] + max(study["seeds"])) > LARGEST_SEED:
+        raise UserError(f"{where}.seed: with those of `seeds` it is {highest}; the highest is {LARGEST_SEED}")
+
+
+def _check_metrics(where: str, table: Mapping[str, Any]) -> None:
+    """The columns of a table, and those that its references are of."""
+    task = table["task"]
+    columns = [*table.get("metrics", USUAL[task])]
+    for metric in columns:
+        if metric not in METRICS[task]:
+            hint = suggestion(metric, METRICS[task])
+            raise UserError(f"{where}.metrics: {metric} is not measured of {task}{hint}")
+    columns += ["box AP"] * (task == "keypoints")
+    for row, numbers in table["reference"].items():
+        for metric in numbers if isinstance(numbers, Mapping) else ["AP"]:
+            if metric not in columns:
+                hint = suggestion(metric, columns)
+                raise UserError(f"{where}.reference.{row}: {metric} is no column{hint}")

@@ -1,0 +1,45 @@
+"""The texts of a configuration become parts of paths and of commands: what cannot work there is refused."""
+
+import os
+from collections.abc import Iterator, Mapping
+from copy import deepcopy
+from typing import Any
+
+from distill.program import UserError
+
+OF_DATASETS = ("annotations", "images", "videos", "ids")
+
+
+def checked(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A valid configuration with the home folder in the place of a leading ~ of its paths.
+
+    Raises UserError for a path that Snakemake, a shell or a program would take for something else.
+    """
+    copy = deepcopy(dict(config))
+    for where, holder, key in _paths(copy):
+        holder[key] = os.path.expanduser(holder[key])
+        if holder[key].startswith("-") and key in ("results", "data"):
+            hint = f"write './{holder[key]}'"
+            raise UserError(f"{where}: {holder[key]!r} looks like an option of a program; {hint}")
+        # Of an annotation file, the folder of the images is no input of a job.
+        if set("{}") & set(holder[key]) and not (key == "images" and "annotations" in holder):
+            raise UserError(
+                f"{where}: {holder[key]!r} has braces, which Snakemake takes for wildcards; rename it"
+            )
+    return copy
+
+
+def _paths(config: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any], str]]:
+    """Where a path stands in the configuration, the mapping that it stands in, and its key there."""
+    yield from ((key, config, key) for key in ("results", "data") if key in config)
+    for name, spec in config["datasets"].items():
+        for key in OF_DATASETS:
+            if isinstance(spec.get(key), str):
+                yield f"datasets.{name}.{key}", spec, key
+    models = {f"models.{name}": model for name, model in config.get("models", {}).items()}
+    models |= {"model": config["model"]} if isinstance(config.get("model"), dict) else {}
+    for where, model in models.items():
+        if "init" in model:
+            yield f"{where}.init", model, "init"
+        if "import" in model:
+            yield f"{where}.import.checkpoint", model["import"], "checkpoint"

@@ -1,0 +1,405 @@
+"""Configurations: edits of a sound one, as `resolve` takes them, and texts of files."""
+
+import os
+from pathlib import Path
+
+import pytest
+import yaml
+
+from distill.study.reruns import of_merge, of_training
+from distill.study.resolve import read, resolve
+from fuzz.harness import edited, judge, table
+from helpers import ROOT
+
+SOUND = """
+datasets:
+  labelled: {kind: coco, images: a, annotations: a.json}
+  unlabelled: {kind: folder, images: b}
+  val: {kind: coco, images: c, annotations: c.json}
+  part: {kind: subset, of: labelled, fraction: 0.5}
+model: {config: keypoint_rcnn_tiny}
+models: {teacher: {iterations: 20}, student: {labels: distilled, iterations: 20}}
+views: {plain: [{scale: 200}], all: {scales: [160, 200], flip: true}}
+labels: {distilled: {}}
+merge: {}
+calibrate: {}
+evaluate: {on: val}
+tables: {t: {rows: [teacher, student]}}
+"""
+EDITS = """
+# --- the whole ---
+datasets = null => datasets: must be mapping, not None
+datasets = [] => datasets: must be mapping, not []
+datasets = 3 => datasets: must be mapping, not 3
+datasets = {} => datasets
+del datasets => config: needs the key 'datasets'
+modle = 3 => config: unknown key 'modle'; did you mean 'model'?
+results = 3 => results: must be text, not 3
+results = "" => results
+results = null => results: must be text
+shards = 2.0 => shards: must be integer, not 2.0
+shards = 2.5 => shards: must be integer, not 2.5
+shards = "2" => shards: must be integer, not '2'
+shards = true => shards: must be integer, not True
+shards = nan => shards: nan is no finite number
+shards = inf => shards: inf is no finite number
+shards = 0 => shards: 0 is less than the minimum of 1
+shards = -1 => shards: -1 is less than the minimum of 1
+shards = 10**9 => shards: 1000000000 is greater than the maximum of 10000
+shards = [1] => shards: must be integer, not [1]
+threads = 1.0 => threads: must be integer, not 1.0
+unreadable = nan => unreadable: nan is no finite number
+unreadable = -0.1 => unreadable
+unreadable = 2 => unreadable
+device = "gpu" => device: 'gpu' is not one of auto, cpu, cuda
+device = null => device: None is not one of auto, cpu, cuda
+device = ["cpu"] => device: ['cpu'] is not one of auto, cpu, cuda
+predict_amp = "yes" => predict_amp: must be boolean, not 'yes'
+predict_amp = 1 => predict_amp: must be boolean, not 1
+keep_heatmaps = "some" => keep_heatmaps: 'some' is not allowed
+keep_heatmaps = [0.0] => keep_heatmaps.0: must be integer, not 0.0
+keep_heatmaps = [7] => keep_heatmaps: there is no shard 7; shards are 0 to 0
+keep_heatmaps = [0] => ok
+# --- seeds ---
+seeds = [] => seeds
+seeds = 3 => seeds: must be list, not 3
+seeds = [0, 0] => seeds
+seeds = [0.0] => seeds.0: must be integer, not 0.0
+seeds = [-1] => seeds.0: -1 is less than the minimum of 0
+seeds = [2**32] => seeds.0: 4294967296 is greater than the maximum of 4294967295
+seeds = [2**32 - 1] => ok it["models"]["teacher"]["seed"] == 2**32 - 1
+seeds = [2**32 - 1]; models.teacher.seed = 1 => models.teacher.seed: with those of `seeds` it is 4294967296
+models.teacher.seed = 2**32 => models.teacher.seed: 4294967296 is greater than the maximum
+models.teacher.seed = 10**400 => models.teacher.seed: a number of 401 digits is too large
+models.teacher.seed = 1.0 => models.teacher.seed: must be integer, not 1.0
+datasets.part.seed = 2**32 => datasets.part.seed: 4294967296 is greater than the maximum
+datasets.part.seed = 2**32 - 1; seeds = [1] => datasets.part.seed: with those of `seeds` it is 4294967296
+# --- datasets ---
+datasets.labelled = null => datasets.labelled: must be mapping
+datasets.labelled = "a.json" => datasets.labelled: must be mapping
+datasets.labelled = {} => datasets.labelled: needs the key 'kind'
+datasets.labelled.kind = "zip" => datasets.labelled.kind: 'zip' is not one of
+datasets.labelled.kind = null => datasets.labelled.kind
+datasets.labelled.kind = nan => datasets.labelled.kind: nan is no finite number
+del datasets.labelled.annotations => datasets.labelled: needs the key 'annotations'
+datasets.labelled.image = "a" => datasets.labelled: unknown key 'image'; did you mean 'images'?
+datasets.labelled.images = 5 => datasets.labelled.images: must be text, not 5
+datasets.labelled.images = ["a", "b"] => datasets.labelled.images: must be text
+datasets.labelled.images = "a\\0b" => datasets.labelled.images: 'a\\x00b' is not a line of text
+datasets.labelled.images = "a\\nb" => datasets.labelled.images: 'a\\nb' is not a line of text
+datasets.labelled.images = "\\ud800" => datasets.labelled.images: '\\ud800' is not a line of text
+datasets.labelled.images = "a\\u00a0b" => ok it["datasets"]["labelled"]["images"] == "a\\u00a0b"
+datasets.labelled.strip_annotations = "yes" => datasets.labelled.strip_annotations: must be boolean
+datasets.labelled.strip_annotations = true => models.teacher.labelled: the dataset 'labelled' has no annotations
+datasets.labelled = {"kind": "folder", "images": "a"} => models.teacher.labelled: the dataset 'labelled' has no annotations
+datasets.labelled = {"kind": "subset", "of": "unlabelled"} => models.teacher.labelled: the dataset 'labelled' has no annotations
+datasets.labelled.unreadable = nan => datasets.labelled.unreadable: nan is no finite number
+datasets.part.fraction = 0 => datasets.part.fraction: 0 is less than or equal to the minimum of 0
+datasets.part.fraction = 1.5 => datasets.part.fraction
+datasets.part.fraction = nan => datasets.part.fraction: nan is no finite number
+datasets.part.fraction = "half" => datasets.part.fraction: must be number, not 'half'
+datasets.part.fraction = true => datasets.part.fraction: must be number, not True
+datasets.part.images = 5 => datasets.part: fraction and images exclude each other
+del datasets.part.fraction; datasets.part.images = 5.0 => datasets.part.images: must be integer, not 5.0
+del datasets.part.fraction; datasets.part.images = 0 => datasets.part.images: 0 is less than the minimum of 1
+datasets.part.range = [0.5, 0.2] => datasets.part.range: [0.5, 0.2] is not [a, b] with a below b
+datasets.part.range = [0.5, 0.5] => datasets.part.range: [0.5, 0.5] is not [a, b] with a below b
+datasets.part.range = [0.5] => datasets.part.range
+datasets.part.range = [0, nan] => datasets.part.range: nan is no finite number
+datasets.part.range = "0-0.5" => datasets.part.range: must be list
+datasets.part.of = "lbelled" => datasets.part: there is no dataset 'lbelled'; did you mean 'labelled'?
+datasets.part.of = ["labelled"] => datasets.part.of: must be text
+datasets.part.of = "part" => a cycle, each made from the next: datasets.part
+datasets.part.exclude = "vall" => datasets.part: there is no dataset 'vall'; did you mean 'val'?
+datasets.part.exclude = 3 => datasets.part.exclude: must be text or list
+datasets.u = {"kind": "union", "of": []} => datasets.u.of
+datasets.u = {"kind": "union", "of": "labelled"} => datasets.u.of: must be list
+datasets.u = {"kind": "figures", "images": 2.0} => datasets.u.images: must be integer, not 2.0
+datasets.u = {"kind": "figures", "images": 2, "size": [10, 10]} => datasets.u.size.0: 10 is less than the minimum of 64
+datasets.u = {"kind": "videos", "videos": 3} => datasets.u.videos: must be text, not 3
+datasets = {**old, "a/b": old["val"]} => datasets: 'a/b' cannot be a name
+datasets = {**old, "": old["val"]} => datasets: '' cannot be a name
+datasets = {**old, 101: old["val"]} => datasets: the key 101 must be text; put it in quotes
+datasets = {**old, nan: old["val"]} => datasets: the key nan must be text; put it in quotes
+datasets = {**old, null: old["val"]} => datasets: the key None must be text; put it in quotes
+datasets = {**old, "x" * 300: old["val"]} => ok
+# --- models ---
+model = null => model: must be text or mapping
+model = 3 => model: must be text or mapping
+model = "keypoint_rcnn_tinny" => there is no model config 'keypoint_rcnn_tinny'; did you mean 'keypoint_rcnn_tiny'?
+model.config = "../x" => there is no model config '../x'
+model.lr = nan => model.lr: nan is no finite number
+model.lr = 0 => model.lr: 0 is less than or equal to the minimum of 0
+model.lr = -1 => model.lr
+model.lr = "0.1" => model.lr: must be number, not '0.1'
+models = {} => models
+models = [] => models: must be mapping, not []
+models.teacher = null => models.teacher: must be mapping
+models.teacher.iterations = 20.0 => models.teacher.iterations: must be integer or text, not 20.0
+models.teacher.iterations = "many" => models.teacher.iterations: 'many' is not allowed
+models.teacher.iterations = "1e3" => models.teacher.iterations: '1e3' is not allowed
+models.teacher.iterations = 0 => models.teacher.iterations: 0 is less than the minimum of 1
+models.teacher.iterations = inf => models.teacher.iterations: inf is no finite number
+models.teacher.iterations = true => models.teacher.iterations: must be integer or text, not True
+models.teacher.iterations = "auto" => ok it["models"]["teacher"]["iterations"] == "auto"
+models.teacher.batch = 2.0 => models.teacher.batch: must be integer, not 2.0
+models.teacher.gpus = 3; models.teacher.batch = 4 => models.teacher.batch: 4 is not a multiple of its 3 GPUs
+models.teacher.gpus = 3; models.teacher.batch = 4; device = "cpu" => ok
+models.teacher.gpus = 2; models.teacher.nodes = 2; models.teacher.batch = 8 => ok
+models.teacher.ratio = [6, 4] => models.teacher.ratio: is for students; without `labels` no image is generated
+models.teacher.background = "ignore" => models.teacher.background: is for students
+model.ratio = [1, 1] => ok it["models"]["student"]["ratio"] == [1, 1]
+models.student.ratio = [6, 0] => models.student.ratio.1: 0 is less than or equal to the minimum of 0
+models.student.ratio = [6] => models.student.ratio
+models.student.ratio = [6, nan] => models.student.ratio: nan is no finite number
+models.student.ratio = "6:4" => models.student.ratio: must be list, not '6:4'
+models.teacher.scales = [] => models.teacher.scales
+models.teacher.scales = [640.0] => models.teacher.scales.0: must be integer, not 640.0
+models.teacher.scales = 640 => models.teacher.scales: must be list, not 640
+models.teacher.max_side = nan => models.teacher.max_side: nan is no finite number
+models.teacher.milestones = [0.5, 1] => models.teacher.milestones.1
+models.teacher.milestones = [nan] => models.teacher.milestones: nan is no finite number
+models.teacher.warmup = -1 => models.teacher.warmup: -1 is less than the minimum of 0
+models.teacher.init = "" => models.teacher.init
+models.teacher.init = 5 => models.teacher.init: must be text, not 5
+models.teacher.init = "techer" => models.teacher.init: there is no model 'techer'; did you mean 'teacher'?
+models.teacher.init = "teacher" => a cycle, each made from the next: models.teacher
+models.teacher.init = false => models.teacher.init: must be text, not False
+models.teacher.labelled = "unlabelled" => models.teacher.labelled: the dataset 'unlabelled' has no annotations
+models.teacher.labelled = ["labelled"] => models.teacher.labelled: must be text
+models.student.labels = "unlabelled" => models.student.labels: the dataset 'unlabelled' has no annotations
+models.student.labels = "part" => ok it["models"]["student"]["labels"] == "part"
+models.student.labels = 3 => models.student.labels: must be text, not 3
+models.student.labels = null => models.student.labels: must be text, not None
+models.student.background = "none" => models.student.background: 'none' is not one of sample, ignore
+models.teacher.amp = 1 => models.teacher.amp: must be boolean
+models.teacher.checkpoint_every = 0 => models.teacher.checkpoint_every
+models.teacher.import = {"format": "onnx", "checkpoint": "x"} => models.teacher.import.format: 'onnx' is not one of
+models.teacher = {"import": {"format": "mmdet"}} => models.teacher.import: needs the key 'checkpoint'
+models.teacher = {"import": {"format": "mmdet", "checkpoint": ""}} => models.teacher.import.checkpoint
+models.teacher = {"import": {"format": "mmdet", "checkpoint": "x", "categories": []}} => models.teacher.import.categories
+models.teacher = {"import": {"format": "mmdet", "checkpoint": "x"}, "lr": 1} => an imported model is not trained; remove lr
+# --- views ---
+views = [] => views: must be mapping, not []
+views.plain = [] => views.plain
+views.plain = [{"scale": 200.0}] => views.plain.0.scale: must be integer, not 200.0
+views.plain = [{"scale": "200"}] => views.plain.0.scale: must be integer
+views.plain = [{"scale": 0}] => views.plain.0.scale: 0 is less than the minimum of 1
+views.plain = [{"scale": 10**9}] => views.plain: view: scale must be whole pixels from 1 to 100000
+views.plain = [{"scal": 200}] => views.plain.0: unknown key 'scal'; did you mean 'scale'?
+views.plain = [{}] => views.plain
+views.plain = [3] => views.plain.0: must be text or mapping, not 3
+views.plain = ["s200"] => views.plain: 's200' names no view
+views.plain = ["s0200", "s0200"] => views.plain: s0200 is listed twice
+views.plain = ["s0160", "s0200"] => views.plain: must be a single view
+views.plain = [{"scale": 200, "aspect": nan}] => views.plain.aspect: nan is no finite number
+views.plain = [{"scale": 200, "aspect": 0}] => views.plain: view: aspect must be a number from 0.1 to 10, not 0
+views.plain = [{"scale": 200, "aspect": 1.23456789}] => has too many digits
+views.plain = [{"scale": 200, "rotate": 45}] => views.plain.0.rotate: 45 is not one of 0, 90, 180, 270
+views.plain = [{"scale": 200, "flip": "yes"}] => views.plain.0.flip: must be boolean
+views.all = {"scales": []} => views.all.scales
+views.all = {"scales": [160], "scale": 200} => needs either 'scale' or 'scales'
+views.all = null => views.all: must be mapping or list
+# --- labels, merge, calibrate ---
+labels = [] => labels: must be mapping, not []
+labels.distilled = null => labels.distilled: must be mapping
+labels.distilled.teacher = [] => labels.distilled.teacher
+labels.distilled.teacher = ["teacher", "teacher"] => labels.distilled.teacher
+labels.distilled.teacher = "student" => a cycle, each made from the next
+labels.distilled.views = "none" => labels.distilled.views: there is no view set 'none'
+labels.distilled.dataset = "unlabeled" => there is no dataset 'unlabeled'; did you mean 'unlabelled'?
+merge.nms = 0 => merge.nms: 0 is less than or equal to the minimum of 0
+merge.nms = 1.1 => merge.nms: 1.1 is greater than the maximum of 1
+merge.nms = nan => merge.nms: nan is no finite number
+merge.nms = "0.5" => merge.nms: must be number
+merge.vote = 0 => merge.vote: 0 is less than or equal to the minimum of 0
+merge.vote = -1 => merge.vote
+merge.score = "mean" => merge.score: 'mean' is not one of id, avg, temp_avg
+merge.beta = 0 => merge.beta: 0 is less than or equal to the minimum of 0
+merge.beta = -1 => merge.beta
+merge.beta = inf => merge.beta: inf is no finite number
+merge.max_per_image = 0 => merge.max_per_image
+merge.max_per_image = 100.0 => merge.max_per_image: must be integer, not 100.0
+merge.boxes = "mean" => merge.boxes: 'mean' is not one of union, average
+merge.average = "mean" => merge.average: 'mean' is not one of
+merge.size_dependent = -1 => merge.size_dependent
+merge.size_dependent = 900; views.all = {"scales": [100, 150]} => merge.size_dependent: views.all needs scales up to
+merge.upsample = 1 => merge.upsample: must be boolean, not 1
+merge.vot = 0.8 => merge: unknown key 'vot'; did you mean 'vote'?
+labels.distilled.merge = {"nms": 0} => labels.distilled.merge.nms
+calibrate.instances = -1 => calibrate.instances: -1 is less than the minimum of 0
+calibrate.instances = inf => calibrate.instances: inf is no finite number
+calibrate.instances = null => ok it["labels"]["distilled"]["calibrate"]["instances"] is None
+calibrate.per = "image" => calibrate.per: 'image' is not one of category, all
+calibrate.score_floor = 2 => calibrate.score_floor
+calibrate.agnostic_nms = 0 => calibrate.agnostic_nms
+fixed_boxes = {"min_score": nan} => fixed_boxes.min_score: nan is no finite number
+fixed_boxes = {"per_image": 20.0} => fixed_boxes.per_image: must be integer, not 20.0
+fixed_boxes = {"per_label": 0.5} => fixed_boxes.per_label
+# --- evaluate, tables ---
+evaluate.on = "unlabelled" => evaluate.on: the dataset 'unlabelled' has no annotations
+evaluate.on = "vall" => evaluate.on: there is no dataset 'vall'; did you mean 'val'?
+evaluate.on = ["val"] => evaluate.on: must be text or mapping
+evaluate.on = {"boxes": "val"} => evaluate.on: says nothing of keypoints
+evaluate.on = {"pose": "val"} => evaluate.on: unknown key 'pose'
+evaluate.views = [] => evaluate.views
+evaluate.views = ["pain"] => evaluate.views: there is no view set 'pain'; did you mean 'plain'?
+evaluate.metrics = ["AP"] => evaluate: unknown key 'metrics'
+tables = [] => tables: must be mapping, not []
+tables.t = {} => tables.t: needs the key 'rows'
+tables.t.rows = [] => tables.t.rows
+tables.t.rows = [3] => tables.t.rows.0: must be text or mapping, not 3
+tables.t.rows = ["studnet"] => tables.t.rows: there is no model 'studnet'; did you mean 'student'?
+tables.t.rows = ["teacher", "teacher"] => tables.t.rows: two rows are called 'teacher'
+tables.t.rows = [{"model": "teacher", "name": "a\\nb"}] => 'a\\nb' is not a line of text
+tables.t.rows = [{"model": "teacher", "x": nan}] => nan is no finite number
+tables.t.rows = [{"model": "teacher", "x": "student"}] => tables.t.rows: x of teacher: there is no row 'student'
+tables.t.metrics = ["mAP"] => 'mAP' is not one of AP, AP50
+tables.t.metrics = ["APS"] => tables.t.metrics: APS is not measured of keypoints
+tables.t.metrics = ["AR100"] => tables.t.metrics: AR100 is not measured of keypoints
+tables.t.metrics = ["AR", "AP"] => ok it["tables"]["t"]["metrics"] == ["AR", "AP"]
+tables.t.metrics = [] => tables.t.metrics
+tables.t.reference = {"teacher": nan} => tables.t.reference.teacher: nan is no finite number
+tables.t.reference = {"teacher": "54.9"} => tables.t.reference.teacher: must be number or mapping
+tables.t.reference = {"teacher": {"mAP": 1}} => tables.t.reference.teacher: mAP is no column
+tables.t.reference = {"teacher": {"box AP": 1}} => ok
+tables.t.metrics = ["AP50"]; tables.t.reference = {"teacher": 3} => tables.t.reference.teacher: AP is no column
+tables.t.gains = {"student": {"over": "upper"}} => tables.t.gains.student.over: there is no row 'upper'
+tables.t.gains = {"student": {}} => tables.t.gains.student: needs the key 'over'
+tables.t.gap = {"baseline": "teacher", "student": "student"} => tables.t.gap: needs the key 'upper'
+tables.t.plot = {"x": "size"} => tables.t.plot: no row has an x
+tables.t.plot = {"y": "size"} => tables.t.plot
+downloads = {"a": {"url": "file:///etc/passwd", "md5": "x", "contents": ["a"]}} => downloads.a
+"""
+CASES = table(EDITS)
+
+
+@pytest.mark.parametrize(("edits", "expected"), CASES)
+def test_an_edited_configuration(edits, expected):
+    config = edited(yaml.safe_load(SOUND), edits)
+    judge(expected, lambda: resolve(config, ROOT))
+
+
+def test_the_sound_one():
+    judge("ok", lambda: resolve(yaml.safe_load(SOUND), ROOT))
+
+
+# What a file says, as Python text; => what `read` makes of it.
+TEXTS = r"""
+"" => not a configuration; it must be a mapping
+"# nothing" => not a configuration; it must be a mapping
+"- a" => not a configuration; it must be a mapping
+"a" => not a configuration; it must be a mapping
+"3" => not a configuration; it must be a mapping
+"null" => not a configuration; it must be a mapping
+"shards: 1\nthreads: 2\nshards: 3" => line 3: the key 'shards' is there twice; it is in line 1 too
+"datasets:\n  a: {kind: folder, images: a}\n  b: {}\n  a: {}" => line 4: the key 'a' is there twice; it is in line 2 too
+"a: {b: 1, c: 2, b: 3}" => line 1: the key 'b' is there twice
+"evaluate:\n  on: val\n  'on': train" => line 3: the key 'on' is there twice
+"evaluate:\n  on: val\n  true: train" => line 3: the key 'true' is there twice
+'{"a": 1, "a": 2}' => line 1: the key 'a' is there twice
+"a: .nan" => line 1: .nan is no finite number
+"a:\n  - 1\n  - -.inf" => line 3: -.inf is no finite number
+"a: 1.0e+999" => line 1: 1.0e+999 is no finite number
+"a: !!float x" => line 1: x is no finite number
+"a: 010" => line 1: 010 is no whole number
+"a: 0x10" => line 1: 0x10 is no whole number
+"a: 0b11" => line 1: 0b11 is no whole number
+"a: 1_000" => line 1: 1_000 is no whole number
+"a: 1:30" => line 1: 1:30 is no whole number
+"a: 1:30.5" => line 1: 1:30.5 is no finite number
+"a: 2020-01-01" => line 1: 2020-01-01 would be read as a date; put it in quotes
+"a: 2020-01-01 10:00:00" => would be read as a date; put it in quotes
+"a: '2020-01-01'" => ok it == {"a": "2020-01-01"}
+"a: " + "1" * 400 => is too large
+"a: 9223372036854775808" => line 1: 9223372036854775808 is too large
+"a: 9223372036854775807" => ok it == {"a": 2**63 - 1}
+"a: 1e3" => ok it == {"a": "1e3"}
+"a: 1.0e+3" => ok it == {"a": 1000.0}
+"a: -0" => ok it == {"a": 0}
+"a: !!python/object/apply:os.system [ls]" => line 1: there is no kind of value tag:yaml.org,2002:python/object/apply:os.system
+"a: !!binary aGk=" => line 1: there is no kind of value
+"a: !x 1" => line 1: there is no kind of value !x
+"a: !!set {x, y}" => line 1: there is no kind of value
+"a: !!bool maybe" => line 1: maybe is neither true nor false
+"a: !!str 010" => ok it == {"a": "010"}
+"a: [1" => not YAML
+"a: 1\n b: 2" => line 2: not YAML
+"a:\n\t- b" => line 2: not YAML
+"a: 'x" => not YAML
+"a: *x" => line 1: not YAML
+"a: @x" => line 1: not YAML
+"a: {b: 1}}" => line 1: not YAML
+"a: 1\n---\nb: 2" => line 2: not YAML
+"%YAML 9.9\n---\na: 1" => not YAML
+"? [1]\n: 2" => line 1: a key must be text
+"? {a: 1}\n: 2" => line 1: a key must be text
+"a: &x [*x]" => line 1: this value is a part of itself
+"a: &x {b: *x}" => line 1: this value is a part of itself
+"base: &x {b: 1, c: 2}\na: {<<: *x, b: 3}" => ok it["a"] == {"b": 3, "c": 2}
+"a: {<<: 3}" => line 1: not YAML
+"[" * 100000 => nested too deeply
+"- " * 100000 + "1" => nested too deeply
+"a: " + "{b: " * 99 + "1" + "}" * 99 => ok
+"a: " + "{b: " * 101 + "1" + "}" * 101 => nested too deeply
+bomb("[{}]", "*{}") => its aliases (*name) stand for more than 1000000 values
+bomb("{{{}}}", "k{1}: *{0}") => its aliases (*name) stand for more than 1000000 values
+bomb("{{<<: [{}]}}", "*{}") => its aliases (*name) stand for more than 1000000 values
+"\ufeffa: 1" => ok it == {"a": 1}
+"a: é".encode("utf-8") => ok it == {"a": "é"}
+"a: é".encode("utf-16") => ok it == {"a": "é"}
+"a: 1\nb: é".encode("latin-1") => line 2: is not in UTF-8; save the file in this encoding
+"a: é".encode("utf-16-le") => is not in UTF-8
+b"\xff\xfe\x00" => is not in UTF-8
+bytes(100) => not YAML
+"a: \x07" => not YAML
+"a: \u2028b" => not YAML
+'a: "\\0"' => ok it == {"a": chr(0)}
+'a: "\\ud800"' => line 1: text has half of a character in it
+"a: 1\r\nb: 2\r\n" => ok it == {"a": 1, "b": 2}
+"__use_yte__: true\n?if True:\n  a: 1" => ok "__use_yte__" in it
+"""
+
+
+def bomb(holder: str, item: str, levels: int = 12) -> str:
+    """Ten of the one before, on each level."""
+    lines = ["a0: &a0 {x: 1}"]
+    for level in range(1, levels):
+        items = ", ".join(item.format(f"a{level - 1}", number) for number in range(10))
+        lines.append(f"a{level}: &a{level} {holder.format(items)}")
+    return "\n".join(lines)
+
+
+@pytest.mark.parametrize(("text", "expected"), table(TEXTS))
+def test_the_text_of_a_file(tmp_path, text, expected):
+    content = eval(text, {"bomb": bomb})
+    path = tmp_path / "mine.yaml"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode("utf-8", "surrogatepass"))
+    judge(expected, lambda: read(path), "mine.yaml")
+
+
+@pytest.mark.parametrize("what", ["pipe", "folder", "device", "nothing"])
+def test_what_is_no_file(tmp_path, what):
+    path = tmp_path / "mine.yaml"
+    if what == "pipe":
+        os.mkfifo(path)
+    elif what == "folder":
+        path.mkdir()
+    elif what == "device":
+        path.symlink_to("/dev/zero")
+    judge("no such file" if what == "nothing" else "is not a file", lambda: read(path), "mine.yaml")
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "config").glob("*.yaml")), ids=lambda path: path.stem)
+def test_the_studies_that_are_here_are_read_as_yaml_reads_them(path: Path):
+    assert read(path) == yaml.safe_load(path.read_text())
+
+
+def test_what_decides_reruns_is_the_same_for_whole_numbers_only():
+    """2.0 is refused where 2 is meant, and where a number is meant they are two spellings of one value."""
+    whole, point = (
+        resolve(edited(yaml.safe_load(SOUND), f"calibrate.instances = {n}"), ROOT) for n in ("2", "2.0")
+    )
+    assert whole["labels"]["distilled"]["calibrate"] == point["labels"]["distilled"]["calibrate"]
+    assert of_merge(whole["merged"]["all"]["options"], "boxes", ROOT) == {}
+    assert of_training(whole["models"]["teacher"], ROOT) == of_training(point["models"]["teacher"], ROOT)

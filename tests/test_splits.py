@@ -1,0 +1,109 @@
+"""Images of a validation set in a training set: the same are refused, those that look alike are named."""
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from distill.datasets.fingerprints import distances, fingerprints
+from distill.datasets.splits import check_splits
+from distill.program import UserError
+from helpers.options import build
+
+
+def scene(seed, size=(160, 120)):
+    """A picture of many blots, (H, W, 3)."""
+    rng = np.random.default_rng(seed)
+    small = rng.integers(0, 255, (24, 32, 3), np.uint8)
+    return cv2.resize(small, size, interpolation=cv2.INTER_CUBIC)
+
+
+class Folder:
+    def __init__(self, path):
+        self.path = path
+        path.mkdir()
+
+    def save(self, name, pixels, **options):
+        Image.fromarray(pixels[..., ::-1]).save(self.path / name, **options)
+        return self
+
+    def dataset(self):
+        return build(self.path.name, {"kind": "folder", "images": str(self.path)}, {})
+
+
+def checked(val, train):
+    both = [folder.dataset() for folder in (val, train)]
+    prints = tuple(
+        list(fingerprints(dataset, folder.path)) for dataset, folder in zip(both, (val, train), strict=True)
+    )
+    return check_splits(("val", "train"), *both, prints)
+
+
+@pytest.fixture
+def val(tmp_path):
+    folder = Folder(tmp_path / "val")
+    for seed in range(3):
+        folder.save(f"{seed}.png", scene(seed))
+    return folder
+
+
+@pytest.fixture
+def train(tmp_path):
+    folder = Folder(tmp_path / "train")
+    for seed in range(3, 9):
+        folder.save(f"{seed}.png", scene(seed))
+    return folder
+
+
+def test_other_images_are_fine(val, train):
+    assert checked(val, train) == {"validation": {"val": 3}, "training": {"train": 6}, "shared": 0}
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "what"),
+    [
+        ("copy.png", {}, "the same file"),
+        ("again.png", {"compress_level": 1}, "the same pixels"),
+        ("other.tif", {}, "the same pixels"),
+    ],
+)
+def test_the_same_image_is_refused_whatever_file_it_is_in(val, train, name, options, what):
+    train.save(name, scene(1), **options)
+    with pytest.raises(UserError) as caught:
+        checked(val, train)
+    message = str(caught.value)
+    assert message.startswith(f"{val.path}/1.png of the validation set val is also in the training set train")
+    assert f"as {train.path}/{name}, {what}: take" in message
+    train.save("more.png", scene(2))
+    with pytest.raises(UserError, match="and 1 more such images" if what == "the same file" else "more.png"):
+        checked(val, train)
+
+
+def test_a_comment_in_a_jpeg_hides_nothing(val, train):
+    val.save("a.jpg", scene(20), quality=90)
+    train.save("b.jpg", scene(20), quality=90, comment="another one")
+    with pytest.raises(UserError, match="the same pixels"):
+        checked(val, train)
+
+
+def test_images_that_look_alike_are_named(val, train, caplog):
+    h, w = scene(1).shape[:2]
+    train.save("saved.jpg", scene(1), quality=60)
+    train.save("small.png", cv2.resize(scene(2), (80, 60), interpolation=cv2.INTER_AREA))
+    train.save("cut.png", scene(0)[h // 50 : h - h // 50, w // 50 : w - w // 50])
+    alike = checked(val, train)["alike"]
+    assert alike["count"] == 3
+    pairs = {(pair["validation"], pair["training"]) for pair in alike["pairs"]}
+    made = {"0": "cut.png", "1": "saved.jpg", "2": "small.png"}
+    assert pairs == {(f"{val.path}/{seed}.png", f"{train.path}/{name}") for seed, name in made.items()}
+    assert [pair["bits"] for pair in alike["pairs"]] == sorted(pair["bits"] for pair in alike["pairs"])
+    assert "3 pairs of images of val and train look alike" in caplog.text
+
+
+def test_distances_are_those_of_every_pair():
+    rng = np.random.default_rng(0)
+    some, others = (rng.integers(0, 2**63, (n, 4), np.uint64) for n in (7, 41))
+    found = np.concatenate([bits for _, bits in distances(some, others, block=2)])
+    for x, row in zip(some.tolist(), found, strict=True):
+        for y, bits in zip(others.tolist(), row, strict=True):
+            assert bits == sum((a ^ b).bit_count() for a, b in zip(x, y, strict=True))
