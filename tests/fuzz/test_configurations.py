@@ -289,6 +289,7 @@ TEXTS = r"""
 "" => not a configuration; it must be a mapping
 "# nothing" => not a configuration; it must be a mapping
 "- a" => not a configuration; it must be a mapping
+"__use_yte__: true\nresults: ?1" => __use_yte__ has Snakemake run what the file says
 "a" => not a configuration; it must be a mapping
 "3" => not a configuration; it must be a mapping
 "null" => not a configuration; it must be a mapping

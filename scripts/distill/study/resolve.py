@@ -33,6 +33,8 @@ def read(path: Path) -> dict[str, Any]:
     config = read_yaml(path)
     if not isinstance(config, dict):
         raise UserError(f"{path}: not a configuration; it must be a mapping")
+    if "__use_yte__" in config:
+        raise UserError(f"{path}: __use_yte__ has Snakemake run what the file says; remove it")
     return config
 
 
