@@ -13,6 +13,7 @@ from distill.files import write_json
 from distill.study.lineage import lineage, made_of, trained, trained_on
 from distill.study.needs import margins, shards_of
 from distill.program import UserError
+from distill.study.pretrained import published, weights_of
 from distill.study.references import sources
 from distill.study.seeds import family
 from distill.study.resolve import read, resolve, training
@@ -113,6 +114,7 @@ def data_file(path):
 
 
 DOWNLOADED = [data_file(path) for archive in study["downloads"].values() for path in archive["contents"]]
+WEIGHTS = weights_of(study["models"].values(), ROOT)
 
 
 def dataset_file(name):
@@ -152,12 +154,16 @@ def model_inputs(wildcards):
     return inputs
 
 
-def launcher(wildcards):
-    """What starts a training: python, or torchrun on one node, or on several under Slurm's srun."""
+def launcher(wildcards, resources):
+    """What starts a training: python, or torchrun on one node, or on several under Slurm's srun. A step of several
+    nodes has what it asks for of each, and not what its job has. Not compared by Snakemake: see untracked."""
     gpus, nodes = (study["models"][wildcards.model][key] for key in ("gpus", "nodes"))
     if not GPU or gpus * nodes == 1:
         return "python"
-    srun = f"srun --nodes={nodes} --ntasks={nodes} --kill-on-bad-exit=1 " if nodes > 1 else ""
+    cpus = resources.get("cpus_per_task") or resources.get("cpus_per_gpu", 0) * gpus or study["threads"]
+    step = f"--nodes={nodes} --ntasks={nodes} --ntasks-per-node=1 --gpus-per-node={gpus}"
+    step += f" --cpus-per-task={cpus}" if cpus > 0 else ""  # below 0, the cluster decides
+    srun = f"srun {step} --kill-on-bad-exit=1 " if nodes > 1 else ""
     return f"{srun}python scripts/launch.py --gpus {gpus}"
 
 

@@ -4,6 +4,25 @@
 rule download:
     input:
         DOWNLOADED,
+        WEIGHTS,
+
+
+rule fetch_weights:
+    output:
+        "weights/{file}",
+    log:
+        f"{R}/logs/download/{{file}}.log",
+    wildcard_constraints:
+        file=one_of(map(os.path.basename, WEIGHTS)),
+    localrule: True
+    conda:
+        "../envs/distill.yaml"
+    params:
+        url=lambda wildcards, output: published(ROOT)[output[0]]["url"],
+        sha256=lambda wildcards, output: published(ROOT)[output[0]]["sha256"],
+    shell:
+        "python scripts/fetch_archive.py --url {params.url:q} --sha256 {params.sha256:q} --output {output:q}"
+        " > {log:q} 2>&1"
 
 
 rule fetch_archive:

@@ -16,7 +16,10 @@ rule train_teacher:
         gpu=training_resource(lambda model, attempt: GPU * model["gpus"] * model["nodes"]),
         mem_mb=training_resource(lambda model, attempt: attempt * 16000 * model["gpus"]),
         runtime=24 * 60,
-        # Of several nodes, Slurm starts one task on each.
+        # Of several nodes, Slurm starts one task on each, and gives each as many GPUs.
+        gres=training_resource(
+            lambda model, attempt: f"gpu:{model['gpus']}" if GPU and model["nodes"] > 1 else None
+        ),
         nodes=training_resource(lambda model, attempt: model["nodes"]),
         mpi=training_resource(lambda model, attempt: "srun" if model["nodes"] > 1 else None),
         tasks=training_resource(lambda model, attempt: model["nodes"] if model["nodes"] > 1 else None),
@@ -27,7 +30,7 @@ rule train_teacher:
         options=lambda wildcards, input: [
             f"--{key}={input[key]}" for key in ("labels", "init") if key in input.keys()
         ],
-        launcher=untracked(launcher),
+        launcher=launcher,
         spec=untracked(lambda wildcards: json.dumps(training(study["models"][wildcards.model]))),
         threads=untracked(study["threads"]),
         folder=lambda wildcards, output: Path(output[0]).parent,
@@ -63,3 +66,17 @@ rule import_model:
     shell:
         "python scripts/import_model.py --name {wildcards.model:q} --config {input.config:q} --spec {params.spec:q}"
         " --labelled {input.labelled:q} --output {params.folder:q} > {log:q} 2>&1"
+
+
+# Said before any job runs, not by a training that has waited for its GPU.
+onstart:
+    trainings = [
+        job
+        for job in workflow.dag.needrun_jobs()
+        if job.rule.name in ("train_teacher", "retrain_student")
+    ]
+    models = [study["models"][job.wildcards.model] for job in trainings]
+    if missing := [path for path in weights_of(models, ROOT) if not os.path.exists(path)]:
+        sys.exit(
+            f"error: {', '.join(missing)}: no such file; `snakemake … -- download` gets what `init: pretrained` needs"
+        )

@@ -1,4 +1,4 @@
-"""Downloads a file, going on where an earlier run broke off, and checks its size and md5."""
+"""Downloads a file, going on where an earlier run broke off, and checks its size and checksum."""
 
 import argparse
 
@@ -9,11 +9,14 @@ from distill.program import run
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--url", required=True)
-    parser.add_argument("--md5", required=True, help="hexadecimal")
+    checksum = parser.add_mutually_exclusive_group(required=True)
+    checksum.add_argument("--md5", help="hexadecimal")
+    checksum.add_argument("--sha256", help="hexadecimal; its beginning will do")
     parser.add_argument("--size", type=int, help="bytes")
     parser.add_argument("--output", required=True)
     args = parser.parse_args()
-    fetch(args.url, args.output, args.md5, args.size)
+    algorithm = "md5" if args.md5 else "sha256"
+    fetch(args.url, args.output, args.md5 or args.sha256, args.size, algorithm=algorithm)
 
 
 if __name__ == "__main__":

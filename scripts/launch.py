@@ -16,6 +16,8 @@ def main() -> None:
     parser.add_argument("arguments", nargs=argparse.REMAINDER, help="its arguments")
     args = parser.parse_args()
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # for the training alone; torchrun would die of it
+    # After SIGTERM, torchrun kills what has not ended in so many seconds: a checkpoint is to be written.
+    os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", "120")
     claim(args.gpus)
     command = [*torchrun(args.gpus, os.environ), args.program, *args.arguments]
     os.execvp(command[0], command)

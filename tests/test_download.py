@@ -147,6 +147,14 @@ def test_another_file_is_refused(server, tmp_path):
     get(server, tmp_path / "a.zip")
 
 
+def test_the_beginning_of_a_sha256_will_do(server, tmp_path):
+    digits = hashlib.sha256(CONTENT).hexdigest()[:8]
+    with pytest.raises(UserError, match=f"the sha256 is {digits}.*, not 01234567"):
+        fetch(server.url, tmp_path / "a.pth", "01234567", pause=0, algorithm="sha256")
+    fetch(server.url, tmp_path / "a.pth", digits, pause=0, algorithm="sha256")
+    assert (tmp_path / "a.pth").read_bytes() == CONTENT
+
+
 def test_a_damaged_part_is_refused_and_then_fetched_anew(server, tmp_path):
     (tmp_path / ".a.zip.part").write_bytes(b"x" * 1000)
     refused(server, tmp_path, "the md5 is")

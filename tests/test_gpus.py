@@ -93,10 +93,12 @@ def test_the_devices_are_those_of_cuda(monkeypatch, tmp_path):
 def test_who_needs_no_device_claims_none(monkeypatch, tmp_path):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "a,b")
+    with monkeypatch.context() as inner:
+        inner.setenv("LOCAL_RANK", "0")
+        claim(1)
+        assert os.environ["CUDA_VISIBLE_DEVICES"] == "a,b"
     claim(1, "cpu")
-    monkeypatch.setenv("LOCAL_RANK", "0")
-    claim(1)
-    assert os.environ["CUDA_VISIBLE_DEVICES"] == "a,b"
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == ""  # nor does a library that takes one where it sees one
     assert not lock_folder(os.environ).exists()
 
 

@@ -3,6 +3,8 @@
 import io
 import os
 import struct
+import subprocess
+import sys
 import zlib
 
 import numpy as np
@@ -12,6 +14,7 @@ from PIL import Image
 from distill.datasets.images import PIXEL_LIMIT, list_files, read_image, scan
 from distill.datasets.jpeg import is_torn
 from distill.program import UserError
+from helpers import SCRIPTS
 
 BLUE_BGR = [200, 40, 10]
 
@@ -34,6 +37,13 @@ def refused(path, match, size=None):
     assert "\n" not in str(caught.value)
     assert str(path) in str(caught.value)
     assert scan(path).reason is not None or size
+
+
+def test_opencv_leaves_the_other_cores_to_others():
+    program = "import cv2, distill.datasets.images; print(cv2.getNumThreads())"
+    environment = {**os.environ, "PYTHONPATH": str(SCRIPTS)}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True)
+    assert done.stdout == "1\n"
 
 
 def test_colours_come_as_bgr(tmp_path):

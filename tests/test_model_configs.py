@@ -6,6 +6,9 @@ from mmdet.structures import DetDataSample
 from mmengine.structures import InstanceData
 
 from distill.models import model as models
+from distill.models.backbone import address
+from distill.models.efficientnet_lite import SCHEME
+from distill.study.pretrained import published, weights_of
 from helpers import ROOT
 
 CONFIGS = sorted(path.stem for path in (ROOT / "config/models").glob("*.py"))
@@ -76,3 +79,16 @@ def test_keypoint_head_is_the_papers():
     convs = [m for m in head.keypoint_head.modules() if isinstance(m, torch.nn.Conv2d)]
     assert [conv.out_channels for conv in convs] == [512] * 8
     assert head.keypoint_head(torch.zeros(1, 256, 14, 14)).shape == (1, 17, 56, 56)
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+def test_the_weights_that_download_gets_are_those_that_mmengine_means(config):
+    cfg = models.load_config(ROOT / f"config/models/{config}.py")
+    files = weights_of([{"config": config, "init": "pretrained"}], ROOT)
+    if cfg.model.backbone.init_cfg is None or cfg.model.backbone.init_cfg.checkpoint.startswith(SCHEME):
+        assert not files
+        return
+    (entry,) = (published(ROOT)[file] for file in files)
+    assert entry["url"] == address(cfg.model.backbone.init_cfg.checkpoint)
+    # The first digits of its SHA-256 are in the name of each.
+    assert entry["sha256"].startswith(entry["url"].removesuffix(".pth").rpartition("-")[2])

@@ -55,6 +55,15 @@ def test_processes_share_the_minibatches_of_one(monkeypatch):
     assert (np.concatenate([half.reshape(-1, 2) for half in halves], axis=1) == single).all()
 
 
+@pytest.mark.parametrize("sizes", [[9, 20], [9]])
+def test_what_is_drawn_is_counted(sizes):
+    sampler = RatioSampler(SimpleNamespace(sizes=sizes), 4, 50, 0, [6, 4])
+    first = np.array([index < 9 for index, _ in sampler])
+    for iterations in (0, 1, 17, 50):
+        seen = first[: 4 * iterations]
+        assert sampler.drawn(iterations) == (seen.sum(), (~seen).sum())
+
+
 def test_keys_differ_between_draws_and_repeat_between_runs():
     keys = [key for _, key in drawn([5], 2, 50, None)]
     assert len(set(keys)) == 100

@@ -1,8 +1,10 @@
 """What a training is told by Slurm's variables. That it works under Slurm is in tests/slurm/."""
 
+import os
+
 import pytest
 
-from distill.cluster.slurm import requeue, torchrun
+from distill.cluster.slurm import preempted, requeue, torchrun
 from distill.program import UserError
 
 STEP = {
@@ -38,3 +40,15 @@ def test_two_tasks_on_a_node_are_refused():
 
 def test_outside_slurm_nothing_is_requeued():
     assert requeue({}) is False
+    assert preempted({}) is False
+
+
+@pytest.mark.parametrize(
+    ("time", "expected"), [("None", False), ("2026-11-24T18:10:12", True)], ids=["cancelled", "preempted"]
+)
+def test_slurm_says_whether_a_signal_is_of_a_preemption(tmp_path, monkeypatch, time, expected):
+    shown = f"JobId=7 JobName=x\n   PreemptEligibleTime=2026-11-24T18:10:09 PreemptTime={time}"
+    (tmp_path / "scontrol").write_text(f'#!/bin/sh\n[ "$*" = "show job 7" ] && echo "{shown}"\n')
+    (tmp_path / "scontrol").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    assert preempted({"SLURM_JOB_ID": "7"}) is expected

@@ -1,4 +1,4 @@
-"""slurm/bin/squeue between Snakemake's Slurm plugin and Slurm: why it is there, and what it says."""
+"""slurm/bin between Snakemake's Slurm plugin and Slurm: why it is there, and what it says."""
 
 import asyncio
 import logging
@@ -66,7 +66,7 @@ def said(tmp_path, monkeypatch):
         for name, text in programs.items():
             (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
             (tmp_path / name).chmod(0o755)
-        (tmp_path / "slurm/logs/rule_x/a").mkdir(parents=True)
+        (tmp_path / "slurm/logs/rule_x/a").mkdir(parents=True, exist_ok=True)
         (tmp_path / f"slurm/logs/rule_x/a/{started}.log").touch()
         path = f"{ROOT}/slurm/bin:{tmp_path}:{os.environ['PATH']}"
         command = [program, "--noheader", "--name", "run"]
@@ -94,6 +94,50 @@ def test_accounting_knows_the_end_of_a_forgotten_job(said, monkeypatch, accounti
         assert states["7"] == "COMPLETED"
     else:
         assert fate(monkeypatch, states["7"]) == end
+
+
+def test_accounting_is_asked_about_each_job_once(said, tmp_path):
+    """But for one that still runs: another Snakemake in this folder may have started it."""
+    accounting = 'echo "$@" >> asked; echo "7|$(cat end)"'
+    for end in ("RUNNING", "COMPLETED", "unknown"):
+        (tmp_path / "end").write_text(end)
+        assert said("squeue", 7, squeue="true", sacct=accounting)["7"] == end.replace("unknown", "COMPLETED")
+    assert said("squeue", 8, squeue="true", sacct=accounting) == {"7": "COMPLETED", "8": "FAILED"}
+    asked = (tmp_path / "asked").read_text().splitlines()
+    assert [line.split()[-1] for line in asked] == ["7", "7", "8"]
+
+
+def submit(tmp_path, *answers: str) -> tuple[subprocess.CompletedProcess, list[str]]:
+    """What our sbatch says when Slurm's answers so, one after the other, and the scripts that Slurm got."""
+    for number, answer in enumerate(answers, 1):
+        (tmp_path / f"{number}").write_text(answer)
+    program = """#!/bin/sh
+        cat >> scripts; n=$(wc -l < scripts)
+        grep -q '^[0-9]*$' $n && cat $n || { cat $n >&2; exit 1; }
+    """
+    (tmp_path / "sbatch").write_text(program)
+    (tmp_path / "sbatch").chmod(0o755)
+    environment = {"PATH": f"{ROOT}/slurm/bin:{tmp_path}:{os.environ['PATH']}"}
+    command = ["sbatch", "--parsable", "/dev/stdin"]
+    done = subprocess.run(
+        command, cwd=tmp_path, env=environment, input="the script\n", capture_output=True, text=True
+    )
+    return done, (tmp_path / "scripts").read_text().splitlines()
+
+
+def test_what_is_refused_for_the_moment_is_submitted_again(tmp_path):
+    away = "sbatch: error: Batch job submission failed: Unable to contact slurm controller (connect failure)"
+    full = (
+        "sbatch: error: QOSMaxSubmitJobPerUserLimit\nsbatch: error: Batch job submission failed: Job violates"
+    )
+    done, scripts = submit(tmp_path, away, full, "7\n")
+    assert (done.returncode, done.stdout, scripts) == (0, "7\n", ["the script"] * 3)
+
+
+def test_what_is_refused_for_good_is_said_at_once(tmp_path):
+    wrong = "sbatch: error: invalid partition specified: nowhere"
+    done, scripts = submit(tmp_path, wrong, "7\n")
+    assert (done.returncode, done.stderr, scripts) == (1, wrong, ["the script"])
 
 
 def test_while_the_controller_is_away_nothing_is_said(said):

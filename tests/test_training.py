@@ -1,24 +1,37 @@
 """Training: resumed runs are identical, processes agree, and what goes wrong is said in one line."""
 
 import json
+import math
+import os
 import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
+from mmdet.registry import MODELS
+from mmengine.optim import OptimWrapper
+from mmengine.runner import Runner
 
 from distill import __version__
-from distill.models import training
-from distill.models.model import read_weights
-from distill.models.training import fingerprint, full_config, iterations_of, train
+from distill.models import amp, training
+from distill.models.hooks import Finite
+from distill.models.model import load_config, read_weights
+from distill.models.training import dataloader, fingerprint, full_config, iterations_of, train
 from distill.models.work_folder import checkpoints
 from distill.program import UserError
-from helpers import ROOT, warm
+from helpers import ROOT, SCRIPTS, warm
 from helpers.arrows import draw_dataset
 from helpers.networks import SPEC, training_job
+
+TWO = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
 
 
 def program(job, *before):
@@ -78,33 +91,84 @@ def test_killed_run_goes_on_and_ends_with_the_same_bytes(tmp_path, arrows, gener
         assert run["seconds_per_iteration"] > 0.05
 
 
-def test_signal_before_a_time_limit_writes_a_checkpoint(tmp_path, arrows):
-    job = training_job(tmp_path, "faster_rcnn_tiny", arrows, iterations=500)
-    process = subprocess.Popen(program(job), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    while not (job.work / "history.csv").exists():
-        assert process.poll() is None
-        time.sleep(0.05)
-    process.send_signal(signal.SIGUSR1)
-    _, errors = process.communicate(timeout=60)
-    assert process.returncode == 1
-    assert "stopped by a signal" in errors
-    assert "Traceback" not in errors
-    assert list(job.work.glob("iter_*.pth"))
+@pytest.mark.parametrize(
+    ("number", "before"),
+    [(signal.SIGUSR1, ()), (signal.SIGTERM, ()), (signal.SIGTERM, TWO)],
+    ids=["before a time limit", "before a preemption", "on two processes"],
+)
+def test_a_signal_to_all_processes_of_a_step_writes_a_checkpoint(tmp_path, arrows, number, before):
+    """Slurm signals the trainers, the processes that load images, and torchrun. Then all of them end."""
+    job = training_job(tmp_path, "faster_rcnn_tiny", arrows, iterations=500, checkpoint_every=500)
+    command = [*program(job, *before), "--workers", "2"]
+    process = subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    try:
+        while not (job.work / "history.csv").exists():
+            assert process.poll() is None
+            time.sleep(0.05)
+        os.killpg(process.pid, number)
+        _, errors = process.communicate(timeout=100)
+        assert process.returncode == 1
+        assert "stopped by a signal" in errors
+        assert before or "Traceback" not in errors
+        assert list(job.work.glob("iter_*.pth"))
+        with pytest.raises(ProcessLookupError):
+            os.killpg(process.pid, 0)
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 def test_two_processes_share_the_batch_and_both_kinds_come_in_the_ratio(tmp_path, arrows, generated):
-    job = training_job(
-        tmp_path, "keypoint_rcnn_tiny", arrows, labels=generated, ratio=[6, 4], iterations=25, scales=[64]
-    )
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    done = subprocess.run(program(job, *torchrun), capture_output=True, text=True)
+    """Also where a part of the network does not learn, which the wrapper of the processes must know."""
+    options = dict(labels=generated, ratio=[6, 4], iterations=50, scales=[64], freeze_rpn=True)
+    job = training_job(tmp_path, "keypoint_rcnn_tiny", arrows, **options)
+    done = subprocess.run(program(job, *TWO), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
+    assert "strides do not match" not in done.stderr
     history = pd.read_csv(job.output / "history.csv")
     last = history.iloc[-1]
-    assert last["labelled"] + last["generated"] == 25 * SPEC["batch"]
-    assert last["labelled"] == pytest.approx(30, abs=8)
+    assert last["labelled"] + last["generated"] == 50 * SPEC["batch"]
+    assert last["labelled"] == pytest.approx(60, abs=8)
     assert last["ratio"] == pytest.approx(last["labelled"] / last["generated"], rel=1e-3)
     assert json.loads((job.output / "run.json").read_text())["processes"] == 2
+
+
+class Watched(torch.Tensor):
+    """Notes that its value is read, which on a GPU waits for all that it has to do."""
+
+    reads = 0
+
+    @classmethod
+    def __torch_function__(cls, function, types, args=(), kwargs=None):
+        Watched.reads += function.__name__ in ("item", "tolist", "__float__", "__bool__", "cpu", "numpy")
+        return super().__torch_function__(function, types, args, kwargs)
+
+
+def test_losses_are_read_at_intervals_and_their_means_are_the_history(tmp_path, arrows, monkeypatch):
+    losses, read, call_hook = [], [], Runner.call_hook
+
+    def watching(runner, name, outputs=None, **kwargs):
+        if name != "after_train_iter":
+            return call_hook(runner, name, **kwargs)
+        losses.append({key: float(value.detach()) for key, value in outputs.items()})
+        outputs = {key: value.as_subclass(Watched) for key, value in outputs.items()}
+        before = Watched.reads
+        call_hook(runner, name, outputs=outputs, **kwargs)
+        if Watched.reads > before:
+            read.append(len(losses))
+
+    monkeypatch.setattr(Runner, "call_hook", watching)
+    monkeypatch.setattr(OptimWrapper, "_clip_grad", lambda wrapper: pytest.fail("it reads the norm"))
+    job = training_job(tmp_path, "faster_rcnn_tiny", arrows, iterations=40, checkpoint_every=15, scales=[64])
+    train(job)
+    assert read == sorted([*range(2, 41, 2), 15])  # at intervals, and before a checkpoint
+    history = pd.read_csv(job.output / "history.csv")
+    assert history["iteration"].tolist() == list(range(2, 41, 2))
+    for key in losses[0]:
+        means = np.array([iteration[key] for iteration in losses]).reshape(-1, 2).mean(1)
+        assert history[key].tolist() == [float(f"{mean:.5g}") for mean in means]
 
 
 def test_model_file_is_safe_and_complete(keypoint_model):
@@ -123,11 +187,28 @@ def test_loss_goes_down(keypoint_model):
     assert loss.iloc[-5:].mean() < 0.8 * loss.iloc[:3].mean()
 
 
-def test_loss_that_is_not_finite_stops_the_run(tmp_path, arrows):
-    job = training_job(tmp_path, "faster_rcnn_tiny", arrows, lr=1e12, warmup=1)
-    with pytest.raises(UserError, match=r"loss is (nan|inf) at iteration \d+; lower `lr`"):
+def test_loss_that_is_not_finite_stops_the_run_before_a_checkpoint(tmp_path, arrows):
+    """It is looked at every tenth iteration, and before every checkpoint."""
+    job = training_job(
+        tmp_path, "faster_rcnn_tiny", arrows, lr=1e12, warmup=1, iterations=200, checkpoint_every=1
+    )
+    with pytest.raises(UserError, match=r"(finite after|loss is (nan|inf) at) iteration \d+; lower `lr`"):
         train(job)
     assert not job.output.exists()
+    for path in checkpoints(job.work):
+        assert all(weight.isfinite().all() for weight in read_weights(path)["state_dict"].values())
+
+
+def test_the_iteration_whose_loss_is_not_finite_is_said(tmp_path):
+    hook, runner = Finite(interval=5), SimpleNamespace(work_dir=tmp_path)
+    for index, loss in enumerate([1.0, 2.0, math.nan, math.inf]):
+        runner.iter = index
+        hook.after_train_iter(runner, index, outputs={"loss": torch.tensor(loss)})
+    with pytest.raises(UserError, match="the loss is nan at iteration 3"):
+        hook.before_save_checkpoint(runner, {"state_dict": {}})
+    weights = {"fc.weight": torch.tensor([1.0, math.nan])}
+    with pytest.raises(UserError, match=r"fc\.weight is not finite after iteration 4"):
+        hook.before_save_checkpoint(runner, {"state_dict": weights})
 
 
 def test_work_of_another_training_is_discarded(tmp_path, arrows):
@@ -226,3 +307,80 @@ def test_error_of_the_program_is_one_line(tmp_path, arrows):
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1] == f"error: {tmp_path / 'missing.json'}: no such file"
     assert "Traceback" not in done.stderr
+
+
+def test_the_device_of_the_study_is_obeyed_where_there_is_a_gpu(tmp_path, arrows, monkeypatch):
+    """mmengine takes a GPU wherever it sees one."""
+    monkeypatch.setattr("mmengine.runner.runner.get_device", lambda: "cuda")
+    train(training_job(tmp_path, "faster_rcnn_tiny", arrows, iterations=1))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    for device, pinned in (("cpu", False), ("cuda", True)):
+        job = replace(training_job(tmp_path, "faster_rcnn_tiny", arrows, amp=True), device=device)
+        assert dataloader(job, json.loads(arrows.read_text()), 1, 0, 0)["pin_memory"] == pinned
+
+
+@pytest.mark.parametrize(("major", "fast"), [(7, False), (8, True), (9, True)])
+def test_bfloat16_is_fast_on_gpus_from_ampere_on(monkeypatch, major, fast):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: SimpleNamespace(major=major))
+    assert amp.supported(torch.device("cuda")) == fast
+    assert amp.supported(torch.device("cpu")) == torch.cpu._is_avx512_bf16_supported()
+
+
+def test_weights_of_imagenet_are_read_from_a_file_that_is_there(tmp_path, arrows, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    pretrained = {"type": "Pretrained", "checkpoint": "torchvision://resnet18", "_delete_": True}
+    config = tmp_path / "config.py"
+    base = f'_base_ = "{ROOT}/config/models/faster_rcnn_tiny.py"'
+    config.write_text(f"{base}\nmodel = dict(backbone=dict(init_cfg={pretrained}))\n")
+    job = training_job(tmp_path, "faster_rcnn_tiny", arrows, init="pretrained", iterations=1, lr=0.0)
+    job = replace(job, config=config)
+    with pytest.raises(UserError, match=r"weights/resnet18-f37072fd\.pth: no such file") as error:
+        train(job)
+    assert "\n" not in str(error.value)
+    stem = torch.randn(32, 3, 7, 7)
+    published = MODELS.build(load_config(config).model.backbone).state_dict()
+    Path("weights").mkdir()
+    torch.save(
+        published | {"conv1.weight": stem, "fc.weight": torch.zeros(9, 9)}, "weights/resnet18-f37072fd.pth"
+    )
+    train(job)
+    first = "backbone.conv1.weight"
+    assert torch.equal(read_weights(job.output / "model.pth")["state_dict"][first], stem)
+    train(replace(job, spec={**job.spec, "init": "none"}))  # as mmdet begins: normal, of 2 / (32 · 7 · 7)
+    assert read_weights(job.output / "model.pth")["state_dict"][first].std() == pytest.approx(
+        0.0357, rel=0.05
+    )
+
+
+AGREE = """
+import sys
+from pathlib import Path
+import torch
+from distill.models.work_folder import prepare
+
+rank, folder = int(sys.argv[1]), Path(sys.argv[2])
+torch.distributed.init_process_group("gloo", f"file://{folder}/meet", rank=rank, world_size=2)
+print(prepare(folder / str(rank), "mark").name)
+"""
+
+
+def test_the_first_process_decides_on_the_checkpoint(tmp_path):
+    """A file system need not show the second one what it shows the first."""
+    for rank, iterations in enumerate([(5, 10), (5,)]):
+        work = tmp_path / str(rank)
+        work.mkdir()
+        (work / "fingerprint.txt").write_text("mark")
+        for iteration in iterations:
+            torch.save({}, work / f"iter_{iteration}.pth")
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", AGREE, str(rank), tmp_path],
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONPATH": str(SCRIPTS)},
+        )
+        for rank in (0, 1)
+    ]
+    assert [process.communicate(timeout=100)[0] for process in processes] == ["iter_10.pth\n"] * 2

@@ -178,6 +178,21 @@ def test_a_table_cannot_have_the_name_of_a_rule(tmp_path):
     assert failed.stderr.count("\n") == 1
 
 
+def test_weights_of_imagenet_are_asked_for_before_any_job_runs_and_downloaded_on_demand(tmp_path):
+    project = Project(tmp_path)
+    project.config["models"]["box-teacher"] |= {"init": "pretrained", "config": "faster_rcnn_r101_fpn"}
+    assert "box-teacher" in models_of(project.plan("boxes")["train_teacher"])
+    failed = project.snakemake("--cores", "2", "boxes")
+    assert failed.returncode == 1
+    assert "error: weights/resnet101-63fe2227.pth: no such file; `snakemake … -- download`" in failed.stderr
+    assert not (project.folder / "out/datasets").exists()
+    assert project.plan("download")["fetch_weights"] == {"weights/resnet101-63fe2227.pth"}
+    project.run("download")
+    project.run("out/models/box-teacher/model.pth")
+    (project.folder / "weights/resnet101-63fe2227.pth").unlink()  # the training needs them no more
+    project.run("out/models/box-teacher/model.pth")
+
+
 def test_the_log_of_a_failed_job_has_its_message(tmp_path):
     project = Project(tmp_path)
     (project.folder / "scripts/check_splits.py").write_text("raise SystemExit('error: image 7 is in both')")

@@ -15,6 +15,10 @@ from typing import Any, TypeVar
 
 from distill import __version__
 
+# Threads of OpenMP that wait for each other sleep: on a machine that does other work too, those that spin
+# keep the others from theirs. Read when torch is loaded.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 T = TypeVar("T")
 log = logging.getLogger("distill")
 DEVICE = os.environ.get("DISTILL_DEVICE", "auto")  # the study's: cpu, cuda or auto

@@ -358,7 +358,6 @@ bytes(100) => not YAML
 'a: "\\0"' => ok it == {"a": chr(0)}
 'a: "\\ud800"' => line 1: text has half of a character in it
 "a: 1\r\nb: 2\r\n" => ok it == {"a": 1, "b": 2}
-"__use_yte__: true\n?if True:\n  a: 1" => ok "__use_yte__" in it
 """
 
 

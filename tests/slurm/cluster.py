@@ -1,4 +1,4 @@
-"""A real Slurm on one machine: two nodes of two fake GPUs each, as root, without systemd.
+"""A real Slurm on one machine: two nodes of three and two fake GPUs, as root, without systemd.
 
     apt-get install slurmctld slurmd slurm-client munge
     python tests/slurm/cluster.py start
@@ -28,7 +28,7 @@ STATE = Path("/var/tmp/distill-slurm")
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch")
 MARK = "# of data distillation's tests; removed by tests/slurm/cluster.py stop"
 NODES = {"n1": 16818, "n2": 16819}
-GPUS = 2
+GPUS = {"n1": 3, "n2": 2}  # uneven, so that nodes must be asked for what they are to give
 CLUSTER = "distill-test"
 
 SLURM_CONF = f"""{MARK}
@@ -51,7 +51,7 @@ ProctrackType=proctrack/linuxproc
 JobAcctGatherType=jobacct_gather/linux
 JobAcctGatherFrequency=task=2
 JobAcctGatherParams=OverMemoryKill
-TaskPlugin=task/none
+TaskPlugin=task/affinity
 MpiDefault=none
 ReturnToService=1
 SchedulerParameters=batch_sched_delay=0,sched_interval=2,sched_min_interval=0,requeue_delay=0
@@ -66,6 +66,7 @@ PreemptMode=REQUEUE
 AccountingStorageType=accounting_storage/none
 {{nodes}}
 PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP PriorityTier=1 PreemptMode=REQUEUE
+PartitionName=graceful Nodes=ALL MaxTime=INFINITE State=UP PriorityTier=1 PreemptMode=REQUEUE GraceTime=100
 PartitionName=spot Nodes=ALL MaxTime=INFINITE State=UP PriorityTier=1 PreemptMode=CANCEL
 PartitionName=urgent Nodes=ALL MaxTime=INFINITE State=UP PriorityTier=9 PreemptMode=OFF
 """
@@ -101,12 +102,16 @@ def configure() -> None:
     host = socket.gethostname()
     nodes = "\n".join(
         f"NodeName={name} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs=32 RealMemory=64000"
-        f" Gres=gpu:{GPUS} State=UNKNOWN"
+        f" Gres=gpu:{GPUS[name]} State=UNKNOWN"
         for name, port in NODES.items()
     )
     ETC.mkdir(exist_ok=True)
     conf.write_text(SLURM_CONF.format(host=host, nodes=nodes))
-    gpus = "".join(f"Name=gpu File={file}\n" for file in ("/dev/null", "/dev/zero")[:GPUS])
+    gpus = "".join(
+        f"NodeName={name} Name=gpu File={file}\n"
+        for name, count in GPUS.items()
+        for file in ("/dev/null", "/dev/zero", "/dev/full")[:count]
+    )
     (ETC / "gres.conf").write_text(f"{MARK}\nAutoDetect=off\n{gpus}")
     (ETC / "cgroup.conf").write_text(f"{MARK}\nCgroupPlugin=cgroup/v1\n")
 

@@ -2,6 +2,7 @@
 
 import signal
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -34,18 +35,18 @@ def log_of(project, shard: int, job: str) -> Path:
 
 
 def test_each_shard_has_one_gpu_of_its_own(cluster, project):
-    run = start(project, WAIT, 5)
+    run = start(project, WAIT, 6)
 
     def places():
-        return sorted((node, gpu) for shard in range(5) for _, node, gpu in begun(project, shard))
+        return sorted((node, gpu) for shard in range(6) for _, node, gpu in begun(project, shard))
 
-    cluster.wait_for(lambda: len(places()) == 4, "four jobs")
-    assert places() == [("n1", "0"), ("n1", "1"), ("n2", "0"), ("n2", "1")]
+    cluster.wait_for(lambda: len(places()) == 5, "five jobs")
+    assert places() == [("n1", "0"), ("n1", "1"), ("n1", "2"), ("n2", "0"), ("n2", "1")]
     shown = cluster.output("squeue", "-ho", "%k").splitlines()
-    assert sorted(shown) == [comment(shard) for shard in range(5)]
+    assert sorted(shown) == [comment(shard) for shard in range(6)]
     (project.folder / "go").touch()
     assert project.finish(run) == 0
-    assert [len(begun(project, shard)) for shard in range(5)] == [1] * 5
+    assert [len(begun(project, shard)) for shard in range(6)] == [1] * 6
 
 
 def test_a_shard_that_fails_is_the_only_one_repeated_and_gets_more(cluster, project):
@@ -154,6 +155,18 @@ def test_a_job_that_slurm_has_forgotten_failed(cluster, project):
     assert project.finish(run) == 1
     assert f"SLURM-job '{job}' failed" in project.terminal
     assert "CANCELLED AT" in project.terminal
+
+
+def test_a_submission_that_is_refused_for_the_moment_uses_up_no_retry(cluster, project):
+    """There is none. The partition is closed while Snakemake submits, as before a maintenance."""
+    cluster.output("scontrol", "update", "PartitionName=main", "State=DRAIN")
+    run = start(project, "true\n", 1)
+    cluster.wait_for(lambda: "SLURM run ID" in project.terminal, "Snakemake")
+    time.sleep(5)
+    assert run.poll() is None
+    cluster.output("scontrol", "update", "PartitionName=main", "State=UP")
+    assert project.finish(run) == 0
+    assert len(begun(project, 0)) == 1
 
 
 def test_a_partition_that_is_not_there_is_said(cluster, project):

@@ -1,6 +1,7 @@
 """Real trainings under Slurm, disturbed in every way: they end with the model of an undisturbed one."""
 
 import json
+import os
 import subprocess
 from pathlib import Path
 
@@ -8,12 +9,19 @@ import cluster as slurm
 import psutil
 import pytest
 import torch
-from project import MODEL, SETTINGS, Project
+from project import MODEL, ROOT, SETTINGS, Project
 
 from helpers.workflow import lay_out, succeed
 
 pytestmark = pytest.mark.slurm
 
+LOADERS = f"""
+import runpy, sys
+
+sys.argv += ["--workers", "2"]
+sys.path[:0] = ["{ROOT}/scripts"]
+runpy.run_path("{ROOT}/scripts/train.py", run_name="__main__")
+"""
 STUDY = {
     **SETTINGS,
     "model": MODEL | {"iterations": 200},
@@ -24,6 +32,9 @@ STUDY = {
         "disturbed": {"checkpoint_every": 10},
         "two-gpus": {"iterations": 4, "gpus": 2},
         "two-nodes": {"iterations": 4, "nodes": 2},
+        "four-gpus": {"iterations": 4, "nodes": 2, "gpus": 2, "batch": 4},
+        "preempted": {"iterations": 100, "checkpoint_every": 1000},
+        "preempted-two": {"iterations": 100, "checkpoint_every": 1000, "gpus": 2},
         "small-disk": {"iterations": 4},
         "long": {"iterations": 900, "checkpoint_every": 1000},
     },
@@ -112,6 +123,30 @@ def test_a_signalled_training_ends_like_a_calm_one(cluster, study):
     assert [record(study, model)["resumes"] for model in ("calm", "signalled")] == [0, 2]
 
 
+@pytest.mark.parametrize("model", ["preempted", "preempted-two"])
+def test_a_preempted_training_writes_a_checkpoint_and_goes_on(cluster, tmp_path, model):
+    """There is no retry. Slurm signals all processes of the step, those too that load images, as on a GPU."""
+    lay_out(tmp_path, STUDY, without="scripts")
+    (tmp_path / "scripts").mkdir()
+    for path in (ROOT / "scripts").iterdir():
+        (tmp_path / "scripts" / path.name).symlink_to(path)
+    (tmp_path / "scripts/train.py").unlink()
+    (tmp_path / "scripts/train.py").write_text(LOADERS)
+    project = Project(tmp_path)
+    try:
+        run = start(project, model, options=["--default-resources", "slurm_partition=graceful"])
+        job = project.job(f"rule_train_teacher_wildcards_{model}")
+        advance(project, model)
+        assert not checkpoints(project, model)
+        cluster.output("sbatch", "-p", "urgent", "-N2", "--exclusive", "-t1", "-o/dev/null", "--wrap=true")
+        cluster.wait_for(lambda: checkpoints(project, model), "a checkpoint", 120)
+        assert project.finish(run) == 0, project.terminal[-3000:]
+    finally:
+        project.stop()
+    assert restarts(cluster, job) == 1
+    assert record(project, model)["resumes"] == 1
+
+
 def test_a_requeued_killed_and_lost_training_ends_like_a_calm_one(cluster, study):
     study.options = ["--retries", "1"]
     run = start(study, "calm", "disturbed")
@@ -143,6 +178,38 @@ def test_two_nodes_train_what_one_node_with_two_gpus_trains(cluster, study):
     one, two = (weights(study, model) for model in ("two-gpus", "two-nodes"))
     assert same(one, two)
     assert [record(study, model)["processes"] for model in ("two-gpus", "two-nodes")] == [2, 2]
+
+
+SAYS = """
+import os, sys
+from pathlib import Path
+
+cores = len(os.sched_getaffinity(0))
+Path(os.environ["SLURMD_NODENAME"]).write_text(f"{os.environ['CUDA_VISIBLE_DEVICES']} {cores}")
+output = Path(sys.argv[sys.argv.index("--output") + 1])
+output.mkdir(exist_ok=True)
+for name in ("model.pth", "config.py", "history.csv", "run.json"):
+    (output / name).touch()
+"""
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="of one core, each node has all")
+def test_each_node_gives_the_gpus_and_cores_that_its_processes_are_to_have(cluster, study, tmp_path):
+    """Also where nodes have more, and where tasks are bound to the cores that they ask for."""
+    lay_out(tmp_path, STUDY, without="scripts")
+    (tmp_path / "scripts").mkdir()
+    for path in ("distill", "split_data.py"):
+        (tmp_path / "scripts" / path).symlink_to(ROOT / "scripts" / path)
+    (tmp_path / "scripts/launch.py").write_text(SAYS)
+    project = Project(tmp_path)
+    cluster.output("scontrol", "update", "NodeName=n1,n2", "CpuBind=threads")
+    try:
+        options = ["--set-resources", "train_teacher:cpus_per_gpu=1"]
+        assert project.finish(start(project, "four-gpus", options=options)) == 0, project.terminal[-3000:]
+    finally:
+        cluster.output("scontrol", "update", "NodeName=n1,n2", "CpuBind=off")
+        project.stop()
+    assert [(tmp_path / node).read_text() for node in ("n1", "n2")] == ["0,1 2"] * 2
 
 
 def test_a_full_disk_is_said_and_then_the_training_goes_on(cluster, study):

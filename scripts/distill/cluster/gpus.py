@@ -39,11 +39,14 @@ def lock_folder(environ: Mapping[str, str]) -> Path:
 def claim(count: int, device: str = "auto") -> None:
     """Waits for `count` free GPUs and keeps them until this process, or the program that it becomes, ends.
 
-    CUDA then shows no others, so this has to be called before torch looks for devices. It does nothing with
-    `cpu`, without GPUs, and in the processes of torchrun, which share the GPUs that it was started with.
-    Raises UserError where the machine has fewer.
+    They are then all that CUDA shows, so this comes before torch asks for them; with `cpu` it shows none, for
+    the libraries that do not ask for the study's `device`. Does nothing without GPUs, and in the processes of
+    torchrun, which started with those that they share. Raises UserError where the machine has fewer.
     """
-    if device == "cpu" or "LOCAL_RANK" in os.environ or not (devices := visible(os.environ)):
+    if device == "cpu":
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+        return
+    if "LOCAL_RANK" in os.environ or not (devices := visible(os.environ)):
         return
     if len(devices) < count:
         raise UserError(f"{count} GPUs are asked for, there are {len(devices)}; set `gpus` of the model")

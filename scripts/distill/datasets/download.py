@@ -22,7 +22,14 @@ PATIENCE = 5  # attempts in a row that bring nothing
 BUSY = (429, 500, 502, 503, 504)
 
 
-def fetch(url: str, output: str | Path, md5: str, size: int | None = None, pause: float = 1.0) -> None:
+def fetch(
+    url: str,
+    output: str | Path,
+    checksum: str,
+    size: int | None = None,
+    pause: float = 1.0,
+    algorithm: str = "md5",
+) -> None:
     """Downloads a file, which is at its place only when it is complete.
 
     What has arrived is in .{name}.part beside it: where a connection broke off, also in an earlier run, the
@@ -30,9 +37,10 @@ def fetch(url: str, output: str | Path, md5: str, size: int | None = None, pause
 
     url: of the file.
     output: its place.
-    md5: hexadecimal digits.
+    checksum: hexadecimal digits; of sha256 the first ones will do, which names of files often have.
     size: bytes; None: any.
     pause: seconds before the first retry, doubled after each attempt that brings nothing.
+    algorithm: of the checksum, md5 or sha256.
 
     Raises UserError where the server refuses, cannot be reached, or has another file.
     """
@@ -61,10 +69,12 @@ def fetch(url: str, output: str | Path, md5: str, size: int | None = None, pause
             except RequestException as error:
                 raise UserError(f"{url}: {_cause(error)}") from None
     with open(part, "rb") as file:
-        found = hashlib.file_digest(file, "md5").hexdigest()
-    if found != md5:
+        found = hashlib.file_digest(file, algorithm).hexdigest()
+    if not found.startswith(checksum):
         part.unlink()
-        raise UserError(f"{url}: the md5 is {found}, not {md5}: damaged, or another file; it is removed")
+        raise UserError(
+            f"{url}: the {algorithm} is {found}, not {checksum}: damaged, or another file; it is removed"
+        )
     os.replace(part, output)
 
 

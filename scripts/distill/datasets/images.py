@@ -29,6 +29,7 @@ CHANGED = (
     "file, to have it and all that follows made again"
 )
 Image.MAX_IMAGE_PIXELS = PIXEL_LIMIT
+cv2.setNumThreads(0)  # jobs, loaders and scans share the cores already; OpenCV would take all for each
 
 _EIGHT_BIT = frozenset({"1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr"})
 _SIXTEEN_BIT = frozenset({"I;16", "I;16B", "I;16L", "I;16N", "I"})

@@ -10,11 +10,15 @@ from torch import nn
 from distill.program import log
 
 
-def supported() -> bool:
-    """Whether bfloat16 is fast here: on GPUs, and on CPUs that compute it in hardware. Says so where not."""
-    fast = torch.cuda.is_available() or torch.cpu._is_avx512_bf16_supported()
+def supported(device: torch.device) -> bool:
+    """Whether bfloat16 is fast there: on GPUs from Ampere on, and on CPUs that compute it in hardware.
+    Says so where not."""
+    if device.type == "cuda":
+        fast = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        fast = torch.cpu._is_avx512_bf16_supported()
     if not fast:
-        log.warning("amp: this CPU has no bfloat16 arithmetic; computing in float32")
+        log.warning("amp: this %s has no bfloat16 arithmetic; computing in float32", device.type.upper())
     return fast
 
 
@@ -29,9 +33,18 @@ def keep_float32(layer: nn.Module) -> None:
     layer.forward = full
 
 
+@OPTIM_WRAPPERS.register_module(name="OptimWrapper", force=True)
+class QuietOptimWrapper(OptimWrapper):
+    """mmengine's OptimWrapper, but that the norm of the gradient stays on the device: `grad_norm`."""
+
+    def _clip_grad(self) -> None:
+        weights = [p for group in self.optimizer.param_groups for p in group["params"]]
+        self.grad_norm = self.clip_func([p for p in weights if p.grad is not None], **self.clip_grad_kwargs)
+
+
 @OPTIM_WRAPPERS.register_module()
-class BFloat16OptimWrapper(OptimWrapper):
-    """mmengine's OptimWrapper with the forward pass under bfloat16 autocast, on the model's device."""
+class BFloat16OptimWrapper(QuietOptimWrapper):
+    """With the forward pass under bfloat16 autocast, on the model's device."""
 
     @contextmanager
     def optim_context(self, model: nn.Module):

@@ -1,5 +1,9 @@
 """mmengine hooks: reproducible steps, the history and the time of a training, a stop at a loss that is not
-finite or at a signal."""
+finite or at a signal.
+
+To read a number from a GPU is to wait for all that it has to do. So losses stay on it and are read together,
+at intervals and before a checkpoint is written.
+"""
 
 import csv
 import math
@@ -11,12 +15,12 @@ from pathlib import Path
 
 import pandas as pd
 import torch
-from mmengine.dist import all_reduce, barrier, get_rank, is_main_process
-from mmengine.hooks import Hook
+from mmengine.dist import all_reduce, barrier, get_backend, get_rank, is_main_process
+from mmengine.hooks import Hook, RuntimeInfoHook
 from mmengine.registry import HOOKS
 from numpy.random import SeedSequence
 
-from distill.cluster.slurm import requeue
+from distill.cluster.slurm import preempted, requeue
 from distill.files import replacing
 from distill.models import work_folder
 from distill.program import UserError
@@ -37,18 +41,38 @@ class SeedEachStep(Hook):
 
 
 @HOOKS.register_module()
-class FiniteLoss(Hook):
-    """Stops with one clear line where the loss is NaN or infinite, before it reaches a checkpoint."""
+class Finite(Hook):
+    """Stops with one clear line where the loss, or a weight, is NaN or infinite: at the next interval, and
+    always before it reaches a checkpoint."""
 
     priority = "HIGH"
 
+    def __init__(self, interval: int) -> None:
+        self.interval = interval
+        self.losses: list[torch.Tensor] = []  # of the iterations since the last look
+
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
-        loss = float(outputs["loss"].detach())
-        if math.isfinite(loss):
-            return
+        self.losses.append(outputs["loss"].detach())
+        if (batch_idx + 1) % self.interval == 0:
+            self._look(runner)
+
+    def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
+        self._look(runner)
+        for name, value in checkpoint["state_dict"].items():
+            if not value.isfinite().all():
+                self._stop(runner, f"{name} is not finite after", runner.iter + 1)
+
+    def _look(self, runner) -> None:
+        losses = torch.stack(self.losses).tolist() if self.losses else []
+        self.losses = []
+        for iteration, loss in enumerate(losses, runner.iter + 2 - len(losses)):
+            if not math.isfinite(loss):
+                self._stop(runner, f"the loss is {loss} at", iteration)
+
+    def _stop(self, runner, what: str, iteration: int) -> None:
         checkpoints = work_folder.checkpoints(Path(runner.work_dir))
         kept = f"the last good checkpoint is {checkpoints[-1]}" if checkpoints else "no checkpoint before it"
-        raise UserError(f"the loss is {loss} at iteration {batch_idx + 1}; lower `lr` ({kept})")
+        raise UserError(f"{what} iteration {iteration}; lower `lr` ({kept})")
 
 
 @HOOKS.register_module()
@@ -82,9 +106,17 @@ class Clock(Hook):
 
 
 @HOOKS.register_module()
+class RuntimeInfo(RuntimeInfoHook):
+    """mmengine's, but for the losses: History hands on their means."""
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
+        pass
+
+
+@HOOKS.register_module()
 class StopOnSignal(Hook):
     """SIGUSR1 (sent by Slurm before the time limit) and SIGTERM (before a preemption) write a checkpoint and
-    end the job; after SIGUSR1 it is put back into the queue."""
+    end the job, which is put back into the queue unless SIGTERM meant that it is not wanted."""
 
     priority = "LOWEST"
 
@@ -92,11 +124,15 @@ class StopOnSignal(Hook):
         self.received = 0
         for number in (signal.SIGUSR1, signal.SIGTERM):
             signal.signal(number, self._note)
+        # Processes on GPUs agree by a message that waits for the GPU.
+        self.interval = 10 if get_backend() == "nccl" else 1
 
     def _note(self, number: int, frame) -> None:
-        self.received = max(self.received, number)  # SIGTERM, the higher, means that the job is not wanted
+        self.received = max(self.received, number)  # SIGTERM, the higher, may mean that the job is not wanted
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
+        if (batch_idx + 1) % self.interval:
+            return
         # Whichever process got the signal, all must stop at the same iteration.
         received = torch.tensor(float(self.received))
         all_reduce(received, op="max")
@@ -104,7 +140,8 @@ class StopOnSignal(Hook):
             return
         runner.save_checkpoint(runner.work_dir, f"iter_{batch_idx + 1}.pth", by_epoch=False)
         message = f"stopped by a signal at iteration {batch_idx + 1}; a checkpoint was written, "
-        again = received == signal.SIGUSR1 and is_main_process() and requeue(os.environ)
+        wanted = received == signal.SIGUSR1 or preempted(os.environ)
+        again = is_main_process() and wanted and requeue(os.environ)
         barrier()  # the first process that ends takes the others with it
         raise UserError(message + ("the job is in the queue again" if again else "run again to go on"))
 
@@ -113,26 +150,26 @@ class StopOnSignal(Hook):
 class History(Hook):
     """Writes history.csv: every `interval` iterations mean losses, LR, and images of each kind drawn so far.
 
-    Columns: iteration, lr, loss and its parts, grad_norm, labelled and generated (images drawn since the
-    start, over all processes) and their realised ratio labelled / generated.
+    Columns: iteration, lr, loss and its parts, labelled and generated (images drawn since the start, over all
+    processes) and their ratio labelled / generated. The losses are those of the first process.
     """
 
     priority = "LOW"
 
     def __init__(self, path: str, interval: int) -> None:
         self.path, self.interval = Path(path), interval
-
-        self.drawn = torch.zeros(2)
+        self.waiting: list[dict[str, torch.Tensor]] = []  # losses of iterations that are not in the sums yet
         self.sums: dict[str, float] = {}
         self.steps = 0
 
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
-        checkpoint["history"] = {"drawn": self.drawn, "sums": self.sums, "steps": self.steps}
+        self._add_up()
+        checkpoint["history"] = {"sums": self.sums, "steps": self.steps}
 
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
         if "history" in checkpoint:
             state = checkpoint["history"]
-            self.drawn, self.sums, self.steps = state["drawn"].cpu(), dict(state["sums"]), state["steps"]
+            self.sums, self.steps = dict(state["sums"]), state["steps"]
 
     def before_train(self, runner) -> None:
         if not is_main_process() or not self.path.exists():
@@ -146,29 +183,38 @@ class History(Hook):
             self.path.unlink()
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
-        kinds = [bool(sample.metainfo["generated"]) for sample in data_batch["data_samples"]]
-        drawn = torch.tensor([len(kinds) - sum(kinds), sum(kinds)], dtype=torch.float32)
-        all_reduce(drawn)
-        self.drawn += drawn
-        for key, value in outputs.items():
-            self.sums[key] = self.sums.get(key, 0.0) + float(torch.as_tensor(value).detach())
-        self.steps += 1
+        if not is_main_process():
+            return
+        self.waiting.append({key: value.detach() for key, value in outputs.items()})
         done = batch_idx + 1
         if done % self.interval and done != runner.max_iters:
             return
-        labelled, generated = self.drawn.long().tolist()
+        self._add_up()
+        means = {key: value / self.steps for key, value in self.sums.items()}
+        self.sums, self.steps = {}, 0
+        labelled, generated = runner.train_dataloader.sampler.drawn(done)
         row = {"iteration": done, "lr": f"{runner.optim_wrapper.get_lr()['lr'][0]:.6g}"}
-        row |= {key: f"{value / self.steps:.5g}" for key, value in self.sums.items()}
+        row |= {key: f"{value:.5g}" for key, value in means.items()}
         row |= {"labelled": labelled, "generated": generated}
         row["ratio"] = f"{labelled / generated:.4f}" if generated else ""
-        self.sums, self.steps = {}, 0
-        if is_main_process():
-            new = not self.path.exists()
-            with open(self.path, "a", newline="") as file:
-                writer = csv.DictWriter(file, fieldnames=row, lineterminator="\n")
-                if new:
-                    writer.writeheader()
-                writer.writerow(row)
+        new = not self.path.exists()
+        with open(self.path, "a", newline="") as file:
+            writer = csv.DictWriter(file, fieldnames=row, lineterminator="\n")
+            if new:
+                writer.writeheader()
+            writer.writerow(row)
+        means["grad_norm"] = runner.optim_wrapper.grad_norm
+        for key, value in means.items():  # for mmengine's log
+            runner.message_hub.update_scalar(f"train/{key}", value)
+
+    def _add_up(self) -> None:
+        """Reads the losses that wait, all at once."""
+        waiting = [item for losses in self.waiting for item in losses.items()]
+        values = torch.stack([value for _, value in waiting]).tolist() if waiting else []
+        for (key, _), value in zip(waiting, values, strict=True):
+            self.sums[key] = self.sums.get(key, 0.0) + value
+        self.steps += len(self.waiting)
+        self.waiting = []
 
 
 def _rows_until(iteration: int, lines: str, path: Path) -> pd.DataFrame:

@@ -90,7 +90,7 @@ class Predictor:
         amp: bool = False,
     ) -> None:
         self.device = pick_device(device)
-        self.amp = amp and supported()
+        self.amp = amp and supported(self.device)
         self.folder = folder
         self.network, self.meta = load(folder, self.device)
         fuse_conv_bn(self.network)  # normalisation layers of their own move a quarter of all memory
@@ -315,15 +315,17 @@ def predict_boxes(
         if unknown := set(shared.category_ids.tolist()) - set(predictor.category_ids.tolist()):
             raise UserError(f"{boxes}: category {min(unknown)} is unknown to {model}, so they share no boxes")
         column = {category: i for i, category in enumerate(predictor.category_ids.tolist())}
-        for image, refined, scores in predictor.refined(root, shared.images, shared.regions, view):
-            for row, box, score in zip(
-                np.flatnonzero(shared.image_ids == image["id"]), refined, scores, strict=True
-            ):
-                category = column[shared.category_ids[row]]
-                record = result(
-                    image["id"], shared.category_ids[row], xyxy_to_xywh(box[category]), score[category]
-                )
-                records.append({"id": int(shared.ids[row]), **record})
+        refined = (
+            (image, *one)
+            for image, *found in predictor.refined(root, shared.images, shared.regions, view)
+            for one in zip(*found, strict=True)
+        )
+        for row, (image, box, score) in enumerate(refined):  # in the file's order
+            category = column[shared.category_ids[row]]
+            record = result(
+                image["id"], shared.category_ids[row], xyxy_to_xywh(box[category]), score[category]
+            )
+            records.append({"id": int(shared.ids[row]), **record})
     keys = ("id", "width", "height", "view_width", "view_height")
     sizes = [(image["width"], image["height"]) for image in images]
     header = [

@@ -66,6 +66,14 @@ class RatioSampler(Sampler):
             raise ValueError(f"{len(self.sizes)} datasets need a ratio")
         self.batch, self.iterations, self.seed = batch, iterations, seed
         self.skipped = 0
+        self.counts = first_counts(iterations, batch, self.share, seed)
+        if len(self.sizes) == 1:
+            self.counts[:] = batch
+
+    def drawn(self, iterations: int) -> tuple[int, int]:
+        """How many images of each dataset the first `iterations` draw, over all processes."""
+        first = int(self.counts[:iterations].sum())
+        return first, iterations * self.batch - first
 
     def skip(self, samples: int) -> None:
         """Starts after the first `samples` indices of this process (mmengine's contract for resuming)."""
@@ -85,9 +93,6 @@ class RatioSampler(Sampler):
     def __iter__(self) -> Iterator[tuple[int, tuple[int, ...]]]:
         per_process = self.batch // self.world
         start = self.skipped // per_process
-        self.counts = first_counts(self.iterations, self.batch, self.share, self.seed)
-        if len(self.sizes) == 1:
-            self.counts[:] = self.batch
         drawn = np.concatenate([[0], np.cumsum(self.counts)])
         epochs = [Epochs(size, self.seed, stream) for stream, size in enumerate(self.sizes, 1)]
         for iteration in range(start, self.iterations):

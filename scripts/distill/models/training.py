@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 import torch
 from mmengine.config import Config
 from mmengine.dist import barrier, get_world_size, is_main_process
+from mmengine.model import MMDistributedDataParallel, revert_sync_batchnorm
 from mmengine.runner import Runner
 
 from distill.datasets.coco import Coco
@@ -21,10 +23,12 @@ from distill.files import replacing, write_json
 from distill.models import (  # noqa: F401, fill registries
     amp,
     augment,
+    backbone,
     config_file,
     data,
     hooks,
     initial,
+    loaders,
     sampler,
     work_folder,
 )
@@ -104,25 +108,27 @@ def dataloader(job: Job, coco: Coco, iterations: int, keypoints: int, workers: i
         batch_size=spec["batch"] // get_world_size(),
         num_workers=workers,
         persistent_workers=workers > 0,
-        pin_memory=torch.cuda.is_available(),
+        worker_init_fn=dict(type="outlive_signals"),
+        pin_memory=models.pick_device(job.device).type == "cuda",
         dataset=dict(type="MixedDataset", datasets=parts),
         sampler=dict(type="RatioSampler", **mix),
         collate_fn=dict(type="pseudo_collate"),
     )
 
 
-def schedule(spec: dict, iterations: int, optimizer: dict | None = None) -> dict:
+def schedule(job: Job, iterations: int, optimizer: dict | None = None) -> dict:
     """Optimizer and learning rate: SGD with momentum 0.9 and weight decay 1e-4; linear warm-up; the rate ÷ 10
     at each milestone.
 
     `optimizer` of the model config, without `lr`, replaces SGD.
     """
+    spec = job.spec
     warmup = min(spec["warmup"], max(1, iterations // 10))
     rate = spec["lr"] * spec["batch"] / 16
     optimizer = {**(optimizer or dict(type="SGD", momentum=0.9, weight_decay=1e-4)), "lr": rate}
     clip = dict(max_norm=35, norm_type=2)
     wrapper = dict(type="OptimWrapper", optimizer=optimizer, clip_grad=clip)
-    if spec["amp"] and amp.supported():
+    if spec["amp"] and amp.supported(models.pick_device(job.device)):
         wrapper["type"] = "BFloat16OptimWrapper"
     milestones = [round(share * iterations) for share in spec["milestones"]]
     return dict(
@@ -165,15 +171,19 @@ def full_config(job: Job, workers: int) -> tuple[Config, list[dict]]:
             work_dir=str(job.work),
             experiment_name="training",
             train_dataloader=dataloader(job, coco, iterations, keypoints, workers),
-            **schedule(spec, iterations, cfg.pop("optimizer", None)),
+            **schedule(job, iterations, cfg.pop("optimizer", None)),
             default_hooks=dict(
-                logger=dict(type="LoggerHook", interval=interval, log_metric_by_epoch=False),
+                runtime_info=dict(type="RuntimeInfo"),
+                # After History, which has the means of the losses.
+                logger=dict(
+                    type="LoggerHook", interval=interval, log_metric_by_epoch=False, priority="VERY_LOW"
+                ),
                 checkpoint=dict(type="CheckpointHook", interval=every, by_epoch=False, max_keep_ckpts=2),
                 sampler_seed=None,
             ),
             custom_hooks=[
                 dict(type="SeedEachStep", seed=spec["seed"]),
-                dict(type="FiniteLoss"),
+                dict(type="Finite", interval=interval),
                 dict(type="PlainCheckpoint"),
                 dict(type="Clock"),
                 dict(type="History", path=str(job.work / "history.csv"), interval=interval),
@@ -181,7 +191,14 @@ def full_config(job: Job, workers: int) -> tuple[Config, list[dict]]:
             ],
             env_cfg=dict(cudnn_benchmark=False),
             randomness=dict(seed=spec["seed"]),
-            log_processor=dict(by_epoch=False, window_size=interval),
+            log_processor=dict(
+                by_epoch=False,
+                window_size=1,
+                custom_cfg=[
+                    dict(data_src=key, method_name="mean", window_size=interval)
+                    for key in ("time", "data_time")
+                ],
+            ),
             visualizer=dict(type="Visualizer", vis_backends=[]),
             log_level="INFO",
         )
@@ -213,6 +230,28 @@ def start_processes(device: torch.device) -> None:
         torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
 
 
+def runner_of(cfg: Config, device: torch.device, prepare: Callable[[Any], None]) -> Runner:
+    """mmengine's Runner, with the network on `device` and ready before it is wrapped for several processes:
+    the wrapper takes note of which parameters learn, and how they lie in memory."""
+
+    class PreparedRunner(Runner):
+        def build_model(self, model: dict) -> torch.nn.Module:
+            network = models.build(self.cfg)
+            prepare(network)
+            return network.to(device)
+
+        def wrap_model(self, wrapper: dict | None, network: torch.nn.Module) -> torch.nn.Module:
+            if not self.distributed:
+                return revert_sync_batchnorm(network)
+            devices = [torch.cuda.current_device()] if device.type == "cuda" else None
+            return MMDistributedDataParallel(network, device_ids=devices)
+
+        def _init_model_weights(self) -> None:
+            """They are, by `prepare`."""
+
+    return PreparedRunner.from_cfg(cfg)
+
+
 def train(job: Job, workers: int | None = None) -> None:
     """Trains one model and writes model.pth, config.py, history.csv and run.json.
 
@@ -224,27 +263,32 @@ def train(job: Job, workers: int | None = None) -> None:
     if job.spec["batch"] % world:
         raise UserError(f"model {job.name}: batch {job.spec['batch']} is not a multiple of {world} GPUs")
     cfg, categories = full_config(job, models.pick_workers(device) if workers is None else workers)
+    with work_folder.locked(job.work):
+        _train(job, cfg, categories, device)
+    barrier()
+
+
+def _train(job: Job, cfg: Config, categories: list[dict], device: torch.device) -> None:
     mark = fingerprint(job, cfg)
-    lock = work_folder.lock_folder(job.work) if is_main_process() else None
     checkpoint = work_folder.prepare(job.work, mark)
-    resumes = work_folder.count_resumes(job.work, checkpoint)
+    resumes = work_folder.count_resumes(job.work, checkpoint) if is_main_process() else 0
     cfg.load_from, cfg.resume = (str(checkpoint), True) if checkpoint else (None, False)
     cfg.model.data_preprocessor.non_blocking = True  # images come from pinned memory
-    cfg.launcher = "pytorch" if world > 1 else "none"
-    if world > 1:
-        devices = [int(os.environ["LOCAL_RANK"])] if device.type == "cuda" else None
-        cfg.model_wrapper_cfg = dict(type="MMDistributedDataParallel", device_ids=devices)
-    runner = Runner.from_cfg(cfg)
-    runner.model.to(memory_format=torch.channels_last)
+    cfg.launcher = "pytorch" if get_world_size() > 1 else "none"
+    pretrained = None if checkpoint else backbone.weights_file(cfg.model.backbone.get("init_cfg"))
+
+    def prepare(network: Any) -> None:
+        if pretrained:
+            network.backbone.init_cfg = None  # they are read below
+        if checkpoint is None:
+            network.init_weights()
+            if start := pretrained or job.init:
+                initial.load(network, start)
+        if job.spec["freeze_rpn"]:
+            network.rpn_head.requires_grad_(False)
+
+    runner = runner_of(cfg, device, prepare)
     network = getattr(runner.model, "module", runner.model)
-    if checkpoint is None:
-        network.init_weights()
-        network.backbone.init_cfg = None  # or the Runner would initialise it again
-        if job.init:
-            initial.load(network, job.init)
-    if job.spec["freeze_rpn"]:
-        network.rpn_head.requires_grad_(False)
-    runner._init_model_weights = lambda: None  # done above, once and with `init`
     runner.train()
     if is_main_process():
         meta = {
@@ -259,12 +303,10 @@ def train(job: Job, workers: int | None = None) -> None:
         clock = next(hook for hook in runner.hooks if isinstance(hook, hooks.Clock))
         _write_records(job, cfg, clock.seconds, resumes, mark)
         work_folder.keep_newest(job.work)
-    if lock:
-        lock.close()
-    barrier()
 
 
 def _write_records(job: Job, cfg: Config, seconds: float, resumes: int, mark: str) -> None:
+    cfg.load_from, cfg.resume = None, False  # whether it was interrupted makes no difference
     config_file.write(job.output / "config.py", cfg)
     with replacing(job.output / "history.csv") as path:
         shutil.copyfile(job.work / "history.csv", path)

@@ -2,26 +2,32 @@
 
 import fcntl
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
 
 import torch
-from mmengine.dist import barrier, is_main_process
+from mmengine.dist import broadcast_object_list, is_main_process
 
 from distill.files import replacing
 from distill.program import log
 
 
-def lock_folder(work: Path) -> IO:
-    """Waits until no other process trains in the work folder (one that outlived its Snakemake, say)."""
+@contextmanager
+def locked(work: Path) -> Iterator[None]:
+    """Waits until no other process trains in the work folder (one that outlived its Snakemake, say). For the
+    first process of a training."""
+    if not is_main_process():
+        yield
+        return
     work.parent.mkdir(parents=True, exist_ok=True)
-    lock = open(work.with_suffix(".lock"), "w")  # noqa: SIM115, held until the process ends
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        log.warning("another process is training in %s; waiting for its end", work)
-        fcntl.flock(lock, fcntl.LOCK_EX)
-    return lock
+    with open(work.with_suffix(".lock"), "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            log.warning("another process is training in %s; waiting for its end", work)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def checkpoints(work: Path) -> list[Path]:
@@ -37,24 +43,27 @@ def last_checkpoint(work: Path) -> Path | None:
             return path
         except Exception as error:  # truncated zip, missing records, …
             log.warning("%s is damaged (%s); taking the one before", path, str(error).partition("\n")[0])
-            if is_main_process():
-                path.unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
     return None
 
 
 def prepare(work: Path, mark: str) -> Path | None:
-    """Empties the folder if its mark is another training's; returns the checkpoint to resume from, or
-    None."""
-    note = work / "fingerprint.txt"
-    if is_main_process() and not (note.is_file() and note.read_bytes() == mark.encode()):
-        shutil.rmtree(work, ignore_errors=True)
-        work.mkdir(parents=True)
-        with replacing(note) as temporary:
-            temporary.write_text(mark)
-    barrier()
-    found = last_checkpoint(work)
-    barrier()
-    return found
+    """Empties the folder if its mark is another training's; returns the checkpoint to resume from, or None.
+
+    The first process decides for all: on a shared file system, others may not see yet what it sees.
+    """
+    found = None
+    if is_main_process():
+        note = work / "fingerprint.txt"
+        if not (note.is_file() and note.read_bytes() == mark.encode()):
+            shutil.rmtree(work, ignore_errors=True)
+            work.mkdir(parents=True)
+            with replacing(note) as temporary:
+                temporary.write_text(mark)
+        found = last_checkpoint(work)
+    decision = [found]
+    broadcast_object_list(decision)
+    return decision[0]
 
 
 def keep_newest(work: Path) -> None:
@@ -64,14 +73,14 @@ def keep_newest(work: Path) -> None:
 
 
 def count_resumes(work: Path, checkpoint: Path | None) -> int:
-    """How often this training has been resumed, this time included; kept in the work folder."""
+    """How often this training has been resumed, this time included; kept in the work folder. For the first
+    process."""
     counter = work / "resumes.txt"
     before = counter.read_text(errors="replace").strip() if counter.is_file() else ""
     if checkpoint and not before.isdecimal():
         log.warning("%s: does not say how often this training was resumed; counted from here", counter)
     count = int(before) + 1 if before.isdecimal() else 1
     count = count if checkpoint else 0
-    if is_main_process():
-        with replacing(counter) as temporary:
-            temporary.write_text(str(count))
+    with replacing(counter) as temporary:
+        temporary.write_text(str(count))
     return count

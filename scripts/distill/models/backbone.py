@@ -1,0 +1,38 @@
+"""The weights of ImageNet that a model config names, from a file that is there: no job downloads anything."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mmengine.runner.checkpoint import get_external_models, get_torchvision_models
+
+from distill.models.efficientnet_lite import SCHEME
+from distill.program import UserError
+from distill.study.pretrained import FOLDER
+
+NAMES = {"torchvision": get_torchvision_models, "open-mmlab": get_external_models}
+
+
+def address(checkpoint: str) -> str:
+    """The URL or path that a checkpoint of mmengine's `init_cfg` stands for (torchvision://resnet50, …)."""
+    scheme, _, name = checkpoint.partition("://")
+    return NAMES[scheme]()[name] if scheme in NAMES else checkpoint
+
+
+def weights_file(init_cfg: Mapping[str, Any] | None) -> Path | None:
+    """Where the weights are that a backbone's `init_cfg` names, if it names any.
+
+    Raises UserError, which says where they come from, if they are not there.
+    """
+    if not isinstance(init_cfg, Mapping) or init_cfg["type"] != "Pretrained":
+        return None
+    if init_cfg["checkpoint"].startswith(SCHEME):
+        return None  # in an installed package, which the backbone knows
+    source = address(init_cfg["checkpoint"])
+    path = Path(FOLDER, source.rpartition("/")[2]) if "://" in source else Path(source)
+    if not path.is_file():
+        raise UserError(
+            f"{path}: no such file, the weights that `init: pretrained` starts from ({source}); "
+            "`snakemake --configfile … -- download` gets them"
+        )
+    return path
