@@ -43,7 +43,7 @@ def load(network: nn.Module, path: Path) -> None:
     if not fitting or 2 * sum(backbone) < len(backbone):
         said += "" if fitting or odd else f"; it has {models.some(state)}"
         raise UserError(f"{path}: of another network than `config`: {said}; change `init` or `config`")
-    models.check_finite(fitting, path)
+    models.check_weights(fitting, path)
     network.load_state_dict(fitting, strict=False)
     log.info("%s: %s; the others start anew", path, said)
 

@@ -15,7 +15,7 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope
 
 from distill.datasets.images import workers
-from distill.files import replacing
+from distill.files import open_file, replacing
 from distill.models import (  # noqa: F401, fill mmdet's registries
     anchors,
     config_file,
@@ -25,6 +25,7 @@ from distill.models import (  # noqa: F401, fill mmdet's registries
 )
 from distill.models.tensor_pickle import read_tensors
 from distill.program import UserError
+from distill.strict import is_line
 
 MOST_WORKERS = 16  # more wait for the disk
 SHOWN = 3  # names in a message
@@ -83,13 +84,12 @@ def read_weights(path: str | Path) -> dict[str, Any]:
 
     The state dict may be the file itself or under one of `LAYOUTS`. Raises UserError where there is none.
     """
+    open_file(path).close()  # a pipe, say, would be waited for
     try:
         try:
             checkpoint = torch.load(path, map_location="cpu", weights_only=True)
         except pickle.UnpicklingError:  # it holds something else too
             checkpoint = read_tensors(path)
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file") from None
     except Exception as error:  # torch raises half a dozen kinds for a file that is not a checkpoint
         why = str(error).partition("\n")[0] or type(error).__name__
         raise UserError(f"{path}: not a checkpoint of tensors ({why})") from None
@@ -113,15 +113,29 @@ def _state_dict(content: Any, depth: int = 3) -> dict[str, torch.Tensor]:
 
 def some(names: Iterable[str]) -> str:
     """The first names, for a message."""
-    shown = list(islice(names, SHOWN + 1))
+    shown = [f"{n:.80}" if is_line(n) else f"{n!r:.80}" for n in islice(names, SHOWN + 1)]
     return ", ".join([*shown[:SHOWN], *["…"] * (len(shown) > SHOWN)])
 
 
-def check_finite(state: dict[str, torch.Tensor], path: str | Path) -> None:
-    """Raises UserError where a weight is NaN or infinite: such a network would silently predict nothing."""
-    if bad := [key for key, value in state.items() if not torch.isfinite(value).all()]:
+def check_weights(state: dict[str, torch.Tensor], path: str | Path) -> None:
+    """Raises UserError for tensors that no network computes with, and where a weight is, in float32, NaN or
+    infinite: such a network would silently predict nothing."""
+    for key, value in state.items():
+        if why := _unfit(value):
+            raise UserError(f"{path}: {key:.80} {why}; save plain numbers, state_dict() of the network")
+    if bad := [key for key, value in state.items() if not torch.isfinite(value.float()).all()]:
         count = f"{len(bad)} of {len(state)} tensors hold NaN or infinity"
         raise UserError(f"{path}: {count} ({some(bad)}); take other weights, or train again")
+
+
+def _unfit(value: torch.Tensor) -> str:
+    if value.layout != torch.strided:
+        return "is a sparse tensor"
+    if value.is_meta:
+        return "is without values"
+    if value.is_complex() or value.is_quantized or value.dtype == torch.bool:
+        return f"is of {str(value.dtype).removeprefix('torch.')}"
+    return ""
 
 
 def load(folder: str | Path, device: torch.device) -> tuple[BaseDetector, dict[str, Any]]:
@@ -135,7 +149,7 @@ def load(folder: str | Path, device: torch.device) -> tuple[BaseDetector, dict[s
     meta, state = checkpoint["meta"], checkpoint["state_dict"]
     if not {"model", "categories"} <= meta.keys():
         raise UserError(f"{weights}: does not say what it predicts; `import` makes a model of a checkpoint")
-    check_finite(state, weights)
+    check_weights(state, weights)
     try:
         cfg.model.backbone.init_cfg = None
         cfg.model.data_preprocessor.non_blocking = True  # images come from pinned memory
