@@ -59,7 +59,7 @@ def import_model(name: str, config: Path, spec: dict[str, Any], labelled: Path, 
         for key, axis in (("weight", 1), ("bias", 0)):
             tensor = state[f"{KEYPOINT_HEAD}deconv.{key}"]
             state[f"{KEYPOINT_HEAD}deconv.{key}"] = tensor.index_select(axis, torch.tensor(rows))
-    models.check_finite(state, path)
+    models.check_weights(state, path)
     for key in unused:
         log.info("not used: %s", key)
     log.info("%s: %d tensors taken, %d not used", path, len(tensors) - len(unused), len(unused))
