@@ -8,10 +8,11 @@ PYTEST := $(BIN)/pytest -n logical --maxprocesses 4 --dist loadfile  # files sid
 
 env: .venv/complete  ## make .venv from the pinned files of envs/; PYTHON=… chooses another Python
 
-.venv/complete: envs/build.txt envs/requirements.txt
+.venv/complete: envs/build.txt envs/requirements.txt envs/yte/yte.py
 	@python=$$(envs/find_python); echo "$$python, $$($$python --version), makes .venv"; $$python -m venv .venv
 	$(BIN)/pip install --quiet -r envs/build.txt
 	$(BIN)/pip install --quiet --no-deps --no-build-isolation -r envs/requirements.txt
+	$(BIN)/pip install --quiet --no-deps --no-build-isolation ./envs/yte  # in the place of the one that runs files
 	touch $@
 
 demo: env  ## the whole chain on generated images, then its table and report
