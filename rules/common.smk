@@ -12,6 +12,7 @@ from distill.study import reruns
 from distill.files import write_json
 from distill.study.lineage import lineage, made_of, trained, trained_on
 from distill.study.needs import margins, shards_of
+from distill.study.paths import check_results
 from distill.program import UserError
 from distill.study.pretrained import published, weights_of
 from distill.study.references import sources
@@ -45,6 +46,7 @@ try:
     for path in (*workflow.configfiles, *workflow.overwrite_configfiles):
         read(Path(path))  # again, and strictly: Snakemake keeps the last of two equal keys
     study = resolve(config, ROOT)
+    check_results(study["results"])
 except UserError as error:
     sys.exit(f"error: {error}")
 

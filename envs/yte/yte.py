@@ -1,7 +1,7 @@
 """Stands in for yte, by which Snakemake reads configurations and profiles: here nothing of a file is run.
 
-yte runs the expressions of a file that says `__use_yte__: true`, before any code of this project sees it; and what
-is wrong with a file Snakemake says without its name and line.
+yte runs the expressions of a file that says `__use_yte__: true`, before any code of this project sees it; and
+what is wrong with a file Snakemake says without its name and line.
 """
 
 import sys
@@ -44,10 +44,6 @@ def _size(node: yaml.Node | None, known: dict[int, int]) -> int:
         return 1
     if id(node) not in known:
         known[id(node)] = MOST  # of one that is a part of itself
-        below = (
-            [each for pair in node.value for each in pair]
-            if isinstance(node, yaml.MappingNode)
-            else node.value
-        )
-        known[id(node)] = 1 + sum(_size(each, known) for each in below)
+        pairs = node.value if isinstance(node, yaml.MappingNode) else [node.value]
+        known[id(node)] = 1 + sum(_size(each, known) for pair in pairs for each in pair)
     return known[id(node)]

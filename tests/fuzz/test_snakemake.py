@@ -7,7 +7,8 @@ import pytest
 import yaml
 import yte
 
-from fuzz.harness import limited
+from distill.study.paths import check_results
+from fuzz.harness import judge, limited
 from fuzz.test_configurations import bomb
 from helpers import ROOT
 
@@ -54,6 +55,15 @@ def test_a_configuration_that_snakemake_reads(tmp_path, monkeypatch, name):
 def test_configurations_of_this_project_are_read_as_they_are(path):
     with open(path) as file:
         assert yte.process_yaml(file, require_use_yte=True) == yaml.safe_load(path.read_text())
+
+
+@pytest.mark.parametrize(("name", "at"), [("x.yaml", "x.yaml"), ("x.yaml/a/b", "x.yaml"), ("loop/a", "loop")])
+def test_results_that_cannot_be_written(tmp_path, monkeypatch, name, at):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "x.yaml").write_text("")
+    (tmp_path / "loop").symlink_to("loop")
+    judge(f"results: {tmp_path / at} is not a folder", lambda: check_results(name))
+    judge("ok it is None", lambda: check_results("new/folder"))
 
 
 @pytest.mark.parametrize("content", [TRAP.encode(), b"results: caf\xe9\n"], ids=["a trap", "Latin-1"])

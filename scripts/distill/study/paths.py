@@ -29,6 +29,17 @@ def checked(config: Mapping[str, Any]) -> dict[str, Any]:
     return copy
 
 
+def check_results(folder: str) -> None:
+    """Raises UserError where a folder of results can be neither made nor written into."""
+    path = os.path.abspath(folder)
+    while not os.path.lexists(path):
+        path = os.path.dirname(path)
+    if not os.path.isdir(path):
+        raise UserError(f"results: {path} is not a folder; choose another place or name")
+    if not os.access(path, os.W_OK | os.X_OK):
+        raise UserError(f"results: nothing may be written into {path}; choose another place")
+
+
 def _paths(config: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any], str]]:
     """Where a path stands in the configuration, the mapping that it stands in, and its key there."""
     yield from ((key, config, key) for key in ("results", "data") if key in config)
