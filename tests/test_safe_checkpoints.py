@@ -140,6 +140,7 @@ def test_a_config_is_written_for_mmengine_and_read_without_it(tmp_path):
         ("modle = dict()", "has no `model`"),
         ("model = dict(a=[dict(type='subprocess.Popen', args='touch run')])", "'subprocess.Popen' is not"),
         ("model = dict(nms=dict(type='open(\"run\", \"w\")'))", "is not the name of a part"),
+        ("model = dict(type='antigravity')", "'antigravity' is not the name of a part"),
         ("model = dict(_scope_='antigravity')", "_scope_ 'antigravity'"),
         ("model = dict(type='mmengine.load', file='run.pkl')", "'mmengine.load' is not"),
         ("model = dict(type='LAD', teacher_ckpt='run.pth')", "'teacher_ckpt' names another model"),

@@ -6,6 +6,7 @@ environment in the place of `{{$NAME:default}}` in its text; here it is parsed a
 
 import ast
 import re
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +69,8 @@ def _check_types(value: Any, path: Path) -> None:
     if isinstance(value, dict):
         for key, item in value.items():
             name = isinstance(item, str)
-            if key == "type" and name and not _TYPE.fullmatch(item):
+            # A module of the name, say in the folder of the call, would be imported.
+            if key == "type" and name and (not _TYPE.fullmatch(item) or "." not in item and find_spec(item)):
                 raise UserError(f"{path}: type {item!r} is not the name of a part of a network")
             if key == "_scope_" and name and item not in _SCOPES:
                 raise UserError(f"{path}: _scope_ {item!r} is none of {', '.join(_SCOPES)}")
