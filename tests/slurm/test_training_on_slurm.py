@@ -126,7 +126,8 @@ def test_a_signalled_training_ends_like_a_calm_one(cluster, study):
 @pytest.mark.parametrize("model", ["preempted", "preempted-two"])
 def test_a_preempted_training_writes_a_checkpoint_and_goes_on(cluster, tmp_path, model):
     """There is no retry. Slurm signals all processes of the step, those too that load images, as on a GPU."""
-    lay_out(tmp_path, STUDY, without="scripts")
+    lay_out(tmp_path, STUDY)
+    (tmp_path / "scripts").unlink()
     (tmp_path / "scripts").mkdir()
     for path in (ROOT / "scripts").iterdir():
         (tmp_path / "scripts" / path.name).symlink_to(path)
