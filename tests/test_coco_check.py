@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -22,6 +23,17 @@ def test_a_sound_set_comes_through_with_hashes_and_pairs(coco):
     assert dataset["info"]["repaired"] == {}
     assert dataset["annotations"] == coco.data["annotations"]
     assert dataset["categories"][0]["flip_pairs"] == [[1, 2]]
+
+
+def test_pixels_that_are_counted_from_the_first_ones_centre_are_moved(coco):
+    """The mirror image of pixel 0 of 40 is pixel 39, which w − x finds of points alone."""
+    before = [list(a.get("keypoints", [])) for a in coco.data["annotations"]]
+    after = coco.build(keypoint_origin="centre")["annotations"]
+    for old, annotation in zip(before, after, strict=True):
+        moved = np.reshape(annotation.get("keypoints", []), (-1, 3)) - np.reshape(old, (-1, 3))
+        seen = np.reshape(old, (-1, 3))[:, 2:] > 0
+        assert np.array_equal(moved, np.where(seen, [0.5, 0.5, 0], 0))
+    assert [a["bbox"] for a in after] == [a["bbox"] for a in coco.data["annotations"]]
 
 
 @pytest.mark.parametrize(

@@ -81,6 +81,17 @@ def test_keypoint_head_is_the_papers():
     assert head.keypoint_head(torch.zeros(1, 256, 14, 14)).shape == (1, 17, 56, 56)
 
 
+@pytest.mark.parametrize("config", [name for name in CONFIGS if name.endswith("_fpn")])
+def test_box_loss_and_proposals_of_keypoint_models_are_those_of_the_published_baselines(config):
+    """detectron2's configs/Base-Keypoint-RCNN-FPN.yaml; of box models, mmdet's own."""
+    model = models.load_config(ROOT / f"config/models/{config}.py").model
+    keypoints = config.startswith("keypoint")
+    assert model.train_cfg.rpn_proposal.max_per_img == (1500 if keypoints else 1000)
+    loss = models.build(models.load_config(ROOT / f"config/models/{config}.py")).roi_head.bbox_head.loss_bbox
+    assert type(loss).__name__ == ("SmoothL1Loss" if keypoints else "L1Loss")
+    assert not keypoints or (loss.beta, loss.loss_weight) == (0.5, 1.0)
+
+
 @pytest.mark.parametrize("config", CONFIGS)
 def test_the_weights_that_download_gets_are_those_that_mmengine_means(config):
     cfg = models.load_config(ROOT / f"config/models/{config}.py")

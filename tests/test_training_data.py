@@ -104,6 +104,20 @@ def test_images_without_instances_and_crowds_are_left_out(tmp_path):
     assert build(path, tmp_path).sizes == [2]
 
 
+def test_images_without_a_visible_keypoint_are_left_out_where_the_recipe_says_so(tmp_path):
+    path = draw_dataset(tmp_path / "some", 4, seed=2)
+    coco = json.loads(path.read_text())
+    for annotation in coco["annotations"]:
+        if annotation["image_id"] == 2 and "keypoints" in annotation:
+            annotation["keypoints"][2::3] = [0, 0, 0]
+    path.write_text(json.dumps(coco))
+    posed = {a["image_id"] for a in coco["annotations"] if any(a.get("keypoints", [])[2::3])}
+    assert 2 not in posed
+    assert build(path, tmp_path).sizes == [4]
+    dataset = build(path, tmp_path, unposed="drop")
+    assert {dataset[i, (0, 0, 0)]["data_samples"].img_id for i in range(len(dataset))} == posed
+
+
 @pytest.mark.parametrize("batch", [1, 2])
 def test_processes_get_their_share_of_the_batch(arrows, tmp_path, batch):
     job = training_job(tmp_path, "keypoint_rcnn_tiny", arrows, batch=batch)

@@ -197,7 +197,8 @@ for name in ("model.pth", "config.py", "history.csv", "run.json"):
 @pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="of one core, each node has all")
 def test_each_node_gives_the_gpus_and_cores_that_its_processes_are_to_have(cluster, study, tmp_path):
     """Also where nodes have more, and where tasks are bound to the cores that they ask for."""
-    lay_out(tmp_path, STUDY, without="scripts")
+    lay_out(tmp_path, STUDY)
+    (tmp_path / "scripts").unlink()
     (tmp_path / "scripts").mkdir()
     for path in ("distill", "split_data.py"):
         (tmp_path / "scripts" / path).symlink_to(ROOT / "scripts" / path)

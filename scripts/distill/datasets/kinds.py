@@ -88,8 +88,20 @@ def _coco(spec: dict, sources: dict, images_dir: Path | None) -> dict:
         images = _scan_labelled(spec["images"], coco["images"], spec["annotations"])
     else:
         images, skipped = _scan_unlabelled(spec["images"], coco["images"], spec["unreadable"])
+    if spec["keypoint_origin"] == "centre":
+        _move_keypoints(coco["annotations"], 0.5)
     info = {"image_root": spec["images"], "skipped": skipped, "repaired": coco["repaired"]}
     return coco | {"info": info, "images": images}
+
+
+def _move_keypoints(annotations: list[dict], by: float) -> None:
+    """Adds a distance to x and y of the labelled keypoints, in place."""
+    for annotation in annotations:
+        points = annotation.get("keypoints", [])
+        for at in range(0, len(points), 3):
+            if points[at + 2]:
+                points[at] += by
+                points[at + 1] += by
 
 
 def _wrong_size(spec: dict, error: OfImage) -> UserError | None:
@@ -223,7 +235,11 @@ def _limit_skipped(root: str, skipped: list[dict], total: int, limit: float, wha
 # kind: (function, needed keys, optional keys); needed are also those that have a default in the schema
 _Kind = tuple[Callable[[dict, dict, Path | None], dict], set[str], set[str]]
 KINDS: dict[str, _Kind] = {
-    "coco": (_coco, {"images", "annotations", "strip_annotations", "unreadable"}, set()),
+    "coco": (
+        _coco,
+        {"images", "annotations", "keypoint_origin", "strip_annotations", "unreadable"},
+        set(),
+    ),
     "folder": (_folder, {"images", "unreadable"}, set()),
     "subset": (
         subset,

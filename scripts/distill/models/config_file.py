@@ -70,7 +70,11 @@ def _check_types(value: Any, path: Path) -> None:
         for key, item in value.items():
             name = isinstance(item, str)
             # A module of the name, say in the folder of the call, would be imported.
-            if key == "type" and name and (not _TYPE.fullmatch(item) or "." not in item and find_spec(item)):
+            if (
+                key == "type"
+                and name
+                and (not _TYPE.fullmatch(item) or ("." not in item and find_spec(item)))
+            ):
                 raise UserError(f"{path}: type {item!r} is not the name of a part of a network")
             if key == "_scope_" and name and item not in _SCOPES:
                 raise UserError(f"{path}: _scope_ {item!r} is none of {', '.join(_SCOPES)}")
@@ -80,3 +84,8 @@ def _check_types(value: Any, path: Path) -> None:
     elif isinstance(value, (list, tuple)):
         for item in value:
             _check_types(item, path)
+
+
+def _is_module(name: str) -> bool:
+    """Whether there is a module of this name, say in the folder of the call, which would be imported."""
+    return "." not in name and find_spec(name) is not None

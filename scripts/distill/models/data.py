@@ -59,10 +59,18 @@ class CocoJson(BaseDetDataset):
     ann_file: path.
     generated: whether its annotations are a teacher's.
     background: whether what no annotation covers counts as background.
+    posed: leaves images out, too, on which no keypoint is visible (Detectron's `has_visible_keypoints`).
     """
 
-    def __init__(self, ann_file: str, generated: bool = False, background: bool = True, **kwargs) -> None:
-        self.generated, self.background = generated, background
+    def __init__(
+        self,
+        ann_file: str,
+        generated: bool = False,
+        background: bool = True,
+        posed: bool = False,
+        **kwargs,
+    ) -> None:
+        self.generated, self.background, self.posed = generated, background, posed
         super().__init__(ann_file=ann_file, serialize_data=True, **kwargs)
 
     def load_data_list(self) -> list[dict]:
@@ -92,11 +100,18 @@ class CocoJson(BaseDetDataset):
                 "instances": instances[image["id"]],
             }
             for image in coco["images"]
-            if any(not instance["ignore_flag"] for instance in instances[image["id"]])
+            if any(map(self._counts, instances[image["id"]]))
         ]
         if not records:
-            raise UserError(f"{self.ann_file}: no image with an instance to train on")
+            what = "a visible keypoint" if self.posed else "an instance"
+            raise UserError(f"{self.ann_file}: no image with {what} to train on")
         return records
+
+    def _counts(self, instance: dict) -> bool:
+        """Whether an image is trained on for the sake of an instance."""
+        if instance["ignore_flag"]:
+            return False
+        return not self.posed or any(v > 0 for v in (instance["keypoints"] or [])[2::3])
 
     def prepare_data(self, idx):
         index, key = idx

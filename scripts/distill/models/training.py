@@ -88,6 +88,8 @@ def dataloader(job: Job, coco: Coco, iterations: int, keypoints: int, workers: i
     same = not isinstance(spec["augment"], dict)
     strengths = dict.fromkeys(("labelled", "generated"), spec["augment"]) if same else spec["augment"]
 
+    posed = bool(keypoints) and spec["unposed"] == "drop"
+
     def part(kind: str, **options) -> dict[str, Any]:
         pipeline = [
             dict(type="LoadImage"),
@@ -97,7 +99,7 @@ def dataloader(job: Job, coco: Coco, iterations: int, keypoints: int, workers: i
             *augment.pipeline(strengths[kind]),
             dict(type="PackInstances"),
         ]
-        return dict(type="CocoJson", pipeline=pipeline, metainfo=metainfo, **options)
+        return dict(type="CocoJson", pipeline=pipeline, metainfo=metainfo, posed=posed, **options)
 
     parts = [part("labelled", ann_file=str(job.labelled))]
     if job.labels:

@@ -68,6 +68,7 @@ class Training(TypedDict):
     max_side: int
     init: str
     seed: int
+    unposed: str
     freeze_rpn: bool
     background: str
     amp: bool
