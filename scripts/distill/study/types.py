@@ -17,6 +17,7 @@ class Dataset(TypedDict, total=False):
     exclude: str | list[str]
     images: str | int  # a folder, or how many
     annotations: str
+    keypoint_origin: str
     videos: str
     ids: str | list[str | int]
     fraction: float
