@@ -38,7 +38,7 @@ VERSIONS = {
     "predict": 1,
     "merge": 1,
     "calibrate": 1,
-    "evaluate": 2,
+    "evaluate": 3,
     "report": 3,
 }
 

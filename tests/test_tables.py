@@ -47,8 +47,9 @@ def test_numbers_by_hand():
     assert frame.loc["teacher", "AP reference"] == 54.9
     assert frame.loc["teacher", "AP difference"] == pytest.approx(40 - 54.9)
     assert frame.loc["student", ["AP reference", "AP difference"]].isna().all()
-    beside = ["AP", "AP sd", "AP reference", "AP difference", "AP50", "AP50 sd", "AP75"]
-    assert frame.columns.tolist()[2:9] == beside
+    beside = ["AP", "AP sd", "AP low", "AP high", "AP reference", "AP difference", "AP50", "AP50 sd", "AP75"]
+    assert frame.columns.tolist()[2:11] == beside
+    assert frame[["AP low", "AP high"]].isna().all(axis=None)  # of evaluations that were not resampled
     assert "APS" in frame
 
 
@@ -95,6 +96,27 @@ def test_gap_closed_by_hand():
         "Share of the gap from long to upper that student closes: 48% ± 4 "
         "(seeds: 50%, 43%, 50%; of the mean APs: 47%; paper: 52%)."
     ) in markdown(table)
+
+
+def test_intervals_are_paired_over_images_and_seeds():
+    """What makes an image or a seed easy for all rows is in no gain, and in no share of the gap."""
+    spec, evaluations = study(gap=GAP, gains={"student": {"over": "long"}})
+    rng = np.random.default_rng(0)
+    easy, lucky = rng.normal(0, 0.05, 1000), rng.normal(0, 0.03, 3)
+    for name, ap in {"teacher": 0.3, "long": 0.4, "student": 0.45, "upper": 0.5}.items():
+        for seed in range(3):
+            block = evaluations[f"{name}-{seed}.json"]["boxes"]
+            block["resampled"] = (ap + easy + lucky[seed]).tolist()
+    table = build(spec, evaluations)
+    frame = table.frame.set_index("row")
+    low, high = frame.loc["student", ["AP low", "AP high"]]
+    assert high - low > 100 * 4 * 0.04
+    assert frame.loc["student", ["gain low", "gain high"]].tolist() == pytest.approx([5, 5])
+    assert frame.loc["student", ["gap closed low", "gap closed high"]].tolist() == pytest.approx([50, 50])
+    text = markdown(table)
+    assert " [+5.0, +5.0] |" in text
+    assert "of the mean APs: 47% [50%, 50%]; paper: 52%" in text
+    assert "[95% interval, bootstrap over images and seeds, paired in gains and shares]" in text
 
 
 def test_each_of_several_students_closes_a_share():

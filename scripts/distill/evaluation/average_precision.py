@@ -11,9 +11,11 @@ from typing import Any
 
 import numpy as np
 from faster_coco_eval import COCO, COCOeval_faster
+from pycocotools.cocoeval import COCOeval
 
 from distill.datasets.coco import Coco
 from distill.datasets.keypoint_meta import KeypointMeta, keypoint_meta
+from distill.evaluation import resampling
 from distill.evaluation.metrics import METRICS
 from distill.program import UserError
 
@@ -32,7 +34,8 @@ def evaluate(dataset: Coco, predictions: list[dict[str, Any]], task: str | None 
     task: "boxes" or "keypoints"; None: keypoints if the predictions (without any: the dataset) have them.
 
     Returns metrics as fractions of 1, None where pycocotools says −1: those of the task, and those of each
-    task under its name; `per_category`, AP by category name; `precision`, the mean over the categories at
+    task under its name; `resampled`, AP of each resample of the images (`resampling`), None of one without an
+    object; `per_category`, AP by category name; `precision`, the mean over the categories at
     recall 0, 0.01, …, 1, by IoU (or OKS).
     Raises UserError for predictions of an unknown image or category, or for keypoints that the dataset does
     not have.
@@ -109,11 +112,27 @@ def _metrics(
         if not np.isnan(defined[at]).all()
     }
     by_category = np.moveaxis(precision, -1, 0).reshape(len(categories), -1)
+    metrics["resampled"] = _resampled(truth, found, evaluation)
     metrics["per_category"] = {
         c["name"]: _value(row[row > -1].mean() if (row > -1).any() else -1)
         for c, row in zip(categories, by_category, strict=True)
     }
     return metrics
+
+
+def _resampled(truth: COCO, found: COCO, whole: COCOeval_faster) -> list[float | None]:
+    """AP of each resample of the images, of the matches that pycocotools finds."""
+    images = sorted(truth.getImgIds())
+    evaluation = COCOeval(truth, found, whole.params.iouType)
+    evaluation.params.catIds, evaluation.params.imgIds = whole.params.catIds, images
+    evaluation.params.areaRng, evaluation.params.areaRngLbl = whole.params.areaRng[:1], ["all"]
+    evaluation.params.maxDets = whole.params.maxDets[-1:]
+    if whole.params.iouType == "keypoints":
+        evaluation.params.kpt_oks_sigmas = whole.params.kpt_oks_sigmas
+    with _logged():
+        evaluation.evaluate()
+    aps = resampling.resampled_ap(evaluation.evalImgs, images, resampling.image_weights(len(images)))
+    return [None if np.isnan(ap) else round(float(ap), 5) for ap in aps]
 
 
 def _value(stat: float) -> float | None:

@@ -28,6 +28,7 @@ class _Block(msgspec.Struct, kw_only=True):
     AP: Share
     precision: dict[str, list[Share]] = {}
     per_category: dict[str, Share | None] = {}
+    resampled: list[Share | None] = []
     AP50: Share | None = None
     AP75: Share | None = None
     APS: Share | None = None

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from distill.evaluation import resampling
 from distill.evaluation.metrics import USUAL
 from distill.files import replacing
 from distill.program import UserError
@@ -24,7 +25,8 @@ class Gap:
     """The share of the supervised gap that the student closes, in percent, for each seed.
 
     shares: (student − baseline) / (upper − baseline), NaN where upper is not `LEAST_GAP` above it.
-    baseline: name of the baseline row whose mean AP is the highest. of_means: the same share, of mean APs.
+    baseline: name of the baseline row whose mean AP is the highest.
+    of_means: the same share, of mean APs. low, high: ends of its interval over images and seeds.
     """
 
     baseline: str
@@ -32,6 +34,8 @@ class Gap:
     upper: str
     shares: np.ndarray
     of_means: float
+    low: float
+    high: float
 
 
 @dataclass(frozen=True)
@@ -63,15 +67,28 @@ def _numbers(row: dict[str, Any], evaluations: dict[str, Any], block: str, metri
     return np.array(values, float)
 
 
+def _resampled(row: dict[str, Any], evaluations: dict[str, Any], task: str) -> np.ndarray:
+    """(seeds, resamples) AP in percent, NaN where a resample has none; without any in older evaluations."""
+    found = [evaluations[path].get(task, {}).get("resampled") or [] for path in row["evaluations"]]
+    least = min(map(len, found))
+    return 100 * np.array([aps[:least] for aps in found], float).reshape(len(found), least)
+
+
+def _interval(values: np.ndarray) -> tuple[float, float]:
+    return resampling.interval(values) if values.size else (np.nan, np.nan)
+
+
 def build(spec: dict[str, Any], evaluations: dict[str, dict[str, Any]]) -> Table:
     """The table of a resolved spec. Its columns are:
 
     - row, views, seeds (their number), and x if a row has one
     - each metric and its spread ("AP", "AP sd"); for keypoints "box AP" likewise
+    - "AP low" and "AP high": the interval of the mean over images and seeds (`resampling`)
     - "AP reference" and "AP difference" of metrics with references
-    - in rows that have a gain: "gain", its spread, "gain over" (a row), "gain reference low" and "high" (the
-      paper's range) and "gain difference" (from that range, 0 within it)
-    - in rows of the gap's students: "gap closed", its spread and the paper's share
+    - in rows that have a gain: "gain", its spread and interval, "gain over" (a row), "gain reference low" and
+      "high" (the paper's range) and "gain difference" (from that range, 0 within it)
+    - in rows of the gap's students: "gap closed", its spread, the interval of the share of the means, and the
+      paper's share
 
     spec: rows, task, reference, gains, and optionally metrics and gap.
     evaluations: content by path; exactly those that the rows name, one for each seed of a row.
@@ -100,6 +117,9 @@ def build(spec: dict[str, Any], evaluations: dict[str, dict[str, Any]]) -> Table
         for column, block, metric in columns:
             values = _numbers(row, evaluations, block, metric)
             record |= {column: values.mean(), f"{column} sd": _spread(values)}
+            if column == "AP":
+                means = resampling.seeds_too(_resampled(row, evaluations, task))
+                record |= dict(zip(("AP low", "AP high"), _interval(means), strict=True))
             if any(column in numbers for numbers in reference.values()):
                 number = reference.get(row["name"], {}).get(column, np.nan)
                 record |= {f"{column} reference": number, f"{column} difference": values.mean() - number}
@@ -112,6 +132,7 @@ def build(spec: dict[str, Any], evaluations: dict[str, dict[str, Any]]) -> Table
         student = frame["row"] == gap.student
         frame.loc[student, "gap closed"] = gap.shares.mean()
         frame.loc[student, "gap closed sd"] = _spread(gap.shares)
+        frame.loc[student, ["gap closed low", "gap closed high"]] = gap.low, gap.high
         frame.loc[student, "gap closed in the paper"] = PAPER_GAP
     return Table(frame, [column for column, _, _ in columns], gaps)
 
@@ -133,6 +154,9 @@ def _gain(name: str, gain: dict[str, Any], rows: list, evaluations: dict[str, An
     ours, others = (_ap(rows, row, evaluations, task) for row in (name, gain["over"]))
     gains = ours - others if len(ours) == len(others) else np.array([ours.mean() - others.mean()])
     result = {"gain": gains.mean(), "gain sd": _spread(gains), "gain over": gain["over"]}
+    ours, others = (_means(rows, row, evaluations, task) for row in (name, gain["over"]))
+    if ours.shape == others.shape:
+        result |= dict(zip(("gain low", "gain high"), _interval(ours - others), strict=True))
     if "reference" in gain:
         low, high = np.broadcast_to(gain["reference"], 2).tolist()
         difference = gains.mean() - np.clip(gains.mean(), low, high)
@@ -143,6 +167,11 @@ def _gain(name: str, gain: dict[str, Any], rows: list, evaluations: dict[str, An
 def _ap(rows: list[dict[str, Any]], name: str, evaluations: dict[str, Any], task: str) -> np.ndarray:
     """AP of the row of that name, for each seed."""
     return _numbers(_row(rows, name), evaluations, task, "AP")
+
+
+def _means(rows: list[dict[str, Any]], name: str, evaluations: dict[str, Any], task: str) -> np.ndarray:
+    """(resamples,) mean AP of the row of that name over resampled seeds, on resampled images."""
+    return resampling.seeds_too(_resampled(_row(rows, name), evaluations, task))
 
 
 def _row(rows: list[dict[str, Any]], name: str) -> dict[str, Any]:
@@ -169,7 +198,10 @@ def _gaps(
         if not len(baseline) == len(student) == len(upper):
             raise UserError(f"table: {best}, {name} and {spec['upper']} must have the same seeds")
         of_means = float(share(baseline.mean(), student.mean(), upper.mean()))
-        gaps.append(Gap(best, name, spec["upper"], share(baseline, student, upper), of_means))
+        means = [_means(rows, row, evaluations, task) for row in (best, name, spec["upper"])]
+        shares, alike = share(baseline, student, upper), len({each.shape for each in means}) == 1
+        low, high = _interval(share(*means)) if alike else (np.nan, np.nan)
+        gaps.append(Gap(best, name, spec["upper"], shares, of_means, low, high))
     return gaps
 
 
@@ -212,7 +244,9 @@ def markdown(table: Table) -> str:
             return f"{record[column]:.4g}"
         spread = record.get(f"{column} sd", np.nan)
         sign = "+" if column.startswith("gain") or column.endswith("difference") else ""
-        return f"{record[column]:{sign}.1f}" + ("" if np.isnan(spread) else f" ± {spread:.1f}")
+        said = f"{record[column]:{sign}.1f}" + ("" if np.isnan(spread) else f" ± {spread:.1f}")
+        ends = [record.get(f"{column} {end}", np.nan) for end in ("low", "high")]
+        return said if np.isnan(ends).any() else f"{said} [{ends[0]:{sign}.1f}, {ends[1]:{sign}.1f}]"
 
     lines = [columns, ["---"] * 2 + ["---:"] * (len(columns) - 2)]
     lines += [[cell(record, column) for column in columns] for record in table.frame.to_dict("records")]
@@ -220,6 +254,9 @@ def markdown(table: Table) -> str:
     text += "\nPercent"
     if (table.frame["seeds"] > 1).any():
         text += "; mean ± standard deviation over the seeds"
+    if table.frame.get("AP low", pd.Series(dtype=float)).notna().any():
+        over = "images and seeds" if (table.frame["seeds"] > 1).any() else "images"
+        text += f"; [{resampling.CONFIDENCE}% interval, bootstrap over {over}, paired in gains and shares]"
     if "gain" in table.frame:
         pairs = table.frame.dropna(subset="gain")[["row", "gain over"]].itertuples(index=False)
         text += "; gain in AP: " + ", ".join(f"{escape(row)} over {escape(other)}" for row, other in pairs)
@@ -234,12 +271,13 @@ def describe(gap: Gap) -> str:
         empty = f"{np.isnan(gap.shares).sum()} of {len(gap.shares)} seeds"
         return f"{what}: none to state; in {empty} {upper} is not {LEAST_GAP:g} AP above {baseline}."
     spread = _spread(gap.shares)
+    ends = "" if np.isnan(gap.low) else f" [{gap.low:.0f}%, {gap.high:.0f}%]"
     if np.isnan(spread):
-        return f"{what}: {gap.shares[0]:.0f}% (paper: {PAPER_GAP:.0f}%)."
+        return f"{what}: {gap.shares[0]:.0f}%{ends} (paper: {PAPER_GAP:.0f}%)."
     seeds = ", ".join(f"{share:.0f}%" for share in gap.shares)
     return (
         f"{what}: {gap.shares.mean():.0f}% ± {spread:.0f} "
-        f"(seeds: {seeds}; of the mean APs: {gap.of_means:.0f}%; paper: {PAPER_GAP:.0f}%)."
+        f"(seeds: {seeds}; of the mean APs: {gap.of_means:.0f}%{ends}; paper: {PAPER_GAP:.0f}%)."
     )
 
 

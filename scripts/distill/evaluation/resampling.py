@@ -1,0 +1,113 @@
+"""How sure an AP is: the bootstrap over the images of a test, and over the seeds of a training.
+
+B resamples of the images of a dataset are drawn once and for all, so those of two models on one dataset are
+of the same images: differences are paired. w (B, N) says how often each of the N images is in each resample;
+D is a number of detections. Efron & Tibshirani, An Introduction to the Bootstrap, chapters 6 and 13.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+RESAMPLES = 1000
+CONFIDENCE = 95  # percent of an interval
+AT_ONCE = 20_000_000  # numbers in memory
+RECALLS = np.linspace(0, 1, 101)  # at which COCO reads the precision
+
+
+def image_weights(images: int) -> np.ndarray:
+    """w (RESAMPLES, N): as many images as there are, drawn with replacement. The same for every N."""
+    shares = np.full(images, 1 / images)
+    return np.random.default_rng(0).multinomial(images, shares, size=RESAMPLES)
+
+
+def resampled_ap(
+    evaluated: Sequence[dict[str, Any] | None], images: Sequence[int], w: np.ndarray
+) -> np.ndarray:
+    """COCO's AP of each resample: the mean over thresholds of IoU (or OKS) and over categories with objects.
+
+    evaluated: COCOeval's `evalImgs`, of one range of areas.
+    images: ids in the order of w.
+
+    Returns (B,) fractions of 1, NaN where a resample has no object.
+    """
+    place = {image: at for at, image in enumerate(images)}
+    by_category: dict[int, list[dict[str, Any]]] = {}
+    for entry in evaluated:
+        if entry is not None:
+            by_category.setdefault(entry["category_id"], []).append(entry)
+    aps = [_of_category(entries, place, w) for entries in by_category.values()]
+    if not aps:
+        return np.full(len(w), np.nan)
+    return _mean(np.array(aps))
+
+
+def _mean(values: np.ndarray) -> np.ndarray:
+    """The mean over the first axis without NaN, NaN where there is nothing else."""
+    known = ~np.isnan(values)
+    count = known.sum(axis=0)
+    return np.where(count, np.where(known, values, 0).sum(axis=0) / np.maximum(count, 1), np.nan)
+
+
+def _of_category(entries: list[dict[str, Any]], place: dict[int, int], w: np.ndarray) -> np.ndarray:
+    """(B,) AP of a category, NaN where a resample has no object of it."""
+    objects = np.zeros(w.shape[1], dtype=np.int64)
+    for entry in entries:
+        objects[place[entry["image_id"]]] = np.count_nonzero(np.asarray(entry["gtIgnore"]) == 0)
+    scores = np.concatenate([np.asarray(entry["dtScores"], float) for entry in entries])
+    image = np.concatenate([np.full(len(e["dtScores"]), place[e["image_id"]]) for e in entries])
+    order = np.argsort(-scores, kind="mergesort")
+    matched, ignored = (
+        np.concatenate([np.asarray(entry[key], float) for entry in entries], axis=1)[:, order] > 0
+        for key in ("dtMatches", "dtIgnore")
+    )
+    image = image[order]
+    total = w @ objects
+    thresholds = [*zip(matched & ~ignored, ~matched & ~ignored, strict=True)]
+    parts = [
+        np.mean([_average(true, false, image, part) for true, false in thresholds], axis=0)
+        for part in _parts(w / np.maximum(total, 1)[:, None], len(image))
+    ]
+    return np.where(total > 0, np.concatenate(parts), np.nan)
+
+
+def _parts(w: np.ndarray, detections: int) -> Iterator[np.ndarray]:
+    """Some rows at a time, such that what is computed of them fits into memory."""
+    rows = max(1, AT_ONCE // max(1, detections))
+    for start in range(0, len(w), rows):
+        yield w[start : start + rows]
+
+
+def _average(true: np.ndarray, false: np.ndarray, image: np.ndarray, share: np.ndarray) -> np.ndarray:
+    """(b,) mean precision at RECALLS. true, false: (D,) bool by falling score. image: (D,) places of images.
+    share: (b, N) how often an image is there, by the number of objects in the resample."""
+    if not true.any():
+        return np.zeros(len(share))
+    kept = true | false
+    weight = share[:, image[kept]]
+    found = np.cumsum(weight * true[kept], axis=1)  # recall
+    wrong = np.cumsum(weight * false[kept], axis=1)
+    precision = found / np.maximum(found + wrong, np.finfo(float).tiny)
+    precision = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
+    precision = np.concatenate([precision, np.zeros((len(share), 1))], axis=1)  # beyond the highest recall
+    # Sums of shares fall short of a round recall by rounding.
+    first = np.array([np.searchsorted(row, RECALLS - 1e-9) for row in found])
+    return np.take_along_axis(precision, first, axis=1).mean(axis=1)
+
+
+def seeds_too(aps: np.ndarray) -> np.ndarray:
+    """(S, B) AP of S seeds → (B,) its means over as many seeds, drawn with replacement: alike for equal S."""
+    seeds, resamples = aps.shape
+    drawn = np.random.default_rng(1).integers(seeds, size=(resamples, seeds))
+    return aps[drawn, np.arange(resamples)[:, None]].mean(axis=1)
+
+
+def interval(values: np.ndarray) -> tuple[float, float]:
+    """The percentile interval at CONFIDENCE; NaN where more than its tail of the resamples has no value."""
+    tail = (100 - CONFIDENCE) / 2
+    known = values[~np.isnan(values)]
+    if len(known) < len(values) * (1 - tail / 100):
+        return np.nan, np.nan
+    low, high = np.percentile(known, [tail, 100 - tail])
+    return float(low), float(high)

@@ -1,0 +1,118 @@
+"""Intervals: each resample is what COCOeval says of its images, and intervals cover what they should."""
+
+import contextlib
+import copy
+import io
+
+import numpy as np
+import pytest
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+
+from distill.datasets.keypoint_meta import keypoint_meta
+from distill.evaluation.average_precision import evaluate
+from distill.evaluation.resampling import image_weights, interval, seeds_too
+from helpers.arrows import draw_dataset
+from helpers.studied import predictions
+
+
+@pytest.fixture(scope="module")
+def truth(tmp_path_factory):
+    from distill.files import read_json
+
+    return read_json(draw_dataset(tmp_path_factory.mktemp("data") / "arrows", 9, seed=4))
+
+
+def repeated(dataset, found, weights):
+    """The dataset and results in which each image is there as often as its weight says."""
+    images, annotations, results = [], [], []
+    for image, times in zip(sorted(dataset["images"], key=lambda i: i["id"]), weights, strict=True):
+        for _ in range(times):
+            new = len(images) + 1
+            images.append({**image, "id": new})
+            for annotation in dataset["annotations"]:
+                if annotation["image_id"] == image["id"]:
+                    annotations.append({**annotation, "image_id": new, "id": len(annotations) + 1})
+            results += [{**p, "image_id": new} for p in found if p["image_id"] == image["id"]]
+    return {**dataset, "images": images, "annotations": annotations}, results
+
+
+def pycocotools_ap(dataset, found, kind):
+    with contextlib.redirect_stdout(io.StringIO()):
+        coco = COCO()
+        coco.dataset = copy.deepcopy(dataset)
+        coco.createIndex()
+        evaluation = COCOeval(coco, coco.loadRes(copy.deepcopy(found)), kind)
+        if kind == "keypoints":
+            posed = [c["id"] for c in dataset["categories"] if c.get("keypoints")]
+            evaluation.params.catIds = posed
+            evaluation.params.kpt_oks_sigmas = np.array(keypoint_meta(dataset).sigmas)
+        evaluation.evaluate()
+        evaluation.accumulate()
+        evaluation.summarize()
+    return evaluation.stats[0]
+
+
+@pytest.mark.parametrize(("task", "kind"), [("boxes", "bbox"), ("keypoints", "keypoints")])
+def test_a_resample_is_what_pycocotools_says_of_its_images(truth, task, kind):
+    found = predictions(truth, 0.3, seed=2)
+    dataset = {**truth, "annotations": [dict(a) for a in truth["annotations"]]}
+    dataset["annotations"][0]["iscrowd"] = 1
+    block = evaluate(dataset, found, task)[task]
+    weights = image_weights(9)
+    assert len(block["resampled"]) == len(weights)
+    for number in range(25):
+        expected = pycocotools_ap(*repeated(dataset, found, weights[number]), kind)
+        assert block["resampled"][number] == pytest.approx(expected, abs=1.1e-5)
+    assert np.mean(block["resampled"]) == pytest.approx(block["AP"], abs=0.05)
+    assert evaluate(dataset, found, task)[task]["resampled"] == block["resampled"]
+
+
+def test_nothing_found_and_nothing_there(truth):
+    assert set(evaluate(truth, [], "boxes")["boxes"]["resampled"]) == {0.0}
+    one = {**truth, "annotations": truth["annotations"][:1]}
+    gone = evaluate(one, [], "boxes")["boxes"]["resampled"]
+    assert set(gone) == {0.0, None}  # a resample may be without the only object
+
+
+def test_a_perfect_model_is_perfect_in_every_resample(truth):
+    found = [
+        {key: a[key] for key in ("image_id", "category_id", "bbox")} | {"score": 0.5 + 0.01 * n}
+        for n, a in enumerate(truth["annotations"])
+    ]
+    assert set(evaluate(truth, found, "boxes")["boxes"]["resampled"]) == {1.0}
+
+
+def test_weights_are_those_of_as_many_images():
+    weights = image_weights(50)
+    assert (weights.sum(axis=1) == 50).all()
+    assert np.array_equal(weights, image_weights(50))
+    assert weights.mean() == pytest.approx(1)
+    assert weights.var() == pytest.approx(1 - 1 / 50, rel=0.05)
+
+
+def test_seeds_are_drawn_alike_for_two_rows():
+    """So that what is common to a seed is not in a difference."""
+    rng = np.random.default_rng(0)
+    ours = rng.normal(0, 5, (4, 1000))
+    assert np.allclose(seeds_too(ours + 3) - seeds_too(ours), 3)
+    assert np.array_equal(seeds_too(ours[:1]), ours[0])
+
+
+def test_an_interval_covers_the_truth_as_often_as_it_says():
+    """Of means of normal numbers, 19 of 20 times."""
+    rng = np.random.default_rng(0)
+    weights = image_weights(60) / 60
+    covered = []
+    for _ in range(400):
+        low, high = interval(weights @ rng.normal(size=60))
+        covered.append(low <= 0 <= high)
+    assert 0.90 < np.mean(covered) < 0.98
+
+
+def test_too_many_resamples_without_a_value_give_no_interval():
+    values = np.arange(1000.0)
+    values[:20] = np.nan
+    assert interval(values)[0] > 20
+    values[:30] = np.nan
+    assert np.isnan(interval(values)).all()
