@@ -64,9 +64,8 @@ def _of_category(entries: list[dict[str, Any]], place: dict[int, int], w: np.nda
     )
     image = image[order]
     total = w @ objects
-    thresholds = [*zip(matched & ~ignored, ~matched & ~ignored, strict=True)]
     parts = [
-        np.mean([_average(true, false, image, part) for true, false in thresholds], axis=0)
+        _average(matched & ~ignored, ignored, part[:, image])
         for part in _parts(w / np.maximum(total, 1)[:, None], len(image))
     ]
     return np.where(total > 0, np.concatenate(parts), np.nan)
@@ -79,21 +78,26 @@ def _parts(w: np.ndarray, detections: int) -> Iterator[np.ndarray]:
         yield w[start : start + rows]
 
 
-def _average(true: np.ndarray, false: np.ndarray, image: np.ndarray, share: np.ndarray) -> np.ndarray:
-    """(b,) mean precision at RECALLS. true, false: (D,) bool by falling score. image: (D,) places of images.
-    share: (b, N) how often an image is there, by the number of objects in the resample."""
-    if not true.any():
-        return np.zeros(len(share))
-    kept = true | false
-    weight = share[:, image[kept]]
-    found = np.cumsum(weight * true[kept], axis=1)  # recall
-    wrong = np.cumsum(weight * false[kept], axis=1)
-    precision = found / np.maximum(found + wrong, np.finfo(float).tiny)
-    precision = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
-    precision = np.concatenate([precision, np.zeros((len(share), 1))], axis=1)  # beyond the highest recall
-    # Sums of shares fall short of a round recall by rounding.
-    first = np.array([np.searchsorted(row, RECALLS - 1e-9) for row in found])
-    return np.take_along_axis(precision, first, axis=1).mean(axis=1)
+def _average(true: np.ndarray, ignored: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """(b,) mean precision at RECALLS and over T thresholds.
+
+    true, ignored: (T, D) bool, by falling score: matched with an object; neither right nor wrong.
+    weight: (b, D) how often a detection's image is there, by the number of objects in the resample.
+    """
+    aps = np.zeros(len(weight))
+    taken, skipped = np.cumsum(weight, axis=1), np.zeros(true.shape[1], dtype=bool)
+    for hits, skip in zip(true, ignored, strict=True):
+        if not np.array_equal(skip, skipped):
+            taken, skipped = np.cumsum(weight * ~skip, axis=1), skip
+        at = np.flatnonzero(hits)  # precision is highest where an object is found
+        found = np.cumsum(weight[:, at], axis=1)  # recall
+        precision = found / np.maximum(taken[:, at], np.finfo(float).tiny)
+        precision = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
+        precision = np.concatenate([precision, np.zeros((len(weight), 1))], axis=1)  # of higher recall
+        # Sums of shares fall short of a round recall by rounding.
+        first = np.array([np.searchsorted(row, RECALLS - 1e-9) for row in found])
+        aps += np.take_along_axis(precision, first, axis=1).mean(axis=1)
+    return aps / len(true)
 
 
 def seeds_too(aps: np.ndarray) -> np.ndarray:
