@@ -13,7 +13,8 @@ import torchvision
 from distill.files import read_json
 from distill.inspection.words import describe, resolve
 from distill.models import model as models
-from distill.models.prediction import Predictor, predict_boxes
+from distill.models.prediction import predict_boxes
+from distill.models.predictor import Predictor
 from distill.models.published.formats import FORMATS
 from distill.models.published.importing import translate
 from distill.models.training import full_config

@@ -9,14 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from distill.models.prediction import (
-    Predictor,
-    batches,
-    detect_boxes,
-    in_order_of_shape,
-    predict_boxes,
-    predict_heatmaps,
-)
+from distill.models.prediction import detect_boxes, predict_boxes, predict_heatmaps
+from distill.models.predictor import Predictor, batches, in_order_of_shape
 from distill.predictions.boxes import xywh_to_xyxy
 from distill.predictions.heatmaps import softmax2d
 from distill.predictions.views import View
@@ -210,7 +204,7 @@ def test_cuda_that_is_not_there_is_one_line(keypoint_model):
 
 def test_mixed_precision_says_nearly_the_same(tmp_path, keypoint_model, predicted, arrows, monkeypatch):
     """bfloat16 keeps 8 bits. Also on CPUs that only emulate it."""
-    monkeypatch.setattr("distill.models.prediction.supported", lambda device: True)
+    monkeypatch.setattr("distill.models.predictor.supported", lambda device: True)
     records = read(predicted / "boxes.json")
     arguments = (keypoint_model, arrows, PLAIN, (0, 1))
     options = dict(device="cpu", amp=True)
@@ -231,7 +225,7 @@ def test_mixed_precision_says_nearly_the_same(tmp_path, keypoint_model, predicte
 
 
 def test_mixed_precision_does_not_round_objectness(keypoint_model, arrows, monkeypatch):
-    monkeypatch.setattr("distill.models.prediction.supported", lambda device: True)
+    monkeypatch.setattr("distill.models.predictor.supported", lambda device: True)
     rounded = []
     for amp in (False, True):
         predictor = Predictor(keypoint_model, "cpu", amp=amp)

@@ -32,7 +32,8 @@ UN_120 = 120_000  # COCO's unlabelled images
 
 def predict(model: Path, dataset: Path, images: int, plain: int, folder: Path) -> None:
     """boxes.json, and for each view its float32 logits as .npy; run in a child, as torch is large."""
-    from distill.models.prediction import FixedBoxes, Predictor, detect_boxes, read_shard
+    from distill.models.prediction import FixedBoxes, detect_boxes, read_shard
+    from distill.models.predictor import Predictor
 
     content = read_json(dataset)
     content["info"]["image_root"] = str(Path(content["info"]["image_root"]).resolve())

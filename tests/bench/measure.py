@@ -14,6 +14,7 @@ from typing import Any
 ROOT = Path(__file__).parents[2]
 SCRIPTS = ROOT / "scripts"
 sys.path[:0] = [str(SCRIPTS), str(ROOT / "tests")]
+import distill.models  # noqa: E402, F401 — before mmdet is imported
 
 
 def best_seconds(*functions: Callable[[], Any], rounds: int = 5, clock=time.perf_counter) -> list[float]:

@@ -169,7 +169,7 @@ def _evaluation(path: Path, content: Mapping[str, Any]) -> Iterable[str]:
     yield f"{content['task']}, {predictions} on {plural(content['images'], 'image')}"
     for task in ("boxes", "keypoints"):
         if task in content:
-            numbers = {k: v for k, v in content[task].items() if not isinstance(v, dict)}
+            numbers = {k: v for k, v in content[task].items() if not isinstance(v, dict | list)}
             yield f"{task}: " + ", ".join(f"{k} {_percent(v)}" for k, v in numbers.items())
     for name, ap in content["per_category"].items():
         yield f"  {name:<16} AP {_percent(ap)}"

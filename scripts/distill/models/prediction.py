@@ -1,236 +1,20 @@
-"""What a model predicts under one view: boxes, or heatmaps in given boxes, in that view's own pixels.
+"""Files of what a model predicts under one view, in its pixels: boxes, or heatmaps in given boxes."""
 
-Images of similar shape follow each other, so that those of a batch are padded to one size. An image's padding
-does not depend on its batch, nor therefore on the number of shards.
-"""
-
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from mmcv.cnn import fuse_conv_bn
-from mmdet.structures import DetDataSample
-from mmdet.structures.bbox import bbox2roi
-from mmengine.structures import InstanceData
-from torch import nn
-from torch.utils.data import DataLoader, Dataset
 
 from distill.datasets.dataset_file import read_dataset, root_of
-from distill.datasets.images import read_image
 from distill.datasets.keypoint_meta import keypoint_meta
 from distill.datasets.kinds import shard
 from distill.files import write_json
-from distill.models.amp import keep_float32, supported
-from distill.models.model import load, pick_device, pick_workers
+from distill.models.predictor import Image, Predictor, in_order_of_shape
 from distill.predictions.boxes import xyxy_to_xywh
 from distill.predictions.fixed_boxes import FixedBoxes
 from distill.predictions.heatmap_file import HeatmapWriter
 from distill.predictions.views import View
-from distill.program import UserError, progress
-
-DIVISOR = 32  # the network pads to its coarsest stride
-Image = dict[str, Any]
-
-
-class ViewedImages(Dataset):
-    """Images (3, H, W) uint8 of a dataset, resized and turned as in a view, but not mirrored, which the
-    device does faster. `images` are records of the dataset JSON."""
-
-    def __init__(self, root: Path, images: list[Image], view: View) -> None:
-        self.root, self.images, self.view = root, images, replace(view, flip=False)
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def __getitem__(self, index: int) -> tuple[Image, torch.Tensor]:
-        image = self.images[index]
-        size = (image["width"], image["height"])
-        pixels = read_image(self.root / image["file_name"], size, image.get("hash"))
-        return image, torch.from_numpy(self.view.transform_image(pixels)).permute(2, 0, 1)
-
-
-def in_order_of_shape(images: Sequence[Image]) -> list[Image]:
-    """By aspect ratio, then size, then id: then similar shapes are next to each other under every view."""
-    return sorted(images, key=lambda i: (i["width"] / i["height"], i["width"], i["id"]))
-
-
-def batches(images: list[Image], view: View, most: int) -> list[list[int]]:
-    """Runs of at most `most` consecutive images whose views are padded to the same size."""
-    runs: list[list[int]] = []
-    last = None
-    for index, image in enumerate(images):
-        width, height = view.size(image["width"], image["height"])
-        shape = (-(-width // DIVISOR), -(-height // DIVISOR))
-        if shape != last or len(runs[-1]) == most:
-            runs.append([])
-        runs[-1].append(index)
-        last = shape
-    return runs
-
-
-class Predictor:
-    """A trained model on a device.
-
-    folder: of the model.
-    device: cpu, cuda or auto.
-    batch: images at most that go through the network together; None: 4, on a GPU 16.
-    workers: processes that load images; None: as many as the job's CPUs allow.
-    amp: convolutions and matrix products are computed in bfloat16, all but the last ones.
-    """
-
-    def __init__(
-        self,
-        folder: Path,
-        device: str,
-        batch: int | None = None,
-        workers: int | None = None,
-        amp: bool = False,
-    ) -> None:
-        self.device = pick_device(device)
-        self.amp = amp and supported(self.device)
-        self.folder = folder
-        self.network, self.meta = load(folder, self.device)
-        fuse_conv_bn(self.network)  # normalisation layers of their own move a quarter of all memory
-        # The sum of all that the network gives stays on the device; it is finite if every number is.
-        self._given = torch.zeros((), device=self.device)
-        for layer in self._last_layers():
-            layer.register_forward_hook(self._add_up)
-            if self.amp:
-                keep_float32(layer)
-        self.batch = batch or (16 if self.device.type == "cuda" else 4)
-        self.workers = pick_workers(self.device) if workers is None else workers
-        self.category_ids = np.array([category["id"] for category in self.meta["categories"]])
-
-    def _last_layers(self) -> list[nn.Module]:
-        """The layers that give scores, boxes and heatmaps. They stay float32: of the 8 bits of bfloat16 many
-        proposals would get equal scores, and NMS would keep any of them."""
-        rpn, roi = self.network.rpn_head, self.network.roi_head
-        layers = [rpn.rpn_cls, rpn.rpn_reg, roi.bbox_head.fc_cls, roi.bbox_head.fc_reg]
-        return layers if roi.keypoint_head is None else [*layers, roi.keypoint_head.deconv]
-
-    def _add_up(self, layer: nn.Module, inputs: Any, output: torch.Tensor) -> None:
-        self._given = self._given + output.sum(dtype=torch.float32)
-
-    def _check_finite(self, view: View) -> None:
-        """Raises UserError where the network gave NaN or infinity, of which NMS would keep nothing."""
-        if not torch.isfinite(self._given):
-            what = f"its outputs under {view.name} hold NaN or infinity"
-            raise UserError(f"{self.folder}: {what}; train it with a lower `lr`, or import other weights")
-
-    @torch.inference_mode()
-    def run(self, root: Path, images: list[Image], view: View, each: Callable) -> Iterator[Any]:
-        """Calls `each` on every batch of preprocessed images, in order, and yields what it returns.
-
-        root: the folder of the images.
-        images: records of the dataset JSON.
-        each: function of the image records, the network's input, and mmdet's samples of a batch.
-        """
-        dataset = ViewedImages(root, images, view)
-        loader = DataLoader(
-            dataset,
-            batch_sampler=batches(images, view, self.batch),
-            collate_fn=list,
-            num_workers=self.workers,
-            pin_memory=self.device.type == "cuda",
-        )
-        for number, items in enumerate(progress(loader, len(loader), f"batches of {view.name}")):
-            records, pixels = zip(*items, strict=True)
-            inputs = [p.to(self.device, non_blocking=True) for p in pixels]
-            if view.flip:
-                inputs = [p.flip(-1) for p in inputs]
-            samples = [
-                DetDataSample(
-                    metainfo={"img_shape": p.shape[1:], "ori_shape": p.shape[1:], "scale_factor": (1, 1)}
-                )
-                for p in inputs
-            ]
-            data = self.network.data_preprocessor({"inputs": inputs, "data_samples": samples})
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.amp):
-                result = each(records, data["inputs"], data["data_samples"])
-            if number == 0:  # later ones only at the end, since asking makes the CPU wait for a GPU
-                self._check_finite(view)
-            yield result
-        self._check_finite(view)
-
-    def boxes(self, root: Path, images: list[Image], view: View) -> Iterator[tuple[Image, dict]]:
-        """Yields (image, {"boxes" (N, 4) x1, y1, x2, y2 in the view, "scores" (N,), "category_ids" (N,)})."""
-
-        def each(records, inputs, samples):
-            return zip(records, self.network.predict(inputs, samples, rescale=False), strict=True)
-
-        for batch in self.run(root, images, view, each):
-            for image, sample in batch:
-                found = sample.pred_instances
-                # An imported model may know categories that the dataset lacks; these come last.
-                found = found[found.labels < len(self.category_ids)]
-                yield (
-                    image,
-                    {
-                        "boxes": found.bboxes.double().cpu().numpy(),
-                        "scores": found.scores.double().cpu().numpy(),
-                        "category_ids": self.category_ids[found.labels.cpu().numpy()],
-                    },
-                )
-
-    def refined(
-        self, root: Path, images: list[Image], regions: dict[int, np.ndarray], view: View
-    ) -> Iterator[tuple[Image, np.ndarray, np.ndarray]]:
-        """The output of the box head for given RoIs, without NMS.
-
-        regions: image id → (n, 4) x1, y1, x2, y2 in the original image.
-
-        Yields (image, boxes (n, C, 4) in the view, scores (n, C)): for each RoI a box and a score of each of
-        C categories.
-        """
-        classes = len(self.category_ids)
-
-        def each(records, inputs, samples):
-            rois = self._rois(records, regions, view, inputs)
-            head = self.network.roi_head
-            found = head.predict_bbox(
-                self.network.extract_feat(inputs),
-                [sample.metainfo for sample in samples],
-                [InstanceData(bboxes=boxes) for boxes in rois],
-                rcnn_test_cfg=None,
-            )
-            return zip(records, found, strict=True)
-
-        for batch in self.run(root, images, view, each):
-            for image, sample in batch:
-                boxes = sample.bboxes.double().cpu().numpy().reshape(len(sample), -1, 4)[:, :classes]
-                scores = sample.scores[:, :classes].double().cpu().numpy()
-                yield image, np.broadcast_to(boxes, (len(sample), classes, 4)), scores
-
-    def heatmaps(
-        self, root: Path, images: list[Image], regions: dict[int, np.ndarray], view: View
-    ) -> Iterator[torch.Tensor]:
-        """The keypoint head's output for given RoIs.
-
-        regions: image id → (n, 4) x1, y1, x2, y2 in the original image.
-
-        Yields heatmaps (n, K, 56, 56), logits in the frame of the view.
-        """
-
-        def each(records, inputs, samples):
-            features = self.network.extract_feat(inputs)
-            rois = bbox2roi(self._rois(records, regions, view, inputs))
-            return self.network.roi_head.predict_heatmaps(features, rois)
-
-        return self.run(root, images, view, each)
-
-    @staticmethod
-    def _rois(
-        records: list[Image], regions: dict[int, np.ndarray], view: View, inputs: torch.Tensor
-    ) -> list[torch.Tensor]:
-        """The regions of each image in its view, (n, 4) on the device of the inputs."""
-        size = [(image["width"], image["height"]) for image in records]
-        return [
-            torch.from_numpy(view.forward_boxes(regions[image["id"]], size)).to(inputs)
-            for image, size in zip(records, size, strict=True)
-        ]
+from distill.program import UserError
 
 
 def read_shard(dataset: Path, index: int, count: int) -> tuple[dict, Path, list[Image]]:
@@ -239,14 +23,23 @@ def read_shard(dataset: Path, index: int, count: int) -> tuple[dict, Path, list[
     return coco, root_of(coco, dataset), in_order_of_shape(shard(coco["images"], index, count))
 
 
-def result(image_id: int, category_id: int, box: np.ndarray, score: float) -> dict[str, Any]:
-    """One record of COCO's results format; `box` is x, y, w, h."""
-    return {
-        "image_id": image_id,
-        "category_id": int(category_id),
-        "bbox": [round(float(value), 3) for value in box],
-        "score": round(float(score), 6),
-    }
+def results(image_ids: Any, category_ids: np.ndarray, boxes: np.ndarray, scores: np.ndarray) -> list[dict]:
+    """Records of COCO's results format.
+
+    image_ids: (n,), or one of all.
+    category_ids, scores: (n,).
+    boxes: (n, 4) x1, y1, x2, y2.
+    """
+    columns = (
+        np.broadcast_to(image_ids, len(scores)),
+        category_ids,
+        np.round(xyxy_to_xywh(boxes), 3),
+        np.round(scores, 6),
+    )
+    return [
+        {"image_id": image, "category_id": category, "bbox": box, "score": score}
+        for image, category, box, score in zip(*(column.tolist() for column in columns), strict=True)
+    ]
 
 
 def detect_boxes(
@@ -276,10 +69,8 @@ def detect_boxes(
         keep = (found["scores"] >= fixed_boxes["min_score"]) & (sides >= 1).all(1)
         order = np.argsort(-found["scores"][keep], kind="stable")[: fixed_boxes["per_image"]]
         rows = np.flatnonzero(keep)[order]
-        for row, box in zip(rows, xyxy_to_xywh(boxes[rows]), strict=True):
-            record = result(image["id"], found["category_ids"][row], box, found["scores"][row])
-            records.append({"id": len(records) + 1, **record})
-    write_json(output, records)
+        records += results(image["id"], found["category_ids"][rows], boxes[rows], found["scores"][rows])
+    write_json(output, [{"id": number, **record} for number, record in enumerate(records, 1)])
 
 
 def predict_boxes(
@@ -308,24 +99,22 @@ def predict_boxes(
     records: list[dict[str, Any]] = []
     if boxes is None:
         for image, found in predictor.boxes(root, images, view):
-            rows = zip(found["category_ids"], xyxy_to_xywh(found["boxes"]), found["scores"], strict=True)
-            records += [result(image["id"], *row) for row in rows]
+            records += results(image["id"], found["category_ids"], found["boxes"], found["scores"])
     else:
         shared = FixedBoxes.read(boxes, images, dataset)
         if unknown := set(shared.category_ids.tolist()) - set(predictor.category_ids.tolist()):
             raise UserError(f"{boxes}: category {min(unknown)} is unknown to {model}, so they share no boxes")
-        column = {category: i for i, category in enumerate(predictor.category_ids.tolist())}
-        refined = (
-            (image, *one)
-            for image, *found in predictor.refined(root, shared.images, shared.regions, view)
-            for one in zip(*found, strict=True)
-        )
-        for row, (image, box, score) in enumerate(refined):  # in the file's order
-            category = column[shared.category_ids[row]]
-            record = result(
-                image["id"], shared.category_ids[row], xyxy_to_xywh(box[category]), score[category]
-            )
-            records.append({"id": int(shared.ids[row]), **record})
+        order = np.argsort(predictor.category_ids)
+        columns = order[np.searchsorted(predictor.category_ids, shared.category_ids, sorter=order)]
+        xyxy, scores, done = [np.zeros((0, 4))], [np.zeros(0)], 0
+        for _, refined, likely in predictor.refined(root, shared.images, shared.regions, view):
+            rows = np.arange(len(likely)), columns[done : done + len(likely)]  # in the file's order
+            done += len(likely)
+            xyxy.append(refined[rows])
+            scores.append(likely[rows])
+        joined = np.concatenate(xyxy), np.concatenate(scores)
+        records = results(shared.image_ids, shared.category_ids, *joined)
+        records = [{"id": number, **one} for number, one in zip(shared.ids.tolist(), records, strict=True)]
     keys = ("id", "width", "height", "view_width", "view_height")
     sizes = [(image["width"], image["height"]) for image in images]
     header = [
