@@ -4,7 +4,6 @@ Images of similar shape follow each other, so that those of a batch are padded t
 does not depend on its batch, nor therefore on the number of shards.
 """
 
-import gc
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -97,9 +96,6 @@ class Predictor:
         self.batch = batch or (16 if self.device.type == "cuda" else 4)
         self.workers = pick_workers(self.device) if workers is None else workers
         self.category_ids = np.array([category["id"] for category in self.meta["categories"]])
-        # Torch, mmdet and the network stay: to look through them for garbage, again and again while records
-        # are made, takes five times as long as to make the records.
-        gc.freeze()
 
     def _last_layers(self) -> list[nn.Module]:
         """The layers that give scores, boxes and heatmaps. They stay float32: of the 8 bits of bfloat16 many
