@@ -1,6 +1,5 @@
 """Detects the fixed boxes of one shard, under the plain view: the RoIs of all views."""
 
-import gc
 import json
 
 from predict_view import arguments
@@ -20,7 +19,6 @@ def main() -> None:
     claim(1, args["device"])
     from distill.models.prediction import detect_boxes
 
-    gc.freeze()  # see predict_view.py
     detect_boxes(**args)
 
 

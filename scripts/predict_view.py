@@ -1,7 +1,6 @@
 """Predicts one shard of a dataset under one view: boxes (.json), or heatmaps (.h5) in given boxes."""
 
 import argparse
-import gc
 from pathlib import Path
 
 from distill.cluster.gpus import claim
@@ -35,9 +34,6 @@ def main() -> None:
     claim(1, args["device"])
     from distill.models.prediction import predict_boxes, predict_heatmaps
 
-    # To look through all of torch and mmdet for garbage, again and again while records are made, takes longer than to
-    # make the records.
-    gc.freeze()
     predict_boxes(**args) if args["output"].suffix == ".json" else predict_heatmaps(**args)
 
 
