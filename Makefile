@@ -4,7 +4,7 @@ BIN := .venv/bin
 SNAKEMAKE := $(BIN)/snakemake
 PYTEST := $(BIN)/pytest -n logical --maxprocesses 4 --dist loadfile  # files side by side
 
-.PHONY: env demo test test-all test-slurm bench lint clean
+.PHONY: env demo test test-all test-slurm test-gpu bench lint clean
 
 env: .venv/complete  ## make .venv from the pinned files of envs/; PYTHON=… chooses another Python
 
@@ -30,6 +30,9 @@ test-slurm: env  ## on a real one-machine Slurm, which it installs as root on De
 	@command -v slurmctld > /dev/null || [ "$$(id -u)" = 0 ] || { echo "error: Slurm is missing; run as root, or: apt install slurmctld slurmd slurm-client munge" >&2; exit 1; }
 	command -v slurmctld > /dev/null || { apt-get update && apt-get install -y --no-install-recommends slurmctld slurmd slurm-client munge; }
 	$(BIN)/pytest -m 'slurm and not slow' tests/slurm
+
+test-gpu: env  ## on a GPU; .venv/bin/python may be another one, with the packages of envs/requirements.txt
+	$(BIN)/pytest -m gpu tests/gpu
 
 bench: demo  ## ratios measured side by side; of the demo's models, too
 	$(BIN)/pip install --quiet --no-deps -r envs/bench.txt

@@ -1,0 +1,211 @@
+"""What CPUs cannot prove: that a GPU says and learns the same. `make test-gpu`; else skipped."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from distill.files import read_json
+from distill.models import config_file
+from distill.models import model as models
+from distill.models.prediction import detect_boxes, predict_boxes, predict_heatmaps
+from distill.models.training import train
+from distill.predictions.merge import merge_heatmaps
+from distill.predictions.views import View
+from helpers import ROOT, SCRIPTS
+from helpers.arrows import draw_dataset
+from helpers.checkpoints import scale_like_trained, share_in_common
+from helpers.networks import training_job
+from helpers.options import merge_options
+
+DEVICE = "cuda"
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU that torch can use"),
+]
+CONFIGS = sorted(path.stem for path in (ROOT / "config/models").glob("*.py"))
+VIEWS = [View(160), View(200, flip=True)]
+FIXED_BOXES = {"min_score": 0.05, "per_image": 20}
+SPREAD = {"rpn_head.rpn_cls": 2.0, "rpn_head.rpn_reg": 0.3}
+SPREAD |= {"roi_head.bbox_head.fc_reg": 1.0, "roi_head.bbox_head.fc_cls": 2.5}
+MEMORY = 24 << 30  # bytes: what a common GPU has
+
+
+@pytest.fixture(autouse=True)
+def exact(monkeypatch):
+    """Float32 is float32 here; TF32 has a test of its own."""
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+
+
+@pytest.fixture(scope="module", params=CONFIGS)
+def model(request, tmp_path_factory, arrows):
+    """The folder of a network with random weights of the scale of trained ones."""
+    from mmdet.structures import DetDataSample
+
+    cfg = models.load_config(ROOT / f"config/models/{request.param}.py")
+    cfg.model.backbone.init_cfg = None
+    categories = read_json(arrows)["categories"]
+    models.fit_to_dataset(cfg, categories, "arrows")
+    torch.manual_seed(0)
+    network = models.build(cfg).eval()
+    network.init_weights()
+    shape = {"img_shape": (192, 192), "ori_shape": (192, 192), "scale_factor": (1, 1)}
+    pixels = torch.randn(2, 3, 192, 192)
+    samples = [DetDataSample(metainfo=shape) for _ in pixels]
+
+    def run():
+        network.predict(pixels, samples, rescale=False)
+        if models.has_keypoints(cfg):
+            rois = torch.tensor([[0, 10.0, 10, 150, 150], [1, 20.0, 30, 90, 120]])
+            network.roi_head.predict_heatmaps(network.extract_feat(pixels), rois)
+
+    spread = SPREAD | ({"roi_head.keypoint_head.deconv": 3.0} if models.has_keypoints(cfg) else {})
+    scale_like_trained(network, spread, run)
+    folder = tmp_path_factory.mktemp(request.param) / "model"
+    folder.mkdir()
+    task = "keypoints" if models.has_keypoints(cfg) else "boxes"
+    meta = {"model": "model", "categories": categories, "iterations": 0, "task": task}
+    models.save(folder / "model.pth", network.state_dict(), meta)
+    config_file.write(folder / "config.py", cfg)
+    return folder
+
+
+def detections(path):
+    """Those that can be told apart: of equal scores, either may come first."""
+    records = read_json(path)["predictions"]
+    keys = ("image_id", "category_id", "score")
+    boxes = [(r["bbox"][0], r["bbox"][1], *np.add(r["bbox"][:2], r["bbox"][2:])) for r in records]
+    return [{**{key: r[key] for key in keys}, "box": box} for r, box in zip(records, boxes, strict=True)]
+
+
+@pytest.mark.parametrize(("tf32", "score", "share"), [(False, 1e-3, 0.995), (True, 5e-3, 0.97)])
+def test_a_gpu_finds_the_boxes_that_a_cpu_finds(model, arrows, tmp_path, monkeypatch, tf32, score, share):
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", tf32)
+    for view in VIEWS:
+        predict_boxes(model, arrows, view, (0, 1), tmp_path / "cpu.json", device="cpu")
+        options = dict(device=DEVICE, batch=4, workers=2)
+        predict_boxes(model, arrows, view, (0, 1), tmp_path / "gpu.json", **options)
+        ours, theirs = (detections(tmp_path / f"{name}.json") for name in ("gpu", "cpu"))
+        assert len(theirs) > 50
+        assert share_in_common(ours, theirs, 0.5, score)[0] >= share
+
+
+def test_mixed_precision_says_nearly_the_same_of_given_boxes(model, arrows, tmp_path):
+    """Of boxes found anew, random weights and NMS would make others."""
+    boxes = tmp_path / "boxes.json"
+    detect_boxes(model, arrows, VIEWS[0], (0, 1), FIXED_BOXES, boxes, device="cpu")
+    found = []
+    for device, amp in (("cpu", False), (DEVICE, True)):
+        output = tmp_path / f"{device}-{amp}.json"
+        predict_boxes(model, arrows, VIEWS[1], (0, 1), output, boxes=boxes, device=device, amp=amp)
+        found.append(read_json(output)["predictions"])
+    scores, others = (np.array([record["score"] for record in records]) for records in found)
+    sides, others_sides = (np.array([record["bbox"] for record in records]) for records in found)
+    assert len(scores) > 50
+    assert np.median(np.abs(scores - others)) < 0.05
+    assert np.median(np.abs(sides - others_sides)) < 2
+
+
+@pytest.mark.parametrize("amp", [False, True])
+def test_a_gpu_puts_keypoints_where_a_cpu_puts_them(model, arrows, tmp_path, amp):
+    if not model.parent.name.startswith("keypoint"):
+        pytest.skip("has no keypoints")
+    boxes = tmp_path / "boxes.json"
+    detect_boxes(model, arrows, VIEWS[0], (0, 1), FIXED_BOXES, boxes, device="cpu")
+    merged = {}
+    for device, on in (("cpu", False), (DEVICE, amp)):
+        paths = []
+        for view in VIEWS:
+            paths.append(tmp_path / f"{device}-{view.name}.h5")
+            predict_heatmaps(model, arrows, view, (0, 1), boxes, paths[-1], device=device, amp=on)
+        merged[device] = list(merge_heatmaps(paths, read_json(arrows), merge_options(), boxes))
+    points, others = (np.array([r["keypoints"] for r in merged[d]]).reshape(-1, 3) for d in ("cpu", DEVICE))
+    assert len(points) > 50
+    near = np.abs(points[:, :2] - others[:, :2]).max(1) <= 0.5
+    assert near.mean() >= (0.9 if amp else 0.99)
+    assert np.abs(points[near, 2] - others[near, 2]).max() <= (0.05 if amp else 1e-3)
+
+
+def job_of(folder, config, dataset, **options):
+    return replace(training_job(folder, config, dataset, **options), device=DEVICE)
+
+
+@pytest.mark.parametrize("config", ["faster_rcnn_tiny", "keypoint_rcnn_tiny", "faster_rcnn_lite"])
+def test_a_training_of_50_iterations_is_close_to_that_of_a_cpu(tmp_path, arrows, config):
+    losses = {}
+    for device in ("cpu", DEVICE):
+        job = replace(training_job(tmp_path / device, config, arrows, iterations=50, lr=0.002), device=device)
+        train(job, workers=0)
+        losses[device] = pd.read_csv(job.output / "history.csv")["loss"].to_numpy()
+    assert np.allclose(losses[DEVICE][:3], losses["cpu"][:3], rtol=0.02)
+    assert losses[DEVICE][-5:].mean() == pytest.approx(losses["cpu"][-5:].mean(), rel=0.15)
+
+
+def command(job, *before):
+    names = {"name": job.name, "config": job.config, "spec": json.dumps(job.spec), "labelled": job.labelled}
+    names |= {"work": job.work, "output": job.output}
+    options = [str(part) for key, value in names.items() for part in (f"--{key}", value)]
+    return [*(before or [sys.executable]), str(SCRIPTS / "train.py"), *options, "--device", DEVICE]
+
+
+def test_a_training_that_slurm_preempts_writes_a_checkpoint_and_goes_on(tmp_path, arrows):
+    """Its loaders, which are there by default on a GPU, get the signal too."""
+    job = job_of(tmp_path, "faster_rcnn_tiny", arrows, iterations=400, checkpoint_every=400)
+    process = subprocess.Popen(command(job), stderr=subprocess.PIPE, text=True, start_new_session=True)
+    while not (job.work / "history.csv").exists():
+        assert process.poll() is None
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGTERM)
+    _, errors = process.communicate(timeout=100)
+    assert process.returncode == 1
+    assert "stopped by a signal" in errors
+    assert list(job.work.glob("iter_*.pth"))
+    subprocess.run(command(job), check=True)
+    assert read_json(job.output / "run.json")["resumes"] == 1
+    history = pd.read_csv(job.output / "history.csv")
+    assert history["iteration"].is_monotonic_increasing
+    assert np.isfinite(history["loss"]).all()
+
+
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="there is one GPU")
+@pytest.mark.parametrize("options", [{}, {"freeze_rpn": True}], ids=["whole", "frozen RPN"])
+def test_all_gpus_share_a_batch(tmp_path, arrows, options):
+    count = torch.cuda.device_count()
+    job = job_of(tmp_path, "keypoint_rcnn_tiny", arrows, iterations=50, batch=2 * count, **options)
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}"]
+    done = subprocess.run(command(job, *torchrun), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert read_json(job.output / "run.json")["processes"] == count
+    last = pd.read_csv(job.output / "history.csv").iloc[-1]
+    assert last["labelled"] == 50 * 2 * count
+
+
+def test_a_batch_of_large_images_fits_into_a_common_gpu(tmp_path, tmp_path_factory):
+    """The paper's largest view, in the batch that is the default on GPUs."""
+    from distill.models.predictor import Predictor
+
+    large = draw_dataset(tmp_path / "large", 16, seed=3)
+    job = training_job(tmp_path, "faster_rcnn_r50_fpn", large, iterations=1, scales=[96])
+    train(job, workers=0)
+    torch.cuda.reset_peak_memory_stats()
+    predictor = Predictor(job.output, DEVICE)
+    images = read_json(large)["images"]
+    found = list(predictor.boxes(large.parent / "images", images, View(1200, max_side=2000)))
+    assert len(found) == 16
+    assert torch.cuda.max_memory_allocated() < MEMORY
+
+
+def test_a_cpu_that_is_asked_for_is_used(tmp_path, arrows):
+    job = replace(job_of(tmp_path, "faster_rcnn_tiny", arrows, iterations=1), device="cpu")
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
+    train(job, workers=0)
+    assert torch.cuda.max_memory_allocated() == before
