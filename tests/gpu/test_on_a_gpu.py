@@ -14,16 +14,14 @@ import pytest
 import torch
 
 from distill.files import read_json
-from distill.models import config_file
-from distill.models import model as models
 from distill.models.prediction import detect_boxes, predict_boxes, predict_heatmaps
 from distill.models.training import train
 from distill.predictions.merge import merge_heatmaps
 from distill.predictions.views import View
 from helpers import ROOT, SCRIPTS
 from helpers.arrows import draw_dataset
-from helpers.checkpoints import scale_like_trained, share_in_common
-from helpers.networks import training_job
+from helpers.checkpoints import share_in_common
+from helpers.networks import random_model, training_job
 from helpers.options import merge_options
 
 DEVICE = "cuda"
@@ -34,8 +32,6 @@ pytestmark = [
 CONFIGS = sorted(path.stem for path in (ROOT / "config/models").glob("*.py"))
 VIEWS = [View(160), View(200, flip=True)]
 FIXED_BOXES = {"min_score": 0.05, "per_image": 20}
-SPREAD = {"rpn_head.rpn_cls": 2.0, "rpn_head.rpn_reg": 0.3}
-SPREAD |= {"roi_head.bbox_head.fc_reg": 1.0, "roi_head.bbox_head.fc_cls": 2.5}
 MEMORY = 24 << 30  # bytes: what a common GPU has
 
 
@@ -47,35 +43,8 @@ def exact(monkeypatch):
 
 @pytest.fixture(scope="module", params=CONFIGS)
 def model(request, tmp_path_factory, arrows):
-    """The folder of a network with random weights of the scale of trained ones."""
-    from mmdet.structures import DetDataSample
-
-    cfg = models.load_config(ROOT / f"config/models/{request.param}.py")
-    cfg.model.backbone.init_cfg = None
-    categories = read_json(arrows)["categories"]
-    models.fit_to_dataset(cfg, categories, "arrows")
-    torch.manual_seed(0)
-    network = models.build(cfg).eval()
-    network.init_weights()
-    shape = {"img_shape": (192, 192), "ori_shape": (192, 192), "scale_factor": (1, 1)}
-    pixels = torch.randn(2, 3, 192, 192)
-    samples = [DetDataSample(metainfo=shape) for _ in pixels]
-
-    def run():
-        network.predict(pixels, samples, rescale=False)
-        if models.has_keypoints(cfg):
-            rois = torch.tensor([[0, 10.0, 10, 150, 150], [1, 20.0, 30, 90, 120]])
-            network.roi_head.predict_heatmaps(network.extract_feat(pixels), rois)
-
-    spread = SPREAD | ({"roi_head.keypoint_head.deconv": 3.0} if models.has_keypoints(cfg) else {})
-    scale_like_trained(network, spread, run)
     folder = tmp_path_factory.mktemp(request.param) / "model"
-    folder.mkdir()
-    task = "keypoints" if models.has_keypoints(cfg) else "boxes"
-    meta = {"model": "model", "categories": categories, "iterations": 0, "task": task}
-    models.save(folder / "model.pth", network.state_dict(), meta)
-    config_file.write(folder / "config.py", cfg)
-    return folder
+    return random_model(request.param, read_json(arrows)["categories"], folder)
 
 
 def detections(path):

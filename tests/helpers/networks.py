@@ -1,4 +1,4 @@
-"""Trainings that take seconds."""
+"""Trainings that take seconds, and networks that were not trained."""
 
 from pathlib import Path
 
@@ -23,3 +23,42 @@ def training_job(tmp_path: Path, config: str, labelled: Path, name="model", labe
         tmp_path / name,
         "cpu",
     )
+
+
+SPREAD = {"rpn_head.rpn_cls": 2.0, "rpn_head.rpn_reg": 0.3}
+SPREAD |= {"roi_head.bbox_head.fc_reg": 1.0, "roi_head.bbox_head.fc_cls": 2.5}
+
+
+def random_model(config: str, categories: list[dict], folder: Path) -> Path:
+    """The folder of a network of config/models with random weights of the scale of trained ones."""
+    import torch
+    from mmdet.structures import DetDataSample
+
+    from distill.models import config_file
+    from distill.models import model as models
+    from helpers.checkpoints import scale_like_trained
+
+    cfg = models.load_config(ROOT / f"config/models/{config}.py")
+    cfg.model.backbone.init_cfg = None
+    models.fit_to_dataset(cfg, categories, config)
+    torch.manual_seed(0)
+    network = models.build(cfg).eval()
+    network.init_weights()
+    shape = {"img_shape": (192, 192), "ori_shape": (192, 192), "scale_factor": (1, 1)}
+    pixels = torch.randn(2, 3, 192, 192)
+    samples = [DetDataSample(metainfo=shape) for _ in pixels]
+    posed = models.has_keypoints(cfg)
+
+    def run() -> None:
+        network.predict(pixels, samples, rescale=False)
+        if posed:
+            rois = torch.tensor([[0, 10.0, 10, 150, 150], [1, 20.0, 30, 90, 120]])
+            network.roi_head.predict_heatmaps(network.extract_feat(pixels), rois)
+
+    scale_like_trained(network, SPREAD | ({"roi_head.keypoint_head.deconv": 3.0} if posed else {}), run)
+    folder.mkdir(parents=True)
+    task = "keypoints" if posed else "boxes"
+    meta = {"model": folder.name, "categories": categories, "iterations": 0, "task": task}
+    models.save(folder / "model.pth", network.state_dict(), meta)
+    config_file.write(folder / "config.py", cfg)
+    return folder
