@@ -251,7 +251,7 @@ def fallbacks(tree: ast.AST) -> Iterator[tuple[str, ast.expr]]:
 # What only looks like an option of a study: the parts that a view's name leaves out, and no switch, any GPU.
 NONE_OF_A_STUDY = {
     *(("views", name) for name in ("flip", "max_side", "aspect", "rotate")),
-    *(("prediction", "amp"), ("gpus", "device")),
+    *(("predictor", "amp"), ("gpus", "device")),
 }
 
 
