@@ -3,8 +3,9 @@
 A student that sees its generated images as the teacher saw them learns little more than the teacher said.
 STAC (arXiv 2005.04757) and Noisy Student (arXiv 1911.04252) add strong augmentation to self-training.
 
-Boxes and keypoints follow exactly; a pixel's centre is at +0.5. An instance of which too little is left
-counts neither as object nor as background. All is drawn from numpy's generator, which the draw's key seeds.
+Keypoints follow exactly, and so do the boxes of ellipses (`ellipse_bounds`); a pixel's centre is at +0.5. An
+instance of which too little is left counts neither as object nor as background. All is drawn from numpy's
+generator, which the draw's key seeds.
 """
 
 from collections.abc import Sequence
@@ -62,6 +63,19 @@ def warp(
     return back @ sheared @ turn @ np.diag([zoom, zoom, 1]) @ to_centre
 
 
+def ellipse_bounds(boxes: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+    """The boxes of what `matrix` (3, 3) makes of the ellipses that fill boxes (N, 4) x1, y1, x2, y2.
+
+    The box around a turned box is too large for nearly every object that it may hold, by a third of its area
+    at 10°; that of the turned ellipse is nearer (Kalra et al., Towards Rotation Invariance in Object Detection,
+    ICCV 2021).
+    """
+    linear, shift = matrix[:2, :2], matrix[:2, 2]
+    centre = (boxes[:, :2] + boxes[:, 2:]) / 2 @ linear.T + shift
+    half = np.sqrt(((boxes[:, 2:] - boxes[:, :2]) / 2) ** 2 @ (linear**2).T)
+    return np.concatenate([centre - half, centre + half], axis=1)
+
+
 @TRANSFORMS.register_module()
 class WarpInstances(BaseTransform):
     """Enlarges (which crops) or shrinks by up to 1 + `zoom`, turns and shears by up to so many degrees.
@@ -78,8 +92,7 @@ class WarpInstances(BaseTransform):
         rotate, *shear = np.random.uniform(-1, 1, 3) * (self.rotate, self.shear, self.shear)  # noqa: NPY002
         place = np.random.uniform(-1, 1, 2)  # noqa: NPY002
         matrix = warp(height, width, zoom, rotate, shear, place)
-        boxes = results["gt_bboxes"].clone()
-        boxes.project_(matrix.astype(np.float32))
+        boxes = HorizontalBoxes(ellipse_bounds(results["gt_bboxes"].numpy(), matrix).astype(np.float32))
         whole = boxes.areas.numpy()
         boxes.clip_((height, width))
         sides = np.minimum(boxes.widths.numpy(), boxes.heights.numpy())
