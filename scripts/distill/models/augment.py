@@ -67,8 +67,8 @@ def ellipse_bounds(boxes: np.ndarray, matrix: np.ndarray) -> np.ndarray:
     """The boxes of what `matrix` (3, 3) makes of the ellipses that fill boxes (N, 4) x1, y1, x2, y2.
 
     The box around a turned box is too large for nearly every object that it may hold, by a third of its area
-    at 10°; that of the turned ellipse is nearer (Kalra et al., Towards Rotation Invariance in Object Detection,
-    ICCV 2021).
+    at 10°; that of the turned ellipse is nearer (Kalra et al., Towards Rotation Invariance in Object
+    Detection, ICCV 2021).
     """
     linear, shift = matrix[:2, :2], matrix[:2, 2]
     centre = (boxes[:, :2] + boxes[:, 2:]) / 2 @ linear.T + shift
