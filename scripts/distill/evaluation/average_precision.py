@@ -24,7 +24,9 @@ log = logging.getLogger("distill")
 PRECISION = {"0.5": 0, "0.75": 5}  # IoU or OKS: its index among COCOeval's 0.5, 0.55, …
 
 
-def evaluate(dataset: Coco, predictions: list[dict[str, Any]], task: str | None = None) -> dict[str, Any]:
+def evaluate(
+    dataset: Coco, predictions: list[dict[str, Any]], task: str | None = None, resampled: bool = True
+) -> dict[str, Any]:
     """COCO's metrics of predictions on an annotated dataset. Keypoint predictions are evaluated as boxes too.
 
     As with `COCO.loadRes` on the same file, a prediction's area (for APM, APL) is that of its box.
@@ -32,10 +34,11 @@ def evaluate(dataset: Coco, predictions: list[dict[str, Any]], task: str | None 
     dataset: COCO dict.
     predictions: COCO results.
     task: "boxes" or "keypoints"; None: keypoints if the predictions (without any: the dataset) have them.
+    resampled: whether AP of each resample of the images is wanted, which takes far longer than AP itself.
 
     Returns metrics as fractions of 1, None where pycocotools says −1: those of the task, and those of each
-    task under its name; `resampled`, AP of each resample of the images (`resampling`), None of one without an
-    object; `per_category`, AP by category name; `precision`, the mean over the categories at
+    task under its name; of the task `resampled`, AP of each resample of the images (`resampling`), None of one
+    without an object; `per_category`, AP by category name; `precision`, the mean over the categories at
     recall 0, 0.01, …, 1, by IoU (or OKS).
     Raises UserError for predictions of an unknown image or category, or for keypoints that the dataset does
     not have.
@@ -50,10 +53,12 @@ def evaluate(dataset: Coco, predictions: list[dict[str, Any]], task: str | None 
         raise UserError("evaluate: keypoint predictions, but no category of the dataset has keypoints")
     _check(dataset, predictions, task)
     truth, found = _coco(dataset), _coco({**dataset, "annotations": _detections(predictions)})
-    blocks = {"boxes": _metrics(truth, found, "bbox", dataset["categories"], None)}
+    blocks = {
+        "boxes": _metrics(truth, found, "bbox", dataset["categories"], None, resampled and task == "boxes")
+    }
     if task == "keypoints":
         posed_categories = [c for c in dataset["categories"] if c.get("keypoints")]
-        blocks["keypoints"] = _metrics(truth, found, "keypoints", posed_categories, meta)
+        blocks["keypoints"] = _metrics(truth, found, "keypoints", posed_categories, meta, resampled)
     counts = {"images": len(dataset["images"]), "predictions": len(predictions)}
     return {**counts, "task": task, **blocks[task], **blocks}
 
@@ -90,7 +95,12 @@ def _coco(dataset: Coco) -> COCO:
 
 
 def _metrics(
-    truth: COCO, found: COCO, kind: str, categories: list[dict[str, Any]], meta: KeypointMeta | None
+    truth: COCO,
+    found: COCO,
+    kind: str,
+    categories: list[dict[str, Any]],
+    meta: KeypointMeta | None,
+    resampled: bool,
 ) -> dict[str, Any]:
     """One COCOeval, `kind` bbox or keypoints (with their `meta`), over the given categories."""
     categories = sorted(categories, key=lambda c: c["id"])  # the order of COCOeval's arrays
@@ -112,7 +122,8 @@ def _metrics(
         if not np.isnan(defined[at]).all()
     }
     by_category = np.moveaxis(precision, -1, 0).reshape(len(categories), -1)
-    metrics["resampled"] = _resampled(truth, found, evaluation)
+    if resampled:
+        metrics["resampled"] = _resampled(truth, found, evaluation)
     metrics["per_category"] = {
         c["name"]: _value(row[row > -1].mean() if (row > -1).any() else -1)
         for c, row in zip(categories, by_category, strict=True)

@@ -108,10 +108,11 @@ def seeds_too(aps: np.ndarray) -> np.ndarray:
 
 
 def interval(values: np.ndarray) -> tuple[float, float]:
-    """The percentile interval at CONFIDENCE; NaN where more than its tail of the resamples has no value."""
+    """The percentile interval at CONFIDENCE; NaN where there are no resamples, or more than its tail of them
+    has no value."""
     tail = (100 - CONFIDENCE) / 2
     known = values[~np.isnan(values)]
-    if len(known) < len(values) * (1 - tail / 100):
+    if not len(known) or len(known) < len(values) * (1 - tail / 100):
         return np.nan, np.nan
     low, high = np.percentile(known, [tail, 100 - tail])
     return float(low), float(high)

@@ -74,8 +74,9 @@ def _resampled(row: dict[str, Any], evaluations: dict[str, Any], task: str) -> n
     return 100 * np.array([aps[:least] for aps in found], float).reshape(len(found), least)
 
 
-def _interval(values: np.ndarray) -> tuple[float, float]:
-    return resampling.interval(values) if values.size else (np.nan, np.nan)
+def _means(row: dict[str, Any], evaluations: dict[str, Any], task: str) -> np.ndarray:
+    """(resamples,) mean AP over resampled seeds, on resampled images."""
+    return resampling.seeds_too(_resampled(row, evaluations, task))
 
 
 def build(spec: dict[str, Any], evaluations: dict[str, dict[str, Any]]) -> Table:
@@ -118,8 +119,7 @@ def build(spec: dict[str, Any], evaluations: dict[str, dict[str, Any]]) -> Table
             values = _numbers(row, evaluations, block, metric)
             record |= {column: values.mean(), f"{column} sd": _spread(values)}
             if column == "AP":
-                means = resampling.seeds_too(_resampled(row, evaluations, task))
-                record |= dict(zip(("AP low", "AP high"), _interval(means), strict=True))
+                record["AP low"], record["AP high"] = resampling.interval(_means(row, evaluations, task))
             if any(column in numbers for numbers in reference.values()):
                 number = reference.get(row["name"], {}).get(column, np.nan)
                 record |= {f"{column} reference": number, f"{column} difference": values.mean() - number}
@@ -154,9 +154,9 @@ def _gain(name: str, gain: dict[str, Any], rows: list, evaluations: dict[str, An
     ours, others = (_ap(rows, row, evaluations, task) for row in (name, gain["over"]))
     gains = ours - others if len(ours) == len(others) else np.array([ours.mean() - others.mean()])
     result = {"gain": gains.mean(), "gain sd": _spread(gains), "gain over": gain["over"]}
-    ours, others = (_means(rows, row, evaluations, task) for row in (name, gain["over"]))
+    ours, others = (_means(_row(rows, row), evaluations, task) for row in (name, gain["over"]))
     if ours.shape == others.shape:
-        result |= dict(zip(("gain low", "gain high"), _interval(ours - others), strict=True))
+        result["gain low"], result["gain high"] = resampling.interval(ours - others)
     if "reference" in gain:
         low, high = np.broadcast_to(gain["reference"], 2).tolist()
         difference = gains.mean() - np.clip(gains.mean(), low, high)
@@ -167,11 +167,6 @@ def _gain(name: str, gain: dict[str, Any], rows: list, evaluations: dict[str, An
 def _ap(rows: list[dict[str, Any]], name: str, evaluations: dict[str, Any], task: str) -> np.ndarray:
     """AP of the row of that name, for each seed."""
     return _numbers(_row(rows, name), evaluations, task, "AP")
-
-
-def _means(rows: list[dict[str, Any]], name: str, evaluations: dict[str, Any], task: str) -> np.ndarray:
-    """(resamples,) mean AP of the row of that name over resampled seeds, on resampled images."""
-    return resampling.seeds_too(_resampled(_row(rows, name), evaluations, task))
 
 
 def _row(rows: list[dict[str, Any]], name: str) -> dict[str, Any]:
@@ -198,9 +193,9 @@ def _gaps(
         if not len(baseline) == len(student) == len(upper):
             raise UserError(f"table: {best}, {name} and {spec['upper']} must have the same seeds")
         of_means = float(share(baseline.mean(), student.mean(), upper.mean()))
-        means = [_means(rows, row, evaluations, task) for row in (best, name, spec["upper"])]
+        means = [_means(_row(rows, row), evaluations, task) for row in (best, name, spec["upper"])]
         shares, alike = share(baseline, student, upper), len({each.shape for each in means}) == 1
-        low, high = _interval(share(*means)) if alike else (np.nan, np.nan)
+        low, high = resampling.interval(share(*means)) if alike else (np.nan, np.nan)
         gaps.append(Gap(best, name, spec["upper"], shares, of_means, low, high))
     return gaps
 

@@ -80,7 +80,7 @@ def measure(
         paths = [path for view in views for path in files[view]]
         merge = merge_heatmaps if paths[0].suffix == ".h5" else merge_boxes
         records += merge(paths, dataset, options)
-    metrics = evaluate(dataset, records)
+    metrics = evaluate(dataset, records, resampled=False)
     return {name: metrics[name] for name in METRICS}
 
 
