@@ -11,10 +11,13 @@ dots; * is every one. VALUE is a Python expression with JSON's constants, and `o
 import copy
 import json
 import math
+import os
 import re
 import signal
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -113,6 +116,21 @@ def _places(data: Any, path: str) -> Iterator[tuple[Any, Any]]:
             yield from _places(data[key], rest)
         else:
             yield data, key
+
+
+def no_file(path: Path, what: str) -> None:
+    """Puts a pipe, socket, folder, device or a loop of links at a path; of anything else, nothing."""
+    if what == "pipe":
+        os.mkfifo(path)
+    elif what == "folder":
+        path.mkdir()
+    elif what == "device":
+        path.symlink_to("/dev/zero")
+    elif what == "loop":
+        path.symlink_to(path)
+    elif what == "socket":
+        os.chdir(path.parent)  # the name of a socket must be short
+        socket.socket(socket.AF_UNIX).bind(path.name)
 
 
 def text_of(data: Any) -> str:

@@ -2,11 +2,10 @@
 
 import json
 import os
-import socket
 
 import pytest
 
-from fuzz.harness import edited, judge, table, text_of
+from fuzz.harness import edited, judge, no_file, table, text_of
 from helpers.annotated import Coco
 from helpers.options import build
 
@@ -336,19 +335,9 @@ def test_the_text_of_a_file(sound, text, expected):
 @pytest.mark.parametrize("what", ["pipe", "socket", "folder", "device", "nothing", "loop", "forbidden name"])
 def test_what_is_no_file(sound, tmp_path, what):
     path = tmp_path / "annotations.json"
-    if what == "pipe":
-        os.mkfifo(path)
-    elif what == "folder":
-        path.mkdir()
-    elif what == "device":
-        path.symlink_to("/dev/zero")
-    elif what == "loop":
-        path.symlink_to(path)
-    elif what == "forbidden name":
+    if what == "forbidden name":
         path = tmp_path / ("x" * 300)
-    elif what == "socket":
-        os.chdir(tmp_path)  # the name of a socket must be short
-        socket.socket(socket.AF_UNIX).bind("annotations.json")
+    no_file(path, what)
     message = {"nothing": "no such file", "loop": "", "forbidden name": "cannot be read"}
     for spec in (
         {"kind": "coco", "images": str(sound.images), "annotations": str(path)},

@@ -2,7 +2,6 @@
 
 import csv
 import json
-import os
 import shutil
 
 import h5py
@@ -25,7 +24,7 @@ from distill.predictions import coco_results, merge
 from distill.predictions.fixed_boxes import FixedBoxes
 from distill.predictions.heatmap_file import HeatmapWriter
 from distill.report.page import Report
-from fuzz.harness import edited, judge, outcome, table, text_of
+from fuzz.harness import edited, judge, no_file, outcome, table, text_of
 from helpers import studied
 from helpers.options import calibrate_options, merge_options, table_spec
 
@@ -202,12 +201,7 @@ def test_damage(study, spoil, name, damage):
 @pytest.mark.parametrize("what", ["pipe", "folder", "device", "loop"])
 def test_what_is_no_file(study, spoil, name, what):
     path = spoil(name, None)
-    if what == "pipe":
-        os.mkfifo(path)
-    elif what == "folder":
-        path.mkdir()
-    else:
-        path.symlink_to("/dev/zero" if what == "device" else path)
+    no_file(path, what)
     expected = "cannot be read" if what == "loop" else "is not a file"
     if what == "loop" and name in (LABELS, RUN, SPLITS, MARKDOWN):
         expected = "ok"  # as if it were not there: the report leaves it out

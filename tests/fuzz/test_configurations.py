@@ -1,6 +1,5 @@
 """Configurations: edits of a sound one, as `resolve` takes them, and texts of files."""
 
-import os
 from pathlib import Path
 
 import pytest
@@ -8,7 +7,7 @@ import yaml
 
 from distill.study.reruns import of_merge, of_training
 from distill.study.resolve import read, resolve
-from fuzz.harness import edited, judge, table
+from fuzz.harness import edited, judge, no_file, table
 from helpers import ROOT
 
 SOUND = """
@@ -381,12 +380,7 @@ def test_the_text_of_a_file(tmp_path, text, expected):
 @pytest.mark.parametrize("what", ["pipe", "folder", "device", "nothing"])
 def test_what_is_no_file(tmp_path, what):
     path = tmp_path / "mine.yaml"
-    if what == "pipe":
-        os.mkfifo(path)
-    elif what == "folder":
-        path.mkdir()
-    elif what == "device":
-        path.symlink_to("/dev/zero")
+    no_file(path, what)
     judge("no such file" if what == "nothing" else "is not a file", lambda: read(path), "mine.yaml")
 
 

@@ -3,7 +3,6 @@ not, the format has nothing by which anybody could tell, and the table says so."
 
 import io
 import os
-import socket
 import unicodedata
 
 import cv2
@@ -12,7 +11,7 @@ import pytest
 from PIL import Image
 
 from distill.datasets.images import read_image, scan
-from fuzz.harness import judge, limited, outcome
+from fuzz.harness import judge, limited, no_file, outcome
 from helpers.options import build
 
 RNG = np.random.default_rng(0)
@@ -198,19 +197,9 @@ def test_what_is_no_file_is_left_out(tmp_path, kind, what):
     root.mkdir()
     path = root / f"odd.{suffix}"
     (root / f"sound.{suffix}").write_bytes(FORMATS["jpg" if kind == "folder" else "gif"])
-    if what == "pipe":
-        os.mkfifo(path)
-    elif what == "folder":
-        path.mkdir()
-    elif what == "device":
-        path.symlink_to("/dev/zero")
-    elif what == "loop":
-        path.symlink_to(path)
-    elif what == "socket":
-        os.chdir(root)
-        socket.socket(socket.AF_UNIX).bind(path.name)
-    else:
+    if what in ("empty", "text"):
         path.write_text("no picture" * (what == "text"))
+    no_file(path, what)
     key = {"folder": "images", "videos": "videos"}[kind]
     spec = {"kind": kind, key: str(root), "unreadable": 0.5}
     skipped = [] if what == "folder" else [f"odd.{suffix}"]

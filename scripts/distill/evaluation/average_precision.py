@@ -37,8 +37,8 @@ def evaluate(
     resampled: whether AP of each resample of the images is wanted, which takes far longer than AP itself.
 
     Returns metrics as fractions of 1, None where pycocotools says −1: those of the task, and those of each
-    task under its name; of the task `resampled`, AP of each resample of the images (`resampling`), None of one
-    without an object; `per_category`, AP by category name; `precision`, the mean over the categories at
+    task under its name; of the task `resampled`, AP of each resample of the images (`resampling`), None of
+    one without an object; `per_category`, AP by category name; `precision`, the mean over the categories at
     recall 0, 0.01, …, 1, by IoU (or OKS).
     Raises UserError for predictions of an unknown image or category, or for keypoints that the dataset does
     not have.
@@ -53,9 +53,8 @@ def evaluate(
         raise UserError("evaluate: keypoint predictions, but no category of the dataset has keypoints")
     _check(dataset, predictions, task)
     truth, found = _coco(dataset), _coco({**dataset, "annotations": _detections(predictions)})
-    blocks = {
-        "boxes": _metrics(truth, found, "bbox", dataset["categories"], None, resampled and task == "boxes")
-    }
+    of_boxes = resampled and task == "boxes"
+    blocks = {"boxes": _metrics(truth, found, "bbox", dataset["categories"], None, of_boxes)}
     if task == "keypoints":
         posed_categories = [c for c in dataset["categories"] if c.get("keypoints")]
         blocks["keypoints"] = _metrics(truth, found, "keypoints", posed_categories, meta, resampled)
