@@ -2,9 +2,7 @@
 
 import hashlib
 import json
-import os
 import shutil
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,8 +11,6 @@ from typing import Any
 import torch
 from mmengine.config import Config
 from mmengine.dist import barrier, get_world_size, is_main_process
-from mmengine.model import MMDistributedDataParallel, revert_sync_batchnorm
-from mmengine.runner import Runner
 
 from distill.datasets.coco import Coco
 from distill.datasets.dataset_file import read_dataset
@@ -33,6 +29,7 @@ from distill.models import (  # noqa: F401, fill registries
     work_folder,
 )
 from distill.models import model as models
+from distill.models.processes import runner_of, start_processes
 from distill.models.provenance import digests, provenance
 from distill.program import UserError
 
@@ -222,36 +219,6 @@ def fingerprint(job: Job, cfg: Config) -> str:
         "optimizer": cfg.optim_wrapper.to_dict(),
     }
     return hashlib.blake2b(json.dumps(shape, sort_keys=True).encode(), digest_size=16).hexdigest()
-
-
-def start_processes(device: torch.device) -> None:
-    """Joins the process group when torchrun started us: NCCL on GPUs, gloo on CPUs."""
-    if int(os.environ.get("WORLD_SIZE", 1)) > 1:
-        if device.type == "cuda":
-            torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-        torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
-
-
-def runner_of(cfg: Config, device: torch.device, prepare: Callable[[Any], None]) -> Runner:
-    """mmengine's Runner, with the network on `device` and ready before it is wrapped for several processes:
-    the wrapper takes note of which parameters learn, and how they lie in memory."""
-
-    class PreparedRunner(Runner):
-        def build_model(self, model: dict) -> torch.nn.Module:
-            network = models.build(self.cfg)
-            prepare(network)
-            return network.to(device)
-
-        def wrap_model(self, wrapper: dict | None, network: torch.nn.Module) -> torch.nn.Module:
-            if not self.distributed:
-                return revert_sync_batchnorm(network)
-            devices = [torch.cuda.current_device()] if device.type == "cuda" else None
-            return MMDistributedDataParallel(network, device_ids=devices)
-
-        def _init_model_weights(self) -> None:
-            """They are, by `prepare`."""
-
-    return PreparedRunner.from_cfg(cfg)
 
 
 def train(job: Job, workers: int | None = None) -> None:
