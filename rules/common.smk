@@ -149,7 +149,9 @@ def model_inputs(wildcards):
         return inputs | {"checkpoint": model["import"]["checkpoint"]}
     if model["labels"]:
         inputs["labels"] = labels_file(model["labels"])
-    if model["init"] in study["models"]:
+    if isinstance(model["init"], dict):
+        inputs["init"] = model["init"]["checkpoint"]
+    elif model["init"] in study["models"]:
         inputs["init"] = f"{R}/models/{model['init']}/model.pth"
     elif model["init"] not in ("pretrained", "none"):
         inputs["init"] = model["init"]

@@ -13,10 +13,10 @@ import torchvision
 from distill.files import read_json
 from distill.inspection.words import describe, resolve
 from distill.models import model as models
+from distill.models.importing import translate
 from distill.models.prediction import predict_boxes
 from distill.models.predictor import Predictor
 from distill.models.published.formats import FORMATS
-from distill.models.published.importing import translate
 from distill.models.training import full_config
 from distill.predictions.views import View
 from distill.program import UserError

@@ -14,9 +14,9 @@ from mmengine.registry import DefaultScope
 from distill.datasets.images import read_image
 from distill.files import read_json
 from distill.models import model as models
+from distill.models.importing import translate
 from distill.models.prediction import predict_boxes
 from distill.models.published.formats import FORMATS
-from distill.models.published.importing import translate
 from distill.predictions.views import View
 from helpers import ROOT
 from helpers.checkpoints import COCO_80, imports, scale_like_trained, share_in_common, small_dataset

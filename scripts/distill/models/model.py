@@ -33,7 +33,7 @@ SHOWN = 3  # names in a message
 # averages weights (EMA).
 LAYOUTS = (
     *("state_dict", "model", "model_state_dict", "ema_state_dict", "state_dict_ema", "model_ema", "ema"),
-    *("teacher", "student", "network", "net", "weights"),
+    *("teacher", "student", "network", "net", "module", "weights"),
 )
 
 

@@ -64,6 +64,18 @@ def batches(images: list[Image], view: View, most: int) -> list[list[int]]:
     return runs
 
 
+def _rows(meta: dict[str, Any], folder: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Where each category of a model is among those of its network, and the other way round (else −1): an
+    imported network keeps its own, whose names are `rows` of the meta."""
+    names = [category["name"] for category in meta["categories"]]
+    if (rows := meta.get("rows")) is None:
+        return np.arange(len(names)), np.arange(len(names))
+    if not isinstance(rows, list) or not set(names) <= set(map(str, rows)):
+        raise UserError(f"{folder}: model.pth lacks the names of what its network predicts; import it again")
+    columns = [names.index(row) if row in names else -1 for row in rows]
+    return np.array([rows.index(name) for name in names]), np.array(columns)
+
+
 class Predictor:
     """A trained model on a device.
 
@@ -96,6 +108,7 @@ class Predictor:
         self.batch = batch or (16 if self.device.type == "cuda" else 4)
         self.workers = pick_workers(self.device) if workers is None else workers
         self.category_ids = np.array([category["id"] for category in self.meta["categories"]])
+        self.rows, self.columns = _rows(self.meta, folder)
 
     def _last_layers(self) -> list[nn.Module]:
         """The layers that give scores, boxes and heatmaps. They stay float32: of the 8 bits of bfloat16 many
@@ -157,14 +170,14 @@ class Predictor:
         for batch in self.run(root, images, view, each):
             for image, sample in batch:
                 found = sample.pred_instances
-                # An imported model may know categories that the dataset lacks; these come last.
-                found = found[found.labels < len(self.category_ids)]
+                columns = self.columns[found.labels.cpu().numpy()]
+                known = columns >= 0  # an imported model may know categories that the dataset lacks
                 yield (
                     image,
                     {
-                        "boxes": found.bboxes.double().cpu().numpy(),
-                        "scores": found.scores.double().cpu().numpy(),
-                        "category_ids": self.category_ids[found.labels.cpu().numpy()],
+                        "boxes": found.bboxes.double().cpu().numpy()[known],
+                        "scores": found.scores.double().cpu().numpy()[known],
+                        "category_ids": self.category_ids[columns[known]],
                     },
                 )
 
@@ -193,8 +206,9 @@ class Predictor:
 
         for batch in self.run(root, images, view, each):
             for image, sample in batch:
-                boxes = sample.bboxes.double().cpu().numpy().reshape(len(sample), -1, 4)[:, :classes]
-                scores = sample.scores[:, :classes].double().cpu().numpy()
+                scores = sample.scores.double().cpu().numpy()[:, self.rows]
+                boxes = sample.bboxes.double().cpu().numpy().reshape(len(sample), -1, 4)
+                boxes = boxes[:, self.rows] if boxes.shape[1] > 1 else boxes
                 yield image, np.broadcast_to(boxes, (len(sample), classes, 4)), scores
 
     def heatmaps(

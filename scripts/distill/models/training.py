@@ -60,6 +60,11 @@ class Job:
     output: Path
     device: str
 
+    @property
+    def published(self) -> dict[str, Any] | None:
+        """Format, checkpoint, … of what it starts from, if that is somebody else's."""
+        return self.spec["init"] if isinstance(self.spec["init"], dict) else None
+
     @cached_property
     def inputs(self) -> dict[str, str]:
         """Digests of the files that shape the training, beside the config."""
@@ -147,7 +152,7 @@ def full_config(job: Job, workers: int) -> tuple[Config, list[dict]]:
     coco = read_dataset(job.labelled)
     spec = job.spec
     cfg = models.load_config(job.config)
-    if job.init and (settings := initial.settings(job.init)):
+    if job.init and (settings := initial.settings(job.init, job.published, cfg)):
         cfg.merge_from_dict({"model": settings, "initial_settings": settings})
     models.fit_to_dataset(cfg, coco["categories"], str(job.labelled))
     if spec["init"] != "pretrained":  # otherwise the config's ImageNet weights
@@ -251,8 +256,10 @@ def _train(job: Job, cfg: Config, categories: list[dict], device: torch.device) 
             network.backbone.init_cfg = None  # they are read below
         if checkpoint is None:
             network.init_weights()
-            if start := pretrained or job.init:
-                initial.load(network, start)
+            if pretrained:
+                initial.load(network, pretrained)
+            elif job.init:
+                initial.load(network, job.init, job.published, cfg, categories)
         if job.spec["freeze_rpn"]:
             network.rpn_head.requires_grad_(False)
 

@@ -67,7 +67,7 @@ class Training(TypedDict):
     milestones: list[float]
     scales: list[int]
     max_side: int
-    init: str
+    init: "str | Import"
     seed: int
     unposed: str
     freeze_rpn: bool

@@ -1,12 +1,13 @@
 """Published checkpoints as models of a study: the same artifacts as a training's, except its history.
 
 The dataset says what the model is to predict: its categories and keypoints are found by name among the
-checkpoint's, whose rows are put in the dataset's order. Categories that only the checkpoint has come last:
-they compete for a box as before, and `prediction` leaves them out.
+checkpoint's. Categories that only the checkpoint has compete for a box as before, and `predictor` leaves them
+out; what only the dataset has is not predicted.
 """
 
 import time
 from collections.abc import Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +16,14 @@ from mmengine.config import Config
 
 from distill.datasets.keypoint_meta import keypoint_meta
 from distill.files import read_json, write_json
-from distill.models import config_file, initial
+from distill.models import checkpoints, config_file, named_rows
 from distill.models import model as models
 from distill.models.provenance import digests, provenance
-from distill.models.published import formats
-from distill.models.published.array_pickle import read_arrays
-from distill.models.published.formats import BOX_HEAD, FORMATS, KEYPOINT_HEAD, Format, State
+from distill.models.published.formats import FORMATS, Format, State
 from distill.program import UserError, log
 from distill.study.schema import suggestion
+
+ALIKE = 0.8  # of names that are misspelt rather than others
 
 
 def import_model(name: str, config: Path, spec: dict[str, Any], labelled: Path, output: Path) -> None:
@@ -35,37 +36,36 @@ def import_model(name: str, config: Path, spec: dict[str, Any], labelled: Path, 
     labelled: the dataset whose categories and keypoints the model is to predict.
     output: the model's folder.
 
-    Raises UserError where the file cannot be read safely, is of another architecture, or lacks a category
-    or a keypoint of the dataset.
+    Raises UserError where the file cannot be read safely, is of another architecture, lacks a keypoint of the
+    dataset, or has none of its categories, or one of nearly the same name.
     """
     start = time.time()
     path = Path(spec["checkpoint"])
     coco = read_json(labelled)
     cfg = models.load_config(config)
-    tensors, meta = read(path)
+    tensors, meta = checkpoints.read(path)
     state, unused, settings = translate(tensors, meta, FORMATS[spec["format"]], cfg, path)
-    classes = len(state[BOX_HEAD + "fc_cls.bias"]) - 1
-    known = spec.get("categories") or formats.categories(classes, meta)
-    wanted = [category["name"] for category in coco["categories"]]
-    order = positions(wanted, known, classes, "categories", path, labelled)
-    order += [row for row in range(classes) if row not in order]
-    arrange_categories(state, order)
-    models.fit_to_dataset(cfg, coco["categories"], str(labelled))
-    cfg.model.roi_head.bbox_head.num_classes = classes
-    if models.has_keypoints(cfg) and (points_meta := keypoint_meta(coco)):
-        count = len(state[KEYPOINT_HEAD + "deconv.bias"])
-        points = spec.get("keypoints") or formats.keypoints(count)
-        rows = positions(points_meta.names, points, count, "keypoints", path, labelled)
-        for key, axis in (("weight", 1), ("bias", 0)):
-            tensor = state[f"{KEYPOINT_HEAD}deconv.{key}"]
-            state[f"{KEYPOINT_HEAD}deconv.{key}"] = tensor.index_select(axis, torch.tensor(rows))
+    of_categories, of_keypoints = named_rows.of_network(cfg)
+    classes = named_rows.counted(state, of_categories) or 0
+    known = complete(checkpoints.names_of("categories", classes, spec, meta), classes, "categories", path)
+    predicted = known_categories(coco["categories"], known, "categories" in spec, path, labelled)
+    keypoints = len(coco["categories"][0].get("keypoints") or [])
+    if of_keypoints and (points_meta := keypoint_meta(coco)):
+        count = named_rows.counted(state, of_keypoints) or 0
+        points = complete(checkpoints.names_of("keypoints", count, spec, meta), count, "keypoints", path)
+        order = torch.tensor(positions(points_meta.names, points, "keypoints", path, labelled))
+        for tensor, rows in of_keypoints.items():
+            state[tensor] = state[tensor].index_select(rows.axis, rows.of_names(count)[order].flatten())
+        keypoints = len(points_meta.names)
+    cfg.model = named_rows.of_size(cfg, classes, keypoints).model
     models.check_weights(state, path)
     for key in unused:
         log.info("not used: %s", key)
     log.info("%s: %d tensors taken, %d not used", path, len(tensors) - len(unused), len(unused))
     about = {
         "model": name,
-        "categories": coco["categories"],
+        "categories": predicted,
+        "rows": known,
         "task": "keypoints" if models.has_keypoints(cfg) else "boxes",
         "settings": settings,
     }
@@ -82,21 +82,13 @@ def import_model(name: str, config: Path, spec: dict[str, Any], labelled: Path, 
     )
 
 
-def read(path: Path) -> tuple[State, dict[str, Any]]:
-    """The tensors of a checkpoint, and its meta; nothing in the file is run."""
-    if path.suffix == ".pkl":
-        return {key: torch.from_numpy(array.copy()) for key, array in read_arrays(path).items()}, {}
-    content = models.read_weights(path)
-    return initial.unwrapped(content["state_dict"]), content["meta"]
-
-
 def translate(
     tensors: State, meta: dict[str, Any], layout: Format, cfg: Config, source: Path
 ) -> tuple[State, list[str], dict[str, Any]]:
     """A checkpoint's tensors under our names. The format's settings, and the numbers of categories and
     keypoints, are merged into the config.
 
-    tensors, meta: of `read`.
+    tensors, meta: of `checkpoints.read`.
     layout: the checkpoint's format.
     cfg: the model config.
     source: path of the checkpoint, for messages.
@@ -104,46 +96,16 @@ def translate(
     Returns the tensors of the config's network, the names of those that it does not need, and the settings.
     Raises UserError where a tensor is missing, has another shape, or shows another architecture.
     """
-    names = {layout.ours(name): name for name in tensors}
-    state = {name: tensors[theirs] for name, theirs in names.items()}
-    settings = layout.settings(cfg, state, meta)
+    cfg.model.backbone.init_cfg = None
+    state, names, settings = checkpoints.ours(tensors, meta, layout, cfg)
     cfg.merge_from_dict({"model": settings})
-    if layout.background == "first":
-        background_last(state)
-    expected = shapes(cfg, state)
+    sizes = [named_rows.counted(state, rows) or 1 for rows in named_rows.of_network(cfg)]
+    cfg.model = named_rows.of_size(cfg, *sizes).model
+    expected = named_rows.shapes(cfg)
     check(state, expected, models.has_keypoints(cfg), source)
     unused = [theirs for name, theirs in names.items() if name not in expected]
     missing = torch.tensor(0)  # all that may be missing are normalisation layers' counts of batches
     return {name: state.get(name, missing) for name in expected}, unused, settings
-
-
-def background_last(state: State) -> None:
-    """Moves the background from the first row of the box head's last layers to where it is in mmdet: the
-    last row of the scores, and none of the box regression. In place; what is not there stays so."""
-    for key in ("weight", "bias"):
-        if (name := f"{BOX_HEAD}fc_cls.{key}") in state:
-            state[name] = state[name].roll(-1, 0)
-        if (name := f"{BOX_HEAD}fc_reg.{key}") in state:
-            state[name] = state[name][4:]
-
-
-def arrange_categories(state: State, order: list[int]) -> None:
-    """Puts the rows of the box head's last layers in another order of the categories, in place."""
-    for key in ("weight", "bias"):
-        scores, boxes = (f"{BOX_HEAD}{layer}.{key}" for layer in ("fc_cls", "fc_reg"))
-        state[scores] = state[scores][[*order, len(order)]]
-        state[boxes] = state[boxes].unflatten(0, (len(order), 4))[order].flatten(0, 1)
-
-
-def shapes(cfg: Config, state: State) -> dict[str, torch.Size]:
-    """Name and shape of every tensor of the config's network, with the checkpoint's numbers of categories and
-    keypoints. Writes the numbers into the config."""
-    cfg.model.backbone.init_cfg = None
-    if (name := BOX_HEAD + "fc_cls.bias") in state:
-        cfg.model.roi_head.bbox_head.num_classes = len(state[name]) - 1
-    if models.has_keypoints(cfg) and (name := KEYPOINT_HEAD + "deconv.bias") in state:
-        cfg.model.roi_head.keypoint_head.keypoints = len(state[name])
-    return {key: value.shape for key, value in models.build(cfg).state_dict().items()}
 
 
 def check(state: State, expected: dict[str, torch.Size], has_keypoints: bool, source: Path) -> None:
@@ -163,23 +125,45 @@ def check(state: State, expected: dict[str, torch.Size], has_keypoints: bool, so
         raise UserError(f"{source}: not of this architecture; choose another `config`: {found}")
 
 
-def positions(
-    wanted: Sequence[str], known: list[str] | None, count: int, what: str, path: Path, labelled: Path
-) -> list[int]:
-    """Finds the dataset's categories or keypoints by name.
+def complete(known: list[str] | None, count: int, what: str, path: Path) -> list[str]:
+    """The names of a checkpoint's `count` categories or keypoints. Raises UserError where they are not known,
+    or not as many.
 
-    wanted: names in the dataset.
-    known: names in the checkpoint, in its order; None where it states none.
-    count: how many the checkpoint has.
-    what: "categories" or "keypoints".
-    path, labelled: of checkpoint and dataset, for messages.
-
-    Returns where each of `wanted` is among `known`.
-    Raises UserError where `known` is not complete, or lacks one.
+    what: "categories" or "keypoints". path: of the checkpoint, for messages.
     """
     if known is None or len(known) != count:
         given = f", and {len(known)} names" if known else ""
         raise UserError(f"{path}: has {count} {what}{given}; name them in its order with import.{what}")
+    return known
+
+
+def known_categories(
+    wanted: list[dict[str, Any]], known: list[str], named: bool, path: Path, labelled: Path
+) -> list[dict[str, Any]]:
+    """The dataset's categories that the checkpoint knows, by name; the log says which it does not.
+
+    wanted: the dataset's. known: names in the checkpoint. named: somebody has named them for this study.
+    path, labelled: of checkpoint and dataset, for messages.
+
+    Raises UserError where it knows none, or one only under a name that is nearly the same, unless `named`.
+    """
+    names = [category["name"] for category in wanted]
+    missing = [name for name in names if name not in known]
+    free = [name for name in known if name not in names]
+    alike = [] if named else [name for name in missing if get_close_matches(name, free, n=1, cutoff=ALIKE)]
+    if alike or len(missing) == len(names):
+        positions(alike or missing, known, "categories", path, labelled)
+    if missing:
+        log.warning("%s: does not know %s; the model predicts the others", path, ", ".join(missing))
+    return [category for category in wanted if category["name"] in known]
+
+
+def positions(wanted: Sequence[str], known: list[str], what: str, path: Path, labelled: Path) -> list[int]:
+    """Where the dataset's categories or keypoints are among the checkpoint's. Raises UserError if one is not.
+
+    wanted: names in the dataset. known: names in the checkpoint, in its order. what: "categories" or
+    "keypoints". path, labelled: of checkpoint and dataset, for messages.
+    """
     for name in wanted:
         if name not in known:
             raise UserError(
