@@ -28,6 +28,7 @@ from distill.models.networks import Kind, kind_of
 from distill.models.tensor_pickle import read_tensors
 from distill.program import UserError
 from distill.strict import is_line
+from distill.study import model_config
 
 MOST_WORKERS = 16  # more wait for the disk
 SHOWN = 3  # names in a message
@@ -40,12 +41,14 @@ LAYOUTS = (
 
 
 def load_config(path: str | Path) -> Config:
-    """Reads a model config of config/models. Raises UserError where it is missing or broken."""
+    """Runs a model config, a path or `package::…`. Raises UserError where it is missing or broken."""
+    file = model_config.path_of(str(path))
     try:
         # What stands in {{ }} is not put in from the environment: a config says what it says.
-        return Config.fromfile(path, use_predefined_variables=False, use_environment_variables=False)
-    except (OSError, SyntaxError, KeyError, TypeError, ImportError) as error:
-        raise UserError(f"{path}: cannot read the model config ({error})") from None
+        return Config.fromfile(file, use_predefined_variables=False, use_environment_variables=False)
+    except Exception as error:  # whatever it raises, which is code
+        why = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(f"{path}: cannot read the model config ({why})") from None
 
 
 def has_keypoints(cfg: Config) -> bool:

@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from mmcv.cnn import fuse_conv_bn
 from mmdet.structures import DetDataSample
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from distill.datasets.images import read_image
 from distill.models.amp import features_in_bfloat16, keep_float32, supported
+from distill.models.folding import fold
 from distill.models.model import load, pick_device, pick_workers
 from distill.predictions.views import View
 from distill.program import UserError, progress
@@ -84,7 +84,10 @@ class Predictor:
         self.amp = amp and supported(self.device)
         self.folder = folder
         self.network, self.meta, self.kind = load(folder, self.device)
-        fuse_conv_bn(self.network)  # normalisation layers of their own move a quarter of all memory
+        divisor = self.network.data_preprocessor.pad_size_divisor
+        sample = torch.randn(1, 3, divisor, divisor, generator=torch.Generator().manual_seed(0))
+        sample = sample.repeat_interleave(2, -1).repeat_interleave(2, -2).to(self.device)
+        fold(self.network, lambda: self.kind.raw(self.network, sample))
         # The sum of all that the network gives stays on the device; it is finite if every number is.
         self._given = torch.zeros((), device=self.device)
         for layer in self.kind.last_layers(self.network):

@@ -68,7 +68,7 @@ class Detector(Kind):
     def hooks(self, cfg: Config, iterations: int, source: str) -> list[dict[str, Any]]:
         hooks = own_hooks.translated(cfg, iterations, source)
         for key in [key for key in cfg if key not in OWN]:
-            del cfg[key]
+            cfg.pop(key)
         return hooks
 
     def last_layers(self, network: BaseDetector) -> list[nn.Module]:
