@@ -27,30 +27,32 @@ Pair = tuple[nn.Conv2d, nn.Module, str]  # a convolution; parent and name of the
 
 
 @torch.no_grad()
-def fold(network: nn.Module, compute: Callable[[], Any]) -> bool:
-    """Folds the normalisation of a network in eval mode, in place; whether it did, it says, and logs where not.
+def fold(network: nn.Module, compute: Callable[[], Any]) -> int:
+    """Folds the normalisation of a network in eval mode, in place. Says in the log why, if it does not.
 
-    compute: has the network compute something, always the same, and returns it: tensors, nested. Layers that take
-        no part in it stay as they are.
+    compute: has the network compute something, always the same, and returns it: tensors, nested. What
+        takes no part in it stays as it is.
+
+    Returns how many layers were folded.
     """
     with torch.backends.cudnn.flags(allow_tf32=False):
         try:
             before, pairs = _observed(network, compute)
         except Exception as error:  # whatever a network raises that cannot be run this way
             log.info("normalisation layers are not folded: %s", " ".join(str(error).split()))
-            return False
+            return 0
         unfolded = [(conv.weight, conv.bias, getattr(parent, name)) for conv, parent, name in pairs]
         for conv, parent, name in pairs:
             conv.weight, conv.bias = _folded(conv, getattr(parent, name))
             setattr(parent, name, nn.Identity())
         after = [value for value in tree_leaves(compute()) if torch.is_tensor(value)]
     if all(map(_alike, before, after)):
-        return True
+        return len(pairs)
     for (conv, parent, name), (weight, bias, norm) in zip(pairs, unfolded, strict=True):
         conv.weight, conv.bias = weight, bias
         setattr(parent, name, norm)
     log.info("normalisation layers are not folded: they change what the network computes")
-    return False
+    return 0
 
 
 def _observed(network: nn.Module, compute: Callable[[], Any]) -> tuple[list[Tensor], list[Pair]]:

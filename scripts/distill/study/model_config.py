@@ -58,7 +58,8 @@ def path_of(config: str, root: Path = Path()) -> Path:
 
 
 def files(config: str, root: Path) -> list[str]:
-    """The files that a config is made of, itself first, but those of packages; the project's from its folder on."""
+    """The files that a config is made of, itself first, without those of packages. root: the project's
+    folder, from which on its own files are named."""
     own = [path for path in _chain(config, root) if "::" not in path]
     return [os.path.relpath(path, root) if Path(path).is_relative_to(root) else path for path in own]
 

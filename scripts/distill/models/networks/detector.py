@@ -53,7 +53,7 @@ class Detector(Kind):
             raise UserError(f"{source}: has no `optim_wrapper`, so nothing says how it is trained")
         if wrapper.pop("accumulative_counts", 1) != 1:
             raise UserError(f"{source}: accumulative_counts: cannot be resumed exactly; raise `batch`")
-        base = (cfg.get("auto_scale_lr") or {}).get("base_batch_size")
+        base = _batch(cfg)
         if spec["lr"] != "auto":
             optimizer["lr"] = spec["lr"] * spec["batch"] / 16
         elif "lr" not in optimizer or not base:
@@ -85,6 +85,14 @@ class Detector(Kind):
         elif isinstance(network, TwoStageDetector):
             head = network.rpn_head
         return (features, head(features)) if isinstance(head, BaseDenseHead) else features
+
+
+def _batch(cfg: Config) -> int | None:
+    """How many images the config's learning rate is for. Where one GPU has more than `auto_scale_lr` says,
+    that was inherited, as RTMDet's 16 from mmdet's usual schedule: its configs are of 8 GPUs."""
+    base = (cfg.get("auto_scale_lr") or {}).get("base_batch_size")
+    each = (cfg.get("train_dataloader") or {}).get("batch_size") or 0
+    return 8 * each if base and each > base else base
 
 
 def _parts(value: Any) -> Iterator[dict]:

@@ -49,8 +49,8 @@ class Kind(ABC):
         """
 
     def hooks(self, cfg: Config, iterations: int, source: str) -> list[dict[str, Any]]:
-        """The hooks that the network itself needs in a training of so many iterations. Of what the config says
-        about training, nothing else is left. source: names the config in errors."""
+        """The hooks that the network itself needs in a training of so many iterations; all else that the
+        config says about training goes. source: names the config in errors."""
         return []
 
     def check(self, spec: Mapping[str, Any], name: str) -> None:
