@@ -32,7 +32,7 @@ def weights_file(init_cfg: Mapping[str, Any] | None) -> Path | None:
     path = Path(FOLDER, source.rpartition("/")[2]) if "://" in source else Path(source)
     if not path.is_file():
         raise UserError(
-            f"{path}: no such file, the weights that `init: pretrained` starts from ({source}); put it there, or, "
-            "of a model of config/models, `snakemake --configfile … -- download` gets it"
+            f"{path}: no such file, the weights that `init: pretrained` starts from ({source}); "
+            "put it there; of models of config/models, `snakemake --configfile … -- download` gets it"
         )
     return path
