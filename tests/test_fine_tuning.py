@@ -2,19 +2,25 @@
 
 import logging
 from dataclasses import replace
+from unittest.mock import patch
 
 import pytest
 import torch
 from mmdet.registry import MODELS
+from mmengine.structures import InstanceData
 from torchvision.models.detection import fasterrcnn_resnet50_fpn
 
 from distill.files import read_json, write_json
 from distill.models import initial, named_rows
 from distill.models import model as models
+from distill.models.importing import import_model
+from distill.models.predictor import Predictor
 from distill.models.training import train
+from distill.predictions.views import View
 from distill.program import UserError
 from helpers import ROOT
 from helpers.checkpoints import COCO
+from helpers.detectors import NARROW, narrow
 from helpers.networks import training_job
 
 HEAD = "roi_head.bbox_head."
@@ -138,3 +144,57 @@ def test_a_checkpoint_that_names_nothing_is_of_the_same_categories_if_as_many(tm
     initial.load(three[2], tmp_path / "x.pth", spec, three[0], three[1])
     key = f"{HEAD}fc_cls.weight"
     assert torch.equal(three[2].state_dict()[key][2:], state[key][[0, 2]])
+
+
+NAMES = ["bird", "cat", "dog", "cow", "bear", "kite"]
+
+
+@pytest.fixture(scope="module", params=NARROW)
+def zoo(request, tmp_path_factory):
+    """A detector of six categories as mmdet publishes it, with random weights: its config and its file."""
+    folder = tmp_path_factory.mktemp(request.param)
+    config = narrow(request.param, folder)
+    cfg = models.load_config(config)
+    models.fit_to_dataset(cfg, [{"name": name} for name in NAMES], "zoo")
+    torch.manual_seed(0)
+    network = models.build(cfg)
+    state = {
+        key: value + torch.rand(value.shape).to(value) / 10 for key, value in network.state_dict().items()
+    }
+    content = {"state_dict": state, "meta": {"dataset_meta": {"classes": tuple(NAMES)}}}
+    torch.save(content, folder / "zoo.pth")
+    return config, folder / "zoo.pth"
+
+
+def test_any_detector_is_imported_and_keeps_its_own_categories(zoo, tmp_path, arrows, caplog):
+    config, path = zoo
+    categories = [{"id": i, "name": name} for i, name in ((7, "dog"), (3, "arrow"), (5, "bird"))]
+    coco = read_json(arrows)
+    root = arrows.parent / coco["info"].get("image_root", "")
+    write_json(tmp_path / "d.json", {"images": [], "annotations": [], "categories": categories})
+    spec = {"format": "mmdet", "checkpoint": str(path)}
+    import_model("zoo", config, spec, tmp_path / "d.json", tmp_path / "zoo")
+    assert f"{path}: does not know arrow; the model predicts the others" in caplog.text
+    state = torch.load(path)["state_dict"]
+    for key, value in models.read_weights(tmp_path / "zoo/model.pth")["state_dict"].items():
+        assert torch.equal(value, state[key]), key
+    predictor = Predictor(tmp_path / "zoo", "cpu", workers=0)
+    # What the network finds in an image is chance; this is one of each.
+    each = InstanceData(bboxes=torch.zeros(6, 4), scores=torch.arange(6) / 10, labels=torch.arange(6))
+    with patch.object(predictor.kind, "boxes", lambda network, inputs, samples: [each]):
+        ((_, found),) = predictor.boxes(root, coco["images"][:1], View(64))
+    assert found["category_ids"].tolist() == [5, 7]
+    assert found["scores"].tolist() == pytest.approx([0, 0.2])
+
+
+def test_any_detector_starts_from_one_of_other_categories(zoo, caplog):
+    config, path = zoo
+    cfg = models.load_config(config)
+    categories = [{"name": name} for name in ("arrow", "kite")]
+    models.fit_to_dataset(cfg, categories, "mine")
+    network = models.build(cfg)
+    with caplog.at_level(logging.INFO, "distill"):
+        initial.load(network, path, {"format": "mmdet", "checkpoint": str(path)}, cfg, categories)
+    count = len(network.state_dict())
+    assert f"{count} of the model's {count} tensors fit; the others" in caplog.text
+    assert "categories kept: kite; started anew: arrow" in caplog.text

@@ -57,7 +57,7 @@ def import_model(name: str, config: Path, spec: dict[str, Any], labelled: Path, 
         for tensor, rows in of_keypoints.items():
             state[tensor] = state[tensor].index_select(rows.axis, rows.of_names(count)[order].flatten())
         keypoints = len(points_meta.names)
-    cfg.model = named_rows.of_size(cfg, classes, keypoints).model
+    cfg = Config({"model": named_rows.of_size(cfg, classes, keypoints).model})
     models.check_weights(state, path)
     for key in unused:
         log.info("not used: %s", key)
@@ -96,7 +96,7 @@ def translate(
     Returns the tensors of the config's network, the names of those that it does not need, and the settings.
     Raises UserError where a tensor is missing, has another shape, or shows another architecture.
     """
-    cfg.model.backbone.init_cfg = None
+    models.drop_pretrained(cfg)
     state, names, settings = checkpoints.ours(tensors, meta, layout, cfg)
     cfg.merge_from_dict({"model": settings})
     sizes = [named_rows.counted(state, rows) or 1 for rows in named_rows.of_network(cfg)]
