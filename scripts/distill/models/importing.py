@@ -85,23 +85,22 @@ def import_model(name: str, config: Path, spec: dict[str, Any], labelled: Path, 
 def translate(
     tensors: State, meta: dict[str, Any], layout: Format, cfg: Config, source: Path
 ) -> tuple[State, list[str], dict[str, Any]]:
-    """A checkpoint's tensors under our names. The format's settings, and the numbers of categories and
-    keypoints, are merged into the config.
+    """A checkpoint's tensors under our names. The format's settings are merged into the config.
 
     tensors, meta: of `checkpoints.read`.
     layout: the checkpoint's format.
     cfg: the model config.
     source: path of the checkpoint, for messages.
 
-    Returns the tensors of the config's network, the names of those that it does not need, and the settings.
+    Returns the tensors of the config's network, of as many categories and keypoints as the checkpoint has,
+    the names of those that it does not need, and the settings.
     Raises UserError where a tensor is missing, has another shape, or shows another architecture.
     """
     models.drop_pretrained(cfg)
     state, names, settings = checkpoints.ours(tensors, meta, layout, cfg)
     cfg.merge_from_dict({"model": settings})
     sizes = [named_rows.counted(state, rows) or 1 for rows in named_rows.of_network(cfg)]
-    cfg.model = named_rows.of_size(cfg, *sizes).model
-    expected = named_rows.shapes(cfg)
+    expected = named_rows.shapes(named_rows.of_size(cfg, *sizes))
     check(state, expected, models.has_keypoints(cfg), source)
     unused = [theirs for name, theirs in names.items() if name not in expected]
     missing = torch.tensor(0)  # all that may be missing are normalisation layers' counts of batches

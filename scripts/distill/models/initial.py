@@ -42,8 +42,9 @@ def load(
     """Weights of another model, or of a backbone, where names and shapes agree; the rest starts anew.
 
     published: see `settings`.
-    cfg, categories: of the network, whose categories and keypoints keep the rows of those of the same name;
-        without them, rows are kept where their number is the same.
+    cfg: the network's config, as it is read.
+    categories: of the network; they and their keypoints keep the rows of those of the same name. Without,
+        rows are kept where their number is the same.
 
     Raises UserError where less than half of the backbone agrees: they are of another network.
     """

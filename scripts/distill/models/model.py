@@ -25,6 +25,7 @@ from distill.models import (  # noqa: F401, fill mmdet's registries
     keypoint_head,
 )
 from distill.models.networks import Kind, kind_of
+from distill.models.safe_tensors import ENDING, read_safe_tensors
 from distill.models.tensor_pickle import read_tensors
 from distill.program import UserError
 from distill.strict import is_line
@@ -94,7 +95,10 @@ def read_weights(path: str | Path) -> dict[str, Any]:
     open_file(path).close()  # a pipe, say, would be waited for
     try:
         try:
-            checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+            if Path(path).suffix == ENDING:
+                checkpoint = read_safe_tensors(Path(path))
+            else:
+                checkpoint = torch.load(path, map_location="cpu", weights_only=True)
         except pickle.UnpicklingError:  # it holds something else too
             checkpoint = read_tensors(path)
     except Exception as error:  # torch raises half a dozen kinds for a file that is not a checkpoint

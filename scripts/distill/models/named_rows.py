@@ -51,7 +51,10 @@ class Rows:
 
 
 def of_network(cfg: Config) -> tuple[dict[str, Rows], dict[str, Rows]]:
-    """The tensors of a config's network with rows of categories, and those with rows of keypoints."""
+    """The tensors of a config's network with rows of categories, and those with rows of keypoints.
+
+    cfg: as it is read, not yet one of a dataset.
+    """
     few, more, longer = (shapes(of_size(cfg, *size)) for size in ((2, 2), (3, 2), (2, 3)))
     return find(few, more), find(few, longer)
 

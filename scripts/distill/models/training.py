@@ -249,7 +249,7 @@ def _train(job: Job, cfg: Config, categories: list[dict], device: torch.device) 
         if checkpoint is None:
             network.init_weights()
             if start := pretrained or job.init:
-                initial.load(network, start, job.published, cfg, categories)
+                initial.load(network, start, job.published, models.load_config(job.config), categories)
         if job.spec["freeze_rpn"]:
             kind.freeze_rpn(network)
         if kind.half == "features" and uses_bfloat16(job):

@@ -92,7 +92,7 @@ def _start(name: str, init: str | Import, models: Mapping[str, Model]) -> list[s
         return []
     if init in models:
         return [f"models.{init}"]
-    if "/" not in init and not init.endswith((".pth", ".pt")):  # a path
+    if "/" not in init and not init.endswith((".pth", ".pt", ".safetensors")):  # a path
         known(init, ["pretrained", "none", *models], f"models.{name}.init", "model")
     return []
 
