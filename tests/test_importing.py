@@ -13,10 +13,10 @@ import torchvision
 from distill.files import read_json
 from distill.inspection.words import describe, resolve
 from distill.models import model as models
+from distill.models.importing import translate
 from distill.models.prediction import predict_boxes
 from distill.models.predictor import Predictor
 from distill.models.published.formats import FORMATS
-from distill.models.published.importing import translate
 from distill.models.training import full_config
 from distill.predictions.views import View
 from distill.program import UserError
@@ -100,6 +100,8 @@ def test_categories_and_keypoints_are_found_by_name(tmp_path):
     config, format = "keypoint_rcnn_r50_fpn", "detectron2"
     with pytest.raises(UserError, match="'figure' is not among the categories"):
         imports(tmp_path, config, format, path, [{**PERSON, "name": "figure"}])
+    with pytest.raises(UserError, match=r"'persn' is not among the categories .*; did you mean 'person'"):
+        imports(tmp_path, config, format, path, [PERSON, {"id": 2, "name": "persn"}])
     with pytest.raises(UserError, match="has 17 keypoints, and 2 names"):
         imports(tmp_path, config, format, path, [PERSON], **{"keypoints": ["a", "b"]})
     with pytest.raises(UserError, match="'tail' is not among the keypoints"):
@@ -144,6 +146,10 @@ def test_by_hand_a_model_imported_again_predicts_the_same(tmp_path, keypoint_mod
     assert "keypoints model zoo, imported" in said
     assert f"imported from {spec['checkpoint']} (mmdet)" in said
     del spec["categories"]
-    failed = warm.run("import_model.py", *options, json.dumps(spec))
+    weights = models.read_weights(keypoint_model / "model.pth")["state_dict"]
+    torch.save(weights, tmp_path / "bare.pth")  # says nothing of its categories
+    failed = warm.run(
+        "import_model.py", *options, json.dumps({**spec, "checkpoint": str(tmp_path / "bare.pth")})
+    )
     assert failed.returncode == 1
     assert "has 2 categories; name them in its order with import.categories" in failed.stderr.splitlines()[-1]

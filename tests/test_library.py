@@ -66,7 +66,7 @@ def test_a_module_imports_its_own_package_and_earlier_ones(module):
 
 
 def test_no_module_imports_itself_by_a_detour():
-    """Nor does a package within a package: models/published knows the models, not the other way round."""
+    """Nor does a package within a package: the models know models/published, not the other way round."""
     graph = {name: {other for other in used if other in MODULES} for name, used in GRAPH.items()}
     list(TopologicalSorter(graph).static_order())  # raises CycleError
     inner = {name for name, path in MODULES.items() if path.name == "__init__.py" and name.count(".") > 1}

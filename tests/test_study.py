@@ -153,6 +153,14 @@ def test_an_imported_model_takes_no_options_of_training_and_serves_all_seeds():
     assert study["tables"]["results"]["rows"][0]["evaluations"] == [path, path]
 
 
+def test_a_published_start_serves_all_seeds():
+    extra = "{seeds: [0, 2], models: {teacher: {init: {format: mmdet, checkpoint: ~/zoo.pth}}}, tables: {}}"
+    models = study_of(DRAWN, extra)["models"]
+    assert models["teacher-seed2"]["init"] == models["teacher-seed0"]["init"]
+    assert models["teacher-seed2"]["init"]["checkpoint"].endswith("/zoo.pth")
+    assert "~" not in models["teacher-seed2"]["init"]["checkpoint"]
+
+
 def test_one_seed_is_added_without_renaming():
     study = study_of(DRAWN, "seeds: [4]")
     assert study["datasets"]["labelled"]["seed"] == 9

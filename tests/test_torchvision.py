@@ -16,10 +16,10 @@ from torchvision.ops.misc import FrozenBatchNorm2d
 
 from distill.datasets.images import read_image
 from distill.files import read_json
+from distill.models.importing import import_model
 from distill.models.model import load
 from distill.models.prediction import predict_boxes
 from distill.models.predictor import Predictor
-from distill.models.published.importing import import_model
 from distill.predictions.heatmaps import decode, softmax2d
 from distill.predictions.views import View
 from helpers import ROOT
@@ -213,7 +213,7 @@ def test_losses_of_a_step_are_those_of_torchvision(keypoint_rcnn, images, tmp_pa
     keypoint_rcnn.eval()
     rpn.fg_bg_sampler = sample
 
-    network, _ = load(
+    network, *_ = load(
         imported(keypoint_rcnn, dataset, "keypoint_rcnn_r50_fpn", tmp_path), torch.device("cpu")
     )
     samples = [

@@ -160,10 +160,14 @@ models.teacher.milestones = [0.5, 1] => models.teacher.milestones.1
 models.teacher.milestones = [nan] => models.teacher.milestones: nan is no finite number
 models.teacher.warmup = -1 => models.teacher.warmup: -1 is less than the minimum of 0
 models.teacher.init = "" => models.teacher.init
-models.teacher.init = 5 => models.teacher.init: must be text, not 5
+models.teacher.init = 5 => models.teacher.init: must be text or mapping, not 5
+models.teacher.init = {"format": "torchvision", "checkpoint": "a.pth"} => ok it["models"]["teacher"]["init"]["checkpoint"] == "a.pth"
+models.teacher.init = {"format": "torchvision"} => models.teacher.init: needs the key 'checkpoint'
+models.teacher.init = {"format": "torch", "checkpoint": "a.pth"} => models.teacher.init.format: 'torch' is not one of
+models.teacher.init = {"format": "mmdet", "checkpoint": "a.pth", "file": "b"} => models.teacher.init: unknown key 'file'
 models.teacher.init = "techer" => models.teacher.init: there is no model 'techer'; did you mean 'teacher'?
 models.teacher.init = "teacher" => a cycle, each made from the next: models.teacher
-models.teacher.init = false => models.teacher.init: must be text, not False
+models.teacher.init = false => models.teacher.init: must be text or mapping, not False
 models.teacher.labelled = "unlabelled" => models.teacher.labelled: the dataset 'unlabelled' has no annotations
 models.teacher.labelled = ["labelled"] => models.teacher.labelled: must be text
 models.student.labels = "unlabelled" => models.student.labels: the dataset 'unlabelled' has no annotations

@@ -185,13 +185,17 @@ def _provenance(path: Path, content: Mapping[str, Any]) -> Iterable[str]:
             f"resumed {content['resumes']} times"
         )
         spec = content["spec"]
-        yield ", ".join(
-            f"{key} {spec[key]}" for key in ("iterations", "batch", "lr", "init", "ratio") if key in spec
-        )
+        told = ("iterations", "batch", "lr", "init", "ratio")
+        yield ", ".join(f"{key} {_shown(spec[key])}" for key in told if key in spec)
     yield f"commit {content['commit'] or 'unknown'}; " + ", ".join(
         f"{k} {v}" for k, v in content["versions"].items()
     )
     yield from (f"  {name:<16} {digest}" for name, digest in content["inputs"].items())
+
+
+def _shown(option: Any) -> Any:
+    """An option of a model, for a line: of a published checkpoint its path."""
+    return option["checkpoint"] if isinstance(option, dict) and "checkpoint" in option else option
 
 
 def _checkpoint(path: Path, _: Any) -> Iterable[str]:

@@ -13,7 +13,8 @@ def lineage(study: Study, models: Iterable[str]) -> tuple[list[str], list[str]]:
         if name in wanted or name not in study["models"]:
             continue
         model = wanted[name] = study["models"][name]
-        todo.append(model["init"])
+        if isinstance(model["init"], str):
+            todo.append(model["init"])
         if model["labels"] in study["labels"]:
             labels[model["labels"]] = study["labels"][model["labels"]]
             todo += labels[model["labels"]]["teachers"]

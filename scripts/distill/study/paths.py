@@ -50,7 +50,11 @@ def _paths(config: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any], str]]:
     models = {f"models.{name}": model for name, model in config.get("models", {}).items()}
     models |= {"model": config["model"]} if isinstance(config.get("model"), dict) else {}
     for where, model in models.items():
-        if "init" in model:
+        if str(model.get("config", "")).endswith(".py"):
+            yield f"{where}.config", model, "config"
+        if isinstance(model.get("init"), dict):
+            yield f"{where}.init.checkpoint", model["init"], "checkpoint"
+        elif "init" in model:
             yield f"{where}.init", model, "init"
         if "import" in model:
             yield f"{where}.import.checkpoint", model["import"], "checkpoint"

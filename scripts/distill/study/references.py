@@ -6,7 +6,7 @@ from typing import Any
 
 from distill.program import UserError
 from distill.study.schema import suggestion
-from distill.study.types import Dataset, Labels, Model
+from distill.study.types import Dataset, Import, Labels, Model
 
 Needs = dict[str, list[str]]  # of each dataset, model and label set, those that it is made from
 
@@ -86,11 +86,13 @@ def _of_models(
     return needs
 
 
-def _start(name: str, init: str, models: Mapping[str, Model]) -> list[str]:
+def _start(name: str, init: str | Import, models: Mapping[str, Model]) -> list[str]:
     """The model that one starts from, if it is one."""
+    if not isinstance(init, str):  # a published checkpoint
+        return []
     if init in models:
         return [f"models.{init}"]
-    if "/" not in init and not init.endswith((".pth", ".pt")):  # a path
+    if "/" not in init and not init.endswith((".pth", ".pt", ".safetensors")):  # a path
         known(init, ["pretrained", "none", *models], f"models.{name}.init", "model")
     return []
 

@@ -95,7 +95,7 @@ def _model(names: _Names, name: str, model: Model, seed: int) -> Model:
         **model,
         "labelled": names.dataset(model["labelled"], seed),
         "labels": model["labels"] and names.labels(model["labels"], seed),
-        "init": names.model(model["init"], seed),
+        "init": names.model(model["init"], seed) if isinstance(model["init"], str) else model["init"],
         "validation": names.dataset(model["validation"], seed),
     }
     if name in names.repeated and "seed" in copy:  # an imported one has none
@@ -136,7 +136,8 @@ def _repeated(study: Study, drawn: set[str]) -> set[str]:
     }
     own = drawn.union(study["labels"], repeated)
     for name, model in models.items():
-        made_of = (model["labelled"], model["labels"], model["init"], model["validation"])
+        start = model["init"] if isinstance(model["init"], str) else None
+        made_of = (model["labelled"], model["labels"], start, model["validation"])
         if name not in repeated and "import" not in model and (again := own.intersection(made_of)):
             raise UserError(f"models.{name}.repeat: must be true, as each seed has a {min(again)} of its own")
     return repeated

@@ -62,12 +62,12 @@ class Training(TypedDict):
 
     iterations: int | str
     batch: int
-    lr: float
+    lr: float | str
     warmup: int
     milestones: list[float]
     scales: list[int]
     max_side: int
-    init: str
+    init: "str | Import"
     seed: int
     unposed: str
     freeze_rpn: bool
