@@ -10,13 +10,11 @@ its centre at (column + 0.5) / W of the width. A view turns the image about the 
 the crop about it, so that a mirrored heatmap is the same cells in opposite order.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 
 from distill.predictions.views import View
-from distill.program import UserError
 
 
 @dataclass(frozen=True)
@@ -141,16 +139,3 @@ def inverted(matrices: np.ndarray) -> np.ndarray:
     """(N, 2, 3) → (N, 2, 3), the inverse maps."""
     linear = np.linalg.inv(matrices[..., :2])
     return np.concatenate([linear, -linear @ matrices[..., 2:]], axis=-1)
-
-
-def check(views: Iterable[View], where: str) -> None:
-    """UserError where two of the views give an estimator the same crops, or one turns or stretches images."""
-    seen: dict[View, View] = {}
-    for view in views:
-        if view.rotate or view.aspect != View.aspect:
-            raise UserError(
-                f"{where}: {view.name} turns or stretches images; crops have `padding` and `turn`"
-            )
-        if (first := seen.setdefault(view.as_crop, view)) is not view:
-            both = f"{first.name} and {view.name} are the same to a pose estimator"
-            raise UserError(f"{where}: {both}, whose crops differ in flip, `padding` and `turn` alone")

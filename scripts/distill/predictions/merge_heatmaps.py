@@ -11,9 +11,9 @@ import numpy as np
 from distill.datasets.coco import Coco
 from distill.files import read_json
 from distill.predictions import boxes as box_math
-from distill.predictions import coco_results, crop_heatmaps, crops, heatmap_file, heatmaps
+from distill.predictions import coco_results, crop_heatmaps, heatmap_file, heatmaps
 from distill.predictions.merge import AGAIN, Options, once
-from distill.predictions.views import View
+from distill.predictions.views import View, check_crops
 from distill.program import UserError
 
 
@@ -61,7 +61,7 @@ def merge_heatmaps(
 
 def _check_crops(views: Sequence[View], kind: str, options: Options) -> None:
     """UserError for views and merge options that are not for heatmaps of crops."""
-    crops.check(dict.fromkeys(views), "merge")
+    check_crops(dict.fromkeys(views), "merge")
     if options.average != "probability" or options.upsample:
         what = "upsample" if options.upsample else f"average: {options.average}"
         raise UserError(f"merge: {what} is for Keypoint R-CNN's heatmaps of logits; these are {kind}")

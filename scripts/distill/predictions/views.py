@@ -190,6 +190,26 @@ def reach_around(scale: int, views: Iterable[View]) -> bool:
     return min(scales) <= scale <= max(scales)
 
 
+def check_crops(views: Iterable[View], where: str) -> None:
+    """UserError where two of the views give a pose estimator the same crops, or one changes whole images."""
+    seen: dict[View, View] = {}
+    for view in views:
+        if view.rotate or view.aspect != View.aspect:
+            raise UserError(
+                f"{where}: {view.name} turns or stretches images; crops have `padding` and `turn`"
+            )
+        if (first := seen.setdefault(view.as_crop, view)) is not view:
+            both = f"{first.name} and {view.name} are the same to a pose estimator"
+            raise UserError(f"{where}: {both}, whose crops differ in flip, `padding` and `turn` alone")
+
+
+def check_images(views: Iterable[View], where: str) -> None:
+    """UserError where one of the views changes crops, for a network that sees whole images."""
+    for view in views:
+        if view != view.as_image:
+            raise UserError(f"{where}: {view.name}: padding and turn are for top-down pose estimators")
+
+
 def _map_corners(transform: Any, boxes: "np.ndarray", size: Size) -> "np.ndarray":
     """Maps two opposite corners and sorts them again: flips and turns exchange them."""
     import numpy as np
