@@ -110,7 +110,7 @@ class Predictor:
         half = [side // 2 for side in self.kind.sample_size(self.network)]
         sample = torch.randn(1, 3, *half, generator=torch.Generator().manual_seed(0))
         sample = sample.repeat_interleave(2, -1).repeat_interleave(2, -2).to(self.device)
-        fold(self.network, lambda: self.kind.raw(self.network, sample))
+        self.folded = fold(self.network, lambda: self.kind.raw(self.network, sample))
         # The sum of all that the network gives stays on the device; it is finite if every number is.
         self._given = torch.zeros((), device=self.device)
         for layer in self.kind.last_layers(self.network):

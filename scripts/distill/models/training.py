@@ -27,7 +27,7 @@ from distill.models import (  # noqa: F401, fill registries
     work_folder,
 )
 from distill.models import model as models
-from distill.models.networks import Kind, kind_of
+from distill.models.networks import Kind, kind_of, own_hooks
 from distill.models.processes import runner_of, start_processes
 from distill.models.provenance import digests, provenance
 from distill.program import UserError
@@ -151,7 +151,7 @@ def full_config(job: Job, workers: int) -> tuple[Config, list[dict]]:
     every = spec["checkpoint_every"]
     every = max(interval, min(2500, iterations // 5)) if every == "auto" else int(every)
     optimization = kind.optimization(cfg, spec, str(job.config))
-    own_hooks = kind.hooks(cfg, iterations, str(job.config))
+    shaping = kind.hooks(cfg, iterations, str(job.config))
     cfg.merge_from_dict(
         dict(
             default_scope="mmdet",
@@ -175,7 +175,7 @@ def full_config(job: Job, workers: int) -> tuple[Config, list[dict]]:
                 dict(type="Clock"),
                 dict(type="History", path=str(job.work / "history.csv"), interval=interval),
                 dict(type="StopOnSignal"),
-                *own_hooks,
+                *shaping,
             ],
             env_cfg=dict(cudnn_benchmark=False),
             randomness=dict(seed=spec["seed"]),
@@ -207,6 +207,8 @@ def fingerprint(job: Job, cfg: Config) -> str:
         "inputs": job.inputs,
         "optimizer": cfg.optim_wrapper.to_dict(),
     }
+    if own := own_hooks.shaping(cfg):
+        shape["hooks"] = own
     return hashlib.blake2b(json.dumps(shape, sort_keys=True).encode(), digest_size=16).hexdigest()
 
 
@@ -248,9 +250,18 @@ def _train(job: Job, cfg: Config, categories: list[dict], device: torch.device) 
         if kind.half == "features" and uses_bfloat16(job):
             amp.features_in_bfloat16(network)
 
-    runner = runner_of(cfg, device, prepare)
+    runner = None
+    try:
+        runner = runner_of(cfg, device, prepare)
+        runner.train()
+    except UserError:
+        raise
+    except Exception as error:  # whatever a network raises that is given boxes
+        if kind.half == "network" or (runner and runner.iter):
+            raise
+        why = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        raise UserError(f"{job.config}: the network cannot be trained on boxes here ({why})") from error
     network = getattr(runner.model, "module", runner.model)
-    runner.train()
     if is_main_process():
         meta = {
             "model": job.name,

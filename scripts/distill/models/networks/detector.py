@@ -19,7 +19,7 @@ from distill.program import UserError
 
 LEAST_STRIDE = 32  # images are padded to multiples of this, or of the config's own divisor
 MASKS = ("mask_head", "mask_roi_extractor", "mask_iou_head", "semantic_head", "semantic_roi_extractor")
-OWN = ("model", "initial_settings")  # what stays of the config
+OWN = ("model", "initial_settings", "find_unused_parameters")  # what stays of the config
 
 
 class Detector(Kind):

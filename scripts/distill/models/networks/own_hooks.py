@@ -25,6 +25,11 @@ NEEDLESS = (
 )
 
 
+def shaping(cfg: Config) -> list[dict[str, Any]]:
+    """Those of a training's hooks that `translated` gave."""
+    return [dict(hook) for hook in cfg.custom_hooks if hook["type"] in ("UseL1", "TellEpoch")]
+
+
 def translated(cfg: Config, iterations: int, source: str) -> list[dict[str, Any]]:
     """The config's `custom_hooks` for a training of so many iterations.
 
