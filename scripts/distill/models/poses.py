@@ -30,8 +30,13 @@ class PoseInstances(CocoJson):
 class LoadPose(BaseTransform):
     """The one instance of a sample, as mmpose's transforms take it.
 
+    flip_indices: (K,), what mirroring makes of each keypoint.
+
     Adds bbox (1, 4) x1, y1, x2, y2, bbox_score (1,), keypoints (1, K, 2), keypoints_visible (1, K), 0 or 1.
     """
+
+    def __init__(self, flip_indices: list[int]) -> None:
+        self.flip_indices = flip_indices
 
     def transform(self, results: dict) -> dict:
         (instance,) = results["instances"]
@@ -40,4 +45,5 @@ class LoadPose(BaseTransform):
         results["bbox_score"] = np.ones(1, np.float32)
         results["keypoints"] = points[..., :2] - np.float32(0.5)
         results["keypoints_visible"] = (points[..., 2] > 0).astype(np.float32)
+        results["flip_indices"] = self.flip_indices
         return results

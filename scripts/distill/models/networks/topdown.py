@@ -76,6 +76,8 @@ class TopDown(Detector):
 
     def optimization(self, cfg: Config, spec: Mapping[str, Any], source: str) -> dict[str, Any]:
         wrapper = super().optimization(cfg, spec, source)
+        for part in (wrapper, wrapper["optimizer"]):
+            part.pop("_scope_", None)
         if (name := wrapper.get("constructor")) and "." not in name:
             wrapper["constructor"] = f"mmpose.{name}"
         return wrapper
@@ -90,7 +92,7 @@ class TopDown(Detector):
         colour = own.pop("YOLOXHSVRandomAug", None)
         pipeline = [
             dict(type="LoadImage"),
-            dict(type="LoadPose"),
+            dict(type="LoadPose", flip_indices=list(meta.flip_indices) if meta else []),
             dict(type="mmpose.GetBBoxCenterScale"),
             dict(type="mmpose.RandomFlip", direction="horizontal"),
             own.get("RandomBBoxTransform", dict(type="mmpose.RandomBBoxTransform")),
@@ -100,11 +102,7 @@ class TopDown(Detector):
             target,
             dict(type="mmpose.PackPoseInputs"),
         ]
-        return dict(
-            type="PoseInstances",
-            pipeline=pipeline,
-            metainfo={"flip_indices": list(meta.flip_indices) if meta else []},
-        )
+        return dict(type="PoseInstances", pipeline=pipeline)
 
     def keypoints(self, cfg: Config, coco: Coco, name: str) -> tuple[int, list[int] | None]:
         meta = keypoint_meta(coco)
@@ -113,6 +111,9 @@ class TopDown(Detector):
     def sample_size(self, network: nn.Module) -> tuple[int, int]:
         width, height = self.crop(network).size
         return height, width
+
+    def boxes(self, network: nn.Module, inputs: Tensor, samples: list) -> list:
+        raise UserError("a pose estimator has no boxes of its own; `boxes` of a model names the one that has")
 
     def raw(self, network: nn.Module, inputs: Tensor) -> Any:
         return network.head(network.extract_feat(inputs))
