@@ -16,7 +16,7 @@ from distill.study.needs import margins, shards_of
 from distill.study.paths import check_results
 from distill.program import UserError
 from distill.study.pretrained import published, weights_of
-from distill.study.references import sources
+from distill.study.references import boxes_of, sources
 from distill.study.seeds import family
 from distill.study.resolve import read, resolve, training
 
@@ -197,16 +197,23 @@ def has_keypoints(wildcards):
     return study["models"][wildcards.model.split("+")[0]]["task"] == "keypoints"
 
 
+def box_owners():
+    """The models whose boxes get heatmaps, their own or a pose estimator's."""
+    models = study["models"]
+    return [boxes_of(models, name) for name, model in models.items() if model["task"] == "keypoints"]
+
+
 def boxes_to_predict(wildcards):
-    """The shard's fixed boxes that a view is predicted in: those of the model after the @, or a keypoint model's own.
-    A box model needs none: it proposes boxes under every view."""
-    owner = wildcards.of.removeprefix("@") or (wildcards.model if has_keypoints(wildcards) else "")
+    """The shard's fixed boxes that a view is predicted in: those of the model after the @, or those of a keypoint
+    model. A box model needs none: it proposes boxes under every view."""
+    own = boxes_of(study["models"], wildcards.model) if has_keypoints(wildcards) else ""
+    owner = wildcards.of.removeprefix("@") or own
     return [f"{R}/predictions/{owner}/{wildcards.dataset}/boxes/{wildcards.shard}.json"] if owner else []
 
 
 def boxes_to_merge(wildcards):
     """The shard's fixed boxes, in which all views and all teachers have predicted heatmaps; box models have none."""
-    first = wildcards.model.split("+")[0]
+    first = boxes_of(study["models"], wildcards.model.split("+")[0])
     boxes = f"{R}/predictions/{first}/{wildcards.dataset}/boxes/{wildcards.shard}.json"
     return [boxes] if has_keypoints(wildcards) else []
 
@@ -216,8 +223,9 @@ def predictions(wildcards):
     share boxes, those of the first."""
     first, *others = wildcards.model.split("+")
     merged, keypoints = study["merged"][wildcards.views], has_keypoints(wildcards)
-    shared = f"@{first}" if keypoints or merged["options"]["boxes"] == "average" else ""
-    own = "" if keypoints else shared
+    owner = boxes_of(study["models"], first)
+    shared = f"@{owner}" if keypoints or merged["options"]["boxes"] == "average" else ""
+    own = "" if keypoints and owner == first else shared
     return [
         f"{R}/predictions/{model}/{wildcards.dataset}/{view}{of}/{shard}.{'h5' if keypoints else 'json'}"
         for model, of in [(first, own), *((other, shared) for other in others)]

@@ -8,7 +8,8 @@ from distill.files import read_json, write_json
 from distill.predictions import boxes as box_math
 from distill.predictions import heatmap_file
 from distill.predictions.coco_results import gather
-from distill.predictions.merge import merge_boxes, merge_heatmaps
+from distill.predictions.merge import merge_boxes
+from distill.predictions.merge_heatmaps import merge_heatmaps
 from distill.predictions.views import View
 from distill.program import UserError
 from helpers import warm

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 from mmdet.structures import DetDataSample
@@ -19,10 +20,12 @@ from distill.datasets.images import read_image
 from distill.models.amp import features_in_bfloat16, keep_float32, supported
 from distill.models.folding import fold
 from distill.models.model import load, pick_device, pick_workers
-from distill.predictions.views import View
+from distill.predictions.crops import Crop
+from distill.predictions.views import View, check_crops, check_images
 from distill.program import UserError, progress
 
 DIVISOR = 32  # networks pad to their coarsest stride
+CROPS = 8  # of instances, take the memory of an image
 Image = dict[str, Any]
 
 
@@ -41,6 +44,26 @@ class ViewedImages(Dataset):
         size = (image["width"], image["height"])
         pixels = read_image(self.root / image["file_name"], size, image.get("hash"))
         return image, torch.from_numpy(self.view.transform_image(pixels)).permute(2, 0, 1)
+
+
+class CroppedImages(Dataset):
+    """The crops (n, 3, h, w) uint8 of the boxes of each image under a view."""
+
+    def __init__(
+        self, root: Path, images: list[Image], regions: dict[int, np.ndarray], crop: Crop, view: View
+    ) -> None:
+        self.root, self.images, self.regions, self.crop, self.view = root, images, regions, crop, view
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> torch.Tensor:
+        image = self.images[index]
+        size = (image["width"], image["height"])
+        pixels = read_image(self.root / image["file_name"], size, image.get("hash"))
+        matrices = self.crop.matrices(self.regions[image["id"]], self.view)
+        crops = [cv2.warpAffine(pixels, one, self.crop.size, flags=cv2.INTER_LINEAR) for one in matrices]
+        return torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2)
 
 
 def in_order_of_shape(images: Sequence[Image]) -> list[Image]:
@@ -96,8 +119,8 @@ class Predictor:
         self.amp = amp and supported(self.device)
         self.folder = folder
         self.network, self.meta, self.kind = load(folder, self.device)
-        divisor = self.network.data_preprocessor.pad_size_divisor
-        sample = torch.randn(1, 3, divisor, divisor, generator=torch.Generator().manual_seed(0))
+        half = [side // 2 for side in self.kind.sample_size(self.network)]
+        sample = torch.randn(1, 3, *half, generator=torch.Generator().manual_seed(0))
         sample = sample.repeat_interleave(2, -1).repeat_interleave(2, -2).to(self.device)
         self.folded = fold(self.network, lambda: self.kind.raw(self.network, sample))
         # The sum of all that the network gives stays on the device; it is finite if every number is.
@@ -131,6 +154,7 @@ class Predictor:
         images: records of the dataset JSON.
         each: function of the image records, the network's input, and mmdet's samples of a batch.
         """
+        check_images([view], str(self.folder))
         dataset = ViewedImages(root, images, view)
         loader = DataLoader(
             dataset,
@@ -215,6 +239,32 @@ class Predictor:
             return self.kind.heatmaps(self.network, inputs, self._rois(records, regions, view, inputs))
 
         return self.run(root, images, view, each)
+
+    @torch.inference_mode()
+    def crops(
+        self, root: Path, images: list[Image], regions: dict[int, np.ndarray], view: View
+    ) -> Iterator[tuple[torch.Tensor, ...]]:
+        """What a top-down pose estimator says of the crops of given boxes.
+
+        regions: image id → (n, 4) x1, y1, x2, y2 in the original image.
+
+        Yields heatmaps (n, K, h, w), or distributions of x and y, of some boxes after others, in the frame of
+        the view.
+        """
+        check_crops([view], str(self.folder))
+        dataset = CroppedImages(root, images, regions, self.kind.crop(self.network), view)
+        loader = DataLoader(
+            dataset, batch_size=None, num_workers=self.workers, pin_memory=self.device.type == "cuda"
+        )
+        waiting, most = torch.zeros(0), CROPS * self.batch
+        for number, pixels in enumerate(progress(loader, len(loader), f"images of {view.name}"), 1):
+            waiting = torch.cat([waiting, pixels]) if len(waiting) else pixels
+            while len(waiting) >= most or (number == len(loader) and len(waiting)):
+                inputs = [one.to(self.device, non_blocking=True) for one in waiting[:most]]
+                waiting = waiting[most:]
+                data = self.network.data_preprocessor({"inputs": inputs, "data_samples": []})
+                yield self.kind.maps(self.network, data["inputs"])
+        self._check_finite(view)
 
     @staticmethod
     def _rois(

@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from distill.evaluation.metrics import METRICS, USUAL
+from distill.predictions.views import View, check_crops, check_images
 from distill.program import UserError
-from distill.study.model_config import is_our_rcnn, is_outside
+from distill.study.model_config import is_our_rcnn, is_outside, is_topdown
 from distill.study.schema import suggestion
 from distill.study.seeds import draws
 
@@ -27,6 +28,7 @@ def check(config: Mapping[str, Any], study: Mapping[str, Any], root: Path) -> No
     for name, model in study["models"].items():
         _check_model(f"models.{name}", model, config.get("models", {}).get(name, {}), study)
         _check_network(f"models.{name}", model, root)
+    _check_crops(study, root)
     for name, entry in study["labels"].items():
         for teacher in entry["teachers"]:
             if entry["merge"]["boxes"] == "average" and not is_our_rcnn(
@@ -78,6 +80,29 @@ def _check_network(where: str, model: Mapping[str, Any], root: Path) -> None:
         for option, usual in OF_OUR_RCNN.items():
             if model.get(option, usual) != usual:
                 raise UserError(f"{where}.{option}: {model[option]}: {ONLY}")
+
+
+def _check_crops(study: Mapping[str, Any], root: Path) -> None:
+    """What pose estimators, which see crops of other models' boxes, ask of models and views."""
+    models = study["models"]
+    crops = {name for name, model in models.items() if is_topdown(model["config"], root)}
+    for name, model in models.items():
+        if name in crops and "boxes" not in model:
+            raise UserError(f"models.{name}.boxes: must name the model in whose boxes {name} predicts")
+        if "boxes" in model and (name not in crops or model["boxes"] in crops):
+            owner = name if name not in crops else model["boxes"]
+            what = "has boxes of its own" if name not in crops else "has none, being a pose estimator"
+            raise UserError(f"models.{name}.boxes: {owner} {what}")
+    used = [(teacher, entry["views"]) for entry in study["labels"].values() for teacher in entry["teachers"]]
+    used += [(row["model"], row["views"]) for table in study["tables"].values() for row in table["rows"]]
+    for name, views in used:
+        check = check_crops if name in crops else check_images
+        check(map(View.parse, study["views"][views]), f"views.{views} for {name}")
+    for name, entry in study["labels"].items():
+        configs = {models[teacher]["config"] for teacher in entry["teachers"]}
+        if len(configs) > 1 and crops.intersection(entry["teachers"]):
+            one = "heatmaps of different pose estimators are not averaged"
+            raise UserError(f"labels.{name}.teacher: {one}; take teachers of one config")
 
 
 def annotated(name: str, datasets: Mapping[str, Any]) -> bool:

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from distill.study.lineage import lineage, trained
+from distill.study.references import boxes_of
 from distill.study.types import Labels, Row, Study
 
 VALIDATION_SHARDS = 8  # at most
@@ -11,8 +12,8 @@ VALIDATION_SHARDS = 8  # at most
 
 @dataclass(frozen=True)
 class Needs:
-    """trainings: models. predictions: (model, dataset, view), where "boxes" is the detection of the fixed
-    boxes of a keypoint model. Each prediction is a job for each shard."""
+    """trainings: models. predictions: (model, dataset, view), where "boxes" is the detection of fixed boxes
+    for keypoints. Each prediction is a job for each shard."""
 
     trainings: frozenset[str]
     predictions: frozenset[tuple[str, str, str]]
@@ -40,8 +41,9 @@ def needs(study: Study, rows: Iterable[Row]) -> Needs:
     passes += [(m, study["models"][m]["validation"], row["views"]) for row in rows for m in row["models"]]
     for model, dataset, views in passes:
         dataset = _predicted(study, dataset)
-        boxes = ["boxes"] if study["models"][model]["task"] == "keypoints" else []
-        found |= {(model, dataset, view) for view in [*boxes, *study["views"][views]]}
+        found |= {(model, dataset, view) for view in study["views"][views]}
+        if study["models"][model]["task"] == "keypoints":
+            found.add((boxes_of(study["models"], model), dataset, "boxes"))
     return Needs(frozenset(trained(study, models)), frozenset(found))
 
 
@@ -63,6 +65,9 @@ def margins(study: Study) -> dict[str, Margin]:
             entries.setdefault(_predicted(study, entry["dataset"]), []).append(entry)
     least = study["fixed_boxes"]["per_label"]
     evaluated = {_predicted(study, name) for name in study["evaluate"]["on"]}
+    for entry in study["labels"].values():  # all boxes count where they are averaged, too
+        if entry["merge"]["boxes"] == "average" and study["models"][entry["teacher"]]["task"] == "boxes":
+            evaluated.add(_predicted(study, entry["dataset"]))
     result = {}
     for dataset, mine in entries.items():
         wanted = [least, *(entry["calibrate"]["instances"] for entry in mine)]

@@ -27,12 +27,17 @@ def check(study: Mapping[str, Any]) -> None:
     """References, cycles, and what must fit together, of a study whose options are filled in."""
     datasets, models, labels, views = (study[key] for key in ("datasets", "models", "labels", "views"))
     needs = _of_datasets(datasets)
-    needs |= _of_labels(labels, datasets, models, views)
     needs |= _of_models(models, datasets, labels)
+    needs |= _of_labels(labels, datasets, models, views)
     _acyclic(needs)
     _evaluation(study["evaluate"], datasets, models, views)
     _shared_boxes(study)
     _shards(study)
+
+
+def boxes_of(models: Mapping[str, Model], name: str) -> str:
+    """The model in whose boxes one predicts keypoints: its own, but for a pose estimator's."""
+    return models[name].get("boxes", name)
 
 
 def _of_datasets(datasets: Mapping[str, Dataset]) -> Needs:
@@ -60,7 +65,11 @@ def _of_labels(
             both = "teachers of boxes and of keypoints do not make one label set"
             raise UserError(f"labels.{name}.teacher: {both}")
     return {
-        f"labels.{name}": [f"models.{teacher}" for teacher in entry["teachers"]]
+        f"labels.{name}": [
+            f"models.{model}"
+            for teacher in entry["teachers"]
+            for model in {teacher: None, boxes_of(models, teacher): None}
+        ]
         for name, entry in labels.items()
     }
 
@@ -71,6 +80,7 @@ def _of_models(
     needs: Needs = {}
     for name, model in models.items():
         known(model["labelled"], datasets, f"models.{name}.labelled", "dataset")
+        known(boxes_of(models, name), models, f"models.{name}.boxes", "model")
         needs[f"models.{name}"] = _start(name, model["init"], models)
         if not (learnt := model["labels"]):
             continue

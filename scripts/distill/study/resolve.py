@@ -164,14 +164,21 @@ def _augment(given: str | dict[str, Any], role: str, root: Path) -> str | dict[s
 
 def _by_config(config: str, root: Path) -> dict[str, Any]:
     """The defaults of config/models/defaults.yaml for a model config."""
-    table = yaml.safe_load((root / "config/models/defaults.yaml").read_text())
+    table = _defaults(root)
     group = "outside" if model_config.is_outside(config) else config.rpartition("_")[2]
     return {**table["default"], **table.get(group, {}), **table.get(config, {})}
 
 
+def _defaults(root: Path) -> dict[str, Any]:
+    return yaml.safe_load((root / "config/models/defaults.yaml").read_text())
+
+
 def _views(study: dict[str, Any], root: Path) -> dict[str, list[str]]:
     config = study["model"].get("config") or next(iter(study["models"].values()))["config"]
-    sets = {**_by_config(config, root)["views"], **study.get("views", {})}
+    own = _by_config(config, root)["views"]
+    if any("boxes" in model for model in study["models"].values()):
+        own["crops"] = {"scales": [item["scale"] for item in own["plain"]], **_defaults(root)["crops"]}
+    sets = {**own, **study.get("views", {})}
     usual, result = schema.defaults(root, "views", "views"), {}
     for name, spec in sets.items():
         try:
@@ -190,6 +197,8 @@ def _labels(study: dict[str, Any], root: Path) -> dict[str, Any]:
         entry = {**usual, **own}
         entry["teachers"] = [entry["teacher"]] if isinstance(entry["teacher"], str) else entry["teacher"]
         entry["teacher"] = entry["teachers"][0]
+        if "views" not in own and "boxes" in study["models"].get(entry["teacher"], {}):
+            entry["views"] = "crops"
         for key in ("merge", "calibrate"):
             entry[key] = {**schema.defaults(root, "labels", key), **study[key], **entry[key]}
         result[name] = entry

@@ -98,6 +98,8 @@ def _model(names: _Names, name: str, model: Model, seed: int) -> Model:
         "init": names.model(model["init"], seed) if isinstance(model["init"], str) else model["init"],
         "validation": names.dataset(model["validation"], seed),
     }
+    if "boxes" in copy:
+        copy["boxes"] = names.model(copy["boxes"], seed)
     if name in names.repeated and "seed" in copy:  # an imported one has none
         copy["seed"] += seed
     return copy

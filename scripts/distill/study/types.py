@@ -91,10 +91,12 @@ Imported = TypedDict("Imported", {"import": Import}, total=False)
 
 
 class Model(Training, Imported):
-    """task: what it predicts. labels: a label set, or a dataset in its place, or None: a teacher. validation:
-    the dataset that it is evaluated on. One with `import` has no options of trainings but `init`, none."""
+    """task: what it predicts. boxes: the model in whose boxes a pose estimator does. labels: a label set, or
+    a dataset in its place, or None: a teacher. validation: the dataset that it is evaluated on. One with
+    `import` has no options of trainings but `init`, none."""
 
     config: str
+    boxes: NotRequired[str]
     task: Task
     labelled: str
     labels: str | None

@@ -6,6 +6,7 @@ network has. A kind is a class without state; `Kind` is the protocol, and what i
 - `detector`: any detector of mmdet. It is trained and predicts boxes; nothing is known of its heads.
 - `faster_rcnn`: with our heads, whose proposals can be given (`refine`), frozen, or kept off the background.
 - `keypoint_rcnn`: the same with heatmaps of keypoints in given boxes.
+- `topdown`: any pose estimator of mmpose that gives heatmaps of crops, the boxes of another model.
 """
 
 from mmengine.config import Config
@@ -14,6 +15,7 @@ from distill.models.networks.detector import Detector
 from distill.models.networks.faster_rcnn import FasterRCNN
 from distill.models.networks.keypoint_rcnn import KeypointRCNN
 from distill.models.networks.kind import Kind
+from distill.models.networks.topdown import TopDown, is_topdown
 
 
 def kind_of(cfg: Config) -> Kind:
@@ -21,4 +23,4 @@ def kind_of(cfg: Config) -> Kind:
     roi_head = cfg.model.get("roi_head")
     if isinstance(roi_head, dict) and roi_head.get("type") == "DistillRoIHead":
         return FasterRCNN() if roi_head.get("keypoint_head") is None else KeypointRCNN()
-    return Detector()
+    return TopDown() if is_topdown(cfg) else Detector()

@@ -29,7 +29,7 @@ class Detector(Kind):
         model = cfg.model
         if model.get("backbone") is None or "detector" in model:
             raise UserError(f"{source}: {model.get('type')} is made of other detectors; take one of them")
-        for part in _parts(model):
+        for part in parts(model):
             if "num_classes" in part and part is not model.backbone:
                 part.num_classes = len(categories)
             part.pop("pretrained", None)
@@ -95,14 +95,14 @@ def _batch(cfg: Config) -> int | None:
     return 8 * each if base and each > base else base
 
 
-def _parts(value: Any) -> Iterator[dict]:
+def parts(value: Any) -> Iterator[dict]:
     """All mappings of a config, the outer ones first."""
     if isinstance(value, dict):
         yield value
         value = list(value.values())
     if isinstance(value, list | tuple):
         for item in value:
-            yield from _parts(item)
+            yield from parts(item)
 
 
 def _pretrained(part: dict) -> bool:

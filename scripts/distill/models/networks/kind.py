@@ -14,7 +14,7 @@ from distill.models import augment
 from distill.program import UserError
 from distill.study.types import Task
 
-Ability = Literal["refine", "background", "freeze_rpn", "heatmaps"]
+Ability = Literal["refine", "background", "freeze_rpn", "heatmaps", "crops"]
 _OPTIONS: dict[str, Ability] = {"background": "background", "freeze_rpn": "freeze_rpn"}  # of a model
 
 
@@ -23,7 +23,8 @@ class Kind(ABC):
 
     task: what it predicts.
     can: what only some can. refine: score given boxes; background: leave it out of a generated image's loss;
-        freeze_rpn: leave the region proposals as they are; heatmaps: of keypoints in given boxes.
+        freeze_rpn: leave the region proposals as they are; heatmaps: of keypoints in given boxes;
+        crops: these are in frames of their own, and the kind has `crop`, `layout` and `maps` (`TopDown`).
     half: what is computed in bfloat16 where that is asked for: the whole network, but for its last layers in
         predictions; or what makes the features alone, so that heads are in float32.
     """
@@ -99,6 +100,11 @@ class Kind(ABC):
     @abstractmethod
     def last_layers(self, network: BaseDetector) -> list[nn.Module]:
         """The layers that give its scores, boxes and heatmaps: their outputs must be finite."""
+
+    def sample_size(self, network: BaseDetector) -> tuple[int, int]:
+        """Height and width of an image that the network can be tried on."""
+        side = 2 * network.data_preprocessor.pad_size_divisor
+        return side, side
 
     def raw(self, network: BaseDetector, inputs: Tensor) -> Any:
         """All that the network computes of inputs (N, 3, H, W) before anything is chosen by score."""
