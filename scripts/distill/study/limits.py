@@ -18,6 +18,9 @@ def check(config: Mapping[str, Any], study: Mapping[str, Any]) -> None:
         _check_dataset(f"datasets.{name}", spec, study)
     for name, model in study["models"].items():
         _check_model(f"models.{name}", model, config.get("models", {}).get(name, {}), study)
+    for name, entry in study["labels"].items():
+        if "predictions" in entry:
+            _check_predictions(f"labels.{name}", entry, study)
     for name in study["evaluate"]["on"].values():
         if not annotated(name, study["datasets"]):
             raise UserError(f"evaluate.on: the dataset {name!r} has no annotations")
@@ -49,6 +52,15 @@ def _check_model(
         return
     if model["batch"] % (processes := model["gpus"] * model["nodes"]):
         raise UserError(f"{where}.batch: {model['batch']} is not a multiple of its {processes} GPUs")
+
+
+def _check_predictions(where: str, entry: Mapping[str, Any], study: Mapping[str, Any]) -> None:
+    if not annotated(entry["labelled"], study["datasets"]):
+        raise UserError(f"{where}.labelled: the dataset {entry['labelled']!r} has no annotations")
+    if entry["merge"]["boxes"] == "average":
+        raise UserError(
+            f"{where}.merge.boxes: average needs a teacher; predictions of files only have a union"
+        )
 
 
 def annotated(name: str, datasets: Mapping[str, Any]) -> bool:

@@ -1,0 +1,62 @@
+"""The images of a dataset by what other programs call them: ids, file names, or the ends of file names."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import PurePosixPath
+
+from distill.datasets.coco import Coco
+
+
+class Images:
+    """The images of a dataset, found by id or name.
+
+    dataset: the COCO dict that is predicted.
+    sources: those that it is made of, whose other images may be predicted, too: they are passed over.
+    """
+
+    def __init__(self, dataset: Coco, sources: Sequence[Coco]) -> None:
+        self.records = dataset["images"]
+        self._place = {image["id"]: row for row, image in enumerate(self.records)}
+        self._named = _names({image["file_name"]: row for row, image in enumerate(self.records)})
+        others = [image for source in sources for image in source["images"]]
+        self._others = {image["id"] for image in others}
+        self._named_others = _names({image["file_name"]: -1 for image in others})
+
+    def row(self, key: int | str) -> int:
+        """Of an image in the dataset's list; −1 of one that only a source has. Raises KeyError."""
+        if isinstance(key, str):
+            for table in (self._named, self._named_others):
+                if (row := _find(key, table)) is not None:
+                    return row
+            raise KeyError(key)
+        if key in self._place:
+            return self._place[key]
+        if key in self._others:
+            return -1
+        raise KeyError(key)
+
+
+def _names(rows: Mapping[str, int]) -> dict[str, int | None]:
+    """What files may be called: their path, also without its ending, or what follows its last /; None for a
+    name that two have. A longer name comes before a shorter one."""
+    table: dict[str, int | None] = {}
+    for shorten in (
+        lambda path: path.with_suffix("").name,
+        lambda path: path.name,
+        lambda path: path.with_suffix("").as_posix(),
+        lambda path: path.as_posix(),
+    ):
+        short: dict[str, int | None] = {}
+        for name, row in rows.items():
+            key = shorten(PurePosixPath(name))
+            short[key] = None if key in short else row
+        table |= short
+    return table
+
+
+def _find(name: str, table: Mapping[str, int | None]) -> int | None:
+    """The row of a name, or of its longest end that is one: programs put folders before it."""
+    parts = PurePosixPath(name).parts
+    for start in range(len(parts)):
+        if (row := table.get("/".join(parts[start:]))) is not None:
+            return row
+    return None
