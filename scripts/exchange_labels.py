@@ -1,4 +1,4 @@
-"""Labels into CVAT, Label Studio, YOLO programs (FiftyOne reads them as they are); corrections back as COCO."""
+"""Labels into CVAT, Label Studio or YOLO programs (FiftyOne reads them as they are), and corrected ones back."""
 
 import argparse
 from pathlib import Path

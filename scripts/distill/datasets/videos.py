@@ -37,8 +37,7 @@ def extract_frames(
 
     Yields for each video, in the order of their names, its frames {"file_name", "width", "height", "hash"}
     or, where none can be decoded, one {"file_name", "reason"}.
-    Raises UserError where there is no such
-    folder, or no video or too few in it.
+    Raises UserError where there is no such folder, or no video or too few in it.
     """
     names = list_files(root, SUFFIXES, "videos")
     if count is not None:
