@@ -1,4 +1,4 @@
-"""Labels into CVAT, Label Studio or YOLO programs (FiftyOne reads them as they are), and corrected ones back."""
+"""Labels into CVAT, Label Studio and YOLO (FiftyOne reads them as they are); corrected ones back as COCO."""
 
 import argparse
 from pathlib import Path

@@ -28,17 +28,23 @@ datasets:
   another: {kind: figures, images: 3}
   pool: {kind: folder, images: pool}
   photos: {kind: coco, images: pool, annotations: photos.json}
+  yolo: {kind: yolo, annotations: data.yaml}
+  voc: {kind: voc, annotations: pool}
   clips: {kind: videos, videos: pool}
   part: {kind: subset, of: pool, images: 2}
   both: {kind: union, of: [another, pool]}
 views: {another: [{scale: 100}, {scale: 300}], grid: {scales: [100, 300]}}
 models: {another: {init: none, iterations: auto}, student: {labels: distilled}}
-labels: {distilled: {}, pooled: {dataset: pool}}
+labels: {distilled: {}, pooled: {dataset: pool}, given: {predictions: a.json, dataset: pool}}
 tables: {results: {rows: [another]}}
 """
 TARGETS = [
-    *(f"another/datasets/{name}.json" for name in ("pool", "photos", "clips", "part", "both")),
-    *("another/models/student/model.pth", "another/labels/pooled/thresholds.json"),
+    *(f"another/datasets/{name}.json" for name in ("pool", "photos", "yolo", "voc", "clips", "part", "both")),
+    *(
+        "another/models/student/model.pth",
+        "another/labels/pooled/thresholds.json",
+        "another/labels/given/thresholds.json",
+    ),
     *("another/tables/results.csv", "another/selection/another/another/another.csv"),
     *("another/evaluation/student/another/all.json", "another/merged/another/part/another.json"),
 ]
@@ -128,7 +134,7 @@ def test_defaults_of_merging_and_calibration(changed):
     usual = changed.usual["labels.merge"]
     plain = changed.by_config["views"]["plain"][0]["scale"]
     assert {*usual, "plain"} == {field.name for field in fields(merge.Options)}
-    for program in ("merge_views", "select_views"):
+    for program in ("merge_views", "select_views", "merge_predictions"):
         assert all(job == {**usual, "plain": plain} for job in changed.given(program, "--options"))
     usual = changed.usual["labels.calibrate"]
     assert set(usual) == {field.name for field in fields(calibrate.Options)}

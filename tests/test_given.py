@@ -1,15 +1,20 @@
 """Several programs' predictions become one: boxes vote as views do, keypoints are averaged by score."""
 
 import json
+import re
 
 import numpy as np
 import pytest
+import torch
+from torchvision.models import detection
 
 from distill.datasets.image_names import Images
 from distill.labels.calibrate import calibrate
 from distill.predictions import given, voting
 from distill.predictions.boxes import iou, xyxy_to_xywh
 from distill.program import UserError
+from helpers import ROOT
+from helpers.annotated import picture
 from helpers.options import calibrate_options, merge_options
 
 POSED = {"id": 1, "name": "hand", "keypoints": ["tip", "left_joint", "right_joint"]}
@@ -144,3 +149,29 @@ def test_calibration_takes_them_for_a_teachers(tmp_path):
     found = calibrate(tmp_path / "merged.json", dataset(), labelled, calibrate_options())
     assert [entry["met"] for entry in found["instances"].values()] == [4, 2]
     assert found["keypoints"]["met"] == 8
+
+
+def test_the_lines_of_the_page_write_such_a_file(tmp_path, monkeypatch):
+    """With random weights in the place of torchvision's."""
+    page = (ROOT / "docs/predictions.md").read_text()
+    (lines,) = re.findall(r"^## With torchvision\n\n```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    for i in range(2):
+        picture(tmp_path / f"images/{i}.jpg", i, SIZE)
+
+    def tiny(weights):
+        return detection.fasterrcnn_mobilenet_v3_large_320_fpn(
+            weights_backbone=None, num_classes=3, box_score_thresh=0.0, box_detections_per_img=5, min_size=64
+        )
+
+    monkeypatch.setattr(detection, "fasterrcnn_resnet50_fpn_v2", tiny)
+    weights = detection.FasterRCNN_ResNet50_FPN_V2_Weights.DEFAULT
+    monkeypatch.setitem(weights.meta, "categories", ["__background__", "hand", "cup"])
+    monkeypatch.chdir(tmp_path)
+    torch.manual_seed(0)
+    exec(lines, {})
+    named = [{**image, "file_name": f"{i}.jpg"} for i, image in enumerate(dataset(2)["images"])]
+    images = Images({"images": named}, [])
+    found = given.read(tmp_path / "torchvision.json", images, CATEGORIES, False)
+    assert 0 < len(found.score) <= 10
+    assert set(found.category.tolist()) <= {1, 3}
+    assert set(found.place.tolist()) == {0, 1}

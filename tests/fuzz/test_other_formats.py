@@ -180,7 +180,7 @@ def test_what_is_no_file(tmp_path, what):
         expected = {"nothing": "no such file", "loop": "cannot be read"}.get(what, "is not a file")
         if what == "nothing" and file != path:
             expected = "ok len(it['annotations']) == 2"  # an image without objects
-        judge(expected, lambda kind=kind: made(kind, path))
+        judge(expected, lambda kind=kind, path=path: made(kind, path))
         if file == path:
             if what == "folder":
                 file.rmdir()

@@ -28,7 +28,7 @@ def annotation(objects: str, size: tuple[int, int] = (40, 30), name: str = "0.jp
 
 
 def voc(folder: Path, images: int = 3) -> Path:
-    """A folder of images of 40x30; in each a hand from pixel 5 to 24, and 7 to 18, in image 1 a difficult cup."""
+    """A folder of images of 40x30; in each a hand from pixel 5 to 24 and 7 to 18, in 1 a difficult cup."""
     for i in range(images):
         picture(folder / f"JPEGImages/{i}.jpg", i)
         objects = OBJECT.format(name="hand", difficult=0, box=(5, 7, 24, 18))
