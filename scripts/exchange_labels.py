@@ -10,6 +10,7 @@ from distill.labels.corrections import corrected
 from distill.labels.exchange import to_cvat, to_label_studio
 from distill.program import UserError, run
 from distill.strict import read_json
+from distill.study import schema
 
 
 def main() -> None:
@@ -30,8 +31,7 @@ def main() -> None:
         "--ratio",
         type=float,
         nargs=2,
-        default=(6, 4),
-        help="labelled to generated images of an epoch (yolo; default: 6 4)",
+        help="labelled to generated images of an epoch (yolo; default: as a student's)",
     )
     back = commands.add_parser("import", help="brings corrected labels home")
     back.add_argument(
@@ -51,10 +51,11 @@ def main() -> None:
     if arguments.tool == "yolo":
         if arguments.labelled is None or arguments.val is None:
             raise UserError("export yolo: needs --labelled and --val, the datasets that belong to the labels")
-        if not all(0 < part < 1000 for part in arguments.ratio):
+        ratio = arguments.ratio or schema.defaults(Path(__file__).parents[1], "models")["ratio"]
+        if not all(0 < part < 1000 for part in ratio):
             raise UserError("--ratio: needs two numbers above 0 and below 1000")
         labelled, val = map(read_dataset, (arguments.labelled, arguments.val))
-        yolo_export.export(labels, labelled, val, arguments.ratio, arguments.output)
+        yolo_export.export(labels, labelled, val, ratio, arguments.output)
         return
     cvat = arguments.tool == "cvat"
     for name, content in (to_cvat(labels) if cvat else to_label_studio(labels, arguments.prefix)).items():

@@ -35,7 +35,7 @@ datasets:
   both: {kind: union, of: [another, pool]}
 views: {another: [{scale: 100}, {scale: 300}], grid: {scales: [100, 300]}}
 models: {another: {init: none, iterations: auto}, student: {labels: distilled}}
-labels: {distilled: {}, pooled: {dataset: pool}, given: {predictions: a.json, dataset: pool}}
+labels: {distilled: {}, pooled: {dataset: pool}, given: {predictions: a, merge: {boxes: union}}}
 tables: {results: {rows: [another]}}
 """
 TARGETS = [
@@ -134,8 +134,10 @@ def test_defaults_of_merging_and_calibration(changed):
     usual = changed.usual["labels.merge"]
     plain = changed.by_config["views"]["plain"][0]["scale"]
     assert {*usual, "plain"} == {field.name for field in fields(merge.Options)}
-    for program in ("merge_views", "select_views", "merge_predictions"):
+    for program in ("merge_views", "select_views"):
         assert all(job == {**usual, "plain": plain} for job in changed.given(program, "--options"))
+    given = {**usual, "boxes": "union", "plain": plain}  # which no average can be taken of
+    assert changed.given("merge_predictions", "--options") == [given]
     usual = changed.usual["labels.calibrate"]
     assert set(usual) == {field.name for field in fields(calibrate.Options)}
     assert all(job == usual for job in changed.given("calibrate_threshold", "--options"))
@@ -144,7 +146,7 @@ def test_defaults_of_merging_and_calibration(changed):
 def test_defaults_of_datasets(changed):
     jobs = {spec["kind"]: spec for spec in changed.given("split_data", "--spec")}
     kinds = {place.partition(".")[2]: place for place in changed.usual if place.startswith("datasets.")}
-    assert set(kinds) == {"coco", "subset", "union", "videos", "figures"}
+    assert set(kinds) == {"coco", "yolo", "voc", "subset", "union", "videos", "figures"}
     for kind, place in kinds.items():
         expected = dict(changed.usual[place])
         if kind == "subset":  # it is drawn anew for each seed, and predicted with what it is of
@@ -152,7 +154,7 @@ def test_defaults_of_datasets(changed):
             expected["seed"] += changed.usual["study"]["seeds"][0]
         assert {key: jobs[kind].get(key) for key in expected} == expected
     assert "select_predictions" in changed.commands
-    for kind in ("coco", "folder", "videos"):
+    for kind in ("coco", "yolo", "voc", "folder", "videos"):
         assert jobs[kind]["unreadable"] == changed.usual["study"]["unreadable"]
 
 

@@ -33,6 +33,7 @@ path = "elsewhere" => ok len(it["images"]) == 3
 path = 3 => path: 3 is not the path of a folder
 train = "list.txt" => ok [i["file_name"] for i in it["images"]] == ["0.png", "1.png"]
 train = "empty.txt" => lists no image
+train = "nul.txt" => nul.txt: 'a\\x00b.png' is not the path of an image
 train = "wrong.txt" => images/9.png, no such file
 train = "train/labels" => no images in this folder
 download = "import os\\nos.abort()" => ok
@@ -116,6 +117,7 @@ def test_a_data_yaml(tmp_path, edits, expected):
     path = yolo(tmp_path)
     (tmp_path / "list.txt").write_text(f"./train/images/1.png\n\n{tmp_path}/train/images/0.png\n" * 2)
     (tmp_path / "empty.txt").write_text("\n")
+    (tmp_path / "nul.txt").write_text("a\0b.png")
     (tmp_path / "wrong.txt").write_text("train/images/0.png\nimages/9.png\n")
     path.write_text(yaml.safe_dump(edited(yaml.safe_load(path.read_text()), edits)))
     judge(expected, lambda: made("yolo", path))

@@ -55,15 +55,16 @@ def read_voc(folder: str, split: str | None) -> dict[str, Any]:
 
 
 def _listed(folder: str, split: str, files: dict[str, str]) -> list[str]:
-    """The images of a list, each line of which begins with a file name without its ending."""
+    """The images of a list, each line of which is a file name without its ending, or that and a
+    number."""
     for place in ("ImageSets/Main", "ImageSets"):
         path = os.path.join(folder, place, f"{split}.txt")
         if os.path.exists(path):
             break
     else:
         raise UserError(f"{folder}: there is no list {split}.txt in ImageSets/Main")
-    lines = [line.split() for line in read_text(path).splitlines()]
-    stems = list(dict.fromkeys(words[0] for words in lines if words))
+    lines = [line.strip() for line in read_text(path).splitlines()]
+    stems = list(dict.fromkeys(line if line in files else line.split()[0] for line in lines if line))
     if unknown := [stem for stem in stems if stem not in files]:
         raise UserError(f"{path}: {show(unknown[0])} has no file in Annotations")
     return stems

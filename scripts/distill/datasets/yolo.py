@@ -193,6 +193,8 @@ def _files(path: str, data: Mapping[str, Any], split: str, entry: Any) -> list[s
     if place.is_dir():
         return [str(place / name) for name in list_files(place, SUFFIXES, "images")]
     lines = [line.strip() for line in read_text(place).splitlines()]
+    if wrong := [line for line in lines if not is_line(line)]:
+        raise UserError(f"{place}: {show(wrong[0])} is not the path of an image")
     files = [os.path.abspath(place.parent / line) for line in lines if line]
     if not files:
         raise UserError(f"{place}: lists no image")
