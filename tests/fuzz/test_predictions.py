@@ -16,7 +16,8 @@ DATASET = {
         {"id": 1, "file_name": "a/0.png", "width": 40, "height": 30},
         {"id": 2, "file_name": "a/1.png", "width": 40, "height": 30},
         {"id": 7, "file_name": "b/1.png", "width": 60, "height": 50},
-    ]
+    ],
+    "info": {"kind": "coco"},
 }
 POOL = {"images": [*DATASET["images"], {"id": 9, "file_name": "b/9.png", "width": 40, "height": 30}]}
 CUP = {"image_id": 1, "category_id": 3, "bbox": [4, 5, 10, 12], "score": 0.9}
@@ -138,3 +139,25 @@ def test_what_is_no_file(tmp_path, what):
     no_file(tmp_path / "yolo.json", what)
     message = {"nothing": "no such file", "loop": "cannot be read"}.get(what, "is not a file")
     judge(message, lambda: given.read(tmp_path / "yolo.json", Images(DATASET, []), CATEGORIES, False))
+
+
+def test_a_number_that_is_an_id_and_a_name_is_neither(tmp_path):
+    """Of images that the user has not numbered: a folder's 1.png, 10.png, 2.png have the ids 1, 2, 3."""
+    sized = {"width": 40, "height": 30}
+    images = [{"id": i, "file_name": f"{name}.png", **sized} for i, name in enumerate(("1", "10", "2"), 1)]
+    for kind, expected in (
+        ("folder", "record 1 (from 0): image_id 2 is the id of one image and"),
+        ("coco", "ok"),
+    ):
+        known = Images({"images": images, "info": {"kind": kind}}, [])
+        (tmp_path / "yolo.json").write_text(text_of([CUP, {**CUP, "image_id": 2}]))
+        judge(expected, lambda known=known: given.read(tmp_path / "yolo.json", known, CATEGORIES, False))
+
+
+def test_a_name_that_only_a_source_has_twice_is_none(tmp_path):
+    """1.png of the pool may be either, whichever of the two the dataset has."""
+    part = {"images": [DATASET["images"][1]]}
+    (tmp_path / "yolo.json").write_text(text_of([{**CUP, "image_id": "1.png"}]))
+    judge(
+        "'1.png' is none", lambda: given.read(tmp_path / "yolo.json", Images(part, [POOL]), CATEGORIES, False)
+    )

@@ -154,6 +154,8 @@ def _looked_up(path: str | Path, found: Sequence[_Record], images: Images) -> np
         if key not in known:
             try:
                 known[key] = images.row(key)
+            except UserError as error:
+                _wrong(path, i, f"image_id {error}")
             except KeyError:
                 of = "file_name" if record.file_name is not None else "image_id"
                 named = [images.records[0]["id"], images.records[0]["file_name"]]
