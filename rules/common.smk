@@ -97,7 +97,9 @@ def untracked(value):
 
 
 # Whose predictions are merged: a model's, or those of all teachers of a label set.
-MERGED_MODELS = one_of([*study["models"], *(entry["together"] for entry in study["labels"].values())])
+MERGED_MODELS = one_of(
+    [*study["models"], *(entry["together"] for entry in study["labels"].values() if entry["teachers"])]
+)
 
 
 wildcard_constraints:
@@ -135,6 +137,8 @@ def dataset_files(wildcards):
     spec = study["datasets"][wildcards.dataset]
     keys = ["annotations", "videos", "ids"] + (["images"] if spec["kind"] == "folder" else [])
     paths = [spec[key] for key in keys if isinstance(spec.get(key), str)]
+    if spec["kind"] == "voc":  # a folder's time is that of what is in itself
+        paths = [os.path.join(path, folder) for path in paths for folder in ("Annotations", "JPEGImages")]
     return [path for path in paths if path not in DOWNLOADED and os.path.exists(path)]
 
 
@@ -246,10 +250,35 @@ def merge_meaning(wildcards):
 # --- labels ---
 
 
+def merged_of(name):
+    """The merged predictions that labels are made of: of their teachers, or of other programs."""
+    labels = study["labels"][name]
+    if not labels["teachers"]:
+        return f"{R}/labels/{name}/predictions.json"
+    return f"{R}/merged/{labels['together']}/{labels['dataset']}/{labels['merged']}.json"
+
+
+def given_inputs(wildcards):
+    """Other programs' predictions, those that are there (the program names the others), and their datasets."""
+    labels = study["labels"][wildcards.labels]
+    return {
+        "predictions": [path for path in labels["predictions"] if os.path.exists(path)],
+        "dataset": dataset_file(labels["dataset"]),
+        "sources": [dataset_file(name) for name in dict.fromkeys(made_of(study, labels["dataset"]))],
+        "labelled": dataset_file(labels["labelled"]),
+    }
+
+
+def given_options(wildcards):
+    """The merge options; `plain`, which is of heatmaps, is that of all."""
+    plain = next(iter(study["merged"].values()))["options"]["plain"]
+    return {**study["labels"][wildcards.labels]["merge"], "plain": plain}
+
+
 def label_inputs(wildcards):
     labels = study["labels"][wildcards.labels]
     return {
-        "merged": f"{R}/merged/{labels['together']}/{labels['dataset']}/{labels['merged']}.json",
+        "merged": merged_of(wildcards.labels),
         "dataset": dataset_file(labels["dataset"]),
         "labelled": dataset_file(labels["labelled"]),
     }
@@ -266,6 +295,8 @@ def selections():
     """The view selection for every label set: of its teachers' predictions under its views on the validation set."""
     paths = []
     for entry in study["labels"].values():
+        if not entry["teachers"]:
+            continue
         validation = study["models"][entry["teacher"]]["validation"]
         paths.append(f"{R}/selection/{entry['together']}/{validation}/{entry['merged']}.csv")
     return paths
@@ -336,8 +367,5 @@ def report_inputs(wildcards):
         ),
         "sources": expand(f"{R}/datasets/{{dataset}}.json", dataset=dict.fromkeys(sources_of_used)),
         "splits": list(dict.fromkeys(splits)),
-        "generated_from": [
-            f"{R}/merged/{entry['together']}/{entry['dataset']}/{entry['merged']}.json"
-            for entry in map(study["labels"].get, labels)
-        ],
+        "generated_from": [merged_of(name) for name in labels],
     }

@@ -1,27 +1,37 @@
-"""Labels into CVAT or Label Studio (FiftyOne reads them as they are), and corrected ones back as COCO."""
+"""Labels into CVAT, Label Studio and YOLO (FiftyOne reads them as they are); corrected ones back as COCO."""
 
 import argparse
 from pathlib import Path
 
 from distill.datasets.dataset_file import read_dataset
 from distill.files import replacing, write_json
+from distill.labels import yolo_export
 from distill.labels.corrections import corrected
 from distill.labels.exchange import to_cvat, to_label_studio
-from distill.program import run
+from distill.program import UserError, run
 from distill.strict import read_json
+from distill.study import schema
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     export = commands.add_parser("export", help="writes the files to import into a tool")
-    export.add_argument("tool", choices=["cvat", "label-studio"])
+    export.add_argument("tool", choices=["cvat", "label-studio", "yolo"])
     export.add_argument("--labels", type=Path, required=True, help="labels/{labels}/annotations.json")
     export.add_argument("--output", type=Path, required=True, help="a folder for the files")
     export.add_argument(
         "--prefix",
         default="/data/local-files/?d=",
         help="what the images' URLs begin with (label-studio; default: its local file storage)",
+    )
+    export.add_argument("--labelled", type=Path, help="datasets/{labelled}.json, to train on too (yolo)")
+    export.add_argument("--val", type=Path, help="datasets/{val}.json (yolo)")
+    export.add_argument(
+        "--ratio",
+        type=float,
+        nargs=2,
+        help="labelled to generated images of an epoch (yolo; default: as a student's)",
     )
     back = commands.add_parser("import", help="brings corrected labels home")
     back.add_argument(
@@ -37,6 +47,15 @@ def main() -> None:
         write_json(
             arguments.output, corrected(labels, {str(path): read_json(path) for path in arguments.files})
         )
+        return
+    if arguments.tool == "yolo":
+        if arguments.labelled is None or arguments.val is None:
+            raise UserError("export yolo: needs --labelled and --val, the datasets that belong to the labels")
+        ratio = arguments.ratio or schema.defaults(Path(__file__).parents[1], "models")["ratio"]
+        if not all(0 < part < 1000 for part in ratio):
+            raise UserError("--ratio: needs two numbers above 0 and below 1000")
+        labelled, val = map(read_dataset, (arguments.labelled, arguments.val))
+        yolo_export.export(labels, labelled, val, ratio, arguments.output)
         return
     cvat = arguments.tool == "cvat"
     for name, content in (to_cvat(labels) if cvat else to_label_studio(labels, arguments.prefix)).items():

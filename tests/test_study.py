@@ -12,6 +12,7 @@ import yaml
 from distill.program import UserError
 from distill.study import reruns
 from distill.study.lineage import lineage
+from distill.study.needs import needs
 from distill.study.resolve import TASKS, resolve, training
 from distill.study.types import Study
 from helpers import ROOT
@@ -247,6 +248,30 @@ def test_several_teachers_are_repeated_and_shown_together():
     assert lineage(study, ["student-seed1"])[0] == ["teacher-seed1", "student-seed1", "upper-seed1"]
     rows = [row["name"] for row in study["tables"]["results"]["rows"]]
     assert rows == ["teacher", "teacher (all)", "student", "upper", "upper (all)"]
+
+
+def test_predictions_of_other_programs_take_the_place_of_a_teacher():
+    files = "labels: {distilled: {predictions: [a.json, ~/b.json]}}\ndata: there\nmodel: keypoint_rcnn_tiny"
+    study = study_of(SMALLEST, files)
+    entry = study["labels"]["distilled"]
+    assert not {"teacher", "views", "together", "merged"} & set(entry)
+    assert entry["predictions"][0] == "there/a.json"
+    assert (entry["labelled"], entry["teachers"], entry["posed"]) == ("labelled", [], True)
+
+
+def test_predictions_of_other_programs_serve_all_seeds():
+    labels = (
+        "labels: {distilled: {predictions: a.json}}\nseeds: [0, 1]\nmodels: {student: {labels: distilled}}"
+    )
+    study = study_of(DRAWN, labels)
+    assert list(study["models"]) == ["student-seed0", "student-seed1"]
+    entry = study["labels"]["distilled-seed1"]
+    assert (entry["dataset"], entry["labelled"]) == ("unlabelled-seed1", "labelled-seed1")
+    assert (entry["predictions"], entry["posed"]) == (["a.json"], False)
+    assert lineage(study, ["student-seed1"]) == (["student-seed1"], ["distilled-seed1"])
+    assert needs(study, study["tables"]["results"]["rows"]).predictions == {
+        (f"student-seed{seed}", "val", "s0200") for seed in (0, 1)
+    }
 
 
 def test_several_view_sets_make_a_row_for_each():

@@ -108,6 +108,8 @@ class Results:
     def merged(self, labels: str) -> Path:
         """The merged predictions that a label set is made of."""
         entry = self.labels[labels]
+        if not entry["teachers"]:
+            return self.results / "labels" / labels / "predictions.json"
         merged = self.results / "merged" / entry["together"]
         return merged / entry["dataset"] / f"{entry['merged']}.json"
 
@@ -154,9 +156,9 @@ class Results:
         return students[0] if students else None
 
     def first_teacher(self, model: str) -> str:
-        """The teacher of its teacher, and so on, down to one that learnt from no generated labels."""
-        while (labels := self.models[model]["labels"]) in self.labels:
-            model = self.labels[labels]["teacher"]
+        """The teacher of its teacher, and so on, down to one that learnt from no teacher's labels."""
+        while teachers := self.labels.get(self.models[model]["labels"], {"teachers": []})["teachers"]:
+            model = teachers[0]
         return model
 
     @cached_property

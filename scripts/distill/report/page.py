@@ -80,8 +80,8 @@ class Report(Results):
         """AP of the last student, its teacher and, after several rounds, the first teacher of all. None
         unless the student and its teacher were evaluated."""
         for labels in reversed(self.labels):
-            student, teacher = self.student(labels), self.labels[labels]["teacher"]
-            if student and None not in (aps := (self.ap(teacher), self.ap(student))):
+            student, teacher = self.student(labels), self.labels[labels].get("teacher")
+            if student and teacher and None not in (aps := (self.ap(teacher), self.ap(student))):
                 teachers, first = [("its teacher", aps[0])], self.first_teacher(teacher)
                 if first != teacher and (ap := self.ap(first)) is not None:
                     teachers.append(("the first teacher", ap))
@@ -183,8 +183,8 @@ class Report(Results):
         """Teacher, student and ground truth on the validation images where the two models differ most."""
         result = []
         for name in self.shown_labels.values():
-            student, teacher = self.student(name), self.labels[name]["teacher"]
-            if student is None:
+            student, teacher = self.student(name), self.labels[name].get("teacher")
+            if student is None or teacher is None:
                 continue
             validation = self.models[student]["validation"]
             truth = self.dataset(validation)

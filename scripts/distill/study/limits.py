@@ -37,6 +37,8 @@ def check(config: Mapping[str, Any], study: Mapping[str, Any], root: Path) -> No
                 raise UserError(
                     f"labels.{name}.merge.boxes: average: {teacher} scores no given boxes; {ONLY}"
                 )
+        if "predictions" in entry:
+            _check_predictions(f"labels.{name}", entry, study)
     for name in study["evaluate"]["on"].values():
         if not annotated(name, study["datasets"]):
             raise UserError(f"evaluate.on: the dataset {name!r} has no annotations")
@@ -103,6 +105,15 @@ def _check_crops(study: Mapping[str, Any], root: Path) -> None:
         if len(configs) > 1 and crops.intersection(entry["teachers"]):
             one = "heatmaps of different pose estimators are not averaged"
             raise UserError(f"labels.{name}.teacher: {one}; take teachers of one config")
+
+
+def _check_predictions(where: str, entry: Mapping[str, Any], study: Mapping[str, Any]) -> None:
+    if not annotated(entry["labelled"], study["datasets"]):
+        raise UserError(f"{where}.labelled: the dataset {entry['labelled']!r} has no annotations")
+    if entry["merge"]["boxes"] == "average":
+        raise UserError(
+            f"{where}.merge.boxes: average needs a teacher; predictions of files only have a union"
+        )
 
 
 def annotated(name: str, datasets: Mapping[str, Any]) -> bool:

@@ -61,7 +61,7 @@ def margins(study: Study) -> dict[str, Margin]:
     """
     entries: dict[str, list[Labels]] = {}
     for entry in study["labels"].values():
-        if study["models"][entry["teacher"]]["task"] == "keypoints":
+        if entry["teachers"] and study["models"][entry["teacher"]]["task"] == "keypoints":
             entries.setdefault(_predicted(study, entry["dataset"]), []).append(entry)
     least = study["fixed_boxes"]["per_label"]
     evaluated = {_predicted(study, name) for name in study["evaluate"]["on"]}

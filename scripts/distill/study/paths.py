@@ -40,13 +40,19 @@ def check_results(folder: str) -> None:
         raise UserError(f"results: nothing may be written into {path}; choose another place")
 
 
-def _paths(config: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any], str]]:
-    """Where a path stands in the configuration, the mapping that it stands in, and its key there."""
+def _paths(config: dict[str, Any]) -> Iterator[tuple[str, Any, Any]]:
+    """Where a path stands in the configuration, the mapping or list that it stands in, and its key there."""
     yield from ((key, config, key) for key in ("results", "data") if key in config)
     for name, spec in config["datasets"].items():
         for key in OF_DATASETS:
             if isinstance(spec.get(key), str):
                 yield f"datasets.{name}.{key}", spec, key
+    for name, labels in config.get("labels", {}).items():
+        where, files = f"labels.{name}.predictions", labels.get("predictions", [])
+        if isinstance(files, str):
+            yield where, labels, "predictions"
+        else:
+            yield from ((f"{where}.{i}", files, i) for i in range(len(files)))
     models = {f"models.{name}": model for name, model in config.get("models", {}).items()}
     models |= {"model": config["model"]} if isinstance(config.get("model"), dict) else {}
     for where, model in models.items():

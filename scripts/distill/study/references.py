@@ -60,6 +60,9 @@ def _of_labels(
         for teacher in entry["teachers"]:
             known(teacher, models, f"labels.{name}.teacher", "model")
         known(entry["dataset"], datasets, f"labels.{name}.dataset", "dataset")
+        if "predictions" in entry:
+            known(entry["labelled"], datasets, f"labels.{name}.labelled", "dataset")
+            continue
         known(entry["views"], views, f"labels.{name}.views", "view set")
         if len({models[teacher]["task"] for teacher in entry["teachers"]}) > 1:
             both = "teachers of boxes and of keypoints do not make one label set"
@@ -86,8 +89,8 @@ def _of_models(
             continue
         if learnt in labels:
             needs[f"models.{name}"].append(f"labels.{learnt}")
-            teacher = labels[learnt]["teacher"]
-            if model["task"] == "keypoints" != models[teacher]["task"]:
+            teacher = labels[learnt].get("teacher")
+            if teacher and model["task"] == "keypoints" != models[teacher]["task"]:
                 boxes = f"a keypoint model cannot learn from {teacher}, which predicts boxes only"
                 raise UserError(f"models.{name}: {boxes}")
         else:

@@ -106,15 +106,14 @@ def _model(names: _Names, name: str, model: Model, seed: int) -> Model:
 
 
 def _label_set(names: _Names, name: str, entry: Labels, seed: int) -> Labels:
-    teachers = [names.model(teacher, seed) for teacher in entry["teachers"]]
-    return {
+    copy: Labels = {
         **entry,
-        "teacher": teachers[0],
-        "teachers": teachers,
-        "together": "+".join(teachers),
         "dataset": names.dataset(entry["dataset"], seed),
         "labelled": names.dataset(entry["labelled"], seed),
     }
+    if teachers := [names.model(teacher, seed) for teacher in entry["teachers"]]:
+        copy |= {"teacher": teachers[0], "teachers": teachers, "together": "+".join(teachers)}
+    return copy
 
 
 def _table(names: _Names, table: Table) -> Table:

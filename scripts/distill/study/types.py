@@ -18,7 +18,10 @@ class Dataset(TypedDict, total=False):
     images: str | int  # a folder, or how many
     annotations: str
     keypoint_origin: str
+    split: str
     videos: str
+    frames: int
+    at: str
     ids: str | list[str | int]
     fraction: float
     range: list[float]
@@ -119,16 +122,21 @@ class Calibrate(TypedDict):
 class Labels(TypedDict):
     """teachers: the models that predict; teacher: the first; together: the name of all, a+b. labelled: the
     dataset that the first is trained on, and whose instances are the aim. merged: what the labels are made
-    of, a key of the study's `merged`."""
+    of, a key of the study's `merged`.
 
-    teacher: str
+    With `predictions`, files of other programs, there are no teachers, and none of the keys that say how they
+    predict; posed: whether a keypoint model learns from the labels."""
+
+    teacher: NotRequired[str]
     teachers: list[str]
-    together: str
+    together: NotRequired[str]
+    predictions: NotRequired[list[str]]
+    posed: NotRequired[bool]
     dataset: str
     labelled: str
-    views: str
+    views: NotRequired[str]
     merge: Merge
-    merged: str
+    merged: NotRequired[str]
     calibrate: Calibrate
 
 

@@ -1,0 +1,309 @@
+"""Predictions of other programs, in the place of a teacher's: files of COCO results in pixels of the image.
+
+A record says its image (`file_name`, or `image_id`: an id or a name), its category (`category_id`: an id or a
+name of the labelled dataset), bbox (x, y, w, h) and score, and of poses x, y, score of each keypoint. A file
+is refused whole, in one line with the record, counted from 0: where one is wrong, others are.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+import msgspec
+import numpy as np
+
+from distill.datasets.checks import LARGEST, make_whole, show
+from distill.datasets.coco import Coco
+from distill.datasets.conventions import Conventions
+from distill.datasets.image_names import Images
+from distill.files import open_file
+from distill.predictions import boxes as box_math
+from distill.predictions import voting
+from distill.predictions.merge import Options
+from distill.program import UserError, log
+from distill.strict import read_json
+
+LOOKED_AT = 100_000  # records of a file that show its convention
+
+
+class _Record(msgspec.Struct, gc=False):
+    category_id: int | str
+    bbox: tuple[float, float, float, float]
+    score: float
+    image_id: int | str | None = None
+    file_name: str | None = None
+    keypoints: tuple[float, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Given:
+    """The predictions of one file on the images of a dataset.
+
+    place, category, score: (N,); place is the row of the image in the dataset's list, category an id.
+    boxes: (N, 4) x1, y1, x2, y2 in the image.
+    points: (N, K, 3) x, y, score; zeros of a category without keypoints. None where no record has keypoints.
+    """
+
+    place: np.ndarray
+    category: np.ndarray
+    score: np.ndarray
+    boxes: np.ndarray
+    points: np.ndarray | None
+
+
+def read(path: str | Path, images: Images, categories: Sequence[Coco], posed: bool) -> Given:
+    """Reads and checks a file of another program's predictions.
+
+    path: COCO results.
+    images: of the dataset that they are on.
+    categories: of the labelled dataset.
+    posed: whether the categories that have keypoints need them.
+
+    Returns the predictions on the dataset's images; what has no area in its image is left out.
+    Raises UserError, with the file and the record, for an unknown image or category, boxes and keypoints in
+    another frame, and scores that are not from 0 to 1.
+    """
+    found = _records(path)
+    n = len(found)
+    rows = _looked_up(path, found, images)
+    ids = _categories(path, found, categories)
+    score = np.fromiter((record.score for record in found), float, n)
+    _refuse(path, ~((score >= 0) & (score <= 1)), lambda i: f"score {score[i]:g} is not from 0 to 1")
+    xywh = np.array([record.bbox for record in found], float).reshape(n, 4)
+    _refuse(
+        path,
+        ~(np.abs(xywh) < LARGEST).all(1),
+        lambda i: f"bbox {_numbers(xywh[i])} is not four finite numbers",
+    )
+    _refuse(
+        path,
+        (xywh[:, 2:] < 0).any(1),
+        lambda i: f"bbox {_numbers(xywh[i])} has a negative size: it has to be x, y, width, height",
+    )
+    points = _points(path, found, ids, categories, posed)
+    here = rows >= 0
+    _check_frame(path, found, images, rows)
+    size = np.array([(image["width"], image["height"]) for image in images.records], float)[rows]
+    boxes = box_math.xywh_to_xyxy(xywh)
+    outside = here & ((boxes[:, 2:] < 0) | (boxes[:, :2] > size)).any(1)
+    _refuse(path, outside, lambda i: _lies_outside(xywh[i], images.records[rows[i]]))
+    boxes = np.concatenate([np.clip(boxes[:, :2], 0, size), np.clip(boxes[:, 2:], 0, size)], axis=1)
+    keep = here & (box_math.area(boxes) > 0)
+    if n and not here.any():
+        raise UserError(
+            f"{path}: none of its {n} records is on an image of the dataset that is to be labelled"
+        )
+    covered = len(np.unique(rows[keep]))
+    values = (path, keep.sum(), covered, len(images.records), n - here.sum())
+    log.info("%s: %d predictions on %d of %d images; %d on images of its sources passed over", *values)
+    columns = (column[keep] for column in (rows, ids, score, boxes))
+    return Given(*columns, None if points is None else points[keep])
+
+
+def _records(path: str | Path) -> list[_Record]:
+    with open_file(path) as file:
+        content = file.read()
+    try:
+        return msgspec.json.decode(content, type=list[_Record])
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        del content
+    values = read_json(path)  # which NaN and doubtful text pass, or are named
+    if not isinstance(values, list):
+        wanted = "a list of {image_id, category_id, bbox, score} (COCO results)"
+        raise UserError(f"{path}: is not {wanted}{_kind_of(values)}")
+    make_whole(values, ("image_id", "category_id"))
+    found = []
+    for i, value in enumerate(values):
+        try:
+            found.append(msgspec.convert(value, _Record))
+        except msgspec.ValidationError as error:
+            _wrong(path, i, str(error)[0].lower() + str(error)[1:])
+    return found
+
+
+def _kind_of(values: Any) -> str:
+    if isinstance(values, dict) and "annotations" in values:
+        return ", but a COCO annotation file: write its annotations, with scores, as a list"
+    return ""
+
+
+def _wrong(path: str | Path, i: int, what: str) -> NoReturn:
+    raise UserError(f"{path}: record {i} (from 0): {what}")
+
+
+def _refuse(path: str | Path, wrong: np.ndarray, what: Callable[[int], str]) -> None:
+    """Raises UserError for the first record of a mask (N,), with what(its number) is wrong."""
+    if wrong.any():
+        i = int(wrong.argmax())
+        more = f" (and of {wrong.sum() - 1} more records)" if wrong.sum() > 1 else ""
+        _wrong(path, i, what(i) + more)
+
+
+def _numbers(values: np.ndarray) -> str:
+    return f"[{', '.join(f'{value:g}' for value in values)}]"
+
+
+def _looked_up(path: str | Path, found: Sequence[_Record], images: Images) -> np.ndarray:
+    """(N,) rows of the records' images in the dataset, −1 of those that are passed over."""
+    rows, known = np.empty(len(found), np.int64), {}
+    for i, record in enumerate(found):
+        key = record.image_id if record.file_name is None else record.file_name
+        if key is None:
+            _wrong(path, i, "says no image: neither image_id nor file_name")
+        if key not in known:
+            try:
+                known[key] = images.row(key)
+            except UserError as error:
+                _wrong(path, i, f"image_id {error}")
+            except KeyError:
+                of = "file_name" if record.file_name is not None else "image_id"
+                named = [images.records[0]["id"], images.records[0]["file_name"]]
+                hint = f"the first is {named[0]}, {show(named[1])}"
+                _wrong(path, i, f"{of} {show(key)} is none of the {len(images.records)} images; {hint}")
+        rows[i] = known[key]
+    return rows
+
+
+def _categories(path: str | Path, found: Sequence[_Record], categories: Sequence[Coco]) -> np.ndarray:
+    """(N,) ids of the records' categories."""
+    known = {category["name"]: category["id"] for category in categories}
+    known |= {category["id"]: category["id"] for category in categories}
+    ids = np.empty(len(found), np.int64)
+    for i, record in enumerate(found):
+        if record.category_id not in known:
+            there = ", ".join(f"{category['id']} {category['name']}" for category in categories)
+            what = f"category_id {show(record.category_id)} is no category of the labelled dataset"
+            _wrong(path, i, f"{what}, which has {there:.200}")
+        ids[i] = known[record.category_id]
+    return ids
+
+
+def _points(
+    path: str | Path, found: Sequence[_Record], ids: np.ndarray, categories: Sequence[Coco], posed: bool
+) -> np.ndarray | None:
+    """(N, K, 3) keypoints of all records, None where none has any."""
+    counts = {category["id"]: len(category.get("keypoints") or ()) for category in categories}
+    given = np.array([bool(record.keypoints) for record in found], bool)
+    wanted = np.array([counts[category] > 0 for category in ids.tolist()], bool)
+    if not posed and not given.any():
+        return None
+    _refuse(
+        path, given & ~wanted, lambda i: "has keypoints, but its category in the labelled dataset has none"
+    )
+    _refuse(
+        path,
+        wanted & ~given,
+        lambda i: "has no keypoints, which " + ("are to be learnt" if posed else "other records have"),
+    )
+    cells = max(counts.values())
+    points = np.zeros((len(found), cells, 3))
+    for i in np.flatnonzero(given):
+        flat = found[i].keypoints or ()
+        if len(flat) != 3 * cells:
+            _wrong(path, int(i), f"has {len(flat) / 3:g} keypoints of x, y, score, not {cells}")
+        points[i] = np.reshape(flat, (cells, 3))
+    wrong = ~(np.abs(points) < LARGEST).all((1, 2))
+    _refuse(path, wrong, lambda i: "has keypoints that are no finite numbers")
+    score = points[..., 2]
+    wrong = ((score < 0) | (score > 1)).any(1)
+    _refuse(path, wrong, lambda i: f"a keypoint's score {_extreme(score[i]):g} is not from 0 to 1")
+    return points
+
+
+def _extreme(scores: np.ndarray) -> float:
+    return float(scores.min() if scores.min() < 0 else scores.max())
+
+
+def _check_frame(path: str | Path, found: Sequence[_Record], images: Images, rows: np.ndarray) -> None:
+    """Raises UserError where the boxes or keypoints as a whole look like another convention."""
+    conventions = Conventions("record")
+    for i in np.flatnonzero(rows >= 0)[:LOOKED_AT].tolist():
+        image, record = images.records[rows[i]], found[i]
+        about = {"id": i, "image_id": image["id"], "bbox": record.bbox, "keypoints": record.keypoints}
+        conventions.add(about, (image["width"], image["height"]))
+    conventions.refuse(path)
+
+
+def _lies_outside(box: np.ndarray, image: Coco) -> str:
+    size = f"{image['width']}x{image['height']} pixels"
+    return f"bbox {_numbers(box)} lies outside its image, {show(image['file_name'])} of {size}"
+
+
+def merge(
+    files: Sequence[Given], images: Images, categories: Sequence[Coco], options: Options
+) -> Iterator[dict[str, Any]]:
+    """The predictions of one file as they are, or those of several as one: NMS and voting as of views; a
+    keypoint's place is the mean of the voters' weighted by their scores for it, its score the mean of these.
+
+    Yields COCO results, image by image in the dataset's order, the best score first.
+    Raises UserError where some of the files have keypoints and others have not.
+    """
+    files = [given for given in files if len(given.place)]
+    if len({given.points is None for given in files}) > 1:
+        raise UserError("predictions with keypoints and without cannot be merged; leave one kind out")
+    if not files:
+        return
+    posed = files[0].points is not None
+    named = {category["id"] for category in categories if posed and category.get("keypoints")}
+    columns = ["place", "category", "score", "boxes", *(["points"] if posed else [])]
+    place, category, score, boxes, *rest = (
+        np.concatenate([getattr(given, column) for given in files]) for column in columns
+    )
+    order = np.lexsort([-score, place])
+    ends = np.flatnonzero(np.diff(place[order], append=-1)) + 1
+    for rows in np.split(order, ends[:-1]):
+        mine = (boxes[rows], score[rows], category[rows])
+        points = rest[0][rows] if posed else None
+        if len(files) > 1:
+            *mine, points = _voted(*mine, points, options)
+        yield from _results(images.records[place[rows[0]]]["id"], *mine, points, named)
+
+
+def _voted(
+    boxes: np.ndarray, score: np.ndarray, category: np.ndarray, points: np.ndarray | None, options: Options
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray | None]:
+    """The merged boxes, scores, categories and keypoints of one image."""
+    result = voting.elect(
+        boxes, score, category,
+        nms=options.nms, vote=options.vote, rule=options.score, beta=options.beta,
+        max_per_image=options.max_per_image,
+    )  # fmt: skip
+    if points is not None:
+        points = mean_points(points, result.rows, result.elected, result.voter)
+    return result.boxes, result.scores, result.categories, points
+
+
+def mean_points(points: np.ndarray, rows: np.ndarray, elected: np.ndarray, voter: np.ndarray) -> np.ndarray:
+    """(R, K, 3) keypoints of R survivors: means of x, y weighted by score, and the mean score.
+
+    points: (N, K, 3) x, y, score of all predictions.
+    rows, elected, voter: of `voting.Elected`.
+    """
+    weight = points[voter, :, 2]
+    total, place = np.zeros((len(rows), points.shape[1])), np.zeros((len(rows), points.shape[1], 2))
+    np.add.at(total, elected, weight)
+    np.add.at(place, elected, weight[..., None] * points[voter, :, :2])
+    votes = np.bincount(elected, minlength=len(rows))[:, None]
+    weighed = total[..., None] > 0
+    place = np.where(weighed, place / np.where(weighed, total[..., None], 1), points[rows, :, :2])
+    return np.concatenate([place, (total / votes)[..., None]], axis=2)
+
+
+def _results(
+    image: int,
+    boxes: np.ndarray,
+    scores: np.ndarray,
+    categories: np.ndarray,
+    points: np.ndarray | None,
+    posed: set[int],
+) -> Iterator[dict[str, Any]]:
+    """posed: the categories whose records have keypoints."""
+    xywh = np.round(box_math.xyxy_to_xywh(np.round(boxes, 3)), 3).tolist()
+    columns = zip(categories.tolist(), xywh, np.round(scores, 6).tolist(), strict=True)
+    for i, (category, box, score) in enumerate(columns):
+        record = {"image_id": image, "category_id": category, "bbox": box, "score": score}
+        if points is not None and category in posed:
+            places, found = np.round(points[i, :, :2], 2), np.round(points[i, :, 2:], 6)
+            record["keypoints"] = np.concatenate([places, found], axis=1).ravel().tolist()
+        yield record
