@@ -126,7 +126,8 @@ def _annotation(words: Sequence[str], layout: Layout, size: tuple[int, int]) -> 
 
 def _flat(points: np.ndarray, size: tuple[int, int]) -> list[float]:
     """x, y, v in pixels of keypoints (K, 2 or 3). Without v, those at 0, 0 or before it are not labelled."""
-    visible = points[:, 2] if points.shape[1] == 3 else 2.0 * ((points > 0).any(1) & (points >= 0).all(1))
+    labelled = np.asarray((points > 0).any(1) & (points >= 0).all(1))
+    visible = points[:, 2] if points.shape[1] == 3 else 2.0 * labelled
     if not np.isin(visible, (0, 1, 2)).all():
         wrong = visible[~np.isin(visible, (0, 1, 2))][0]
         raise ValueError(f"a keypoint's visibility is {wrong:g}, not 0, 1 or 2")

@@ -37,11 +37,10 @@ def merge(
     order = np.lexsort([-score, place])
     ends = np.flatnonzero(np.diff(place[order], append=-1)) + 1
     for rows in np.split(order, ends[:-1]):
-        mine = (boxes[rows], score[rows], category[rows])
-        points = rest[0][rows] if posed else None
+        mine = (boxes[rows], score[rows], category[rows], rest[0][rows] if posed else None)
         if len(files) > 1:
-            *mine, points = _voted(*mine, points, options)
-        yield from _results(images.records[place[rows[0]]]["id"], *mine, points, named)
+            mine = _voted(*mine, options)
+        yield from _results(images.records[place[rows[0]]]["id"], *mine, named)
 
 
 def _voted(

@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 
 import msgspec
 import numpy as np
+from numpy.typing import ArrayLike
 
 from distill.datasets.checks import LARGEST, make_whole, show
 from distill.datasets.coco import Coco
@@ -95,8 +96,8 @@ def read(path: str | Path, images: Images, categories: Sequence[Coco], posed: bo
     covered = len(np.unique(rows[keep]))
     values = (path, keep.sum(), covered, len(images.records), n - here.sum())
     log.info("%s: %d predictions on %d of %d images; %d on images of its sources passed over", *values)
-    columns = (column[keep] for column in (rows, ids, score, boxes))
-    return Given(*columns, None if points is None else points[keep])
+    points = None if points is None else points[keep]
+    return Given(rows[keep], ids[keep], score[keep], boxes[keep], points)
 
 
 def _records(path: str | Path) -> list[_Record]:
@@ -130,8 +131,9 @@ def _wrong(path: str | Path, i: int, what: str) -> NoReturn:
     raise UserError(f"{path}: record {i} (from 0): {what}")
 
 
-def _refuse(path: str | Path, wrong: np.ndarray, what: Callable[[int], str]) -> None:
+def _refuse(path: str | Path, wrong: ArrayLike, what: Callable[[int], str]) -> None:
     """Raises UserError for the first record of a mask (N,), with what(its number) is wrong."""
+    wrong = np.asarray(wrong)
     if wrong.any():
         i = int(wrong.argmax())
         more = f" (and of {wrong.sum() - 1} more records)" if wrong.sum() > 1 else ""
@@ -196,10 +198,10 @@ def _points(
     )
     cells = max(counts.values())
     points = np.zeros((len(found), cells, 3))
-    for i in np.flatnonzero(given):
+    for i in np.flatnonzero(given).tolist():
         flat = found[i].keypoints or ()
         if len(flat) != 3 * cells:
-            _wrong(path, int(i), f"has {len(flat) / 3:g} keypoints of x, y, score, not {cells}")
+            _wrong(path, i, f"has {len(flat) / 3:g} keypoints of x, y, score, not {cells}")
         points[i] = np.reshape(flat, (cells, 3))
     wrong = ~(np.abs(points) < LARGEST).all((1, 2))
     _refuse(path, wrong, lambda i: "has keypoints that are no finite numbers")
