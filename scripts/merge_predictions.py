@@ -8,7 +8,7 @@ from distill import strict
 from distill.datasets.dataset_file import read_dataset
 from distill.datasets.image_names import Images
 from distill.files import write_json
-from distill.predictions import given
+from distill.predictions import consensus, given
 from distill.predictions.merge import Options
 from distill.program import run
 
@@ -27,7 +27,7 @@ def main() -> None:
     images = Images(read_dataset(args.dataset), [read_dataset(path) for path in args.sources])
     categories = read_dataset(args.labelled)["categories"]
     files = [given.read(path, images, categories, args.posed) for path in args.predictions]
-    write_json(args.output, given.merge(files, images, categories, options))
+    write_json(args.output, consensus.merge(files, images, categories, options))
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from torchvision.models import detection
 
 from distill.datasets.image_names import Images
 from distill.labels.calibrate import calibrate
-from distill.predictions import given, voting
+from distill.predictions import consensus, given, voting
 from distill.predictions.boxes import iou, xyxy_to_xywh
 from distill.program import UserError
 from helpers import ROOT
@@ -62,7 +62,7 @@ def read(tmp_path, *programs, posed=True):
 
 def merged(tmp_path, *programs, posed=True, **options):
     files, images = read(tmp_path, *programs, posed=posed)
-    return list(given.merge(files, images, CATEGORIES, merge_options(**options)))
+    return list(consensus.merge(files, images, CATEGORIES, merge_options(**options)))
 
 
 def test_one_file_is_taken_as_it_is(tmp_path):

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from distill.datasets.image_names import Images
-from distill.predictions import given
+from distill.predictions import consensus, given
 from fuzz.harness import edited, judge, no_file, table, text_of
 from helpers.options import merge_options
 
@@ -115,7 +115,7 @@ def merged(tmp_path, text, posed=False):
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
     images = Images(DATASET, [POOL])
     found = given.read(path, images, CATEGORIES, posed)
-    return list(given.merge([found], images, CATEGORIES, merge_options()))
+    return list(consensus.merge([found], images, CATEGORIES, merge_options()))
 
 
 @pytest.mark.parametrize(("edits", "expected"), table(EDITS))

@@ -133,14 +133,7 @@ def _yolo(spec: dict, sources: dict, images_dir: Path | None) -> dict:
         images, skipped = _scan_unlabelled(root, images, spec["unreadable"])
     else:
         images = _scan_labelled(root, images, path)
-    annotations: list[dict] = []
-    for image in [] if strip else images:
-        labels = yolo.label_path(os.path.join(root, image["file_name"]))
-        for found in yolo.read_labels(labels, layout, (image["width"], image["height"])):
-            annotations.append({"id": len(annotations) + 1, "image_id": image["id"], **found})
-    if not strip and not annotations:
-        first = yolo.label_path(os.path.join(root, images[0]["file_name"]))
-        raise UserError(f"{path}: no image of {spec['split']} has a label; the first would be in {first}")
+    annotations = [] if strip else yolo.read_annotations(layout, root, images)
     data = {"images": images, "annotations": annotations, "categories": layout.categories}
     coco = check_coco(path, data, strip)
     info = {"image_root": root, "skipped": skipped, "repaired": coco["repaired"]}

@@ -39,7 +39,8 @@ def read_voc(folder: str, split: str | None) -> dict[str, Any]:
     objects = {stem: _objects(os.path.join(folder, "Annotations", file)) for stem, file in files.items()}
     classes = sorted({name for found, _ in objects.values() for name, *_ in found})
     ids = {name: number for number, name in enumerate(classes, 1)}
-    images, annotations = [], []
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
     for number, stem in enumerate(wanted, 1):
         if len(found := stems.get(stem, [])) != 1:
             what = f"several images {', '.join(found)}" if found else "no image"

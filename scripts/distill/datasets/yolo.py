@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from distill.datasets.checks import show
+from distill.datasets.coco import Coco
 from distill.datasets.images import SUFFIXES, list_files
 from distill.datasets.keypoint_meta import COCO_KEYPOINTS, derive_flip_pairs
 from distill.program import UserError
@@ -61,6 +62,19 @@ def label_path(image: str) -> str:
     """Where the labels of an image are: in `labels` instead of the last folder that is called `images`."""
     head, found, tail = image.rpartition("/images/")
     return os.path.splitext(f"{head}/labels/{tail}" if found else image)[0] + ".txt"
+
+
+def read_annotations(layout: Layout, root: str, images: Sequence[Coco]) -> list[dict[str, Any]]:
+    """The annotations of images, files below `root`. Raises UserError where no image has a label."""
+    annotations: list[dict[str, Any]] = []
+    for image in images:
+        labels = label_path(os.path.join(root, image["file_name"]))
+        for found in read_labels(labels, layout, (image["width"], image["height"])):
+            annotations.append({"id": len(annotations) + 1, "image_id": image["id"], **found})
+    if not annotations:
+        first = label_path(os.path.join(root, images[0]["file_name"]))
+        raise UserError(f"{root}: no image in it has a label; those of the first would be in {first}")
+    return annotations
 
 
 def read_labels(path: str, layout: Layout, size: tuple[int, int]) -> list[dict[str, Any]]:
@@ -112,7 +126,8 @@ def _annotation(words: Sequence[str], layout: Layout, size: tuple[int, int]) -> 
 
 def _flat(points: np.ndarray, size: tuple[int, int]) -> list[float]:
     """x, y, v in pixels of keypoints (K, 2 or 3). Without v, those at 0, 0 or before it are not labelled."""
-    visible = points[:, 2] if points.shape[1] == 3 else 2.0 * ((points > 0).any(1) & (points >= 0).all(1))
+    labelled = np.asarray((points > 0).any(1) & (points >= 0).all(1))
+    visible = points[:, 2] if points.shape[1] == 3 else 2.0 * labelled
     if not np.isin(visible, (0, 1, 2)).all():
         wrong = visible[~np.isin(visible, (0, 1, 2))][0]
         raise ValueError(f"a keypoint's visibility is {wrong:g}, not 0, 1 or 2")

@@ -5,13 +5,14 @@ name of the labelled dataset), bbox (x, y, w, h) and score, and of poses x, y, s
 is refused whole, in one line with the record, counted from 0: where one is wrong, others are.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
 import msgspec
 import numpy as np
+from numpy.typing import ArrayLike
 
 from distill.datasets.checks import LARGEST, make_whole, show
 from distill.datasets.coco import Coco
@@ -19,8 +20,6 @@ from distill.datasets.conventions import Conventions
 from distill.datasets.image_names import Images
 from distill.files import open_file
 from distill.predictions import boxes as box_math
-from distill.predictions import voting
-from distill.predictions.merge import Options
 from distill.program import UserError, log
 from distill.strict import read_json
 
@@ -97,8 +96,8 @@ def read(path: str | Path, images: Images, categories: Sequence[Coco], posed: bo
     covered = len(np.unique(rows[keep]))
     values = (path, keep.sum(), covered, len(images.records), n - here.sum())
     log.info("%s: %d predictions on %d of %d images; %d on images of its sources passed over", *values)
-    columns = (column[keep] for column in (rows, ids, score, boxes))
-    return Given(*columns, None if points is None else points[keep])
+    points = None if points is None else points[keep]
+    return Given(rows[keep], ids[keep], score[keep], boxes[keep], points)
 
 
 def _records(path: str | Path) -> list[_Record]:
@@ -132,8 +131,9 @@ def _wrong(path: str | Path, i: int, what: str) -> NoReturn:
     raise UserError(f"{path}: record {i} (from 0): {what}")
 
 
-def _refuse(path: str | Path, wrong: np.ndarray, what: Callable[[int], str]) -> None:
+def _refuse(path: str | Path, wrong: ArrayLike, what: Callable[[int], str]) -> None:
     """Raises UserError for the first record of a mask (N,), with what(its number) is wrong."""
+    wrong = np.asarray(wrong)
     if wrong.any():
         i = int(wrong.argmax())
         more = f" (and of {wrong.sum() - 1} more records)" if wrong.sum() > 1 else ""
@@ -198,10 +198,10 @@ def _points(
     )
     cells = max(counts.values())
     points = np.zeros((len(found), cells, 3))
-    for i in np.flatnonzero(given):
+    for i in np.flatnonzero(given).tolist():
         flat = found[i].keypoints or ()
         if len(flat) != 3 * cells:
-            _wrong(path, int(i), f"has {len(flat) / 3:g} keypoints of x, y, score, not {cells}")
+            _wrong(path, i, f"has {len(flat) / 3:g} keypoints of x, y, score, not {cells}")
         points[i] = np.reshape(flat, (cells, 3))
     wrong = ~(np.abs(points) < LARGEST).all((1, 2))
     _refuse(path, wrong, lambda i: "has keypoints that are no finite numbers")
@@ -228,82 +228,3 @@ def _check_frame(path: str | Path, found: Sequence[_Record], images: Images, row
 def _lies_outside(box: np.ndarray, image: Coco) -> str:
     size = f"{image['width']}x{image['height']} pixels"
     return f"bbox {_numbers(box)} lies outside its image, {show(image['file_name'])} of {size}"
-
-
-def merge(
-    files: Sequence[Given], images: Images, categories: Sequence[Coco], options: Options
-) -> Iterator[dict[str, Any]]:
-    """The predictions of one file as they are, or those of several as one: NMS and voting as of views; a
-    keypoint's place is the mean of the voters' weighted by their scores for it, its score the mean of these.
-
-    Yields COCO results, image by image in the dataset's order, the best score first.
-    Raises UserError where some of the files have keypoints and others have not.
-    """
-    files = [given for given in files if len(given.place)]
-    if len({given.points is None for given in files}) > 1:
-        raise UserError("predictions with keypoints and without cannot be merged; leave one kind out")
-    if not files:
-        return
-    posed = files[0].points is not None
-    named = {category["id"] for category in categories if posed and category.get("keypoints")}
-    columns = ["place", "category", "score", "boxes", *(["points"] if posed else [])]
-    place, category, score, boxes, *rest = (
-        np.concatenate([getattr(given, column) for given in files]) for column in columns
-    )
-    order = np.lexsort([-score, place])
-    ends = np.flatnonzero(np.diff(place[order], append=-1)) + 1
-    for rows in np.split(order, ends[:-1]):
-        mine = (boxes[rows], score[rows], category[rows])
-        points = rest[0][rows] if posed else None
-        if len(files) > 1:
-            *mine, points = _voted(*mine, points, options)
-        yield from _results(images.records[place[rows[0]]]["id"], *mine, points, named)
-
-
-def _voted(
-    boxes: np.ndarray, score: np.ndarray, category: np.ndarray, points: np.ndarray | None, options: Options
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray | None]:
-    """The merged boxes, scores, categories and keypoints of one image."""
-    result = voting.elect(
-        boxes, score, category,
-        nms=options.nms, vote=options.vote, rule=options.score, beta=options.beta,
-        max_per_image=options.max_per_image,
-    )  # fmt: skip
-    if points is not None:
-        points = mean_points(points, result.rows, result.elected, result.voter)
-    return result.boxes, result.scores, result.categories, points
-
-
-def mean_points(points: np.ndarray, rows: np.ndarray, elected: np.ndarray, voter: np.ndarray) -> np.ndarray:
-    """(R, K, 3) keypoints of R survivors: means of x, y weighted by score, and the mean score.
-
-    points: (N, K, 3) x, y, score of all predictions.
-    rows, elected, voter: of `voting.Elected`.
-    """
-    weight = points[voter, :, 2]
-    total, place = np.zeros((len(rows), points.shape[1])), np.zeros((len(rows), points.shape[1], 2))
-    np.add.at(total, elected, weight)
-    np.add.at(place, elected, weight[..., None] * points[voter, :, :2])
-    votes = np.bincount(elected, minlength=len(rows))[:, None]
-    weighed = total[..., None] > 0
-    place = np.where(weighed, place / np.where(weighed, total[..., None], 1), points[rows, :, :2])
-    return np.concatenate([place, (total / votes)[..., None]], axis=2)
-
-
-def _results(
-    image: int,
-    boxes: np.ndarray,
-    scores: np.ndarray,
-    categories: np.ndarray,
-    points: np.ndarray | None,
-    posed: set[int],
-) -> Iterator[dict[str, Any]]:
-    """posed: the categories whose records have keypoints."""
-    xywh = np.round(box_math.xyxy_to_xywh(np.round(boxes, 3)), 3).tolist()
-    columns = zip(categories.tolist(), xywh, np.round(scores, 6).tolist(), strict=True)
-    for i, (category, box, score) in enumerate(columns):
-        record = {"image_id": image, "category_id": category, "bbox": box, "score": score}
-        if points is not None and category in posed:
-            places, found = np.round(points[i, :, :2], 2), np.round(points[i, :, 2:], 6)
-            record["keypoints"] = np.concatenate([places, found], axis=1).ravel().tolist()
-        yield record

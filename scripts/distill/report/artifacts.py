@@ -157,8 +157,8 @@ class Results:
 
     def first_teacher(self, model: str) -> str:
         """The teacher of its teacher, and so on, down to one that learnt from no teacher's labels."""
-        while teachers := self.labels.get(self.models[model]["labels"], {"teachers": []})["teachers"]:
-            model = teachers[0]
+        while (labels := self.models[model]["labels"]) in self.labels and self.labels[labels]["teachers"]:
+            model = self.labels[labels]["teacher"]
         return model
 
     @cached_property

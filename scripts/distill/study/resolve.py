@@ -125,8 +125,8 @@ def _models(study: dict[str, Any], root: Path) -> dict[str, Any]:
                 raise UserError(needed + suggestion(name, [n for n in study["datasets"] if n not in usual]))
         sets = study.get("labels") or {"distilled": {}}
         name, entry = next(iter(sets.items()))
-        taught = {} if "predictions" in entry else {labels["teacher"]: {}}
-        study["models"] = {**taught, "student": {"labels": name}}
+        study["models"] = {} if "predictions" in entry else {labels["teacher"]: {}}
+        study["models"]["student"] = {"labels": name}
     common = study.get("model", {})
     study["model"] = {"config": common} if isinstance(common, str) else common
     common, data = study["model"], study["data"]
