@@ -195,7 +195,8 @@ def test_any_detector_starts_from_one_of_other_categories(zoo, caplog):
     models.fit_to_dataset(cfg, categories, "mine")
     network = models.build(cfg)
     with caplog.at_level(logging.INFO, "distill"):
-        initial.load(network, path, {"format": "mmdet", "checkpoint": str(path)}, cfg, categories)
+        spec = {"format": "mmdet", "checkpoint": str(path)}
+        initial.load(network, path, spec, models.load_config(config), categories)
     count = len(network.state_dict())
     assert f"{count} of the model's {count} tensors fit; the others" in caplog.text
     assert "categories kept: kite; started anew: arrow" in caplog.text
