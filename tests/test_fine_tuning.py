@@ -34,7 +34,8 @@ def test_a_detector_of_coco_learns_three_categories(tmp_path, arrows, caplog):
     coco = read_json(arrows)
     coco["info"]["image_root"] = str(arrows.parent / coco["info"].get("image_root", ""))
     names = ["arrow", "dog", "square"]
-    categories = [{"id": number, "name": name} for number, name in enumerate(names, 1)]
+    numbers = [*(category["id"] for category in coco["categories"]), 99]
+    categories = [{"id": number, "name": name} for number, name in zip(numbers, names, strict=True)]
     annotations = [{k: a[k] for k in a if "keypoint" not in k} for a in coco["annotations"]]
     write_json(tmp_path / "d.json", {**coco, "categories": categories, "annotations": annotations})
     start = {"format": "torchvision", "checkpoint": str(tmp_path / "coco.pth")}
@@ -44,7 +45,7 @@ def test_a_detector_of_coco_learns_three_categories(tmp_path, arrows, caplog):
         train(replace(job, init=tmp_path / "coco.pth"))
     assert "categories kept: dog; started anew: arrow, square" in caplog.text
 
-    network, meta = models.load(tmp_path / "model", torch.device("cpu"))
+    network, meta, *_ = models.load(tmp_path / "model", torch.device("cpu"))
     assert [category["name"] for category in meta["categories"]] == names
     pixels, roi = torch.randn(1, 3, 128, 160), torch.tensor([[10.0, 20, 110, 90]])
     with torch.inference_mode():
@@ -54,7 +55,7 @@ def test_a_detector_of_coco_learns_three_categories(tmp_path, arrows, caplog):
         head, mine = network.roi_head, network.extract_feat(pixels)
         found = head.bbox_head(head.bbox_roi_extractor(mine[:4], torch.cat([torch.zeros(1, 1), roi], 1)))
     dog = COCO.index("dog")
-    close = dict(rtol=1e-4, atol=1e-5)
+    close = dict(rtol=1e-3, atol=1e-3)
     assert torch.allclose(found[0][:, 1], logits[:, dog], **close)
     assert torch.allclose(found[0][:, 3], logits[:, 0], **close)  # the background
     assert torch.allclose(found[1].view(-1, 4)[1], boxes.view(-1, 4)[dog], **close)
@@ -194,7 +195,8 @@ def test_any_detector_starts_from_one_of_other_categories(zoo, caplog):
     models.fit_to_dataset(cfg, categories, "mine")
     network = models.build(cfg)
     with caplog.at_level(logging.INFO, "distill"):
-        initial.load(network, path, {"format": "mmdet", "checkpoint": str(path)}, cfg, categories)
+        spec = {"format": "mmdet", "checkpoint": str(path)}
+        initial.load(network, path, spec, models.load_config(config), categories)
     count = len(network.state_dict())
     assert f"{count} of the model's {count} tensors fit; the others" in caplog.text
     assert "categories kept: kite; started anew: arrow" in caplog.text
