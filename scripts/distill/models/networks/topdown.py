@@ -16,6 +16,7 @@ from distill.datasets.coco import Coco
 from distill.datasets.keypoint_meta import keypoint_meta
 from distill.models import (
     augment,
+    backbone,
     config_file,
     poses,  # noqa: F401, fills registries
 )
@@ -52,8 +53,8 @@ class TopDown(Detector):
             raise UserError(f"{source}: a pose estimator needs a category with keypoints")
         for part in parts(model):
             part.pop("pretrained", None)
-            if (part.get("init_cfg") or {}).get("type") == "Pretrained" and part is not model.backbone:
-                part.init_cfg = None
+            if part is not model.backbone:
+                backbone.drop_weights(part)
             if "topk" in part:  # of hard keypoints
                 part.topk = min(part.topk, len(sets[0]))
         head.out_channels = len(sets[0])
