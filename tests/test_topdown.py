@@ -22,6 +22,7 @@ from helpers.configs import study_of
 from helpers.estimators import config_of
 from helpers.networks import training_job
 from helpers.options import expand, merge_options
+from helpers.trial import trial
 
 PLAIN = View(96)
 VIEWS = expand([{"scales": [96], "flip": True, "paddings": [1.1, 1.25], "turns": [0, 10]}])
@@ -193,3 +194,17 @@ def test_mistakes_about_boxes_and_views_of_crops_are_said(change, message):
             del model["boxes"]
     with pytest.raises(UserError, match=message):
         resolve(config, ROOT)
+
+
+@pytest.mark.parametrize("name", ["hrnet", "rtmpose"])
+def test_an_estimator_goes_the_whole_way(tmp_path, arrows, name):
+    """An interrupted training ends with the same bytes; the samples' transforms are keyed by the draw."""
+    seen = trial(config_of(tmp_path / "configs", name), arrows, tmp_path)
+    assert {check: text for check, text in seen.items() if text.startswith("no")} == {}
+    assert int(seen["folds"]) > 10
+
+
+def test_vitpose_goes_the_whole_way(tmp_path, arrows):
+    pytest.importorskip("mmpretrain")
+    seen = trial(config_of(tmp_path / "configs", "vitpose"), arrows, tmp_path)
+    assert {check: text for check, text in seen.items() if text.startswith("no: ")} == {}
