@@ -1,5 +1,6 @@
 import json
 
+import h5py
 import numpy as np
 import pytest
 
@@ -200,6 +201,16 @@ def test_heatmaps_are_read_in_blocks(tmp_path, monkeypatch):
     monkeypatch.setattr(heatmap_file, "read_blocks", counted)
     assert list(merge_heatmaps(paths, DATASET, Options(), block=1)) == whole
     assert sizes == [1] * 8
+
+
+def test_files_that_do_not_say_their_kind_are_of_logits(tmp_path):
+    """As those of older versions."""
+    paths = [write_heatmaps(tmp_path / f"{view.name}.h5", view) for view in VIEWS[:2]]
+    merged = json.dumps(list(merge_heatmaps(paths, DATASET, Options())))
+    for path in paths:
+        with h5py.File(path, "r+") as file:
+            del file.attrs["kind"]
+    assert json.dumps(list(merge_heatmaps(paths, DATASET, Options()))) == merged
 
 
 def test_heatmap_files_that_disagree_are_refused(tmp_path):

@@ -43,7 +43,8 @@ model = dict(
     + """
 codec = dict(type="UDPHeatmap", input_size=(64, 96), heatmap_size=(16, 24), sigma=1.5)
 arch = dict(embed_dims=32, num_layers=2, num_heads=2, feedforward_channels=64)
-model = dict(backbone=dict(arch=arch, img_size=(96, 64), init_cfg=None), head=dict(in_channels=32, decoder=codec))
+model = dict(
+    backbone=dict(arch=arch, img_size=(96, 64), init_cfg=None), head=dict(in_channels=32, decoder=codec))
 """
     + _PIPELINE.format(udp=True),
     "deeppose": _HEAD.format(base="topdown_regression/coco/td-reg_res50_rle-8xb64-210e_coco-256x192.py"),
