@@ -12,6 +12,7 @@ from distill.datasets.coco import Coco
 from distill.files import read_json
 from distill.predictions import boxes as box_math
 from distill.predictions import coco_results, heatmap_file, heatmaps
+from distill.predictions.agreement import entropy
 from distill.predictions.merge import AGAIN, Options, once
 from distill.program import UserError
 
@@ -90,7 +91,12 @@ def _keypoint_records(
     rows: heatmap_file.Block, average: heatmaps.Average, options: Options
 ) -> Iterator[dict]:
     boxes = box_math.xywh_to_xyxy(rows.box)
-    points, scores, logits = heatmaps.decode(*average.result(), boxes, options.upsample)
+    probability, logit = average.result()
+    points, scores, logits = heatmaps.decode(probability, logit, boxes, options.upsample)
+    agreement = {
+        "spread": np.round(average.peaks.spread(points, boxes, probability.shape[2:]), 2),
+        "entropy": np.round(entropy(probability).astype(np.float64), 3),
+    }
     scores = np.round(scores.astype(np.float64), 6)
     keypoints = np.concatenate([np.round(points, 2), scores[..., None]], axis=-1)
     columns = (
@@ -102,8 +108,9 @@ def _keypoint_records(
         np.round(logits.astype(np.float64), 3),
     )
     names = ("image_id", "category_id", "bbox", "score", "keypoints", "keypoint_logits")
-    for values in zip(*(column.tolist() for column in columns), strict=True):
-        yield dict(zip(names, values, strict=True))
+    views = zip(*(column.tolist() for column in agreement.values()), strict=True)
+    for values, agree in zip(zip(*(column.tolist() for column in columns), strict=True), views, strict=True):
+        yield {**dict(zip(names, values, strict=True)), "agreement": dict(zip(agreement, agree, strict=True))}
 
 
 def _same(rows: heatmap_file.Block, records: list[dict]) -> bool:
