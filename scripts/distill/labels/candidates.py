@@ -97,11 +97,11 @@ def candidate_blocks(
     blocks = _all_blocks(path, lines, dataset, categories, agreement)
     if agnostic_nms is None:
         return blocks
-    blocks = map(partial(_suppress, nms=agnostic_nms), _whole_images(blocks))
+    blocks = map(partial(_suppress, nms=agnostic_nms), whole_images(blocks))
     return blocks if limits is None else map(partial(_reaching, limits=limits), blocks)
 
 
-def _whole_images(blocks: Iterator[Candidates]) -> Iterator[Candidates]:
+def whole_images(blocks: Iterator[Candidates]) -> Iterator[Candidates]:
     """The same candidates, in blocks that do not end within an image."""
     rest = None
     for block in blocks:
