@@ -12,6 +12,8 @@ against what is usual for the labels of the category, the median. That a label i
 weights were found on hidden labels: docs/results.md. Predictions that lack agreement have their score alone.
 """
 
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -52,13 +54,8 @@ def doubts(
     visible = (thresholds["keypoints"] or {}).get("threshold")
     nms = thresholds.get("agnostic_nms")
     blocks = candidate_blocks(merged, dataset, categories, nms, agreement=True)
-    parts, written = [], 0
-    for block in whole_images(blocks):
-        part = _considered(block, limits, np.inf if visible is None else visible)
-        is_label = part["kind"] == "label"
-        part["label"] = np.where(is_label, written + np.cumsum(is_label), 0)
-        written += int(is_label.sum())
-        parts.append(part)
+    visible = np.inf if visible is None else visible
+    parts = [_considered(block, visible) for block in whole_images(_numbered(blocks, limits))]
     table = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=list(_COLUMNS))
     sign = np.where(table["kind"] == "label", 1, -1)
     table.insert(0, "doubt", 1 / (1 + np.exp(SLOPE * sign * _certainty(table, limits))))
@@ -71,19 +68,31 @@ _COLUMNS = (
 )
 
 
-def _considered(block: Candidates, limits: dict[int, float], visible: float) -> pd.DataFrame:
-    """Of whole images: labels and what may be missed. visible: the least score of a keypoint that is one."""
-    limit = np.array([limits[category] for category in block.category_id.tolist()])
-    is_label = block.score >= limit
-    near = ~is_label & (block.score >= FAR * limit) & (block.score > 0)
+def _numbered(blocks: Iterator[Candidates], limits: dict[int, float]) -> Iterator[Candidates]:
+    """Labels and what may be missed, with the number that `generate` gives to a label, else 0, as the last
+    column of `agreement`."""
+    written = 0
+    for block in blocks:
+        limit = np.array([limits[category] for category in block.category_id.tolist()], np.float64)
+        is_label = block.score >= limit
+        number = np.where(is_label, written + np.cumsum(is_label), 0)
+        written += int(is_label.sum())
+        numbered = replace(block, agreement=np.column_stack([block.agreement, number]))
+        yield numbered.where(is_label | (block.score >= FAR * limit) & (block.score > 0))
+
+
+def _considered(block: Candidates, visible: float) -> pd.DataFrame:
+    """Of whole images. visible: the least score of a keypoint that is one."""
+    is_label = block.agreement[:, -1] > 0
+    near = ~is_label
     near[near] = ~_covered(block, is_label, near)
     keep = is_label | near
     kept = block.where(keep)
-    views, overlap, mean, *points = kept.agreement.T
+    views, overlap, mean, *points, number = kept.agreement.T
     entropy, keypoint, spread = _pose(kept, np.array(points).T, visible)
     columns = (
         *(np.where(is_label[keep], "label", "missed"), kept.image_id, kept.category_id, kept.score),
-        *(*kept.bbox.T, views, overlap, mean, entropy, keypoint, spread, np.zeros(len(views), int)),
+        *(*kept.bbox.T, views, overlap, mean, entropy, keypoint, spread, number.astype(int)),
     )
     return pd.DataFrame(dict(zip(_COLUMNS, columns, strict=True)))
 

@@ -188,8 +188,7 @@ class Report(Results):
         for family, name in self.shown_labels.items():
             labels, listed = self.generated(name), self.listed(name)
             if labels and listed and (groups := review_gallery(labels, *listed, self.album)):
-                folder = self.results / "labels" / name
-                result.append({"name": family, "folder": folder, "groups": groups})
+                result.append({"name": family, "folder": f"labels/{name}", "groups": groups})
         return result
 
     def comparisons(self) -> list[dict[str, Any]]:
