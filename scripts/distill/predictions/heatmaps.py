@@ -66,7 +66,7 @@ class Average:
         _, logit, probability = self._maps[orientation]
         where = True if rows is None else rows[:, None, None, None]
         self._merge(logit, logits, out=logit, where=where)
-        flat = logits.reshape(*logits.shape[:2], -1)
+        flat = logits.reshape(*logits.shape[:2], logits.shape[2] * logits.shape[3])
         peak = flat.argmax(axis=-1)
         self.peaks.add(peak, logits.shape[2:], view, rows)
         if self.kind == "probability":
