@@ -60,7 +60,7 @@ def test_planted_boxes_are_found_in_every_view(tmp_path):
         assert [record["category_id"] for record in mine] == categories.tolist()
         found = np.array([record["bbox"] for record in mine]).reshape(-1, 4)
         np.testing.assert_allclose(found, box_math.xyxy_to_xywh(boxes).reshape(-1, 4), atol=0.002)
-    assert list(merged[0]) == ["image_id", "category_id", "bbox", "score"]
+    assert list(merged[0]) == ["image_id", "category_id", "bbox", "score", "agreement"]
 
 
 def test_views_are_better_than_one_view(tmp_path):
@@ -163,7 +163,11 @@ def test_planted_keypoints_are_found_in_every_view(tmp_path, options):
     assert (np.abs(found[..., :2] - keypoints()) <= cell / 2 + 0.01).all()
     assert (found[..., 2] > 0.02).all()
     np.testing.assert_allclose([record["keypoint_logits"] for record in merged], 9, atol=0.6)
-    assert list(merged[0]) == ["image_id", "category_id", "bbox", "score", "keypoints", "keypoint_logits"]
+    usual = ["image_id", "category_id", "bbox", "score", "keypoints", "keypoint_logits"]
+    assert list(merged[0]) == [*usual, "agreement"]
+    spread = np.array([record["agreement"]["spread"] for record in merged])
+    if not options.upsample:
+        assert (spread <= np.linalg.norm(cell, axis=-1)).all()  # every view sees them where they are
 
 
 def test_where_scales_depend_on_size_the_wrong_ones_say_nothing(tmp_path):
