@@ -39,6 +39,7 @@ VERSIONS = {
     "predict": 1,
     "merge": 1,
     "calibrate": 1,
+    "review": 1,
     "evaluate": 3,
     "report": 3,
 }
@@ -358,7 +359,9 @@ def report_inputs(wildcards):
         "evaluations": list(evaluated),
         "merged": [path.replace(f"{R}/evaluation/", f"{R}/merged/", 1) for path in evaluated],
         "labels": expand(
-            f"{R}/labels/{{labels}}/{{file}}", labels=labels, file=["annotations.json", "thresholds.json"]
+            f"{R}/labels/{{labels}}/{{file}}",
+            labels=labels,
+            file=["annotations.json", "thresholds.json", "review.csv", "next.csv"],
         ),
         "runs": expand(f"{R}/models/{{model}}/run.json", model=models),
         "histories": histories(trained(study, models)),

@@ -149,7 +149,12 @@ DATASET = {"images": [{"id": i, "file_name": f"{i}.png", "width": 260, "height":
 def test_files_of_crops_are_merged(tmp_path, kind):
     paths = [write(tmp_path / f"{view.name}.h5", view, kind) for view in VIEWS]
     merged = list(merge_heatmaps(paths, DATASET, Options(), block=2))
-    assert list(merged[0]) == ["image_id", "category_id", "bbox", "score", "keypoints"]
+    assert list(merged[0]) == ["image_id", "category_id", "bbox", "score", "keypoints", "agreement"]
+    spread, unsure = (
+        np.array([record["agreement"][key] for record in merged]) for key in ("spread", "entropy")
+    )
+    assert (spread < 0.06 * BOXES[:, 2:].max(-1, keepdims=True)).all()  # the views are of one mind
+    assert (unsure < (5.5 if kind == "simcc" else 0.7)).all()
     found = np.array([record["keypoints"] for record in merged]).reshape(3, 3, 3)
     crop, plain = Crop(SIZE, (24, 32)), View(200)
     off = in_input(crop, plain, BOXES, found[..., :2]) - in_input(crop, plain, BOXES, points_in(BOXES))

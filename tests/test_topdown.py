@@ -1,4 +1,4 @@
-"""Pose estimators of mmpose, trained and predicting through this project, against mmpose's own predictions."""
+"""Pose estimators of mmpose, trained and predicting through this project, against mmpose itself."""
 
 import json
 from dataclasses import replace
@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+import yaml
 
 from distill.datasets.images import read_image
 from distill.models.prediction import predict_boxes, predict_heatmaps
@@ -14,9 +15,14 @@ from distill.models.training import train
 from distill.predictions.merge_heatmaps import merge_heatmaps
 from distill.predictions.views import View
 from distill.program import UserError
+from distill.study.needs import needs
+from distill.study.resolve import resolve
+from helpers import ROOT
+from helpers.configs import study_of
 from helpers.estimators import config_of
 from helpers.networks import training_job
 from helpers.options import expand, merge_options
+from helpers.trial import trial
 
 PLAIN = View(96)
 VIEWS = expand([{"scales": [96], "flip": True, "paddings": [1.1, 1.25], "turns": [0, 10]}])
@@ -131,3 +137,74 @@ def test_what_a_detector_does_is_refused(tmp_path, estimators, arrows, boxes):
 def test_heads_that_give_coordinates_alone_are_refused(tmp_path, arrows):
     with pytest.raises(UserError, match="RLEHead gives coordinates alone"):
         train(job_of(tmp_path, "deeppose", arrows))
+
+
+STUDY = """
+datasets:
+  labelled: {kind: coco, images: a, annotations: a.json}
+  unlabelled: {kind: folder, images: b}
+  val: {kind: coco, images: c, annotations: c.json}
+models:
+  detector: {config: faster_rcnn_tiny}
+  teacher: {config: "mmpose::body_2d_keypoint/topdown_heatmap/coco/td-hm_res50_8xb64-210e_coco-256x192.py", boxes: detector}
+  student: {config: "mmpose::body_2d_keypoint/rtmpose/coco/rtmpose-m_8xb256-420e_coco-256x192.py", boxes: detector, labels: distilled}
+"""  # noqa: E501
+
+
+def test_a_study_of_pose_estimators_names_their_boxes_and_has_views_of_crops():
+    study = study_of(STUDY, "seeds: [0, 1]")
+    assert study["models"]["teacher-seed1"]["task"] == "keypoints"
+    assert study["models"]["teacher-seed1"]["boxes"] == "detector-seed1"
+    assert study["labels"]["distilled-seed0"]["views"] == "crops"
+    crops = [View.parse(name) for name in study["views"]["crops"]]
+    assert len({view.as_crop for view in crops}) == len(crops) == 18
+    assert View(200) in crops
+    assert [row["model"] for row in study["tables"]["results"]["rows"]] == ["teacher", "teacher", "student"]
+    wanted = needs(study, study["tables"]["results"]["rows"])
+    assert {"detector-seed0", "teacher-seed0", "student-seed1"} <= wanted.trainings
+    assert ("detector-seed0", "unlabelled", "boxes") in wanted.predictions
+    assert not any(model.startswith("detector") and view != "boxes" for model, _, view in wanted.predictions)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"models": {"teacher": {"boxes": None}}}, "models.teacher.boxes: must name the model"),
+        ({"models": {"teacher": {"boxes": "teacher"}}}, "teacher has none, being a pose estimator"),
+        ({"models": {"teacher": {"boxes": "detectr"}}}, "no model 'detectr'; did you mean 'detector'"),
+        ({"models": {"detector": {"boxes": "teacher"}}}, "detector has boxes of its own"),
+        ({"labels": {"distilled": {"views": "all"}}}, "views.all for teacher: s0160 and s0200 are the same"),
+        ({"evaluate": {"views": ["plain", "crops"]}, "tables": {"t": {"rows": ["detector"]}}},
+         "views.crops for detector: .*padding and turn are for top-down"),
+        ({"labels": {"distilled": {"teacher": ["teacher", "other"]}},
+          "models": {"other": {"config": "keypoint_rcnn_tiny"}}}, "take teachers of one config"),
+        ({"models": {"detector": {"labels": "distilled"}}}, "a cycle"),
+    ],
+)  # fmt: skip
+def test_mistakes_about_boxes_and_views_of_crops_are_said(change, message):
+    config = yaml.safe_load(STUDY)
+    for key, entries in change.items():
+        for name, entry in entries.items():
+            if isinstance(entry, dict):
+                config.setdefault(key, {}).setdefault(name, {}).update(entry)
+            else:
+                config.setdefault(key, {})[name] = entry
+    for model in config["models"].values():
+        if model.get("boxes", "") is None:
+            del model["boxes"]
+    with pytest.raises(UserError, match=message):
+        resolve(config, ROOT)
+
+
+@pytest.mark.parametrize("name", ["hrnet", "rtmpose"])
+def test_an_estimator_goes_the_whole_way(tmp_path, arrows, name):
+    """An interrupted training ends with the same bytes; the samples' transforms are keyed by the draw."""
+    seen = trial(config_of(tmp_path / "configs", name), arrows, tmp_path)
+    assert {check: text for check, text in seen.items() if text.startswith("no")} == {}
+    assert int(seen["folds"]) > 10
+
+
+def test_vitpose_goes_the_whole_way(tmp_path, arrows):
+    pytest.importorskip("mmpretrain")
+    seen = trial(config_of(tmp_path / "configs", "vitpose"), arrows, tmp_path)
+    assert {check: text for check, text in seen.items() if text.startswith("no: ")} == {}

@@ -39,6 +39,14 @@ model = dict(
               final_layer_kernel_size=3, gau_cfg=dict(hidden_dims=32, s=16)))
 """
     + _PIPELINE.format(udp=False),
+    "vitpose": _HEAD.format(base="topdown_heatmap/coco/td-hm_ViTPose-small_8xb64-210e_coco-256x192.py")
+    + """
+codec = dict(type="UDPHeatmap", input_size=(64, 96), heatmap_size=(16, 24), sigma=1.5)
+arch = dict(embed_dims=32, num_layers=2, num_heads=2, feedforward_channels=64)
+model = dict(
+    backbone=dict(arch=arch, img_size=(96, 64), init_cfg=None), head=dict(in_channels=32, decoder=codec))
+"""
+    + _PIPELINE.format(udp=True),
     "deeppose": _HEAD.format(base="topdown_regression/coco/td-reg_res50_rle-8xb64-210e_coco-256x192.py"),
 }
 

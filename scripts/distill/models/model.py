@@ -19,6 +19,7 @@ from distill.datasets.images import workers
 from distill.files import open_file, replacing
 from distill.models import (  # noqa: F401, fill mmdet's registries
     anchors,
+    backbone,
     config_file,
     efficientnet_lite,
     heads,
@@ -66,9 +67,7 @@ def fit_to_dataset(cfg: Config, categories: list[dict], source: str) -> None:
 
 def drop_pretrained(cfg: Config) -> None:
     """Leaves out the ImageNet weights that the config's backbone starts from."""
-    backbone = cfg.model.backbone
-    if (backbone.get("init_cfg") or {}).get("type") == "Pretrained":
-        backbone.init_cfg = None
+    backbone.drop_weights(cfg.model.backbone)
 
 
 def build(cfg: Config) -> BaseDetector:

@@ -10,9 +10,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from distill.predictions import crops
-from distill.predictions.codecs import decode
+from distill.predictions.agreement import entropy
+from distill.predictions.codecs import Codec, decode
 from distill.predictions.heatmap_file import Layout
 from distill.predictions.views import View
+
+LEAST = 1e-3  # score, below which nothing is known of a keypoint
 
 
 def first_frame(views: Sequence[View]) -> int:
@@ -31,6 +34,8 @@ class CropAverage:
     def __init__(self, layout: Layout, flip_pairs: Sequence[tuple[int, int]], frame: np.ndarray) -> None:
         self.layout, self.flip_pairs, self.frame = layout, flip_pairs, frame
         self._sums: list[np.ndarray] = []
+        self._points: list[np.ndarray] = []  # of each view alone
+        self._counting: list[np.ndarray] = []
         self._seen = np.zeros((len(frame), 1, 1, 1), np.float32)  # by how many views, of each cell of heat
 
     def add(
@@ -53,6 +58,8 @@ class CropAverage:
             else:
                 heat, seen = crops.resample(maps[0], matrices)
                 maps = (heat,)
+        self._points.append(self._in_image(decode(Codec(), maps)[0]))
+        self._counting.append(np.ones(len(region), bool) if rows is None else rows)
         if rows is not None:
             counts = rows[:, None, None, None]
             maps, seen = tuple(one * counts for one in maps), seen * counts
@@ -70,8 +77,26 @@ class CropAverage:
     def keypoints(self) -> tuple[np.ndarray, np.ndarray]:
         """Points (N, K, 2) in the image, and their scores (N, K)."""
         places, scores = decode(self.layout.codec, self.result())
+        return self._in_image(places), scores
+
+    def spread(self, points: np.ndarray) -> np.ndarray:
+        """How far the views' own keypoints are from the merged ones (N, K, 2): the mean distance (N, K) over
+        the views that count, pixels of the image."""
+        apart = np.array([np.linalg.norm(one - points, axis=-1) for one in self._points])
+        counting = np.array(self._counting)[..., None]
+        return (apart * counting).sum(axis=0) / np.maximum(counting.sum(axis=0), 1)
+
+    def entropy(self, scores: np.ndarray) -> np.ndarray:
+        """How little is known of each keypoint (N, K), in nats: the entropies of x and y together; of heat,
+        which is no distribution, the negative logarithm of the score."""
+        if self.layout.kind == "simcc":
+            return sum(entropy(one) for one in self.result())
+        return -np.log(np.maximum(scores, LEAST))
+
+    def _in_image(self, places: np.ndarray) -> np.ndarray:
+        """Places (N, K, 2) among the cells of the common frame → points of the image."""
         frame = self.frame[:, None]
-        return frame[..., :2] + (places + 0.5) / self.layout.cells * frame[..., 2:], scores
+        return frame[..., :2] + (places + 0.5) / self.layout.cells * frame[..., 2:]
 
 
 def _softmax(logits: np.ndarray) -> np.ndarray:

@@ -17,6 +17,7 @@ from distill.datasets.checks import MAX_SIDE
 from distill.datasets.coco import Coco
 from distill.predictions import boxes as box_math
 from distill.predictions import coco_results, heatmaps, voting
+from distill.predictions.agreement import of_boxes
 from distill.predictions.views import View, reach_around
 from distill.program import UserError
 
@@ -132,19 +133,29 @@ def merge_boxes(paths: Sequence[str | Path], dataset: Coco, options: Options) ->
         if known.get(image_id) != size:
             raise UserError(f"{paths[0]}: image {image_id} of {size} is not in the dataset; {AGAIN}")
     for image_id, *views in zip(shard.sizes, *files, strict=True):
-        if options.boxes == "average":
-            views = [_average(views, paths)]
-        boxes, scores, categories = (np.concatenate([view[i] for view in views]) for i in range(3))
+        seen_by = np.repeat(np.arange(len(views)), [len(view[1]) for view in views])
+        said = _union(views)
+        boxes, scores, categories = _union([_average(views, paths)]) if options.boxes == "average" else said
         inside = box_math.area(boxes) > 0
         boxes, scores, categories = voting.vote(
             boxes[inside], scores[inside], categories[inside],
             nms=options.nms, vote=options.vote, rule=options.score, beta=options.beta,
             max_per_image=options.max_per_image,
         )  # fmt: skip
+        agreement = np.round(of_boxes(boxes, categories, *said, seen_by, len(views)), 3).tolist()
         boxes = np.round(box_math.xyxy_to_xywh(np.round(boxes, 3)), 3).tolist()
-        columns = (categories.tolist(), boxes, np.round(scores, 6).tolist())
-        for category, box, score in zip(*columns, strict=True):
-            yield {"image_id": image_id, "category_id": category, "bbox": box, "score": score}
+        columns = (categories.tolist(), boxes, np.round(scores, 6).tolist(), agreement)
+        for category, box, score, (found, overlap, mean) in zip(*columns, strict=True):
+            yield {
+                "image_id": image_id, "category_id": category, "bbox": box, "score": score,
+                "agreement": {"views": found, "overlap": overlap, "score": mean},
+            }  # fmt: skip
+
+
+def _union(views: Sequence[_Boxes]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Boxes, scores and categories of all views together."""
+    boxes, scores, categories = (np.concatenate([view[i] for view in views]) for i in range(3))
+    return boxes, scores, categories
 
 
 def _read_boxes(path: str | Path, seen: dict) -> tuple[View, dict[int, tuple[int, int]], Iterator[bytes]]:

@@ -12,6 +12,7 @@ from distill.datasets.coco import Coco
 from distill.files import read_json
 from distill.predictions import boxes as box_math
 from distill.predictions import coco_results, crop_heatmaps, heatmap_file, heatmaps
+from distill.predictions.agreement import entropy
 from distill.predictions.merge import AGAIN, Options, once
 from distill.predictions.views import View, check_crops
 from distill.program import UserError
@@ -116,10 +117,15 @@ def _keypoint_records(
     more: dict[str, np.ndarray] = {}
     if isinstance(average, heatmaps.Average):
         boxes = box_math.xywh_to_xyxy(rows.box)
-        points, scores, logits = heatmaps.decode(*average.result(), boxes, options.upsample)
+        probability, logit = average.result()
+        points, scores, logits = heatmaps.decode(probability, logit, boxes, options.upsample)
         more["keypoint_logits"] = np.round(logits.astype(np.float64), 3)
+        spread = average.peaks.spread(points, boxes, probability.shape[2:])
+        unsure = entropy(probability)
     else:
         points, scores = average.keypoints()
+        spread, unsure = average.spread(points), average.entropy(scores)
+    agreement = {"spread": np.round(spread, 2), "entropy": np.round(unsure.astype(np.float64), 3)}
     scores = np.round(scores.astype(np.float64), 6)
     keypoints = np.concatenate([np.round(points, 2), scores[..., None]], axis=-1)
     columns = {
@@ -130,8 +136,13 @@ def _keypoint_records(
         "keypoints": keypoints.reshape(len(keypoints), -1),
         **more,
     }
-    for values in zip(*(column.tolist() for column in columns.values()), strict=True):
-        yield dict(zip(columns, values, strict=True))
+    views = zip(*(column.tolist() for column in agreement.values()), strict=True)
+    records = zip(*(column.tolist() for column in columns.values()), strict=True)
+    for values, agree in zip(records, views, strict=True):
+        yield {
+            **dict(zip(columns, values, strict=True)),
+            "agreement": dict(zip(agreement, agree, strict=True)),
+        }
 
 
 def _same(rows: heatmap_file.Block, records: list[dict]) -> bool:

@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import pandas as pd
 
 from distill.datasets.dataset_file import read_dataset, root_of
 from distill.evaluation.metrics import read_evaluation
 from distill.files import read_json
+from distill.labels.listed import read_next, read_review
 from distill.labels.thresholds import read_thresholds
 from distill.study.seeds import family
 from distill.study.types import Study
@@ -89,6 +91,13 @@ class Results:
     def generated(self, labels: str) -> dict[str, Any] | None:
         """The annotations of a label set."""
         return self.optional("labels", labels, "annotations.json", read=_read_shown)
+
+    def listed(self, labels: str) -> tuple[pd.DataFrame, pd.DataFrame] | None:
+        """The rows of review.csv and next.csv of a label set."""
+        folder = ("labels", labels)
+        review = self.optional(*folder, "review.csv", read=read_review)
+        following = self.optional(*folder, "next.csv", read=read_next)
+        return None if review is None or following is None else (review, following)
 
     def alike_images(self, validation: str, training: str) -> dict[str, Any] | None:
         """{count, pairs} of images of two datasets that look alike; None where no pair does."""

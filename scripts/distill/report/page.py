@@ -26,6 +26,8 @@ from distill.report.comparison import Shown
 from distill.report.drawing import Album
 from distill.report.gallery import PICTURES, compared, gallery
 from distill.report.hidden import audit, hidden_truth
+from distill.report.hidden_review import review_rows
+from distill.report.review_gallery import review_gallery
 from distill.report.wording import duration, number, parse_table, plural, signed
 from distill.strict import read_text
 from distill.study.lineage import trained_on
@@ -66,6 +68,7 @@ class Report(Results):
             audits=self.audits(),
             comparisons=self.comparisons(),
             galleries=self.galleries(),
+            reviews=self.reviews(),
             curves=self.curves(),
             datasets=self.dataset_rows(),
             repairs=self.repairs(),
@@ -171,13 +174,22 @@ class Report(Results):
                 point["the labels"] = (labels["recall"], labels["precision"])
             title = "precision against the hidden labels"
             chart = charts.curves(every, title, across="recall", points=point) if len(recall) else None
-            result.append({"name": family, "chart": chart, **found})
+            result.append({"name": family, "chart": chart, "review": review_rows(self, name), **found})
         return result
 
     def galleries(self) -> list[dict[str, Any]]:
         """Generated labels drawn on their images."""
         found = ((family, self.generated(name)) for family, name in self.shown_labels.items())
         return [{"name": family, **gallery(labels, self.album)} for family, labels in found if labels]
+
+    def reviews(self) -> list[dict[str, Any]]:
+        """What to look at first of each label set, as pictures."""
+        result = []
+        for family, name in self.shown_labels.items():
+            labels, listed = self.generated(name), self.listed(name)
+            if labels and listed and (groups := review_gallery(labels, *listed, self.album)):
+                result.append({"name": family, "folder": f"labels/{name}", "groups": groups})
+        return result
 
     def comparisons(self) -> list[dict[str, Any]]:
         """Teacher, student and ground truth on the validation images where the two models differ most."""

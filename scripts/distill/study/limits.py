@@ -95,16 +95,16 @@ def _check_crops(study: Mapping[str, Any], root: Path) -> None:
             owner = name if name not in crops else model["boxes"]
             what = "has boxes of its own" if name not in crops else "has none, being a pose estimator"
             raise UserError(f"models.{name}.boxes: {owner} {what}")
-    used = [(teacher, entry["views"]) for entry in study["labels"].values() for teacher in entry["teachers"]]
-    used += [(row["model"], row["views"]) for table in study["tables"].values() for row in table["rows"]]
-    for name, views in used:
-        check = check_crops if name in crops else check_images
-        check(map(View.parse, study["views"][views]), f"views.{views} for {name}")
     for name, entry in study["labels"].items():
         configs = {models[teacher]["config"] for teacher in entry["teachers"]}
         if len(configs) > 1 and crops.intersection(entry["teachers"]):
             one = "heatmaps of different pose estimators are not averaged"
             raise UserError(f"labels.{name}.teacher: {one}; take teachers of one config")
+    used = [(teacher, entry["views"]) for entry in study["labels"].values() for teacher in entry["teachers"]]
+    used += [(row["model"], row["views"]) for table in study["tables"].values() for row in table["rows"]]
+    for name, views in used:
+        check = check_crops if name in crops else check_images
+        check(map(View.parse, study["views"][views]), f"views.{views} for {name}")
 
 
 def _check_predictions(where: str, entry: Mapping[str, Any], study: Mapping[str, Any]) -> None:

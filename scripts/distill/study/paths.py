@@ -21,8 +21,9 @@ def checked(config: Mapping[str, Any]) -> dict[str, Any]:
         if holder[key].startswith("-") and key in ("results", "data"):
             hint = f"write './{holder[key]}'"
             raise UserError(f"{where}: {holder[key]!r} looks like an option of a program; {hint}")
+        given = holder[key].replace("{seed}", "") if key == "ids" else holder[key]
         # Of an annotation file, the folder of the images is no input of a job.
-        if set("{}") & set(holder[key]) and not (key == "images" and "annotations" in holder):
+        if set("{}") & set(given) and not (key == "images" and "annotations" in holder):
             raise UserError(
                 f"{where}: {holder[key]!r} has braces, which Snakemake takes for wildcards; rename it"
             )

@@ -53,6 +53,7 @@ def resolve(config: Mapping[str, Any], root: Path) -> Study:
     specs = filled["datasets"].items()
     filled["datasets"] = {name: _dataset(name, spec, filled, root) for name, spec in specs}
     filled["models"] = _models(filled, root)
+    _join_labelled(filled, root)
     filled["views"] = _views(filled, root)
     filled["labels"] = _labels(filled, root)
     on = filled["evaluate"]["on"]
@@ -154,6 +155,16 @@ def _model(name: str, own: dict[str, Any], common: dict[str, Any], data: str, ro
         model["warmup"] = min(model["warmup"], max(1, model["iterations"] // 10))
     model["augment"] = _augment(model["augment"], role, root)
     return {**model, "task": task}
+
+
+def _join_labelled(study: dict[str, Any], root: Path) -> None:
+    """Several labelled datasets of a model are their union, a dataset named a+b."""
+    for model in study["models"].values():
+        if isinstance(names := model["labelled"], list):
+            model["labelled"] = name = "+".join(names)
+            if len(names) > 1:
+                union = _dataset(name, {"kind": "union", "of": names}, study, root)
+                study["datasets"].setdefault(name, union)
 
 
 def _augment(given: str | dict[str, Any], role: str, root: Path) -> str | dict[str, Any]:

@@ -33,7 +33,8 @@ def _all_rows(study: Mapping[str, Any]) -> list[dict[str, str]]:
     """Every model but those that only give others boxes, and teachers also under the views that made their
     labels."""
     serving = {model["boxes"] for model in study["models"].values() if "boxes" in model}
-    rows = [{"model": model} for model in study["models"] if model not in serving]
+    teachers = {teacher for entry in study["labels"].values() for teacher in entry["teachers"]}
+    rows = [{"model": model} for model in study["models"] if model not in serving - teachers]
     for entry in study["labels"].values():
         for teacher in entry["teachers"]:
             row = {"model": teacher, "views": entry["views"]}

@@ -87,6 +87,8 @@ def _dataset(names: _Names, name: str, spec: Dataset, seed: int) -> Dataset:
         copy[key] = names.dataset(value, seed) if one else [names.dataset(each, seed) for each in value]
     if draws(spec):
         copy["seed"] += seed
+    if isinstance(copy.get("ids"), str):
+        copy["ids"] = copy["ids"].replace("{seed}", str(seed))
     return cast(Dataset, copy)
 
 
@@ -124,7 +126,8 @@ def _table(names: _Names, table: Table) -> Table:
 
 def draws(spec: Mapping[str, Any]) -> bool:
     """Whether a dataset depends on a seed of the study."""
-    return spec["kind"] == "subset" and ("fraction" in spec or "images" in spec)
+    listed = "{seed}" in str(spec.get("ids"))
+    return spec["kind"] == "subset" and ("fraction" in spec or "images" in spec or listed)
 
 
 def _repeated(study: Study, drawn: set[str]) -> set[str]:

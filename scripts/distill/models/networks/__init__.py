@@ -16,10 +16,13 @@ from distill.models.networks.faster_rcnn import FasterRCNN
 from distill.models.networks.keypoint_rcnn import KeypointRCNN
 from distill.models.networks.kind import Kind
 from distill.models.networks.topdown import TopDown, is_topdown
+from distill.program import UserError
 
 
 def kind_of(cfg: Config) -> Kind:
-    """The kind of a config's network, by what it is built of."""
+    """The kind of a config's network, by what it is built of. Raises UserError where it has none."""
+    if not isinstance(cfg.get("model"), dict):
+        raise UserError(f"{cfg.filename}: has no `model`; it is not the config of a network")
     roi_head = cfg.model.get("roi_head")
     if isinstance(roi_head, dict) and roi_head.get("type") == "DistillRoIHead":
         return FasterRCNN() if roi_head.get("keypoint_head") is None else KeypointRCNN()

@@ -16,6 +16,7 @@ from distill.datasets.coco import Coco
 from distill.datasets.keypoint_meta import keypoint_meta
 from distill.models import (
     augment,
+    backbone,
     config_file,
     poses,  # noqa: F401, fills registries
 )
@@ -52,8 +53,8 @@ class TopDown(Detector):
             raise UserError(f"{source}: a pose estimator needs a category with keypoints")
         for part in parts(model):
             part.pop("pretrained", None)
-            if (part.get("init_cfg") or {}).get("type") == "Pretrained" and part is not model.backbone:
-                part.init_cfg = None
+            if part is not model.backbone:
+                backbone.drop_weights(part)
             if "topk" in part:  # of hard keypoints
                 part.topk = min(part.topk, len(sets[0]))
         head.out_channels = len(sets[0])
@@ -63,9 +64,12 @@ class TopDown(Detector):
         affine = next((step for step in pipeline if _name(step["type"]) == "TopdownAffine"), {})
         model.type, model["_scope_"] = "TopdownPoseEstimator", "mmpose"
         model.pop("metainfo", None)
-        model.test_cfg = dict(flip_test=False, use_udp=bool(affine.get("use_udp")))
+        udp = affine.get("use_udp", _name(decoder["type"]) == "UDPHeatmap")
+        model.test_cfg = dict(flip_test=False, use_udp=bool(udp))
         steps = {_name(step["type"]): step for step in pipeline if _name(step["type"]) in CROPPING}
-        target = steps.setdefault("GenerateTarget", dict(type="GenerateTarget", encoder=decoder))
+        target = steps.setdefault("GenerateTarget", dict(type="GenerateTarget"))
+        if not isinstance(target.get("encoder"), list | tuple):  # of several stages
+            target["encoder"] = decoder  # whatever the config that the head's inherits from has
         for step in steps.values():
             step["type"] = f"mmpose.{_name(step['type'])}"
         target.pop("use_dataset_keypoint_weights", None)
@@ -103,10 +107,6 @@ class TopDown(Detector):
             dict(type="mmpose.PackPoseInputs"),
         ]
         return dict(type="PoseInstances", pipeline=pipeline)
-
-    def keypoints(self, cfg: Config, coco: Coco, name: str) -> tuple[int, list[int] | None]:
-        meta = keypoint_meta(coco)
-        return cfg.model.head.out_channels, list(meta.flip_indices) if meta else None
 
     def sample_size(self, network: nn.Module) -> tuple[int, int]:
         width, height = self.crop(network).size
