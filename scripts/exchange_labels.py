@@ -1,4 +1,4 @@
-"""Labels into CVAT, Label Studio, FiftyOne or YOLO, the most doubtful first if wanted; corrected ones back."""
+"""Labels into CVAT, Label Studio, FiftyOne or YOLO, most doubtful first if wanted; corrected ones back."""
 
 import argparse
 from functools import partial
