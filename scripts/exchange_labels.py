@@ -1,6 +1,7 @@
 """Labels into CVAT, Label Studio, FiftyOne or YOLO, most doubtful first if wanted; corrected ones back."""
 
 import argparse
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -61,6 +62,8 @@ def main() -> None:
         files = {str(path): read_json(path) for path in arguments.files}
         write_json(arguments.output, corrected(labels, files, arguments.only_seen))
         return
+    if arguments.images is not None and arguments.images < 1:
+        parser.error("--images must be at least 1")
     if arguments.images and not arguments.order:
         parser.error("--images needs --order")
     if arguments.tool == "yolo":
@@ -78,7 +81,7 @@ def main() -> None:
         folder = arguments.labels.parent
         following = read_next(folder / "next.csv") if arguments.order == "next" else None
         labels = in_order(labels, read_review(folder / "review.csv"), following, arguments.images)
-    to = {
+    to: dict[str, Callable[..., dict]] = {
         "cvat": to_cvat,
         "fiftyone": to_fiftyone,
         "label-studio": partial(to_label_studio, prefix=arguments.prefix),

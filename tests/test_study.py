@@ -322,3 +322,21 @@ def test_resolving_a_study_imports_nothing_slow():
         [sys.executable, "-c", code], cwd=ROOT / "scripts", capture_output=True, text=True, check=True
     )
     assert found.stdout.strip() == ""
+
+
+def test_several_labelled_datasets_are_their_union_and_lists_are_of_a_seed():
+    more = "{kind: subset, of: all, ids: 'lists/more-{seed}.txt'}"
+    study = study_of(
+        DRAWN.replace("  val:", f"  more: {more}\n  val:").replace(
+            "teacher: {}", "teacher: {labelled: [labelled, more]}"
+        ),
+        "seeds: [0, 3]",
+    )
+    assert study["datasets"]["more-seed3"]["ids"] == "lists/more-3.txt"
+    assert study["datasets"]["labelled+more-seed3"]["of"] == ["labelled-seed3", "more-seed3"]
+    assert study["models"]["teacher-seed0"]["labelled"] == "labelled+more-seed0"
+    assert study["labels"]["distilled-seed0"]["labelled"] == "labelled+more-seed0"
+    one = study_of(DRAWN.replace("teacher: {}", "teacher: {labelled: [labelled]}"))
+    assert one["models"] == study_of(DRAWN)["models"]
+    with pytest.raises(UserError, match="braces"):
+        study_of(DRAWN, "results: 'out/{seed}'")

@@ -137,7 +137,7 @@ def _all_blocks(
     cells = max(counts.values(), default=0)
     for block in lines:
         kind = coco_results.Agreed if agreement else coco_results.Prediction
-        found: Sequence[coco_results.Prediction] = coco_results.decode(path, block, kind)
+        found: list[Any] = coco_results.decode(path, block, kind)
         posed = np.zeros(len(found), bool)
         for row, p in enumerate(found) if cells else ():
             posed[row] = p.keypoints is not None and counts.get(p.category_id, 0) > 0

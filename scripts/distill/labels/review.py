@@ -32,7 +32,7 @@ LEAST = 1e-3  # a score, where a threshold or a mean is 0
 
 
 def doubts(
-    merged: str | Path, dataset: Coco, categories: list[Coco], thresholds: dict[str, Any]
+    merged: str | Path, dataset: Coco, categories: list[dict[str, Any]], thresholds: dict[str, Any]
 ) -> pd.DataFrame:
     """The labels, and the candidates that may be missed objects: a row for each, in the order of the file.
 

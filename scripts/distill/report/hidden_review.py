@@ -92,8 +92,9 @@ def _in_image(
 
 def _posed(label: Coco, real: Coco, sigmas: Sequence[float]) -> bool:
     """Whether the keypoints that both have are in the right place; true where one has none."""
-    both = [np.asarray(one.get("keypoints") or np.zeros(3 * len(sigmas)))[2::3] > 0 for one in (label, real)]
-    both = both[0] & both[1]
+    none = np.zeros(3 * len(sigmas))
+    mine, theirs = (np.asarray(one.get("keypoints") or none)[2::3] > 0 for one in (label, real))
+    both = mine & theirs
     return not both.any() or bool(keypoint_similarity(label, real, sigmas)[both].mean() >= MATCH)
 
 
