@@ -13,6 +13,7 @@ from distill.program import UserError
 from distill.study import reruns
 from distill.study.lineage import lineage
 from distill.study.resolve import TASKS, resolve, training
+from distill.study.seeds import family
 from distill.study.types import Study
 from helpers import ROOT
 from helpers.configs import SMALLEST, study_of
@@ -167,6 +168,34 @@ def test_a_drawn_validation_set_belongs_to_its_seed():
     assert "/teacher-seed1/val-seed1/" in study["tables"]["results"]["rows"][0]["evaluations"][1]
 
 
+FOLDED = """
+datasets:
+  all: {kind: figures, images: 9}
+  val: {kind: subset, of: all, fold: held, seed: 2}
+  others: {kind: subset, of: all, fold: rest, seed: 2}
+  labelled: {kind: subset, of: others, images: 3}
+  unlabelled: {kind: subset, of: others, exclude: labelled, strip_annotations: true}
+model: faster_rcnn_tiny
+models: {teacher: {}, student: {labels: distilled}, upper: {labelled: others}}
+"""
+
+
+def test_folds_repeat_a_study_each_with_a_validation_set_of_its_own():
+    study = study_of(FOLDED, "folds: 3\nseeds: [10]")
+    held, rest = study["datasets"]["val-fold2"], study["datasets"]["others-fold2"]
+    assert (held["folds"], held["seed"]) == ([2, 3], 12) == (rest["folds"], rest["seed"])
+    assert study["datasets"]["val-fold0"] == {**held, "folds": [0, 3]}  # of one partition
+    assert study["datasets"]["labelled-fold2"] | {"kind": ""} == {
+        **study["datasets"]["labelled-fold0"],
+        **{"of": "others-fold2", "seed": 12, "kind": ""},
+    }
+    student = study["models"]["student-fold2"]
+    assert (student["seed"], student["labels"], student["validation"]) == (12, "distilled-fold2", "val-fold2")
+    assert study["evaluate"]["on"] == ["val-fold0", "val-fold1", "val-fold2"]
+    assert study["tables"]["results"]["over"] == "folds"
+    assert family(study, "student-fold2") == "student"
+
+
 def test_each_task_has_its_validation_set():
     both = "models: {teacher: {}, pose: {config: keypoint_rcnn_tiny}}\nviews: {plain: [{scale: 9}]}\n"
     both += "tables: {t: {rows: [teacher]}}\nevaluate: {on: {boxes: val, keypoints: labelled}}"
@@ -271,7 +300,8 @@ def test_a_dataset_can_take_the_place_of_generated_labels():
 
 def test_the_types_say_what_is_there():
     config = yaml.safe_load((ROOT / "config/coco_mini.yaml").read_text())
-    for study in (resolve(config, ROOT), study_of(SMALLEST, "merge: {size_dependent: 30}\nseeds: [0, 1]")):
+    seeds = study_of(SMALLEST, "merge: {size_dependent: 30}\nseeds: [0, 1]")
+    for study in (resolve(config, ROOT), seeds, study_of(FOLDED, "folds: 3")):
         assert msgspec.convert(study, Study) == study
 
 

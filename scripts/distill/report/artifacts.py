@@ -54,6 +54,7 @@ class _Study(msgspec.Struct):
     evaluate: dict[str, list[str]]
     tables: dict[str, dict]
     seeds: list[int]
+    folds: int = 1
 
 
 def read_study(path: Path) -> Study:
@@ -64,8 +65,8 @@ def read_study(path: Path) -> Study:
 class Results:
     """The artifacts of one study.
 
-    Names that differ in their seed only are one *family*: numbers are means over it, pictures are of its
-    first member.
+    Names that differ in their seed or fold only are one *family*: numbers are means over it, pictures are of
+    its first member.
 
     study: resolved.
     results: its results folder.
@@ -119,7 +120,7 @@ class Results:
         return sum(times) if times else None
 
     def family(self, name: str) -> str:
-        """The name without the suffix that several seeds give it."""
+        """The name without the suffix that several seeds or folds give it."""
         return family(self.study, name)
 
     def families(self, names: Iterable[str]) -> dict[str, list[str]]:

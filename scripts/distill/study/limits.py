@@ -5,6 +5,7 @@ from typing import Any
 
 from distill.evaluation.metrics import METRICS, USUAL
 from distill.program import UserError
+from distill.study.lineage import made_of
 from distill.study.schema import suggestion
 from distill.study.seeds import draws
 
@@ -16,6 +17,7 @@ def check(config: Mapping[str, Any], study: Mapping[str, Any]) -> None:
     """config: as it was written; study: resolved, before its repetition over seeds. Raises UserError."""
     for name, spec in study["datasets"].items():
         _check_dataset(f"datasets.{name}", spec, study)
+    _check_folds(study)
     for name, model in study["models"].items():
         _check_model(f"models.{name}", model, config.get("models", {}).get(name, {}), study)
     for name in study["evaluate"]["on"].values():
@@ -30,6 +32,20 @@ def _check_dataset(where: str, spec: Mapping[str, Any], study: Mapping[str, Any]
         _check_seed(where, spec, study)
     if "range" in spec and not spec["range"][0] < spec["range"][1]:
         raise UserError(f"{where}.range: {spec['range']} is not [a, b] with a below b")
+
+
+def _check_folds(study: Mapping[str, Any]) -> None:
+    """That they are those of the validation sets."""
+    datasets = study["datasets"]
+    if "folds" not in study:
+        if folded := [name for name, spec in datasets.items() if "fold" in spec]:
+            raise UserError(f"datasets.{folded[0]}.fold: the study has no folds; add `folds: 5`, say")
+        return
+    if len(study["seeds"]) > 1:
+        raise UserError("folds: go with one of `seeds`; each fold adds its number to it")
+    for name in study["evaluate"]["on"].values():
+        if not any("fold" in datasets[source] for source in [name, *made_of(study, name)]):
+            raise UserError(f"folds: {name!r} is the same in all of them; make it a subset with `fold: held`")
 
 
 def _check_model(
@@ -61,7 +77,7 @@ def annotated(name: str, datasets: Mapping[str, Any]) -> bool:
 
 
 def _check_seed(where: str, entry: Mapping[str, Any], study: Mapping[str, Any]) -> None:
-    if (highest := entry["seed"] + max(study["seeds"])) > LARGEST_SEED:
+    if (highest := entry["seed"] + max(study["seeds"]) + study.get("folds", 1) - 1) > LARGEST_SEED:
         raise UserError(f"{where}.seed: with those of `seeds` it is {highest}; the highest is {LARGEST_SEED}")
 
 

@@ -24,7 +24,7 @@ from distill.study.types import Merge, Merged, Model, Study, Task, Training
 TRAINING = tuple(key for key in Training.__annotations__ if key != "ratio")  # that is of students alone
 IMPORTED = ("config", "import", "labelled")  # the keys of an imported model
 TASKS: tuple[Task, ...] = get_args(Task)
-CHOICES = ("fraction", "images", "ids")  # of a subset
+CHOICES = ("fraction", "images", "ids", "fold")  # of a subset
 
 
 def read(path: Path) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """What a resolved study holds, key by key: `resolve.resolve` makes it, and it is kept as study.json.
 
 Options are described in config/schemas; here they are all given. With several seeds, models, labels and
-randomly drawn datasets are there once for each, as {name}-seed{n}.
+randomly drawn datasets are there once for each, as {name}-seed{n}; with folds, as {name}-fold{n}.
 """
 
 from typing import Any, Literal, NotRequired, Required, TypedDict
@@ -21,6 +21,8 @@ class Dataset(TypedDict, total=False):
     videos: str
     ids: str | list[str | int]
     fraction: float
+    fold: str
+    folds: list[int]  # of a subset with `fold`, [k, K]: the k-th of K
     range: list[float]
     size: list[int]
     style: str
@@ -174,9 +176,11 @@ class Plot(TypedDict):
 
 
 class Table(TypedDict):
-    """task: what all of its models predict. reference, gains: by the name of a row."""
+    """task: what all of its models predict. over: folds, where the study is repeated over those, not seeds.
+    reference, gains: by the name of a row."""
 
     task: Task
+    over: NotRequired[str]
     rows: list[Row]
     reference: dict[str, float | dict[str, float]]
     gains: dict[str, Gain]
@@ -208,6 +212,7 @@ class Study(TypedDict):
     shards: int
     threads: int
     seeds: list[int]
+    folds: NotRequired[int]
     unreadable: float
     keep_heatmaps: str | list[int]
     fixed_boxes: FixedBoxes
