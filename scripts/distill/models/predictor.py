@@ -11,20 +11,18 @@ from typing import Any
 
 import numpy as np
 import torch
-from mmcv.cnn import fuse_conv_bn
 from mmdet.structures import DetDataSample
-from mmdet.structures.bbox import bbox2roi
-from mmengine.structures import InstanceData
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from distill.datasets.images import read_image
-from distill.models.amp import keep_float32, supported
+from distill.models.amp import features_in_bfloat16, keep_float32, supported
+from distill.models.folding import fold
 from distill.models.model import load, pick_device, pick_workers
 from distill.predictions.views import View
 from distill.program import UserError, progress
 
-DIVISOR = 32  # the network pads to its coarsest stride
+DIVISOR = 32  # networks pad to their coarsest stride
 Image = dict[str, Any]
 
 
@@ -50,13 +48,13 @@ def in_order_of_shape(images: Sequence[Image]) -> list[Image]:
     return sorted(images, key=lambda i: (i["width"] / i["height"], i["width"], i["id"]))
 
 
-def batches(images: list[Image], view: View, most: int) -> list[list[int]]:
-    """Runs of at most `most` consecutive images whose views are padded to the same size."""
+def batches(images: list[Image], view: View, most: int, divisor: int = DIVISOR) -> list[list[int]]:
+    """Runs of at most `most` consecutive images whose views are padded to the same size, by `divisor`."""
     runs: list[list[int]] = []
     last = None
     for index, image in enumerate(images):
         width, height = view.size(image["width"], image["height"])
-        shape = (-(-width // DIVISOR), -(-height // DIVISOR))
+        shape = (-(-width // divisor), -(-height // divisor))
         if shape != last or len(runs[-1]) == most:
             runs.append([])
         runs[-1].append(index)
@@ -85,24 +83,23 @@ class Predictor:
         self.device = pick_device(device)
         self.amp = amp and supported(self.device)
         self.folder = folder
-        self.network, self.meta = load(folder, self.device)
-        fuse_conv_bn(self.network)  # normalisation layers of their own move a quarter of all memory
+        self.network, self.meta, self.kind = load(folder, self.device)
+        divisor = self.network.data_preprocessor.pad_size_divisor
+        sample = torch.randn(1, 3, divisor, divisor, generator=torch.Generator().manual_seed(0))
+        sample = sample.repeat_interleave(2, -1).repeat_interleave(2, -2).to(self.device)
+        fold(self.network, lambda: self.kind.raw(self.network, sample))
         # The sum of all that the network gives stays on the device; it is finite if every number is.
         self._given = torch.zeros((), device=self.device)
-        for layer in self._last_layers():
+        for layer in self.kind.last_layers(self.network):
             layer.register_forward_hook(self._add_up)
-            if self.amp:
-                keep_float32(layer)
+            if self.amp and self.kind.half == "network":  # of the 8 bits of bfloat16 many proposals would get
+                keep_float32(layer)  # equal scores, and NMS would keep any of them
+        if self.amp and self.kind.half == "features":
+            features_in_bfloat16(self.network)
+        self.autocast = self.amp and self.kind.half == "network"
         self.batch = batch or (16 if self.device.type == "cuda" else 4)
         self.workers = pick_workers(self.device) if workers is None else workers
         self.category_ids = np.array([category["id"] for category in self.meta["categories"]])
-
-    def _last_layers(self) -> list[nn.Module]:
-        """The layers that give scores, boxes and heatmaps. They stay float32: of the 8 bits of bfloat16 many
-        proposals would get equal scores, and NMS would keep any of them."""
-        rpn, roi = self.network.rpn_head, self.network.roi_head
-        layers = [rpn.rpn_cls, rpn.rpn_reg, roi.bbox_head.fc_cls, roi.bbox_head.fc_reg]
-        return layers if roi.keypoint_head is None else [*layers, roi.keypoint_head.deconv]
 
     def _add_up(self, layer: nn.Module, inputs: Any, output: torch.Tensor) -> None:
         self._given = self._given + output.sum(dtype=torch.float32)
@@ -124,7 +121,7 @@ class Predictor:
         dataset = ViewedImages(root, images, view)
         loader = DataLoader(
             dataset,
-            batch_sampler=batches(images, view, self.batch),
+            batch_sampler=batches(images, view, self.batch, self.network.data_preprocessor.pad_size_divisor),
             collate_fn=list,
             num_workers=self.workers,
             pin_memory=self.device.type == "cuda",
@@ -141,7 +138,7 @@ class Predictor:
                 for p in inputs
             ]
             data = self.network.data_preprocessor({"inputs": inputs, "data_samples": samples})
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.amp):
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast):
                 result = each(records, data["inputs"], data["data_samples"])
             if number == 0:  # later ones only at the end, since asking makes the CPU wait for a GPU
                 self._check_finite(view)
@@ -152,11 +149,10 @@ class Predictor:
         """Yields (image, {"boxes" (N, 4) x1, y1, x2, y2 in the view, "scores" (N,), "category_ids" (N,)})."""
 
         def each(records, inputs, samples):
-            return zip(records, self.network.predict(inputs, samples, rescale=False), strict=True)
+            return zip(records, self.kind.boxes(self.network, inputs, samples), strict=True)
 
         for batch in self.run(root, images, view, each):
-            for image, sample in batch:
-                found = sample.pred_instances
+            for image, found in batch:
                 # An imported model may know categories that the dataset lacks; these come last.
                 found = found[found.labels < len(self.category_ids)]
                 yield (
@@ -182,13 +178,7 @@ class Predictor:
 
         def each(records, inputs, samples):
             rois = self._rois(records, regions, view, inputs)
-            head = self.network.roi_head
-            found = head.predict_bbox(
-                self.network.extract_feat(inputs),
-                [sample.metainfo for sample in samples],
-                [InstanceData(bboxes=boxes) for boxes in rois],
-                rcnn_test_cfg=None,
-            )
+            found = self.kind.refined(self.network, inputs, samples, rois)
             return zip(records, found, strict=True)
 
         for batch in self.run(root, images, view, each):
@@ -208,9 +198,7 @@ class Predictor:
         """
 
         def each(records, inputs, samples):
-            features = self.network.extract_feat(inputs)
-            rois = bbox2roi(self._rois(records, regions, view, inputs))
-            return self.network.roi_head.predict_heatmaps(features, rois)
+            return self.kind.heatmaps(self.network, inputs, self._rois(records, regions, view, inputs))
 
         return self.run(root, images, view, each)
 
