@@ -78,6 +78,8 @@ def _check_model(
         raise UserError(f"{where}.labelled: the dataset {model['labelled']!r} has no annotations")
     if labels in datasets and labels not in study["labels"] and not annotated(labels, datasets):
         raise UserError(f"{where}.labels: the dataset {labels!r} has no annotations")
+    if model.get("keep") == "best" and not model["validate"]:
+        raise UserError(f"{where}.keep: the best of none; add `validate: 5`, say")
     if "import" in model or study["device"] == "cpu":
         return
     if model["batch"] % (processes := model["gpus"] * model["nodes"]):

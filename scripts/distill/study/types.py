@@ -76,6 +76,9 @@ class Training(TypedDict):
     background: str
     amp: bool
     augment: str | dict[str, Any]  # none, or by kind of image (labelled; generated, of students)
+    ema: float | None
+    validate: int
+    keep: str
     checkpoint_every: int | str
     ratio: NotRequired[list[float]]
 
