@@ -39,6 +39,7 @@ def main() -> None:
         )
         return
     cvat = arguments.tool == "cvat"
+    labels["annotations"] = [a for a in labels["annotations"] if not a["iscrowd"]]  # others are no labels
     for name, content in (to_cvat(labels) if cvat else to_label_studio(labels, arguments.prefix)).items():
         if isinstance(content, str):
             with replacing(arguments.output / name) as temporary:

@@ -90,8 +90,13 @@ def dataloader(job: Job, kind: Kind, cfg: Config, coco: Coco, iterations: int, w
     parts = [part("labelled", ann_file=str(job.labelled))]
     if job.labels:
         background = spec["background"] == "sample"
-        parts.append(part("generated", ann_file=str(job.labels), generated=True, background=background))
+        options: dict[str, Any] = dict(generated=True, background=background)
+        if spec["weight"] != "none" or not spec["regress"]:
+            options |= dict(weight=spec["weight"], regress=spec["regress"])
+        parts.append(part("generated", ann_file=str(job.labels), **options))
     mix = dict(batch=spec["batch"], iterations=iterations, seed=spec["seed"], ratio=spec.get("ratio"))
+    if spec["balance"] is not None:
+        mix["balance"] = spec["balance"]
     return dict(
         batch_size=spec["batch"] // get_world_size(),
         num_workers=workers,

@@ -88,8 +88,9 @@ class Results:
         return self.optional("labels", labels, "thresholds.json", read=read_thresholds)
 
     def generated(self, labels: str) -> dict[str, Any] | None:
-        """The annotations of a label set."""
-        return self.optional("labels", labels, "annotations.json", read=_read_shown)
+        """The annotations of a label set, without what is neither a label nor background."""
+        found = self.optional("labels", labels, "annotations.json", read=_read_shown)
+        return found and {**found, "annotations": [a for a in found["annotations"] if not a["iscrowd"]]}
 
     def alike_images(self, validation: str, training: str) -> dict[str, Any] | None:
         """{count, pairs} of images of two datasets that look alike; None where no pair does."""

@@ -11,9 +11,9 @@ from distill.study.model_config import is_our_rcnn, is_outside
 from distill.study.schema import suggestion
 from distill.study.seeds import draws
 
-OF_OUR_RCNN = {"freeze_rpn": False, "background": "sample"}
+OF_OUR_RCNN = {"freeze_rpn": False, "background": "sample", "weight": "none", "regress": True}
 ONLY = "only Faster and Keypoint R-CNN of config/models can"
-FOR_STUDENTS = ("ratio", "background")
+FOR_STUDENTS = ("ratio", "background", "weight", "regress")
 LARGEST_SEED = 2**32 - 1  # of NumPy's generator, which mmengine seeds
 
 
@@ -29,6 +29,9 @@ def check(config: Mapping[str, Any], study: Mapping[str, Any], root: Path) -> No
     for name, model in study["models"].items():
         _check_model(f"models.{name}", model, config.get("models", {}).get(name, {}), study)
         _check_network(f"models.{name}", model, root)
+        band = study["labels"].get(model["labels"], {"calibrate": {"ignore": None}})["calibrate"]["ignore"]
+        if band is not None and not is_our_rcnn(model["config"], root):
+            raise UserError(f"labels.{model['labels']}.calibrate.ignore: {name} learns from them; {ONLY}")
     for name, entry in study["labels"].items():
         for teacher in entry["teachers"]:
             if entry["merge"]["boxes"] == "average" and not is_our_rcnn(

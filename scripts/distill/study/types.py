@@ -76,6 +76,9 @@ class Training(TypedDict):
     background: str
     amp: bool
     augment: str | dict[str, Any]  # none, or by kind of image (labelled; generated, of students)
+    balance: float | None
+    weight: str
+    regress: bool
     ema: float | None
     validate: int
     keep: str
@@ -117,6 +120,7 @@ class Calibrate(TypedDict):
     keypoints: float | None
     score_floor: float
     agnostic_nms: float | None
+    ignore: float | None
 
 
 class Labels(TypedDict):
