@@ -317,4 +317,6 @@ def test_programs(tmp_path):
     met = sum(entry["met"] for entry in expected["instances"].values())
     assert len(json.loads(paths["annotations"].read_text())["annotations"]) == met
     refused = warm.run("calibrate_threshold.py", *inputs, *options, '{"per": "all", "instances": 2}')
-    assert refused.stderr.startswith("error: --options: needs keypoints, score_floor, agnostic_nms, ignore too;")
+    assert refused.stderr.startswith(
+        "error: --options: needs keypoints, score_floor, agnostic_nms, ignore too;"
+    )

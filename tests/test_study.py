@@ -75,6 +75,22 @@ def test_defaults_follow_the_model_and_are_overridden_from_the_general_to_the_pa
     assert (student["batch"], student["iterations"], student["warmup"]) == (2, "auto", 500)
 
 
+def test_a_recipe_is_a_word_for_options_that_others_override():
+    extra = """
+        model: {config: faster_rcnn_tiny, recipe: strong}
+        models:
+          teacher: {}
+          student: {labels: distilled}
+          plain: {labels: distilled, augment: none}
+          papers: {labels: distilled, recipe: paper}"""
+    models = study_of(SMALLEST, extra)["models"]
+    augment = {name: model["augment"] for name, model in models.items()}
+    strong = {"labelled": "weak", "generated": "strong"}
+    assert augment == {"teacher": {"labelled": "weak"}, "student": strong, "plain": "none", "papers": "none"}
+    assert not any("recipe" in model for model in models.values())
+    assert models["papers"] == study_of(SMALLEST)["models"]["student"]
+
+
 def test_options_of_labels_differ_from_the_study_only_where_they_say_so():
     labels = "labels: {distilled: {}, voted: {merge: {score: avg}, calibrate: {instances: 2}}}"
     study = study_of(SMALLEST, f"merge: {{vote: 0.9}}\n{labels}")

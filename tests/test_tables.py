@@ -158,6 +158,14 @@ def test_references_of_several_metrics_stand_beside_them():
     assert "| APM | APM reference | APM difference | APL |" in markdown(table)
 
 
+def test_what_others_have_published_stands_beside():
+    table = build(*study(published={"STAC": {"student": 24.38}, "Soft Teacher": {"teacher": 20.9}}))
+    assert table.frame["AP of STAC"].isna().tolist() == [True, True, False, True]
+    text = markdown(table)
+    assert text.splitlines()[0].endswith("| AP of STAC | AP of Soft Teacher |")
+    assert text.splitlines()[4].endswith("| 24.4 |  |")
+
+
 def test_gains_by_hand():
     gains = {
         "student": {"over": "long", "reference": [1.7, 2.0]},

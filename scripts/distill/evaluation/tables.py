@@ -94,12 +94,13 @@ def build(spec: dict[str, Any], evaluations: dict[str, dict[str, Any]]) -> Table
     - each metric and its spread ("AP", "AP sd"); for keypoints "box AP" likewise
     - "AP low" and "AP high": the interval of the mean over images and seeds or folds (`resampling`)
     - "AP reference" and "AP difference" of metrics with references
+    - "AP of {system}" for each that has published some
     - in rows that have a gain: "gain", its spread and interval, "gain over" (a row), "gain reference low" and
       "high" (the paper's range) and "gain difference" (from that range, 0 within it)
     - in rows of the gap's students: "gap closed", its spread, the interval of the share of the means, and the
       paper's share
 
-    spec: rows, task, reference, gains, and optionally metrics, gap and over (folds, where it is not seeds).
+    spec: rows, task, reference, published, gains, and optionally metrics, gap and over (folds, if not seeds).
     evaluations: content by path; exactly those that the rows name, one for each seed or fold of a row.
 
     Raises UserError for a missing, superfluous or unfitting evaluation, or a name that is no row's.
@@ -132,6 +133,9 @@ def build(spec: dict[str, Any], evaluations: dict[str, dict[str, Any]]) -> Table
             if any(column in numbers for numbers in reference.values()):
                 number = reference.get(row["name"], {}).get(column, np.nan)
                 record |= {f"{column} reference": number, f"{column} difference": values.mean() - number}
+        record |= {
+            f"AP of {system}": aps.get(row["name"], np.nan) for system, aps in spec["published"].items()
+        }
         if gain := spec["gains"].get(row["name"]):
             record |= _gain(row["name"], gain, spec, evaluations)
         records.append(record)
@@ -231,6 +235,7 @@ def markdown(table: Table) -> str:
         table.over,
         "x",
         *(f"{m}{what}" for m in (*table.metrics, "gain") for what in beside),
+        *(column for column in table.frame if column.startswith("AP of ")),
     ]
     shown = {*table.frame.columns, *(["gain reference"] if "gain reference low" in table.frame else [])}
     columns = [column for column in columns if column in shown]

@@ -145,7 +145,9 @@ def _model(name: str, own: dict[str, Any], common: dict[str, Any], data: str, ro
         return {**usual, **{key: given[key] for key in IMPORTED if key in given}, "task": task}
     by_config = _by_config(given["config"], root)
     role = "student" if given.get("labels") else "teacher"
-    model = {"labels": None, **schema.defaults(root, "models"), **by_config["model"]}
+    usual = schema.defaults(root, "models")
+    recipe = schema.recipe(root, given.pop("recipe", usual.pop("recipe")))
+    model = {"labels": None, **usual, **by_config["model"], **recipe}
     model |= {"iterations": by_config["iterations"][role], **given}
     if "warmup" not in given and model["iterations"] != "auto":
         model["warmup"] = min(model["warmup"], max(1, model["iterations"] // 10))

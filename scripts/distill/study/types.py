@@ -190,6 +190,7 @@ class Table(TypedDict):
     over: NotRequired[str]
     rows: list[Row]
     reference: dict[str, float | dict[str, float]]
+    published: dict[str, dict[str, float]]
     gains: dict[str, Gain]
     metrics: NotRequired[list[str]]
     gap: NotRequired[Gap]
