@@ -12,7 +12,7 @@ from distill.models.sampler import Epochs, RatioSampler, first_counts, repeats
 def drawn(sizes, batch, iterations, ratio, seed=0, rank=0, world=1, skip=0, monkeypatch=None):
     if monkeypatch:
         monkeypatch.setattr(module, "get_dist_info", lambda: (rank, world))
-    sampler = RatioSampler(SimpleNamespace(sizes=sizes), batch, iterations, seed, ratio)
+    sampler = RatioSampler(SimpleNamespace(sizes=sizes), batch, iterations, seed, ratio, None)
     sampler.skip(skip)
     return list(sampler)
 
@@ -57,7 +57,7 @@ def test_processes_share_the_minibatches_of_one(monkeypatch):
 
 @pytest.mark.parametrize("sizes", [[9, 20], [9]])
 def test_what_is_drawn_is_counted(sizes):
-    sampler = RatioSampler(SimpleNamespace(sizes=sizes), 4, 50, 0, [6, 4])
+    sampler = RatioSampler(SimpleNamespace(sizes=sizes), 4, 50, 0, [6, 4], None)
     first = np.array([index < 9 for index, _ in sampler])
     for iterations in (0, 1, 17, 50):
         seen = first[: 4 * iterations]

@@ -73,7 +73,7 @@ class RatioSampler(Sampler):
     iterations: length of the training.
     seed: of the draws.
     ratio: a positive weight for each dataset; in Data Distillation 6 : 4. None: there is one dataset.
-    balance: see `repeats`, of each dataset by itself.
+    balance: see `repeats`, of each dataset by itself; None: every image is there once.
     """
 
     def __init__(
@@ -82,8 +82,8 @@ class RatioSampler(Sampler):
         batch: int,
         iterations: int,
         seed: int,
-        ratio: list[float] | None = None,
-        balance: float | None = None,
+        ratio: list[float] | None,
+        balance: float | None,
     ):
         self.rank, self.world = get_dist_info()
         if batch % self.world:

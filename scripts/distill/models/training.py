@@ -94,9 +94,7 @@ def dataloader(job: Job, kind: Kind, cfg: Config, coco: Coco, iterations: int, w
         if spec["weight"] != "none" or not spec["regress"]:
             options |= dict(weight=spec["weight"], regress=spec["regress"])
         parts.append(part("generated", ann_file=str(job.labels), **options))
-    mix = dict(batch=spec["batch"], iterations=iterations, seed=spec["seed"], ratio=spec.get("ratio"))
-    if spec["balance"] is not None:
-        mix["balance"] = spec["balance"]
+    mix = {key: spec.get(key) for key in ("batch", "seed", "ratio", "balance")} | {"iterations": iterations}
     return dict(
         batch_size=spec["batch"] // get_world_size(),
         num_workers=workers,
