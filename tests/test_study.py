@@ -245,13 +245,14 @@ def test_a_new_option_with_a_default_makes_nothing_again(tmp_path):
     for name, groups in {
         "datasets": ("figures", "subset"),
         "labels": ("merge", "calibrate"),
+        "models": (),
         "tables": (),
     }.items():
         path = tmp_path / f"config/schemas/{name}.yaml"
         schema = yaml.safe_load(path.read_text())
         for group in [schema["$defs"][group] for group in groups] or [schema]:
             group["properties"]["fresh"] = {"default": 3}
-        path.write_text(yaml.safe_dump(schema))
+        path.write_text(yaml.safe_dump(schema, sort_keys=False))
 
     def compared(root):
         study = resolve(yaml.safe_load(DRAWN), root)
@@ -261,6 +262,8 @@ def test_a_new_option_with_a_default_makes_nothing_again(tmp_path):
             *(reruns.of_dataset(spec, root) for spec in study["datasets"].values()),
             *(reruns.of_merge(study["merged"]["all"]["options"], task, root) for task in TASKS),
             *(reruns.of_calibration(calibration, root), reruns.of_table(table, root)),
+            *(reruns.of_training(model, root) for model in study["models"].values()),
+            reruns.of_study(study, root),
         ]
 
     (old, before), (new, after) = compared(ROOT), compared(tmp_path)

@@ -98,8 +98,8 @@ def losses(axes: Axes, histories: Sequence[tuple[str, pd.DataFrame]]) -> None:
     colours = {name: f"C{index % 10}" for index, name in enumerate(dict.fromkeys(n for n, _ in histories))}
     styles = ("-", "--", ":", "-.")
     labelled = set()
-    validated = [(name, validations(history)) for name, history in histories]
-    percent = axes.twinx() if any(len(aps) for _, aps in validated) else None
+    validated = [(name, aps) for name, history in histories if len(aps := validations(history))]
+    percent = axes.twinx() if validated else None
     for name, aps in validated if percent else ():
         percent.plot(aps["iteration"], aps["AP"], "o:", color=colours[name], markersize=3, linewidth=1)
         percent.set(ylabel="AP on the validation images (%), dotted")
