@@ -98,12 +98,12 @@ def losses(axes: Axes, histories: Sequence[tuple[str, pd.DataFrame]]) -> None:
     colours = {name: f"C{index % 10}" for index, name in enumerate(dict.fromkeys(n for n, _ in histories))}
     styles = ("-", "--", ":", "-.")
     labelled = set()
-    validated = [(name, aps) for name, history in histories if len(aps := validations(history))]
-    percent = axes.twinx() if validated else None
-    for name, aps in validated if percent else ():
-        percent.plot(aps["iteration"], aps["AP"], "o:", color=colours[name], markersize=3, linewidth=1)
+    if validated := [(name, aps) for name, history in histories if len(aps := validations(history))]:
+        percent = axes.twinx()
         percent.set(ylabel="AP on the validation images (%), dotted")
         percent.grid(visible=False)
+        for name, aps in validated:
+            percent.plot(aps["iteration"], aps["AP"], "o:", color=colours[name], markersize=3, linewidth=1)
     for name, history in histories:
         if not {"iteration", "loss"} <= set(history):
             raise UserError(f"the history of {name} has no columns iteration and loss; train it again")

@@ -133,7 +133,9 @@ class DistillRoIHead(StandardRoIHead):
         useful = [(target[..., 2] > 0).any(1) for target in targets]
         boxes = [box[keep] for box, keep in zip(boxes, useful, strict=True)]
         targets = [target[keep] for target, keep in zip(targets, useful, strict=True)]
-        counting = weights and torch.cat([w[keep, 0] for w, keep in zip(weights, useful, strict=True)])
+        counting = None
+        if weights is not None:
+            counting = torch.cat([w[keep, 0] for w, keep in zip(weights, useful, strict=True)])
         if not any(map(len, boxes)):  # every process must take part in the gradient's reduction
             boxes[0] = x[0].new_tensor([[0.0, 0.0, 16.0, 16.0]])
             targets[0] = x[0].new_zeros((1, *keypoints[0].shape[1:]))
