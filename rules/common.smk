@@ -159,6 +159,8 @@ def model_inputs(wildcards):
         return inputs | {"checkpoint": model["import"]["checkpoint"]}
     if model["labels"]:
         inputs["labels"] = labels_file(model["labels"])
+    if model["validate"]:
+        inputs["validation"] = dataset_file(model["validation"])
     if isinstance(model["init"], dict):
         inputs["init"] = model["init"]["checkpoint"]
     elif model["init"] in study["models"]:
@@ -166,6 +168,18 @@ def model_inputs(wildcards):
     elif model["init"] not in ("pretrained", "none"):
         inputs["init"] = model["init"]
     return inputs
+
+
+def validation(wildcards):
+    """What a training that is validated is told of that: the dataset, and that it is predicted as in a test."""
+    model = study["models"][wildcards.model]
+    how = {
+        "views": study["views"]["plain"],
+        "fixed_boxes": study["fixed_boxes"],
+        "merge": study["merged"]["plain"]["options"],
+    }
+    dataset = dataset_file(model["validation"])
+    return [f"--validation={dataset}", f"--how={json.dumps(how)}"] if model["validate"] else []
 
 
 def config_file(wildcards):

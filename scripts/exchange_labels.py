@@ -77,6 +77,7 @@ def main() -> None:
         labelled, val = map(read_dataset, (arguments.labelled, arguments.val))
         yolo_export.export(labels, labelled, val, ratio, arguments.output)
         return
+    labels["annotations"] = [a for a in labels["annotations"] if not a["iscrowd"]]  # others are no labels
     if arguments.order:
         folder = arguments.labels.parent
         following = read_next(folder / "next.csv") if arguments.order == "next" else None

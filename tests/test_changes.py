@@ -143,6 +143,7 @@ def test_averaged_boxes_are_predicted_in_those_of_the_plain_view(edited):
         {"init": "teacher"},
         {"init": "teacher", "freeze_rpn": True},
         {"background": "ignore"},
+        {"validate": 2, "keep": "best"},
     ],
     ids=lambda knob: "-".join(knob),
 )

@@ -23,7 +23,7 @@ from helpers.stand_in import Project
 
 # Says as little as it can. Defaults that are names become `another`.
 STUDY = """
-model: {config: keypoint_rcnn_tiny, repeat: true}
+model: {config: keypoint_rcnn_tiny, repeat: true, recipe: paper}
 datasets:
   another: {kind: figures, images: 3}
   pool: {kind: folder, images: pool}
@@ -170,7 +170,7 @@ def test_defaults_of_trainings(changed):
     own = {"iterations": "auto", "init": "none"}
     assert teacher == {**{key: value for key, value in usual.items() if key in teacher}, **own}
     # The others decide how it is run, and how often.
-    assert set(changed.usual["models"]) - set(student) == {"labelled", "repeat", "gpus", "nodes"}
+    assert set(changed.usual["models"]) - set(student) == {"labelled", "repeat", "gpus", "nodes", "recipe"}
     train = re.findall(r"^rule train_teacher:\n(?:    .*\n)+", changed.plan, re.M)[0]
     assert f"nodes={changed.usual['models']['nodes']}," in train
     assert f"mem_mb={16000 * changed.usual['models']['gpus']}," in train

@@ -14,6 +14,7 @@ from distill.study import reruns
 from distill.study.lineage import lineage
 from distill.study.needs import needs
 from distill.study.resolve import TASKS, resolve, training
+from distill.study.seeds import family
 from distill.study.types import Study
 from helpers import ROOT
 from helpers.configs import SMALLEST, study_of
@@ -73,6 +74,22 @@ def test_defaults_follow_the_model_and_are_overridden_from_the_general_to_the_pa
     teacher, student = study["models"]["teacher"], study["models"]["student"]
     assert (teacher["batch"], teacher["iterations"], teacher["warmup"]) == (4, 900, 90)
     assert (student["batch"], student["iterations"], student["warmup"]) == (2, "auto", 500)
+
+
+def test_a_recipe_is_a_word_for_options_that_others_override():
+    extra = """
+        model: {config: faster_rcnn_tiny, recipe: strong}
+        models:
+          teacher: {}
+          student: {labels: distilled}
+          plain: {labels: distilled, augment: none}
+          papers: {labels: distilled, recipe: paper}"""
+    models = study_of(SMALLEST, extra)["models"]
+    augment = {name: model["augment"] for name, model in models.items()}
+    strong = {"labelled": "weak", "generated": "strong"}
+    assert augment == {"teacher": {"labelled": "weak"}, "student": strong, "plain": "none", "papers": "none"}
+    assert not any("recipe" in model for model in models.values())
+    assert models["papers"] == study_of(SMALLEST)["models"]["student"]
 
 
 def test_options_of_labels_differ_from_the_study_only_where_they_say_so():
@@ -176,6 +193,34 @@ def test_a_drawn_validation_set_belongs_to_its_seed():
     assert "/teacher-seed1/val-seed1/" in study["tables"]["results"]["rows"][0]["evaluations"][1]
 
 
+FOLDED = """
+datasets:
+  all: {kind: figures, images: 9}
+  val: {kind: subset, of: all, fold: held, seed: 2}
+  others: {kind: subset, of: all, fold: rest, seed: 2}
+  labelled: {kind: subset, of: others, images: 3}
+  unlabelled: {kind: subset, of: others, exclude: labelled, strip_annotations: true}
+model: faster_rcnn_tiny
+models: {teacher: {}, student: {labels: distilled}, upper: {labelled: others}}
+"""
+
+
+def test_folds_repeat_a_study_each_with_a_validation_set_of_its_own():
+    study = study_of(FOLDED, "folds: 3\nseeds: [10]")
+    held, rest = study["datasets"]["val-fold2"], study["datasets"]["others-fold2"]
+    assert (held["folds"], held["seed"]) == ([2, 3], 12) == (rest["folds"], rest["seed"])
+    assert study["datasets"]["val-fold0"] == {**held, "folds": [0, 3]}  # of one partition
+    assert study["datasets"]["labelled-fold2"] | {"kind": ""} == {
+        **study["datasets"]["labelled-fold0"],
+        **{"of": "others-fold2", "seed": 12, "kind": ""},
+    }
+    student = study["models"]["student-fold2"]
+    assert (student["seed"], student["labels"], student["validation"]) == (12, "distilled-fold2", "val-fold2")
+    assert study["evaluate"]["on"] == ["val-fold0", "val-fold1", "val-fold2"]
+    assert study["tables"]["results"]["over"] == "folds"
+    assert family(study, "student-fold2") == "student"
+
+
 def test_each_task_has_its_validation_set():
     both = "models: {teacher: {}, pose: {config: keypoint_rcnn_tiny}}\nviews: {plain: [{scale: 9}]}\n"
     both += "tables: {t: {rows: [teacher]}}\nevaluate: {on: {boxes: val, keypoints: labelled}}"
@@ -209,13 +254,14 @@ def test_a_new_option_with_a_default_makes_nothing_again(tmp_path):
     for name, groups in {
         "datasets": ("figures", "subset"),
         "labels": ("merge", "calibrate"),
+        "models": (),
         "tables": (),
     }.items():
         path = tmp_path / f"config/schemas/{name}.yaml"
         schema = yaml.safe_load(path.read_text())
         for group in [schema["$defs"][group] for group in groups] or [schema]:
             group["properties"]["fresh"] = {"default": 3}
-        path.write_text(yaml.safe_dump(schema))
+        path.write_text(yaml.safe_dump(schema, sort_keys=False))
 
     def compared(root):
         study = resolve(yaml.safe_load(DRAWN), root)
@@ -225,6 +271,8 @@ def test_a_new_option_with_a_default_makes_nothing_again(tmp_path):
             *(reruns.of_dataset(spec, root) for spec in study["datasets"].values()),
             *(reruns.of_merge(study["merged"]["all"]["options"], task, root) for task in TASKS),
             *(reruns.of_calibration(calibration, root), reruns.of_table(table, root)),
+            *(reruns.of_training(model, root) for model in study["models"].values()),
+            reruns.of_study(study, root),
         ]
 
     (old, before), (new, after) = compared(ROOT), compared(tmp_path)
@@ -304,7 +352,8 @@ def test_a_dataset_can_take_the_place_of_generated_labels():
 
 def test_the_types_say_what_is_there():
     config = yaml.safe_load((ROOT / "config/coco_mini.yaml").read_text())
-    for study in (resolve(config, ROOT), study_of(SMALLEST, "merge: {size_dependent: 30}\nseeds: [0, 1]")):
+    seeds = study_of(SMALLEST, "merge: {size_dependent: 30}\nseeds: [0, 1]")
+    for study in (resolve(config, ROOT), seeds, study_of(FOLDED, "folds: 3")):
         assert msgspec.convert(study, Study) == study
 
 

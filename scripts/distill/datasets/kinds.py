@@ -289,7 +289,7 @@ KINDS: dict[str, _Kind] = {
     "subset": (
         subset,
         {"of", "exclude", "seed", "strip_annotations"},
-        {"fraction", "images", "ids", "range"},
+        {"fraction", "images", "ids", "range", "fold", "folds"},
     ),
     "union": (union, {"of", "strip_annotations"}, set()),
     "videos": (_videos, {"videos", "seed", "unreadable", "frames", "at"}, {"images"}),

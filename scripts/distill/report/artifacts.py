@@ -56,6 +56,7 @@ class _Study(msgspec.Struct):
     evaluate: dict[str, list[str]]
     tables: dict[str, dict]
     seeds: list[int]
+    folds: int = 1
 
 
 def read_study(path: Path) -> Study:
@@ -66,8 +67,8 @@ def read_study(path: Path) -> Study:
 class Results:
     """The artifacts of one study.
 
-    Names that differ in their seed only are one *family*: numbers are means over it, pictures are of its
-    first member.
+    Names that differ in their seed or fold only are one *family*: numbers are means over it, pictures are of
+    its first member.
 
     study: resolved.
     results: its results folder.
@@ -89,8 +90,9 @@ class Results:
         return self.optional("labels", labels, "thresholds.json", read=read_thresholds)
 
     def generated(self, labels: str) -> dict[str, Any] | None:
-        """The annotations of a label set."""
-        return self.optional("labels", labels, "annotations.json", read=_read_shown)
+        """The annotations of a label set, without what is neither a label nor background."""
+        found = self.optional("labels", labels, "annotations.json", read=_read_shown)
+        return found and {**found, "annotations": [a for a in found["annotations"] if not a["iscrowd"]]}
 
     def listed(self, labels: str) -> tuple[pd.DataFrame, pd.DataFrame] | None:
         """The rows of review.csv and next.csv of a label set."""
@@ -130,7 +132,7 @@ class Results:
         return sum(times) if times else None
 
     def family(self, name: str) -> str:
-        """The name without the suffix that several seeds give it."""
+        """The name without the suffix that several seeds or folds give it."""
         return family(self.study, name)
 
     def families(self, names: Iterable[str]) -> dict[str, list[str]]:

@@ -1,8 +1,8 @@
 """The report: one self-contained HTML page from the artifacts of a study.
 
 Everything is read from the results folder; what is not there (no history, no evaluation, an image that has
-moved) is left out of the page. Of models and labels that several seeds repeat, pictures show the first;
-numbers are means. Deterministic: the same artifacts give the same page.
+moved) is left out of the page. Of models and labels that several seeds or folds repeat, pictures show the
+first; numbers are means. Deterministic: the same artifacts give the same page.
 """
 
 import json
@@ -89,8 +89,9 @@ class Report(Results):
                 if first != teacher and (ap := self.ap(first)) is not None:
                     teachers.append(("the first teacher", ap))
                 validation = self.family(self.models[student]["validation"])
-                seeds = len(self.families(self.models)[self.family(student)])
-                return {"student": aps[1], "teachers": teachers, "seeds": seeds, "validation": validation}
+                members = len(self.families(self.models)[self.family(student)])
+                over = f"{members} {'folds' if 'folds' in self.study else 'seeds'}" if members > 1 else ""
+                return {"student": aps[1], "teachers": teachers, "over": over, "validation": validation}
         return None
 
     def tables(self) -> list[dict[str, Any]]:

@@ -7,13 +7,14 @@ from typing import Any
 from distill.evaluation.metrics import METRICS, USUAL
 from distill.predictions.views import View, check_crops, check_images
 from distill.program import UserError
+from distill.study.lineage import made_of
 from distill.study.model_config import is_our_rcnn, is_outside, is_topdown
 from distill.study.schema import suggestion
 from distill.study.seeds import draws
 
-OF_OUR_RCNN = {"freeze_rpn": False, "background": "sample"}
+OF_OUR_RCNN = {"freeze_rpn": False, "background": "sample", "weight": "none", "regress": True}
 ONLY = "only Faster and Keypoint R-CNN of config/models can"
-FOR_STUDENTS = ("ratio", "background")
+FOR_STUDENTS = ("ratio", "background", "weight", "regress")
 LARGEST_SEED = 2**32 - 1  # of NumPy's generator, which mmengine seeds
 
 
@@ -25,9 +26,13 @@ def check(config: Mapping[str, Any], study: Mapping[str, Any], root: Path) -> No
     """
     for name, spec in study["datasets"].items():
         _check_dataset(f"datasets.{name}", spec, study)
+    _check_folds(study)
     for name, model in study["models"].items():
         _check_model(f"models.{name}", model, config.get("models", {}).get(name, {}), study)
         _check_network(f"models.{name}", model, root)
+        band = study["labels"].get(model["labels"], {"calibrate": {"ignore": None}})["calibrate"]["ignore"]
+        if band is not None and not is_our_rcnn(model["config"], root):
+            raise UserError(f"labels.{model['labels']}.calibrate.ignore: {name} learns from them; {ONLY}")
     _check_crops(study, root)
     for name, entry in study["labels"].items():
         for teacher in entry["teachers"]:
@@ -53,6 +58,20 @@ def _check_dataset(where: str, spec: Mapping[str, Any], study: Mapping[str, Any]
         raise UserError(f"{where}.range: {spec['range']} is not [a, b] with a below b")
 
 
+def _check_folds(study: Mapping[str, Any]) -> None:
+    """That they are those of the validation sets."""
+    datasets = study["datasets"]
+    if "folds" not in study:
+        if folded := [name for name, spec in datasets.items() if "fold" in spec]:
+            raise UserError(f"datasets.{folded[0]}.fold: the study has no folds; add `folds: 5`, say")
+        return
+    if len(study["seeds"]) > 1:
+        raise UserError("folds: go with one of `seeds`; each fold adds its number to it")
+    for name in study["evaluate"]["on"].values():
+        if not any("fold" in datasets[source] for source in [name, *made_of(study, name)]):
+            raise UserError(f"folds: {name!r} is the same in all of them; make it a subset with `fold: held`")
+
+
 def _check_model(
     where: str, model: Mapping[str, Any], given: Mapping[str, Any], study: Mapping[str, Any]
 ) -> None:
@@ -66,6 +85,8 @@ def _check_model(
         raise UserError(f"{where}.labelled: the dataset {model['labelled']!r} has no annotations")
     if labels in datasets and labels not in study["labels"] and not annotated(labels, datasets):
         raise UserError(f"{where}.labels: the dataset {labels!r} has no annotations")
+    if model.get("keep") == "best" and not model["validate"]:
+        raise UserError(f"{where}.keep: the best of none; add `validate: 5`, say")
     if "import" in model or study["device"] == "cpu":
         return
     if model["batch"] % (processes := model["gpus"] * model["nodes"]):
@@ -126,7 +147,7 @@ def annotated(name: str, datasets: Mapping[str, Any]) -> bool:
 
 
 def _check_seed(where: str, entry: Mapping[str, Any], study: Mapping[str, Any]) -> None:
-    if (highest := entry["seed"] + max(study["seeds"])) > LARGEST_SEED:
+    if (highest := entry["seed"] + max(study["seeds"]) + study.get("folds", 1) - 1) > LARGEST_SEED:
         raise UserError(f"{where}.seed: with those of `seeds` it is {highest}; the highest is {LARGEST_SEED}")
 
 

@@ -25,7 +25,7 @@ TRAINING = tuple(key for key in Training.__annotations__ if key != "ratio")  # t
 OF_TEACHERS = ("teacher", "views")  # the keys of labels that say how a teacher predicts
 IMPORTED = ("config", "import", "labelled")  # the keys of an imported model
 TASKS: tuple[Task, ...] = get_args(Task)
-CHOICES = ("fraction", "images", "ids")  # of a subset
+CHOICES = ("fraction", "images", "ids", "fold")  # of a subset
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -149,7 +149,9 @@ def _model(name: str, own: dict[str, Any], common: dict[str, Any], data: str, ro
         return {**usual, **{key: given[key] for key in IMPORTED if key in given}, "task": task}
     by_config = _by_config(given["config"], root)
     role = "student" if given.get("labels") else "teacher"
-    model = {"labels": None, **schema.defaults(root, "models"), **by_config["model"]}
+    usual = schema.defaults(root, "models")
+    recipe = schema.recipe(root, given.pop("recipe", usual.pop("recipe")))
+    model = {"labels": None, **usual, **by_config["model"], **recipe}
     model |= {"iterations": by_config["iterations"][role], **given}
     if "warmup" not in given and model["iterations"] != "auto":
         model["warmup"] = min(model["warmup"], max(1, model["iterations"] // 10))

@@ -79,6 +79,9 @@ def _check_names(where: str, table: Mapping[str, Any], rows: Mapping[str, Row]) 
             known(name, rows, f"{where}.gap.{key}", "row")
     for name in table["reference"]:
         known(name, rows, f"{where}.reference", "row")
+    for system, numbers in table["published"].items():
+        for name in numbers:
+            known(name, rows, f"{where}.published.{system}", "row")
     for name, gain in table["gains"].items():
         known(name, rows, f"{where}.gains", "row")
         known(gain["over"], rows, f"{where}.gains.{name}.over", "row")

@@ -1,7 +1,7 @@
 """What a resolved study holds, key by key: `resolve.resolve` makes it, and it is kept as study.json.
 
 Options are described in config/schemas; here they are all given. With several seeds, models, labels and
-randomly drawn datasets are there once for each, as {name}-seed{n}.
+randomly drawn datasets are there once for each, as {name}-seed{n}; with folds, as {name}-fold{n}.
 """
 
 from typing import Any, Literal, NotRequired, Required, TypedDict
@@ -24,6 +24,8 @@ class Dataset(TypedDict, total=False):
     at: str
     ids: str | list[str | int]
     fraction: float
+    fold: str
+    folds: list[int]  # of a subset with `fold`, [k, K]: the k-th of K
     range: list[float]
     size: list[int]
     style: str
@@ -77,6 +79,12 @@ class Training(TypedDict):
     background: str
     amp: bool
     augment: str | dict[str, Any]  # none, or by kind of image (labelled; generated, of students)
+    balance: float | None
+    weight: str
+    regress: bool
+    ema: float | None
+    validate: int
+    keep: str
     checkpoint_every: int | str
     ratio: NotRequired[list[float]]
 
@@ -117,6 +125,7 @@ class Calibrate(TypedDict):
     keypoints: float | None
     score_floor: float
     agnostic_nms: float | None
+    ignore: float | None
 
 
 class Labels(TypedDict):
@@ -184,11 +193,14 @@ class Plot(TypedDict):
 
 
 class Table(TypedDict):
-    """task: what all of its models predict. reference, gains: by the name of a row."""
+    """task: what all of its models predict. over: folds, where the study is repeated over those, not seeds.
+    reference, gains: by the name of a row."""
 
     task: Task
+    over: NotRequired[str]
     rows: list[Row]
     reference: dict[str, float | dict[str, float]]
+    published: dict[str, dict[str, float]]
     gains: dict[str, Gain]
     metrics: NotRequired[list[str]]
     gap: NotRequired[Gap]
@@ -218,6 +230,7 @@ class Study(TypedDict):
     shards: int
     threads: int
     seeds: list[int]
+    folds: NotRequired[int]
     unreadable: float
     keep_heatmaps: str | list[int]
     fixed_boxes: FixedBoxes

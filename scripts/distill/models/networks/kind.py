@@ -14,8 +14,13 @@ from distill.models import augment
 from distill.program import UserError
 from distill.study.types import Task
 
-Ability = Literal["refine", "background", "freeze_rpn", "heatmaps", "crops"]
-_OPTIONS: dict[str, Ability] = {"background": "background", "freeze_rpn": "freeze_rpn"}  # of a model
+Ability = Literal["refine", "background", "freeze_rpn", "weigh", "heatmaps", "crops"]
+_OPTIONS: dict[str, tuple[Any, Ability]] = {  # of a model: the usual value, and what another one asks for
+    "background": ("sample", "background"),
+    "freeze_rpn": (False, "freeze_rpn"),
+    "weight": ("none", "weigh"),
+    "regress": (True, "weigh"),
+}
 
 
 class Kind(ABC):
@@ -23,8 +28,9 @@ class Kind(ABC):
 
     task: what it predicts.
     can: what only some can. refine: score given boxes; background: leave it out of a generated image's loss;
-        freeze_rpn: leave the region proposals as they are; heatmaps: of keypoints in given boxes;
-        crops: these are in frames of their own, and the kind has `crop`, `layout` and `maps` (`TopDown`).
+        freeze_rpn: leave the region proposals as they are; weigh: instances in the loss; heatmaps: of
+        keypoints in given boxes; crops: these are in frames of their own, and the kind has `crop`, `layout` and
+        `maps` (`TopDown`).
     half: what is computed in bfloat16 where that is asked for: the whole network, but for its last layers in
         predictions; or what makes the features alone, so that heads are in float32.
     """
@@ -56,8 +62,8 @@ class Kind(ABC):
 
     def check(self, spec: Mapping[str, Any], name: str) -> None:
         """Raises UserError for an option of a model that asks what such a network cannot do."""
-        for option, ability in _OPTIONS.items():
-            if spec[option] not in (False, "sample") and ability not in self.can:
+        for option, (usual, ability) in _OPTIONS.items():
+            if spec[option] != usual and ability not in self.can:
                 raise UserError(f"model {name}: {option} is for the R-CNNs of config/models alone")
 
     # --- its training ---
