@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import torch
 from mmengine.config import Config
 from mmengine.dist import barrier, get_world_size, is_main_process
+from mmengine.runner import Runner
 
 from distill.datasets.coco import Coco
 from distill.datasets.dataset_file import read_dataset
@@ -274,11 +276,25 @@ def _train(job: Job, cfg: Config, categories: list[dict], device: torch.device) 
     if settings := cfg.get("initial_settings"):
         meta["settings"] = settings.to_dict()
     validated = _validation(job, cfg, meta)
+    runner = _run(job, kind, cfg, device, prepare, validated)
+    network = getattr(runner.model, "module", runner.model)
+    if is_main_process():
+        state = validated.best["state"] if validated and validated.best else network.state_dict()
+        models.save(job.output / "model.pth", state, meta)
+        clock = next(hook for hook in runner.hooks if isinstance(hook, hooks.Clock))
+        _write_records(job, cfg, clock.seconds, resumes, mark, validated)
+        work_folder.keep_newest(job.work)
+
+
+def _run(
+    job: Job, kind: Kind, cfg: Config, device: torch.device, prepare: Callable, hook: Validation | None
+) -> Runner:
+    """The Runner of a training that is done. Raises UserError where a network of anybody's cannot be trained."""
     runner = None
     try:
         runner = runner_of(cfg, device, prepare)
-        if validated:
-            runner.register_hook(validated)
+        if hook:
+            runner.register_hook(hook)
         runner.train()
     except UserError:
         raise
@@ -287,13 +303,7 @@ def _train(job: Job, cfg: Config, categories: list[dict], device: torch.device) 
             raise
         why = f"{type(error).__name__}: {' '.join(str(error).split())}"
         raise UserError(f"{job.config}: the network cannot be trained on boxes here ({why})") from error
-    network = getattr(runner.model, "module", runner.model)
-    if is_main_process():
-        state = validated.best["state"] if validated and validated.best else network.state_dict()
-        models.save(job.output / "model.pth", state, meta)
-        clock = next(hook for hook in runner.hooks if isinstance(hook, hooks.Clock))
-        _write_records(job, cfg, clock.seconds, resumes, mark, validated)
-        work_folder.keep_newest(job.work)
+    return runner
 
 
 def _validation(job: Job, cfg: Config, meta: dict[str, Any]) -> Validation | None:

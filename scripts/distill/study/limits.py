@@ -116,6 +116,10 @@ def _check_crops(study: Mapping[str, Any], root: Path) -> None:
             owner = name if name not in crops else model["boxes"]
             what = "has boxes of its own" if name not in crops else "has none, being a pose estimator"
             raise UserError(f"models.{name}.boxes: {owner} {what}")
+        if name in crops and model.get("validate"):
+            raise UserError(
+                f"models.{name}.validate: {name} is a pose estimator, which has no boxes of its own"
+            )
     for name, entry in study["labels"].items():
         configs = {models[teacher]["config"] for teacher in entry["teachers"]}
         if len(configs) > 1 and crops.intersection(entry["teachers"]):

@@ -29,8 +29,8 @@ class Kind(ABC):
     task: what it predicts.
     can: what only some can. refine: score given boxes; background: leave it out of a generated image's loss;
         freeze_rpn: leave the region proposals as they are; weigh: instances in the loss; heatmaps: of
-        keypoints in given boxes; crops: these are in frames of their own, and the kind has `crop`, `layout` and
-        `maps` (`TopDown`).
+        keypoints in given boxes; crops: these are in frames of their own, and the kind has `crop`, `layout`
+        and `maps` (`TopDown`).
     half: what is computed in bfloat16 where that is asked for: the whole network, but for its last layers in
         predictions; or what makes the features alone, so that heads are in float32.
     """
