@@ -88,7 +88,7 @@ def _observed(network: nn.Module, compute: Callable[[], Any]) -> tuple[list[Tens
     return computed, pairs
 
 
-def _folded(conv: nn.Conv2d, norm: nn.Module) -> tuple[nn.Parameter, nn.Parameter]:
+def _folded(conv: nn.Conv2d, norm: Any) -> tuple[nn.Parameter, nn.Parameter]:
     """Weight and bias of the convolution that does the work of both."""
     factor = norm.weight / torch.sqrt(norm.running_var + norm.eps)
     bias = torch.zeros_like(norm.running_mean) if conv.bias is None else conv.bias

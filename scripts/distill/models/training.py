@@ -250,7 +250,7 @@ def _train(job: Job, cfg: Config, categories: list[dict], device: torch.device) 
         if kind.half == "features" and uses_bfloat16(job):
             amp.features_in_bfloat16(network)
 
-    runner = None
+    runner: Any = None
     try:
         runner = runner_of(cfg, device, prepare)
         runner.train()
