@@ -289,8 +289,8 @@ def _train(job: Job, cfg: Config, categories: list[dict], device: torch.device) 
 def _run(
     job: Job, kind: Kind, cfg: Config, device: torch.device, prepare: Callable, hook: Validation | None
 ) -> Runner:
-    """The Runner of a training that is done. Raises UserError where a network of anybody's cannot be trained."""
-    runner = None
+    """The Runner of a training that is done. Raises UserError where somebody's network cannot be trained."""
+    runner: Any = None
     try:
         runner = runner_of(cfg, device, prepare)
         if hook:

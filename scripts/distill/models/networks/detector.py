@@ -35,7 +35,7 @@ class Detector(Kind):
             raise UserError(f"{source}: {model.type} reads texts, which a dataset of boxes has not")
         for part in parts(model):
             if "num_classes" in part and part is not model.backbone:
-                part.num_classes = len(categories)
+                part["num_classes"] = len(categories)
             part.pop("pretrained", None)
             if part is not model.backbone:
                 backbone.drop_weights(part)
