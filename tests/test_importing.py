@@ -13,7 +13,7 @@ import torchvision
 from distill.files import read_json
 from distill.inspection.words import describe, resolve
 from distill.models import model as models
-from distill.models.importing import translate
+from distill.models.importing import known_categories, translate
 from distill.models.prediction import predict_boxes
 from distill.models.predictor import Predictor
 from distill.models.published.formats import FORMATS
@@ -100,12 +100,24 @@ def test_categories_and_keypoints_are_found_by_name(tmp_path):
     config, format = "keypoint_rcnn_r50_fpn", "detectron2"
     with pytest.raises(UserError, match="'figure' is not among the categories"):
         imports(tmp_path, config, format, path, [{**PERSON, "name": "figure"}])
-    with pytest.raises(UserError, match=r"'persn' is not among the categories .*; did you mean 'person'"):
-        imports(tmp_path, config, format, path, [PERSON, {"id": 2, "name": "persn"}])
     with pytest.raises(UserError, match="has 17 keypoints, and 2 names"):
         imports(tmp_path, config, format, path, [PERSON], **{"keypoints": ["a", "b"]})
     with pytest.raises(UserError, match="'tail' is not among the keypoints"):
         imports(tmp_path, config, format, path, [{**PERSON, "keypoints": ["nose", "tail"]}])
+
+
+def test_a_misspelt_category_is_refused_and_an_unknown_one_is_not_predicted():
+    def predicted(*names, named=False):
+        wanted = [{"name": name} for name in names]
+        found = known_categories(wanted, ["person", "car", "dog"], named, Path("zoo.pth"), Path("d.json"))
+        return [category["name"] for category in found]
+
+    with pytest.raises(UserError, match=r"'persn' is not among the categories .*; did you mean 'person'"):
+        predicted("dog", "persn")
+    assert predicted("dog", "persn", named=True) == ["dog"]  # whoever names them all knows
+    assert predicted("car", "cart", "unicorn", "dog") == ["car", "dog"]
+    with pytest.raises(UserError, match="'unicorn' is not among the categories"):
+        predicted("unicorn")
 
 
 def test_fewer_keypoints_in_another_order_are_those_of_the_checkpoint(tmp_path):
