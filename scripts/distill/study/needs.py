@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from distill.study.lineage import lineage, trained
-from distill.study.types import Labels, Row, Study
+from distill.study.types import Calibrate, Labels, Row, Study
 
 VALIDATION_SHARDS = 8  # at most
 
@@ -65,7 +65,7 @@ def margins(study: Study) -> dict[str, Margin]:
     evaluated = {_predicted(study, name) for name in study["evaluate"]["on"]}
     result = {}
     for dataset, mine in entries.items():
-        wanted = [least, *(entry["calibrate"]["instances"] for entry in mine)]
+        wanted = [least, *(_asked(entry["calibrate"]) for entry in mine)]
         asked = [boxes for boxes in wanted if boxes is not None]
         if len(asked) == len(wanted) and dataset not in evaluated:
             labelled = tuple(dict.fromkeys(entry["labelled"] for entry in mine))
@@ -73,6 +73,12 @@ def margins(study: Study) -> dict[str, Margin]:
             nms = {value for value in given if value is not None}
             result[dataset] = Margin(max(asked), labelled, tuple(sorted(nms)))
     return result
+
+
+def _asked(options: Calibrate) -> float | None:
+    """Boxes for each label of the labelled images, those that are neither label nor background included; None
+    for all."""
+    return None if options["instances"] is None else options["instances"] * (options["ignore"] or 1)
 
 
 def _predicted(study: Study, dataset: str) -> str:
