@@ -186,8 +186,8 @@ def thresholds(scores: Scores, dataset: Coco, labelled: Coco, options: Options) 
             limits[i] = found.threshold
         instances[str(c["id"])] = entry(c["name"], found, count)
         if options.ignore is not None:
-            of = (mine, count) if options.per == "category" else (all_scores, len(real))
-            limit = threshold(*of, options.ignore).threshold if count else None
+            among, labels = (mine, count) if options.per == "category" else (all_scores, len(real))
+            limit = threshold(among, labels, options.ignore).threshold if count else None
             instances[str(c["id"])]["ignored_from"] = limit
         _log(c["name"], found)
 

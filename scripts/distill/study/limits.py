@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from distill.evaluation.metrics import METRICS, USUAL
 from distill.predictions.views import View, check_crops, check_images
@@ -11,6 +11,7 @@ from distill.study.lineage import made_of
 from distill.study.model_config import is_our_rcnn, is_outside, is_topdown
 from distill.study.schema import suggestion
 from distill.study.seeds import draws
+from distill.study.types import Study
 
 OF_OUR_RCNN = {"freeze_rpn": False, "background": "sample", "weight": "none", "regress": True}
 ONLY = "only Faster and Keypoint R-CNN of config/models can"
@@ -68,7 +69,7 @@ def _check_folds(study: Mapping[str, Any]) -> None:
     if len(study["seeds"]) > 1:
         raise UserError("folds: go with one of `seeds`; each fold adds its number to it")
     for name in study["evaluate"]["on"].values():
-        if not any("fold" in datasets[source] for source in [name, *made_of(study, name)]):
+        if not any("fold" in datasets[source] for source in [name, *made_of(cast(Study, study), name)]):
             raise UserError(f"folds: {name!r} is the same in all of them; make it a subset with `fold: held`")
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from distill.study.lineage import lineage, trained
 from distill.study.references import boxes_of
-from distill.study.types import Labels, Row, Study
+from distill.study.types import Calibrate, Labels, Row, Study
 
 VALIDATION_SHARDS = 8  # at most
 
@@ -66,11 +66,12 @@ def margins(study: Study) -> dict[str, Margin]:
     least = study["fixed_boxes"]["per_label"]
     evaluated = {_predicted(study, name) for name in study["evaluate"]["on"]}
     for entry in study["labels"].values():  # all boxes count where they are averaged, too
-        if entry["merge"]["boxes"] == "average" and study["models"][entry["teacher"]]["task"] == "boxes":
+        teachers = [study["models"][name]["task"] for name in entry["teachers"]]
+        if entry["merge"]["boxes"] == "average" and "boxes" in teachers:
             evaluated.add(_predicted(study, entry["dataset"]))
     result = {}
     for dataset, mine in entries.items():
-        wanted = [least, *(entry["calibrate"]["instances"] for entry in mine)]
+        wanted = [least, *(_asked(entry["calibrate"]) for entry in mine)]
         asked = [boxes for boxes in wanted if boxes is not None]
         if len(asked) == len(wanted) and dataset not in evaluated:
             labelled = tuple(dict.fromkeys(entry["labelled"] for entry in mine))
@@ -78,6 +79,12 @@ def margins(study: Study) -> dict[str, Margin]:
             nms = {value for value in given if value is not None}
             result[dataset] = Margin(max(asked), labelled, tuple(sorted(nms)))
     return result
+
+
+def _asked(options: Calibrate) -> float | None:
+    """Boxes for each label of the labelled images, those that are neither label nor background included; None
+    for all."""
+    return None if options["instances"] is None else options["instances"] * (options["ignore"] or 1)
 
 
 def _predicted(study: Study, dataset: str) -> str:
