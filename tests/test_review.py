@@ -171,6 +171,9 @@ def test_an_audit_of_known_mistakes(tmp_path):
         table, labels, {"images": IMAGES[:2], "annotations": truth, "categories": categories}
     )
     assert wrong["found"] == 2
+    nothing = {"images": IMAGES[:2], "annotations": truth[:2], "categories": categories}
+    (wrong, _) = audit_review(table, labels, nothing)  # on an image in which nothing is
+    assert wrong["found"] == 3
 
 
 def test_the_area_under_the_curve_counts_pairs():

@@ -4,7 +4,7 @@ Calibration cuts candidates at the score that gives the expected number of label
 the most doubtful, on both sides of it. What the views say moves them: an object that few views see, or whose
 keypoints are spread over the heatmap, is less certain than its score, which is that of the best view.
 
-    certainty = log(score / threshold) + ½ log(mean score / usual) − ¼ (entropy − usual)
+    certainty = log(score / threshold) + ½ log(mean score / usual) − ½ (entropy − usual)
 
 with the mean score over the views and the mean entropy of the keypoints (`predictions.agreement`), each
 against what is usual for the labels of the category, the median. That a label is doubted is
@@ -24,7 +24,7 @@ from distill.datasets.coco import Coco
 from distill.labels.candidates import Candidates, candidate_blocks, whole_images
 from distill.predictions.boxes import iou, xywh_to_xyxy
 
-SLOPE, OF_MEAN, OF_ENTROPY = 3.0, 0.5, 0.25
+SLOPE, OF_MEAN, OF_ENTROPY = 3.0, 0.5, 0.5
 FAR = 0.5  # candidates below this share of the threshold are not taken for missed objects
 COVERED = 0.5  # IoU with a label from which a candidate is no other object
 LISTED = 10_000  # rows of review.csv, at most

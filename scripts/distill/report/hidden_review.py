@@ -85,7 +85,7 @@ def _in_image(
     for row, label in enumerate(rows["label"]):
         points = known[label].get("keypoints") if label in known else None
         if points and sigmas:
-            near[row] &= [_posed(known[label], a, sigmas) for a in real]
+            near[row] &= np.array([_posed(known[label], a, sigmas) for a in real], bool)
     in_crowd = (same & (overlap > 0) & crowd).any(axis=1) & ~near.any(axis=1)
     return [None if skip else bool(one) for skip, one in zip(in_crowd, near.any(axis=1), strict=True)]
 
