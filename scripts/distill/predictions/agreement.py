@@ -12,6 +12,7 @@ import numpy as np
 from distill.predictions.views import View
 
 FOUND = 0.5  # IoU from which a view has found a merged box
+BINS = 1024
 
 
 @numba.njit(cache=True, error_model="numpy")
@@ -38,19 +39,25 @@ def of_boxes(
     result = np.zeros((len(merged), 3))
     best, score = np.zeros(count), np.zeros(count)
     area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+    # Boxes that may be of one category are chained: each of the merged ones looks at few.
+    first, following = np.full(BINS, -1), np.empty(len(boxes), np.int64)
+    for n in range(len(boxes) - 1, -1, -1):
+        following[n] = first[categories[n] % BINS]
+        first[categories[n] % BINS] = n
     for r in range(len(merged)):
         x1, y1, x2, y2 = merged[r]
         own = (x2 - x1) * (y2 - y1)
         best[:] = 0
-        for n in range(len(boxes)):
-            if categories[n] != merged_categories[r]:
-                continue
+        n = first[merged_categories[r] % BINS]
+        while n >= 0:
             width = max(min(x2, boxes[n, 2]) - max(x1, boxes[n, 0]), 0.0)
             height = max(min(y2, boxes[n, 3]) - max(y1, boxes[n, 1]), 0.0)
             both = width * height
             overlap = both / (own + area[n] - both) if both > 0 else 0.0
-            if overlap >= FOUND and overlap > best[views[n]]:
+            same = categories[n] == merged_categories[r]
+            if same and overlap >= FOUND and overlap > best[views[n]]:
                 best[views[n]], score[views[n]] = overlap, scores[n]
+            n = following[n]
         found = 0
         for v in range(count):
             if best[v] > 0:
