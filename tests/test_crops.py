@@ -1,6 +1,7 @@
 """Crops of pose estimators: geometry and decoding against mmpose's own, merging by planted peaks."""
 
 import cv2
+import h5py
 import numpy as np
 import pytest
 from mmpose.codecs import MegviiHeatmap, MSRAHeatmap, SimCCLabel, UDPHeatmap
@@ -210,6 +211,34 @@ def test_kinds_are_not_merged_with_each_other(tmp_path):
     ]
     with pytest.raises(UserError, match=r"b.h5: its layout differs from that of .*a.h5"):
         list(merge_heatmaps(paths, DATASET, Options()))
+
+
+def _without(name):
+    def spoil(file):
+        del file[name]
+
+    return spoil
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda file: file.attrs.modify("kind", "depth"), "its kind 'depth' is none of logits, heat, simcc"),
+        (lambda file: file.attrs.modify("codec", "MSRAHeatmap"), "not a readable file of heatmaps"),
+        (lambda file: file.attrs.modify("codec", '{"refine": "os.system"}'), "not a readable file"),
+        (lambda file: file.attrs.modify("codec", '{"blur": 1000000}'), "not a readable file of heatmaps"),
+        (_without("region"), "not a readable file of heatmaps"),
+        (lambda file: file["region"].resize(2, axis=0), "its columns are not of one length"),
+        (lambda file: file["region"].write_direct(np.zeros((3, 4))), "its regions have no area"),
+        (lambda file: file["region"].write_direct(np.full((3, 4), np.nan)), "not finite"),
+    ],
+)
+def test_damaged_files_of_crops_are_said_to_be(tmp_path, spoil, message):
+    path = write(tmp_path / "x.h5", View(200), "heat")
+    with h5py.File(path, "r+") as file:
+        spoil(file)
+    with pytest.raises(UserError, match=message):
+        list(merge_heatmaps([path, write(tmp_path / "y.h5", View(200, True), "heat")], DATASET, Options()))
 
 
 def test_a_projection_is_the_sum_over_the_product():

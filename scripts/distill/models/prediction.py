@@ -1,5 +1,6 @@
 """Files of what a model predicts under one view, in its pixels: boxes, or heatmaps in given boxes."""
 
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -146,8 +147,8 @@ def predict_heatmaps(
     if meta is None or "heatmaps" not in predictor.kind.can:
         raise UserError(f"{model}: has no keypoint head")
     shared = FixedBoxes.read(boxes, images, dataset)
-    layout, region = LOGITS, None
-    predict = predictor.heatmaps
+    layout, region = LOGITS, shared.xywh
+    predict: Callable[..., Iterator[Any]] = predictor.heatmaps
     if "crops" in predictor.kind.can:
         layout, predict = predictor.kind.layout(predictor.network), predictor.crops
         crop = predictor.kind.crop(predictor.network)
@@ -157,6 +158,6 @@ def predict_heatmaps(
         for maps in predict(root, shared.images, shared.regions, view):
             rows = slice(done, done + len(maps[0] if isinstance(maps, tuple) else maps))
             columns = (shared.image_ids, shared.xywh, shared.scores, shared.category_ids)
-            frame = None if region is None else region[rows]
-            writer.append(maps, *(column[rows] for column in columns), frame)
+            image_id, box, score, category_id = (column[rows] for column in columns)
+            writer.append(maps, image_id, box, score, category_id, region[rows])
             done = rows.stop

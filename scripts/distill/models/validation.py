@@ -22,7 +22,8 @@ from distill.models import config_file
 from distill.models import model as models
 from distill.models.averaging import AverageWeights
 from distill.models.prediction import detect_boxes, predict_boxes, predict_heatmaps
-from distill.predictions.merge import Options, merge_boxes, merge_heatmaps
+from distill.predictions.merge import Options, merge_boxes
+from distill.predictions.merge_heatmaps import merge_heatmaps
 from distill.predictions.views import View
 from distill.program import log
 

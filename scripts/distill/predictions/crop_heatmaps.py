@@ -90,7 +90,8 @@ class CropAverage:
         """How little is known of each keypoint (N, K), in nats: the entropies of x and y together; of heat,
         which is no distribution, the negative logarithm of the score."""
         if self.layout.kind == "simcc":
-            return sum(entropy(one) for one in self.result())
+            x, y = map(entropy, self.result())
+            return x + y
         return -np.log(np.maximum(scores, LEAST))
 
     def _in_image(self, places: np.ndarray) -> np.ndarray:

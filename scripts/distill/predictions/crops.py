@@ -128,7 +128,7 @@ def project(x: np.ndarray, y: np.ndarray, row: np.ndarray, cells: int) -> np.nda
     low = np.floor(spread).astype(int)
     kernel = np.zeros((len(y), 2 * reach + 1))
     for k, weight in ((0, low + 1 - spread), (1, spread - low)):
-        np.add.at(kernel, (slice(None), low + k), y * weight)
+        np.add.at(kernel.T, low + k, (y * weight).T)
     whole = np.fft.irfft(
         np.fft.rfft(density, n := cells + 2 * reach) * np.fft.rfft(kernel, n), n
     )  # a convolution

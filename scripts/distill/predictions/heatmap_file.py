@@ -269,7 +269,8 @@ def read_blocks(path: str | Path, start: int, stop: int) -> Block:
                 values = values + file[peak][start:stop].reshape(*values.shape[:2], *[1] * (values.ndim - 2))
             maps.append({"x": values[..., None, :], "y": values[..., None]}.get(name, values))
         region = file["region" if "region" in file else "box"][start:stop]
-        return Block(tuple(maps), *(file[name][start:stop] for name in COLUMNS), region)
+        columns = {name: file[name][start:stop] for name in COLUMNS}
+        return Block(maps=tuple(maps), region=region, **columns)
 
 
 @contextmanager

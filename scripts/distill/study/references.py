@@ -27,8 +27,8 @@ def check(study: Mapping[str, Any]) -> None:
     """References, cycles, and what must fit together, of a study whose options are filled in."""
     datasets, models, labels, views = (study[key] for key in ("datasets", "models", "labels", "views"))
     needs = _of_datasets(datasets)
-    needs |= _of_models(models, datasets, labels)
     needs |= _of_labels(labels, datasets, models, views)
+    needs |= _of_models(models, datasets, labels)
     _acyclic(needs)
     _evaluation(study["evaluate"], datasets, models, views)
     _shared_boxes(study)

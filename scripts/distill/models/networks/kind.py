@@ -11,6 +11,8 @@ from torch import Tensor, nn
 
 from distill.datasets.coco import Coco
 from distill.models import augment
+from distill.predictions.crops import Crop
+from distill.predictions.heatmap_file import Layout
 from distill.program import UserError
 from distill.study.types import Task
 
@@ -29,8 +31,8 @@ class Kind(ABC):
     task: what it predicts.
     can: what only some can. refine: score given boxes; background: leave it out of a generated image's loss;
         freeze_rpn: leave the region proposals as they are; weigh: instances in the loss; heatmaps: of
-        keypoints in given boxes; crops: these are in frames of their own, and the kind has `crop`, `layout`
-        and `maps` (`TopDown`).
+        keypoints in given boxes; crops: these are in frames of their own, so that `maps` takes the place of
+        `heatmaps`.
     half: what is computed in bfloat16 where that is asked for: the whole network, but for its last layers in
         predictions; or what makes the features alone, so that heads are in float32.
     """
@@ -131,4 +133,16 @@ class Kind(ABC):
 
     def heatmaps(self, network: BaseDetector, inputs: Tensor, regions: list[Tensor]) -> Tensor:
         """Heatmaps (N, K, h, w) of the keypoints in given boxes of each image."""
+        raise NotImplementedError
+
+    def crop(self, network: Any) -> Crop:
+        """The geometry of the crops that the network sees, and of its heatmaps."""
+        raise NotImplementedError
+
+    def layout(self, network: Any) -> Layout:
+        """What its heatmaps of crops are, and how keypoints are read off them."""
+        raise NotImplementedError
+
+    def maps(self, network: Any, inputs: Tensor) -> tuple[Tensor, ...]:
+        """What it says of crops (n, 3, h, w), preprocessed: a heatmap (n, K, H, W), or x and y."""
         raise NotImplementedError

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from mmengine.config import Config
-from torch import Tensor, nn
+from torch import Tensor
 
 from distill.datasets.coco import Coco
 from distill.datasets.keypoint_meta import keypoint_meta
@@ -46,7 +46,8 @@ class TopDown(Detector):
     can = frozenset({"heatmaps", "crops"})
 
     def settle(self, cfg: Config, categories: list[dict], source: str) -> None:
-        model, head = cfg.model, cfg.model.get("head") or {}
+        model: Any = cfg.model
+        head: Any = model.get("head") or {}
         decoder = _decoder(head, source)
         sets = [category["keypoints"] for category in categories if category.get("keypoints")]
         if not sets:
@@ -56,7 +57,7 @@ class TopDown(Detector):
             if part is not model.backbone:
                 backbone.drop_weights(part)
             if "topk" in part:  # of hard keypoints
-                part.topk = min(part.topk, len(sets[0]))
+                part["topk"] = min(part["topk"], len(sets[0]))
         head.out_channels = len(sets[0])
         if _name(model.backbone.type) == "CPM":
             model.backbone.out_channels = len(sets[0])
@@ -108,19 +109,19 @@ class TopDown(Detector):
         ]
         return dict(type="PoseInstances", pipeline=pipeline)
 
-    def sample_size(self, network: nn.Module) -> tuple[int, int]:
+    def sample_size(self, network: Any) -> tuple[int, int]:
         width, height = self.crop(network).size
         return height, width
 
-    def boxes(self, network: nn.Module, inputs: Tensor, samples: list) -> list:
+    def boxes(self, network: Any, inputs: Tensor, samples: list) -> list:
         raise UserError("a pose estimator has no boxes of its own; `boxes` of a model names the one that has")
 
-    def raw(self, network: nn.Module, inputs: Tensor) -> Any:
+    def raw(self, network: Any, inputs: Tensor) -> Any:
         return network.head(network.extract_feat(inputs))
 
     # --- of crops ---
 
-    def crop(self, network: nn.Module) -> Crop:
+    def crop(self, network: Any) -> Crop:
         """The geometry of the network's input and heatmaps."""
         codec = network.head.decoder
         size = tuple(codec.input_size)
@@ -129,7 +130,7 @@ class TopDown(Detector):
         udp_cells = type(codec).__name__ == "UDPHeatmap"
         return Crop(size, tuple(cells), bool(network.test_cfg.get("use_udp")), udp_cells)
 
-    def layout(self, network: nn.Module) -> Layout:
+    def layout(self, network: Any) -> Layout:
         """What its heatmaps are, and how keypoints are read off them."""
         codec, cells = network.head.decoder, self.crop(network).cells
         match type(codec).__name__:
@@ -141,7 +142,7 @@ class TopDown(Detector):
                 return Layout("heat", cells, Codec("megvii", codec.kernel_size))
         return Layout("heat", cells, Codec("dark" if codec.unbiased else "quarter", codec.blur_kernel_size))
 
-    def maps(self, network: nn.Module, inputs: Tensor) -> tuple[Tensor, ...]:
+    def maps(self, network: Any, inputs: Tensor) -> tuple[Tensor, ...]:
         """What the network says of crops (n, 3, h, w), preprocessed, as `HeatmapWriter.append` takes it."""
         given = self.raw(network, inputs)
         if isinstance(given, tuple) and len(given) == 2:
@@ -152,12 +153,12 @@ class TopDown(Detector):
         return (given / BRIGHTEST if type(network.head.decoder).__name__ == "MegviiHeatmap" else given,)
 
 
-def _name(kind: str) -> str:
+def _name(kind: Any) -> str:
     """Without the package that it is of."""
     return str(kind).rpartition(".")[2]
 
 
-def _decoder(head: Mapping[str, Any], source: str) -> Mapping[str, Any]:
+def _decoder(head: Any, source: str) -> Any:
     """The codec of a head. Raises UserError where it gives no heatmaps that can be merged."""
     name, decoder = _name(head.get("type")), head.get("decoder")
     decoder = decoder[-1] if isinstance(decoder, list | tuple) else decoder or {}
@@ -182,7 +183,7 @@ def _pipeline(cfg: Config) -> list[dict]:
     return [dict(step) for step in dataset.get("pipeline") or cfg.get("train_pipeline") or []]
 
 
-def _sure(network: nn.Module) -> tuple[float, float]:
+def _sure(network: Any) -> tuple[float, float]:
     """The peaks of the distributions that training aims at, of a keypoint in the middle."""
     codec, loss = network.head.decoder, network.head.loss_module
     middle = np.array(codec.input_size, np.float32).reshape(1, 1, 2) // 2
