@@ -87,8 +87,8 @@ def test_a_config_from_outside_counts_by_its_text(tmp_path):
     mine = tmp_path / "mine.py"
     mine.write_text('_base_ = "base.py"\n')
     project.config["models"] = {"teacher": {}, "m": {"config": "mine.py"}}
-    for key in ("labels", "tables"):
-        del project.config[key]
+    project.config["tables"] = {"mine": {"rows": ["m"]}}
+    del project.config["labels"]
     target = "out/models/m/model.pth"
     project.run(target)
     for path in (mine, tmp_path / "base.py"):

@@ -140,7 +140,7 @@ models: {teacher: {import: {format: torchvision, checkpoint: x.pth}, lr: 0.1, la
 => models.teacher: an imported model is not trained; remove lr, labels
 
 models: {teacher: {import: {format: caffe, checkpoint: x.pth}}}
-=> models.teacher.import.format: 'caffe' is not one of torchvision, mmdet, detectron2
+=> models.teacher.import.format: 'caffe' is not one of torchvision, mmdet, detectron2, mmpose
 
 models: {teacher: {import: {format: mmdet}}}
 => models.teacher.import: needs the key 'checkpoint'

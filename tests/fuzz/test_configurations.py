@@ -138,7 +138,7 @@ model.config = "../x" => there is no model config '../x'
 model.lr = nan => model.lr: nan is no finite number
 model.lr = 0 => model.lr: 0 is less than or equal to the minimum of 0
 model.lr = -1 => model.lr
-model.lr = "0.1" => model.lr: must be number, not '0.1'
+model.lr = "0.1" => model.lr: '0.1' is not allowed; Learning rate
 models = {} => models
 models = [] => models: must be mapping, not []
 models.teacher = null => models.teacher: must be mapping
@@ -177,7 +177,7 @@ models.teacher.init = "techer" => models.teacher.init: there is no model 'techer
 models.teacher.init = "teacher" => a cycle, each made from the next: models.teacher
 models.teacher.init = false => models.teacher.init: must be text or mapping, not False
 models.teacher.labelled = "unlabelled" => models.teacher.labelled: the dataset 'unlabelled' has no annotations
-models.teacher.labelled = ["labelled"] => models.teacher.labelled: must be text
+models.teacher.labelled = [["labelled"]] => models.teacher.labelled.0: must be text
 models.student.labels = "unlabelled" => models.student.labels: the dataset 'unlabelled' has no annotations
 models.student.labels = "part" => ok it["models"]["student"]["labels"] == "part"
 models.student.labels = 3 => models.student.labels: must be text, not 3

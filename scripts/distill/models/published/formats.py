@@ -57,8 +57,9 @@ def stated(what: str, meta: dict[str, Any]) -> list[str] | None:
     if names is None and what == "categories":
         names = meta.get("CLASSES") or (about.get("classes") if isinstance(about, dict) else None)
     names = [names] if isinstance(names, str) else names
-    fits = isinstance(names, list | tuple) and names and all(isinstance(name, str) for name in names)
-    return list(names) if fits else None
+    if not (isinstance(names, list | tuple) and names and all(isinstance(name, str) for name in names)):
+        return None
+    return list(names)
 
 
 def categories(count: int, meta: dict[str, Any]) -> list[str] | None:
