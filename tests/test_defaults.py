@@ -113,10 +113,11 @@ class Changed:
         self.folder, self.by_config = folder, {**by_config["tiny"], **by_config["keypoint_rcnn_tiny"]}
         self.usual: dict[str, dict[str, Any]] = {}
         for name, schema in schemas.items():
-            kept = {key: schema["properties"][key]["default"] for key in OF_CROPS if name == "views"}
+            options = schema["$defs"]["views"]["properties"] if name == "views" else {}
+            kept = {key: options[key]["default"] for key in OF_CROPS if key in options}
             change(schema)
             for key, value in kept.items():
-                schema["properties"][key]["default"] = value
+                options[key]["default"] = value
             self.usual |= defaults_in(schema)
             paths[name].write_text(yaml.safe_dump(schema, sort_keys=False))
         done = project.snakemake("-n", "-p", *TARGETS)
