@@ -1,11 +1,6 @@
-"""A trained model on a device, under views.
+"""A trained model on a device, under views."""
 
-Images of similar shape follow each other, so that those of a batch are padded to one size. An image's padding
-does not depend on its batch, nor therefore on the number of shards.
-"""
-
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Container, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,52 +11,14 @@ from mmdet.structures import DetDataSample
 from mmdet.structures.bbox import bbox2roi
 from mmengine.structures import InstanceData
 from torch import nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
-from distill.datasets.images import read_image
 from distill.models.amp import keep_float32, supported
+from distill.models.application import Application, plan_of
 from distill.models.model import load, pick_device, pick_workers
+from distill.models.sources import SHARD, Image, Part, Pixels, Source, ViewedImages, batches
 from distill.predictions.views import View
-from distill.program import UserError, progress
-
-DIVISOR = 32  # the network pads to its coarsest stride
-Image = dict[str, Any]
-
-
-class ViewedImages(Dataset):
-    """Images (3, H, W) uint8 of a dataset, resized and turned as in a view, but not mirrored, which the
-    device does faster. `images` are records of the dataset JSON."""
-
-    def __init__(self, root: Path, images: list[Image], view: View) -> None:
-        self.root, self.images, self.view = root, images, replace(view, flip=False)
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def __getitem__(self, index: int) -> tuple[Image, torch.Tensor]:
-        image = self.images[index]
-        size = (image["width"], image["height"])
-        pixels = read_image(self.root / image["file_name"], size, image.get("hash"))
-        return image, torch.from_numpy(self.view.transform_image(pixels)).permute(2, 0, 1)
-
-
-def in_order_of_shape(images: Sequence[Image]) -> list[Image]:
-    """By aspect ratio, then size, then id: then similar shapes are next to each other under every view."""
-    return sorted(images, key=lambda i: (i["width"] / i["height"], i["width"], i["id"]))
-
-
-def batches(images: list[Image], view: View, most: int) -> list[list[int]]:
-    """Runs of at most `most` consecutive images whose views are padded to the same size."""
-    runs: list[list[int]] = []
-    last = None
-    for index, image in enumerate(images):
-        width, height = view.size(image["width"], image["height"])
-        shape = (-(-width // DIVISOR), -(-height // DIVISOR))
-        if shape != last or len(runs[-1]) == most:
-            runs.append([])
-        runs[-1].append(index)
-        last = shape
-    return runs
+from distill.program import DEVICE, UserError, log, progress
 
 
 class Predictor:
@@ -76,15 +33,15 @@ class Predictor:
 
     def __init__(
         self,
-        folder: Path,
-        device: str,
+        folder: str | Path,
+        device: str = DEVICE,
         batch: int | None = None,
         workers: int | None = None,
         amp: bool = False,
     ) -> None:
         self.device = pick_device(device)
         self.amp = amp and supported(self.device)
-        self.folder = folder
+        self.folder = Path(folder)
         self.network, self.meta = load(folder, self.device)
         fuse_conv_bn(self.network)  # normalisation layers of their own move a quarter of all memory
         # The sum of all that the network gives stays on the device; it is finite if every number is.
@@ -97,6 +54,34 @@ class Predictor:
         self.workers = pick_workers(self.device) if workers is None else workers
         self.category_ids = np.array([category["id"] for category in self.meta["categories"]])
 
+    def predict(
+        self,
+        images: str | Path | Sequence[str | Path],
+        views: Sequence[str] = ("plain",),
+        min_score: float = 0.0,
+    ) -> Iterator[tuple[Image, list[dict]]]:
+        """What the model finds on images of anybody's: (record of the image, COCO results), image by image.
+
+        images: a folder, a video, or image files. Those that cannot be read are left out, with a warning.
+        views: the name of a view set of the model's study, or names of views (s0800, s0800-flip).
+        min_score: the least score of a result.
+
+        Images of similar shape come together. Raises UserError where there is nothing to predict.
+        """
+        source = Source.of([images] if isinstance(images, str | Path) else images)
+        used = Application(self, plan_of(self.folder, views), min_score)
+        for _, (found, lost) in used.results(self.parts(source, used.passes)):
+            for one in lost:
+                log.warning("%(file_name)s is left out: %(reason)s", one)
+            yield from found
+
+    def parts(
+        self, source: Source, views: Sequence[View], done: Container[int] = ()
+    ) -> Iterator[tuple[Part, list[Pixels]]]:
+        """A source in batches, as `Source.parts`."""
+        pinned = self.device.type == "cuda"
+        return source.parts(views, self.batch, self.workers, pinned, SHARD, done)
+
     def _last_layers(self) -> list[nn.Module]:
         """The layers that give scores, boxes and heatmaps. They stay float32: of the 8 bits of bfloat16 many
         proposals would get equal scores, and NMS would keep any of them."""
@@ -107,7 +92,7 @@ class Predictor:
     def _add_up(self, layer: nn.Module, inputs: Any, output: torch.Tensor) -> None:
         self._given = self._given + output.sum(dtype=torch.float32)
 
-    def _check_finite(self, view: View) -> None:
+    def check_finite(self, view: View) -> None:
         """Raises UserError where the network gave NaN or infinity, of which NMS would keep nothing."""
         if not torch.isfinite(self._given):
             what = f"its outputs under {view.name} hold NaN or infinity"
@@ -131,22 +116,29 @@ class Predictor:
         )
         for number, items in enumerate(progress(loader, len(loader), f"batches of {view.name}")):
             records, pixels = zip(*items, strict=True)
-            inputs = [p.to(self.device, non_blocking=True) for p in pixels]
-            if view.flip:
-                inputs = [p.flip(-1) for p in inputs]
-            samples = [
-                DetDataSample(
-                    metainfo={"img_shape": p.shape[1:], "ori_shape": p.shape[1:], "scale_factor": (1, 1)}
-                )
-                for p in inputs
-            ]
-            data = self.network.data_preprocessor({"inputs": inputs, "data_samples": samples})
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.amp):
-                result = each(records, data["inputs"], data["data_samples"])
+            result = self.forward(records, pixels, view, each)
             if number == 0:  # later ones only at the end, since asking makes the CPU wait for a GPU
-                self._check_finite(view)
+                self.check_finite(view)
             yield result
-        self._check_finite(view)
+        self.check_finite(view)
+
+    @torch.inference_mode()
+    def forward(
+        self, records: Sequence[Image], pixels: Sequence[torch.Tensor], view: View, each: Callable
+    ) -> Any:
+        """What `each`, as of `run`, returns for one batch. pixels: of `ViewedImages`, (3, H, W) of each."""
+        inputs = [p.to(self.device, non_blocking=True) for p in pixels]
+        if view.flip:
+            inputs = [p.flip(-1) for p in inputs]
+        samples = [
+            DetDataSample(
+                metainfo={"img_shape": p.shape[1:], "ori_shape": p.shape[1:], "scale_factor": (1, 1)}
+            )
+            for p in inputs
+        ]
+        data = self.network.data_preprocessor({"inputs": inputs, "data_samples": samples})
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.amp):
+            return each(records, data["inputs"], data["data_samples"])
 
     def boxes(self, root: Path, images: list[Image], view: View) -> Iterator[tuple[Image, dict]]:
         """Yields (image, {"boxes" (N, 4) x1, y1, x2, y2 in the view, "scores" (N,), "category_ids" (N,)})."""
@@ -156,17 +148,17 @@ class Predictor:
 
         for batch in self.run(root, images, view, each):
             for image, sample in batch:
-                found = sample.pred_instances
-                # An imported model may know categories that the dataset lacks; these come last.
-                found = found[found.labels < len(self.category_ids)]
-                yield (
-                    image,
-                    {
-                        "boxes": found.bboxes.double().cpu().numpy(),
-                        "scores": found.scores.double().cpu().numpy(),
-                        "category_ids": self.category_ids[found.labels.cpu().numpy()],
-                    },
-                )
+                yield image, self.found(sample.pred_instances)
+
+    def found(self, found: InstanceData) -> dict[str, np.ndarray]:
+        """The boxes of an image, as `boxes` yields them."""
+        # An imported model may know categories that the dataset lacks; these come last.
+        found = found[found.labels < len(self.category_ids)]
+        return {
+            "boxes": found.bboxes.double().cpu().numpy(),
+            "scores": found.scores.double().cpu().numpy(),
+            "category_ids": self.category_ids[found.labels.cpu().numpy()],
+        }
 
     def refined(
         self, root: Path, images: list[Image], regions: dict[int, np.ndarray], view: View
@@ -178,24 +170,34 @@ class Predictor:
         Yields (image, boxes (n, C, 4) in the view, scores (n, C)): for each RoI a box and a score of each of
         C categories.
         """
-        classes = len(self.category_ids)
 
         def each(records, inputs, samples):
-            rois = self._rois(records, regions, view, inputs)
-            head = self.network.roi_head
-            found = head.predict_bbox(
-                self.network.extract_feat(inputs),
-                [sample.metainfo for sample in samples],
-                [InstanceData(bboxes=boxes) for boxes in rois],
-                rcnn_test_cfg=None,
-            )
-            return zip(records, found, strict=True)
+            return zip(records, self.refine(records, regions, view, inputs, samples), strict=True)
 
         for batch in self.run(root, images, view, each):
-            for image, sample in batch:
-                boxes = sample.bboxes.double().cpu().numpy().reshape(len(sample), -1, 4)[:, :classes]
-                scores = sample.scores[:, :classes].double().cpu().numpy()
-                yield image, np.broadcast_to(boxes, (len(sample), classes, 4)), scores
+            for image, (boxes, scores) in batch:
+                yield image, boxes, scores
+
+    def refine(
+        self,
+        records: Sequence[Image],
+        regions: dict[int, np.ndarray],
+        view: View,
+        inputs: torch.Tensor,
+        samples: list[DetDataSample],
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Boxes and scores of each image of a batch, as `refined` yields them."""
+        classes = len(self.category_ids)
+        found = self.network.roi_head.predict_bbox(
+            self.network.extract_feat(inputs),
+            [sample.metainfo for sample in samples],
+            [InstanceData(bboxes=boxes) for boxes in self._rois(records, regions, view, inputs)],
+            rcnn_test_cfg=None,
+        )
+        for sample in found:
+            boxes = sample.bboxes.double().cpu().numpy().reshape(len(sample), -1, 4)[:, :classes]
+            scores = sample.scores[:, :classes].double().cpu().numpy()
+            yield np.broadcast_to(boxes, (len(sample), classes, 4)), scores
 
     def heatmaps(
         self, root: Path, images: list[Image], regions: dict[int, np.ndarray], view: View
@@ -208,15 +210,25 @@ class Predictor:
         """
 
         def each(records, inputs, samples):
-            features = self.network.extract_feat(inputs)
-            rois = bbox2roi(self._rois(records, regions, view, inputs))
-            return self.network.roi_head.predict_heatmaps(features, rois)
+            return self.heatmaps_of(records, regions, view, inputs, self.network.extract_feat(inputs))
 
         return self.run(root, images, view, each)
 
+    def heatmaps_of(
+        self,
+        records: Sequence[Image],
+        regions: dict[int, np.ndarray],
+        view: View,
+        inputs: torch.Tensor,
+        features: tuple[torch.Tensor, ...],
+    ) -> torch.Tensor:
+        """Those of the images of a batch, as `heatmaps` yields them."""
+        rois = bbox2roi(self._rois(records, regions, view, inputs))
+        return self.network.roi_head.predict_heatmaps(features, rois)
+
     @staticmethod
     def _rois(
-        records: list[Image], regions: dict[int, np.ndarray], view: View, inputs: torch.Tensor
+        records: Sequence[Image], regions: dict[int, np.ndarray], view: View, inputs: torch.Tensor
     ) -> list[torch.Tensor]:
         """The regions of each image in its view, (n, 4) on the device of the inputs."""
         size = [(image["width"], image["height"]) for image in records]
