@@ -67,6 +67,9 @@ def plan_of(model: Path, views: Sequence[str]) -> Plan:
 
     Raises UserError for an unknown name.
     """
+    for name in ("model.pth", "config.py"):
+        if not (model / name).is_file():
+            raise UserError(f"{model}: not the folder of a model: there is no {name} in it")
     path = model.absolute().parent.parent / "study.json"
     study = None
     if path.is_file():
