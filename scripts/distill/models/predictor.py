@@ -185,7 +185,7 @@ class Predictor:
         view: View,
         inputs: torch.Tensor,
         samples: list[DetDataSample],
-    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    ) -> list[tuple[np.ndarray, np.ndarray]]:
         """Boxes and scores of each image of a batch, as `refined` yields them."""
         classes = len(self.category_ids)
         found = self.network.roi_head.predict_bbox(
@@ -194,10 +194,12 @@ class Predictor:
             [InstanceData(bboxes=boxes) for boxes in self._rois(records, regions, view, inputs)],
             rcnn_test_cfg=None,
         )
+        result = []
         for sample in found:
             boxes = sample.bboxes.double().cpu().numpy().reshape(len(sample), -1, 4)[:, :classes]
             scores = sample.scores[:, :classes].double().cpu().numpy()
-            yield np.broadcast_to(boxes, (len(sample), classes, 4)), scores
+            result.append((np.broadcast_to(boxes, (len(sample), classes, 4)), scores))
+        return result
 
     def heatmaps(
         self, root: Path, images: list[Image], regions: dict[int, np.ndarray], view: View
