@@ -8,7 +8,7 @@ from pathlib import Path
 ROOT = Path(workflow.basedir)
 sys.path.append(str(ROOT / "scripts"))  # last: scripts/ holds programs that must hide no package
 
-from distill.study import reruns
+from distill.study import model_config, reruns
 from distill.files import write_json
 from distill.study.lineage import lineage, made_of, trained, trained_on
 from distill.study.needs import margins, shards_of
@@ -143,8 +143,8 @@ def labels_file(name):
 
 def model_inputs(wildcards):
     model = study["models"][wildcards.model]
-    config, *bases = reruns.config_files(f"config/models/{model['config']}.py", ROOT)
-    inputs = {"config": config, "bases": bases, "labelled": dataset_file(model["labelled"])}
+    config = model_config.files(model["config"], ROOT)
+    inputs = {"config": config[:1], "bases": config[1:], "labelled": dataset_file(model["labelled"])}
     if "import" in model:
         return inputs | {"checkpoint": model["import"]["checkpoint"]}
     if model["labels"]:
@@ -154,6 +154,12 @@ def model_inputs(wildcards):
     elif model["init"] not in ("pretrained", "none"):
         inputs["init"] = model["init"]
     return inputs
+
+
+def config_file(wildcards):
+    """What a program is given of a model's config; its text, not its name, is what counts."""
+    config = study["models"][wildcards.model]["config"]
+    return config if model_config.is_outside(config) else f"config/models/{config}.py"
 
 
 def launcher(wildcards, resources):

@@ -31,12 +31,13 @@ rule train_teacher:
             f"--{key}={input[key]}" for key in ("labels", "init") if key in input.keys()
         ],
         launcher=launcher,
+        config=untracked(config_file),
         spec=untracked(lambda wildcards: json.dumps(training(study["models"][wildcards.model]))),
         threads=untracked(study["threads"]),
         folder=lambda wildcards, output: Path(output[0]).parent,
     shell:
         "export OMP_NUM_THREADS={params.threads}; exec {params.launcher} scripts/train.py --name {wildcards.model:q}"
-        " --config {input.config:q} --spec {params.spec:q} --labelled {input.labelled:q}"
+        " --config {params.config:q} --spec {params.spec:q} --labelled {input.labelled:q}"
         " {params.options:q} --work {params.folder:q}.work --output {params.folder:q} > {log:q} 2>&1"
 
 
@@ -61,10 +62,11 @@ rule import_model:
         runtime=30,
     params:
         version=version("import"),
+        config=untracked(config_file),
         spec=lambda wildcards: json.dumps(study["models"][wildcards.model]["import"]),
         folder=lambda wildcards, output: Path(output[0]).parent,
     shell:
-        "python scripts/import_model.py --name {wildcards.model:q} --config {input.config:q} --spec {params.spec:q}"
+        "python scripts/import_model.py --name {wildcards.model:q} --config {params.config:q} --spec {params.spec:q}"
         " --labelled {input.labelled:q} --output {params.folder:q} > {log:q} 2>&1"
 
 

@@ -12,7 +12,7 @@ from distill.study.resolve import TRAINING
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--name", required=True, help="name of the model")
-    parser.add_argument("--config", type=Path, required=True, help="model config of config/models")
+    parser.add_argument("--config", type=Path, required=True, help="model config: a path, or mmdet::…")
     parser.add_argument(
         "--spec", type=json.loads, required=True, help=f"JSON: {', '.join(TRAINING)}; ratio of students"
     )

@@ -5,10 +5,10 @@ import torch
 import torchvision
 
 from distill.models import mmcv_ext
-from distill.models.roi_align import roi_align
+from distill.models.operators.roi_align import roi_align
 
 mmcv_ext.install()
-from mmcv.ops import RoIAlign, nms, soft_nms  # noqa: E402
+from mmcv.ops import RoIAlign, line_nms, nms  # noqa: E402
 
 
 def boxes_and_scores(n=40):
@@ -71,5 +71,5 @@ def test_roi_align_of_any_boxes(size, samples, aligned):
 
 
 def test_any_other_operator_says_what_is_missing():
-    with pytest.raises(NotImplementedError, match="softnms"):
-        soft_nms(*boxes_and_scores(3), iou_threshold=0.5)
+    with pytest.raises(NotImplementedError, match="line_nms_forward"):
+        line_nms(*boxes_and_scores(3), 0.5, 10)

@@ -106,9 +106,7 @@ def test_boxes_are_those_of_the_workflow(tmp_path, box_model, images, boxes):
 
 @pytest.mark.parametrize("views", [["s0128"], VIEWS])
 @pytest.mark.parametrize("options", [{"upsample": True, "size_dependent": 400.0}, {"average": "logit"}])
-def test_keypoints_are_those_of_the_workflow(
-    tmp_path, keypoint_model, images, options, views, monkeypatch
-):
+def test_keypoints_are_those_of_the_workflow(tmp_path, keypoint_model, images, options, views, monkeypatch):
     # Files round heatmaps; of averages of logits, this is to matter less here.
     monkeypatch.setattr("distill.predictions.heatmap_file.STEPS", ((60, 1 / 2048),))
     monkeypatch.setattr("distill.predictions.heatmap_file.FLOOR", 60)

@@ -213,7 +213,7 @@ def test_losses_of_a_step_are_those_of_torchvision(keypoint_rcnn, images, tmp_pa
     keypoint_rcnn.eval()
     rpn.fg_bg_sampler = sample
 
-    network, _ = load(
+    network, *_ = load(
         imported(keypoint_rcnn, dataset, "keypoint_rcnn_r50_fpn", tmp_path), torch.device("cpu")
     )
     samples = [

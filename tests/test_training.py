@@ -24,12 +24,12 @@ from distill import __version__
 from distill.models import amp, training
 from distill.models.hooks import Finite
 from distill.models.model import load_config, read_weights
-from distill.models.training import dataloader, fingerprint, full_config, iterations_of, train
+from distill.models.training import fingerprint, full_config, iterations_of, train
 from distill.models.work_folder import checkpoints
 from distill.program import UserError
 from helpers import ROOT, SCRIPTS, warm
 from helpers.arrows import draw_dataset
-from helpers.networks import SPEC, training_job
+from helpers.networks import SPEC, loader_config, training_job
 
 TWO = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
 
@@ -316,7 +316,7 @@ def test_the_device_of_the_study_is_obeyed_where_there_is_a_gpu(tmp_path, arrows
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     for device, pinned in (("cpu", False), ("cuda", True)):
         job = replace(training_job(tmp_path, "faster_rcnn_tiny", arrows, amp=True), device=device)
-        assert dataloader(job, json.loads(arrows.read_text()), 1, 0, 0)["pin_memory"] == pinned
+        assert loader_config(job)["pin_memory"] == pinned
 
 
 @pytest.mark.parametrize(("major", "fast"), [(7, False), (8, True), (9, True)])

@@ -13,17 +13,16 @@ from distill.datasets.figures import CATEGORY
 from distill.datasets.images import scan
 from distill.datasets.keypoint_meta import keypoint_meta
 from distill.models.data import pose_metainfo
-from distill.models.training import dataloader, full_config
+from distill.models.training import full_config
 from distill.program import UserError, _message
 from helpers.arrows import draw_dataset
-from helpers.networks import SPEC, training_job
+from helpers.networks import SPEC, loader_config, training_job
 
 
 def build(path, tmp_path, keypoints=3, labels=None, **spec):
     DefaultScope.get_instance("distill", scope_name="mmdet")
     job = training_job(tmp_path, "keypoint_rcnn_tiny", path, labels=labels, ratio=[6, 4], **spec)
-    coco = json.loads(path.read_text())
-    return DATASETS.build(dataloader(job, coco, 10, keypoints, 0)["dataset"])
+    return DATASETS.build(loader_config(job)["dataset"])
 
 
 def colour_at(image, point):
@@ -121,7 +120,7 @@ def test_images_without_a_visible_keypoint_are_left_out_where_the_recipe_says_so
 @pytest.mark.parametrize("batch", [1, 2])
 def test_processes_get_their_share_of_the_batch(arrows, tmp_path, batch):
     job = training_job(tmp_path, "keypoint_rcnn_tiny", arrows, batch=batch)
-    loader = dataloader(job, json.loads(arrows.read_text()), 10, 3, 0)
+    loader = loader_config(job)
     assert loader["batch_size"] == batch
     assert loader["sampler"]["batch"] == batch
     assert SPEC["batch"] == 2

@@ -25,6 +25,18 @@ def training_job(tmp_path: Path, config: str, labelled: Path, name="model", labe
     )
 
 
+def loader_config(job, iterations: int = 10) -> dict:
+    """Config of a job's training images."""
+    from distill.datasets.dataset_file import read_dataset
+    from distill.models import model as models
+    from distill.models.networks import kind_of
+    from distill.models.training import dataloader
+
+    coco, cfg = read_dataset(job.labelled), models.load_config(job.config)
+    models.fit_to_dataset(cfg, coco["categories"], str(job.labelled))
+    return dataloader(job, kind_of(cfg), cfg, coco, iterations, workers=0)
+
+
 SPREAD = {"rpn_head.rpn_cls": 2.0, "rpn_head.rpn_reg": 0.3}
 SPREAD |= {"roi_head.bbox_head.fc_reg": 1.0, "roi_head.bbox_head.fc_cls": 2.5}
 

@@ -1,11 +1,13 @@
 """Mixed precision that also works on CPUs: bfloat16, whose range needs no loss scaling."""
 
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from mmengine.optim import OptimWrapper
 from mmengine.registry import OPTIM_WRAPPERS
 from torch import nn
+from torch.utils._pytree import tree_map_only
 
 from distill.program import log
 
@@ -31,6 +33,18 @@ def keep_float32(layer: nn.Module) -> None:
             return forward(x.float())
 
     layer.forward = full
+
+
+def features_in_bfloat16(network: nn.Module) -> None:
+    """Has a detector's backbone and neck compute under autocast; its heads are given float32."""
+    extract = network.extract_feat
+
+    def half(inputs: torch.Tensor) -> Any:
+        with torch.autocast(inputs.device.type, torch.bfloat16):
+            features = extract(inputs)
+        return tree_map_only(torch.Tensor, torch.Tensor.float, features)
+
+    network.extract_feat = half
 
 
 @OPTIM_WRAPPERS.register_module(name="OptimWrapper", force=True)

@@ -14,6 +14,8 @@ from typing import Any
 
 import msgspec
 import numpy as np
+import torch
+from mmengine.structures import InstanceData
 
 from distill import strict
 from distill.datasets.keypoint_meta import keypoint_meta
@@ -144,6 +146,8 @@ class Application:
             others = (view for view in plan.views if view != plan.plain)
             self.fixes, self.passes, self.step = True, [plan.plain, *others], self._pose
         elif plan.options.boxes == "average":
+            if "refine" not in predictor.kind.can:
+                raise UserError(f"{predictor.folder}: merge.boxes: its network does not score given boxes")
             self.fixes, self.passes, self.step = True, [plan.plain, *plan.views], self._refine
 
     def results(self, parts: Iterator[tuple[Part, list[Pixels]]]) -> Iterator[tuple[Part, Result]]:
@@ -184,23 +188,22 @@ class Application:
 
     def _propose(self, batch: _Batch, number: int, records: Sequence[Image], inputs: Any, samples: Any):
         """The model's own boxes under a view."""
-        for image, sample in zip(
-            records, self.predictor.network.predict(inputs, samples, rescale=False), strict=True
-        ):
-            found = self.predictor.found(sample.pred_instances)
+        predicted = self.predictor.kind.boxes(self.predictor.network, inputs, samples)
+        for image, instances in zip(records, predicted, strict=True):
+            found = self.predictor.found(instances)
             mine = self._inverted(image, self.passes[number], found["boxes"], found["scores"])
             columns = (*mine, found["category_ids"], np.full(len(mine[1]), -1))
             batch.boxes.setdefault(image["id"], []).append(columns)
 
     def _refine(self, batch: _Batch, number: int, records: Sequence[Image], inputs: Any, samples: Any):
         """Fixed boxes in the first pass; what a view makes of them in the others."""
+        network, kind, view = self.predictor.network, self.predictor.kind, self.passes[number]
         if not number:
-            found = self.predictor.network.predict(inputs, samples, rescale=False)
-            for image, sample in zip(records, found, strict=True):
-                self._fix(batch, image, self.predictor.found(sample.pred_instances))
+            for image, found in zip(records, kind.boxes(network, inputs, samples), strict=True):
+                self._fix(batch, image, self.predictor.found(found))
             return
-        view = self.passes[number]
-        refined = self.predictor.refine(records, batch.regions, view, inputs, samples)
+        rois = self.predictor.rois(records, batch.regions, view, inputs)
+        refined = map(self.predictor.refinements, kind.refined(network, inputs, samples, rois))
         order = np.argsort(self.predictor.category_ids)
         for image, (boxes, scores) in zip(records, refined, strict=True):
             _, _, categories = batch.instances[image["id"]]
@@ -210,18 +213,25 @@ class Application:
             batch.boxes.setdefault(image["id"], []).append((*mine, categories, rows))
 
     def _pose(self, batch: _Batch, number: int, records: Sequence[Image], inputs: Any, samples: Any):
-        """Fixed boxes in the first pass; heatmaps in them in all, of the same features."""
-        network, view = self.predictor.network, self.passes[number]
-        features = network.extract_feat(inputs)
-        if not number:
-            proposals = network.rpn_head.predict(features, samples, rescale=False)
-            found = network.roi_head.predict(features, proposals, samples, rescale=False)
+        """Fixed boxes in the first pass; heatmaps in them in all."""
+        network, kind, view = self.predictor.network, self.predictor.kind, self.passes[number]
+        counts = view in self.plan.views
+
+        def choose(found: list[InstanceData]) -> list[torch.Tensor]:
             for image, instances in zip(records, found, strict=True):
                 self._fix(batch, image, self.predictor.found(instances))
-        regions = {image["id"]: batch.regions[image["id"]] for image in records}
-        if view not in self.plan.views or not any(map(len, regions.values())):
+            return self.predictor.rois(records, batch.regions, view, inputs)
+
+        if number:
+            rois = self.predictor.rois(records, batch.regions, view, inputs)
+            heatmaps = kind.heatmaps(network, inputs, rois)
+        elif counts:
+            heatmaps = kind.both(network, inputs, samples, choose)
+        else:
+            choose(kind.boxes(network, inputs, samples))
             return
-        maps = self.predictor.heatmaps_of(records, regions, view, inputs, features).float().cpu().numpy()
+        maps = heatmaps.float().cpu().numpy()
+        regions = {image["id"]: batch.regions[image["id"]] for image in records}
         starts = np.cumsum([len(boxes) for boxes in regions.values()])[:-1]
         for key, mine in zip(regions, np.split(maps, starts), strict=True):
             if len(mine):

@@ -33,6 +33,6 @@ def weights_file(init_cfg: Mapping[str, Any] | None) -> Path | None:
     if not path.is_file():
         raise UserError(
             f"{path}: no such file, the weights that `init: pretrained` starts from ({source}); "
-            "`snakemake --configfile … -- download` gets them"
+            "put it there; of models of config/models, `snakemake --configfile … -- download` gets it"
         )
     return path

@@ -39,7 +39,7 @@ def read(path: Path) -> Config:
         raise UserError(f"{path}: a model's config is plain values and is not run ({why})") from None
     if not isinstance(values.get("model"), dict):
         raise UserError(f"{path}: has no `model`; it is not the config of a network")
-    _check_types(values["model"], path)
+    check_types(values["model"], path)
     return cfg
 
 
@@ -64,7 +64,7 @@ class _Displays(ast.NodeTransformer):
         raise ValueError(f"line {call.lineno} calls something")
 
 
-def _check_types(value: Any, path: Path) -> None:
+def check_types(value: Any, path: Path | str) -> None:
     """Refuses what would be imported, evaluated or read from other files where a network is built."""
     if isinstance(value, dict):
         for key, item in value.items():
@@ -80,10 +80,10 @@ def _check_types(value: Any, path: Path) -> None:
                 raise UserError(f"{path}: _scope_ {item!r} is none of {', '.join(_SCOPES)}")
             if str(key).startswith("teacher_"):  # of mmdet's distillation: a config that it would run
                 raise UserError(f"{path}: {key!r} names another model; a model's config describes its own")
-            _check_types(item, path)
+            check_types(item, path)
     elif isinstance(value, (list, tuple)):
         for item in value:
-            _check_types(item, path)
+            check_types(item, path)
 
 
 def _is_module(name: str) -> bool:

@@ -203,7 +203,8 @@ class History(Hook):
             if new:
                 writer.writeheader()
             writer.writerow(row)
-        means["grad_norm"] = runner.optim_wrapper.grad_norm
+        if runner.optim_wrapper.clip_grad_kwargs:
+            means["grad_norm"] = runner.optim_wrapper.grad_norm
         for key, value in means.items():  # for mmengine's log
             runner.message_hub.update_scalar(f"train/{key}", value)
 

@@ -12,6 +12,7 @@ import torch
 from mmdet.models.detectors import BaseDetector
 from mmdet.registry import MODELS
 from mmengine.config import Config
+from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import DefaultScope
 
 from distill.datasets.images import workers
@@ -23,9 +24,11 @@ from distill.models import (  # noqa: F401, fill mmdet's registries
     heads,
     keypoint_head,
 )
+from distill.models.networks import Kind, kind_of
 from distill.models.tensor_pickle import read_tensors
 from distill.program import UserError
 from distill.strict import is_line
+from distill.study import model_config
 
 MOST_WORKERS = 16  # more wait for the disk
 SHOWN = 3  # names in a message
@@ -38,29 +41,33 @@ LAYOUTS = (
 
 
 def load_config(path: str | Path) -> Config:
-    """Reads a model config of config/models. Raises UserError where it is missing or broken."""
+    """Runs a model config, a path or `package::…`. Raises UserError where it is missing or broken."""
+    file = model_config.path_of(str(path))
     try:
         # What stands in {{ }} is not put in from the environment: a config says what it says.
-        return Config.fromfile(path, use_predefined_variables=False, use_environment_variables=False)
-    except (OSError, SyntaxError, KeyError, TypeError, ImportError) as error:
-        raise UserError(f"{path}: cannot read the model config ({error})") from None
+        return Config.fromfile(file, use_predefined_variables=False, use_environment_variables=False)
+    except Exception as error:  # whatever it raises, which is code
+        why = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(f"{path}: cannot read the model config ({why})") from None
 
 
 def has_keypoints(cfg: Config) -> bool:
-    """Whether the config has a keypoint head."""
-    return cfg.model.roi_head.get("keypoint_head") is not None
+    """Whether the config's network predicts keypoints."""
+    return kind_of(cfg).task == "keypoints"
 
 
 def fit_to_dataset(cfg: Config, categories: list[dict], source: str) -> None:
     """Sets the numbers of categories and keypoints in place; `source` names the dataset in errors."""
     if not categories:
         raise UserError(f"{source}: no categories; a model needs a labelled dataset")
-    cfg.model.roi_head.bbox_head.num_classes = len(categories)
-    if has_keypoints(cfg):
-        counts = {len(category["keypoints"]) for category in categories if category.get("keypoints")}
-        if len(counts) != 1:
-            raise UserError(f"{source}: a keypoint model needs categories with one set of keypoints")
-        cfg.model.roi_head.keypoint_head.keypoints = counts.pop()
+    kind_of(cfg).settle(cfg, categories, source)
+
+
+def drop_pretrained(cfg: Config) -> None:
+    """Leaves out the ImageNet weights that the config's backbone starts from."""
+    backbone = cfg.model.backbone
+    if (backbone.get("init_cfg") or {}).get("type") == "Pretrained":
+        backbone.init_cfg = None
 
 
 def build(cfg: Config) -> BaseDetector:
@@ -138,8 +145,8 @@ def _unfit(value: torch.Tensor) -> str:
     return ""
 
 
-def load(folder: str | Path, device: torch.device) -> tuple[BaseDetector, dict[str, Any]]:
-    """The trained network of a model artifact in eval mode, and its meta (categories, keypoints, name).
+def load(folder: str | Path, device: torch.device) -> tuple[BaseDetector, dict[str, Any], Kind]:
+    """The trained network of a model artifact in eval mode, its meta (categories, keypoints, name), and kind.
 
     Nothing in the folder is run. Raises UserError where its files are damaged, or do not belong together.
     """
@@ -151,9 +158,9 @@ def load(folder: str | Path, device: torch.device) -> tuple[BaseDetector, dict[s
         raise UserError(f"{weights}: does not say what it predicts; `import` makes a model of a checkpoint")
     check_weights(state, weights)
     try:
-        cfg.model.backbone.init_cfg = None
+        drop_pretrained(cfg)
         cfg.model.data_preprocessor.non_blocking = True  # images come from pinned memory
-        network = build(cfg)
+        network = revert_sync_batchnorm(build(cfg))
     except Exception as error:  # whatever the part of a network raises that is given something else
         raise UserError(f"{config}: no network can be built of it ({' '.join(str(error).split())})") from None
     try:
@@ -161,7 +168,7 @@ def load(folder: str | Path, device: torch.device) -> tuple[BaseDetector, dict[s
     except RuntimeError as error:  # which has a line for every difference
         why = " ".join(str(error).split())[:200]
         raise UserError(f"{weights}: not the weights of the network of {config} ({why} …)") from None
-    return network.to(device).eval(), meta
+    return network.to(device).eval(), meta, kind_of(cfg)
 
 
 def pick_workers(device: torch.device) -> int:

@@ -97,6 +97,8 @@ def predict_boxes(
         for image, found in predictor.boxes(root, images, view):
             records += results(image["id"], found["category_ids"], found["boxes"], found["scores"])
     else:
+        if "refine" not in predictor.kind.can:
+            raise UserError(f"{model}: scores no given boxes; only the R-CNNs of config/models do")
         shared = FixedBoxes.read(boxes, images, dataset)
         if unknown := set(shared.category_ids.tolist()) - set(predictor.category_ids.tolist()):
             raise UserError(f"{boxes}: category {min(unknown)} is unknown to {model}, so they share no boxes")
@@ -137,7 +139,7 @@ def predict_heatmaps(
     _, root, images = read_shard(dataset, *shards)
     predictor = Predictor(model, **options)
     meta = keypoint_meta({"categories": predictor.meta["categories"]})
-    if meta is None or predictor.network.roi_head.keypoint_head is None:
+    if meta is None or "heatmaps" not in predictor.kind.can:
         raise UserError(f"{model}: has no keypoint head")
     shared = FixedBoxes.read(boxes, images, dataset)
     done = 0

@@ -6,15 +6,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from mmcv.cnn import fuse_conv_bn
 from mmdet.structures import DetDataSample
-from mmdet.structures.bbox import bbox2roi
 from mmengine.structures import InstanceData
 from torch import nn
 from torch.utils.data import DataLoader
 
-from distill.models.amp import keep_float32, supported
+from distill.models.amp import features_in_bfloat16, keep_float32, supported
 from distill.models.application import Application, plan_of
+from distill.models.folding import fold
 from distill.models.model import load, pick_device, pick_workers
 from distill.models.sources import SHARD, Image, Part, Pixels, Source, ViewedImages, batches
 from distill.predictions.views import View
@@ -42,14 +41,20 @@ class Predictor:
         self.device = pick_device(device)
         self.amp = amp and supported(self.device)
         self.folder = Path(folder)
-        self.network, self.meta = load(folder, self.device)
-        fuse_conv_bn(self.network)  # normalisation layers of their own move a quarter of all memory
+        self.network, self.meta, self.kind = load(folder, self.device)
+        self.divisor = self.network.data_preprocessor.pad_size_divisor
+        sample = torch.randn(1, 3, self.divisor, self.divisor, generator=torch.Generator().manual_seed(0))
+        sample = sample.repeat_interleave(2, -1).repeat_interleave(2, -2).to(self.device)
+        self.folded = fold(self.network, lambda: self.kind.raw(self.network, sample))
         # The sum of all that the network gives stays on the device; it is finite if every number is.
         self._given = torch.zeros((), device=self.device)
-        for layer in self._last_layers():
+        for layer in self.kind.last_layers(self.network):
             layer.register_forward_hook(self._add_up)
-            if self.amp:
-                keep_float32(layer)
+            if self.amp and self.kind.half == "network":  # of the 8 bits of bfloat16 many proposals would get
+                keep_float32(layer)  # equal scores, and NMS would keep any of them
+        if self.amp and self.kind.half == "features":
+            features_in_bfloat16(self.network)
+        self.autocast = self.amp and self.kind.half == "network"
         self.batch = batch or (16 if self.device.type == "cuda" else 4)
         self.workers = pick_workers(self.device) if workers is None else workers
         self.category_ids = np.array([category["id"] for category in self.meta["categories"]])
@@ -80,14 +85,7 @@ class Predictor:
     ) -> Iterator[tuple[Part, list[Pixels]]]:
         """A source in batches, as `Source.parts`."""
         pinned = self.device.type == "cuda"
-        return source.parts(views, self.batch, self.workers, pinned, SHARD, done)
-
-    def _last_layers(self) -> list[nn.Module]:
-        """The layers that give scores, boxes and heatmaps. They stay float32: of the 8 bits of bfloat16 many
-        proposals would get equal scores, and NMS would keep any of them."""
-        rpn, roi = self.network.rpn_head, self.network.roi_head
-        layers = [rpn.rpn_cls, rpn.rpn_reg, roi.bbox_head.fc_cls, roi.bbox_head.fc_reg]
-        return layers if roi.keypoint_head is None else [*layers, roi.keypoint_head.deconv]
+        return source.parts(views, self.batch, self.divisor, self.workers, pinned, SHARD, done)
 
     def _add_up(self, layer: nn.Module, inputs: Any, output: torch.Tensor) -> None:
         self._given = self._given + output.sum(dtype=torch.float32)
@@ -109,7 +107,7 @@ class Predictor:
         dataset = ViewedImages(root, images, view)
         loader = DataLoader(
             dataset,
-            batch_sampler=batches(images, view, self.batch),
+            batch_sampler=batches(images, view, self.batch, self.divisor),
             collate_fn=list,
             num_workers=self.workers,
             pin_memory=self.device.type == "cuda",
@@ -137,18 +135,18 @@ class Predictor:
             for p in inputs
         ]
         data = self.network.data_preprocessor({"inputs": inputs, "data_samples": samples})
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.amp):
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast):
             return each(records, data["inputs"], data["data_samples"])
 
     def boxes(self, root: Path, images: list[Image], view: View) -> Iterator[tuple[Image, dict]]:
         """Yields (image, {"boxes" (N, 4) x1, y1, x2, y2 in the view, "scores" (N,), "category_ids" (N,)})."""
 
         def each(records, inputs, samples):
-            return zip(records, self.network.predict(inputs, samples, rescale=False), strict=True)
+            return zip(records, self.kind.boxes(self.network, inputs, samples), strict=True)
 
         for batch in self.run(root, images, view, each):
-            for image, sample in batch:
-                yield image, self.found(sample.pred_instances)
+            for image, found in batch:
+                yield image, self.found(found)
 
     def found(self, found: InstanceData) -> dict[str, np.ndarray]:
         """The boxes of an image, as `boxes` yields them."""
@@ -172,34 +170,19 @@ class Predictor:
         """
 
         def each(records, inputs, samples):
-            return zip(records, self.refine(records, regions, view, inputs, samples), strict=True)
+            rois = self.rois(records, regions, view, inputs)
+            return zip(records, self.kind.refined(self.network, inputs, samples, rois), strict=True)
 
         for batch in self.run(root, images, view, each):
-            for image, (boxes, scores) in batch:
-                yield image, boxes, scores
+            for image, sample in batch:
+                yield image, *self.refinements(sample)
 
-    def refine(
-        self,
-        records: Sequence[Image],
-        regions: dict[int, np.ndarray],
-        view: View,
-        inputs: torch.Tensor,
-        samples: list[DetDataSample],
-    ) -> list[tuple[np.ndarray, np.ndarray]]:
-        """Boxes and scores of each image of a batch, as `refined` yields them."""
+    def refinements(self, sample: InstanceData) -> tuple[np.ndarray, np.ndarray]:
+        """Boxes and scores of an image, as `refined` yields them."""
         classes = len(self.category_ids)
-        found = self.network.roi_head.predict_bbox(
-            self.network.extract_feat(inputs),
-            [sample.metainfo for sample in samples],
-            [InstanceData(bboxes=boxes) for boxes in self._rois(records, regions, view, inputs)],
-            rcnn_test_cfg=None,
-        )
-        result = []
-        for sample in found:
-            boxes = sample.bboxes.double().cpu().numpy().reshape(len(sample), -1, 4)[:, :classes]
-            scores = sample.scores[:, :classes].double().cpu().numpy()
-            result.append((np.broadcast_to(boxes, (len(sample), classes, 4)), scores))
-        return result
+        boxes = sample.bboxes.double().cpu().numpy().reshape(len(sample), -1, 4)[:, :classes]
+        scores = sample.scores[:, :classes].double().cpu().numpy()
+        return np.broadcast_to(boxes, (len(sample), classes, 4)), scores
 
     def heatmaps(
         self, root: Path, images: list[Image], regions: dict[int, np.ndarray], view: View
@@ -212,24 +195,12 @@ class Predictor:
         """
 
         def each(records, inputs, samples):
-            return self.heatmaps_of(records, regions, view, inputs, self.network.extract_feat(inputs))
+            return self.kind.heatmaps(self.network, inputs, self.rois(records, regions, view, inputs))
 
         return self.run(root, images, view, each)
 
-    def heatmaps_of(
-        self,
-        records: Sequence[Image],
-        regions: dict[int, np.ndarray],
-        view: View,
-        inputs: torch.Tensor,
-        features: tuple[torch.Tensor, ...],
-    ) -> torch.Tensor:
-        """Those of the images of a batch, as `heatmaps` yields them."""
-        rois = bbox2roi(self._rois(records, regions, view, inputs))
-        return self.network.roi_head.predict_heatmaps(features, rois)
-
     @staticmethod
-    def _rois(
+    def rois(
         records: Sequence[Image], regions: dict[int, np.ndarray], view: View, inputs: torch.Tensor
     ) -> list[torch.Tensor]:
         """The regions of each image in its view, (n, 4) on the device of the inputs."""

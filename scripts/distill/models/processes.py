@@ -31,10 +31,13 @@ def runner_of(cfg: Config, device: torch.device, prepare: Callable[[Any], None])
             return network.to(device)
 
         def wrap_model(self, wrapper: dict | None, network: torch.nn.Module) -> torch.nn.Module:
+            if not self.distributed or device.type == "cpu":
+                network = revert_sync_batchnorm(network)
             if not self.distributed:
-                return revert_sync_batchnorm(network)
+                return network
             devices = [torch.cuda.current_device()] if device.type == "cuda" else None
-            return MMDistributedDataParallel(network, device_ids=devices)
+            unused = self.cfg.get("find_unused_parameters", False)
+            return MMDistributedDataParallel(network, device_ids=devices, find_unused_parameters=unused)
 
         def _init_model_weights(self) -> None:
             """They are, by `prepare`."""

@@ -21,7 +21,7 @@ from distill.datasets.videos import count_frames, frames
 from distill.predictions.views import View
 from distill.program import UserError
 
-DIVISOR = 32  # the network pads to its coarsest stride
+DIVISOR = 32  # networks pad to their coarsest stride
 SHARD = 256  # images, or frames: what an interruption can cost
 Image = dict[str, Any]
 
@@ -48,13 +48,13 @@ def in_order_of_shape(images: Sequence[Image]) -> list[Image]:
     return sorted(images, key=lambda i: (i["width"] / i["height"], i["width"], i["id"]))
 
 
-def batches(images: list[Image], view: View, most: int) -> list[list[int]]:
-    """Runs of at most `most` consecutive images whose views are padded to the same size."""
+def batches(images: list[Image], view: View, most: int, divisor: int = DIVISOR) -> list[list[int]]:
+    """Runs of at most `most` consecutive images whose views are padded to the same size, by `divisor`."""
     runs: list[list[int]] = []
     last = None
     for index, image in enumerate(images):
         width, height = view.size(image["width"], image["height"])
-        shape = (-(-width // DIVISOR), -(-height // DIVISOR))
+        shape = (-(-width // divisor), -(-height // divisor))
         if shape != last or len(runs[-1]) == most:
             runs.append([])
         runs[-1].append(index)
@@ -125,12 +125,20 @@ class Source:
         return count_frames(self.root / self.names[0]) if self.video else len(self.names)
 
     def parts(
-        self, views: Sequence[View], most: int, workers: int, pinned: bool, length: int, done: Container[int]
+        self,
+        views: Sequence[View],
+        most: int,
+        divisor: int,
+        workers: int,
+        pinned: bool,
+        length: int,
+        done: Container[int],
     ) -> Iterator[tuple[Part, list[Pixels]]]:
         """Every image under every view, in batches, all views of an image before the next ones.
 
         views: a view may come twice.
         most: images of a batch.
+        divisor: that images of a batch are padded to.
         workers: processes that load; a video is read by one.
         pinned: whether the pixels are to be in memory that a GPU reads.
         length: images of a shard.
@@ -138,21 +146,23 @@ class Source:
         """
         options: dict[str, Any] = {"batch_size": None, "collate_fn": _as_is, "pin_memory": pinned}
         if self.video:
-            loaded = Frames(self.root / self.names[0], views, most, length, done)
+            loaded = Frames(self.root / self.names[0], views, most, divisor, length, done)
             yield from DataLoader(loaded, num_workers=min(1, workers), **options)
         else:
-            order = self._order(views, most, length, done)
+            order = self._order(views, most, divisor, length, done)
             yield from DataLoader(Files(self.root, views), sampler=order, num_workers=workers, **options)
 
-    def _order(self, views: Sequence[View], most: int, length: int, done: Container[int]) -> Iterator[Part]:
+    def _order(
+        self, views: Sequence[View], most: int, divisor: int, length: int, done: Container[int]
+    ) -> Iterator[Part]:
         with ThreadPool(min(workers(), 16)) as pool:
             for shard, start in enumerate(range(0, len(self.names), length)):
                 if shard in done:
                     continue
                 found = pool.map(self._record, range(start, min(start + length, len(self.names))))
                 images = in_order_of_shape([image for image in found if "reason" not in image])
-                for rows in batches(images, views[0], most):
-                    yield from _under_all(shard, [images[row] for row in rows], views, most)
+                for rows in batches(images, views[0], most, divisor):
+                    yield from _under_all(shard, [images[row] for row in rows], views, most, divisor)
                 unreadable = tuple(image for image in found if "reason" in image)
                 yield Part(shard, ends="shard", unreadable=unreadable)
 
@@ -167,12 +177,14 @@ def _as_is(item: Any) -> Any:
     return item
 
 
-def _under_all(shard: int, images: list[Image], views: Sequence[View], most: int) -> Iterator[Part]:
+def _under_all(
+    shard: int, images: list[Image], views: Sequence[View], most: int, divisor: int
+) -> Iterator[Part]:
     """A few images under all views: those that one view pads to the same size, another one may not."""
     parts = [
         Part(shard, number, tuple(images[row] for row in rows))
         for number, view in enumerate(views)
-        for rows in batches(images, view, most)
+        for rows in batches(images, view, most, divisor)
     ]
     yield from parts[:-1]
     yield replace(parts[-1], ends="batch")
@@ -198,9 +210,10 @@ class Frames(IterableDataset):
     """The frames of a video, of which each is decoded once."""
 
     def __init__(
-        self, path: Path, views: Sequence[View], most: int, length: int, done: Container[int]
+        self, path: Path, views: Sequence[View], most: int, divisor: int, length: int, done: Container[int]
     ) -> None:
-        self.path, self.views, self.most, self.length, self.done = path, views, most, length, done
+        self.path, self.views, self.most, self.divisor = path, views, most, divisor
+        self.length, self.done = length, done
 
     def __iter__(self) -> Iterator[tuple[Part, list[Pixels]]]:
         every = frames(self.path)
@@ -228,6 +241,6 @@ class Frames(IterableDataset):
             }
             for frame in batch
         ]
-        for part in _under_all(shard, images, self.views, self.most):
+        for part in _under_all(shard, images, self.views, self.most, self.divisor):
             view = self.views[part.number]
             yield part, [seen(pixels[image["id"]], view) for image in part.images]

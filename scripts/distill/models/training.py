@@ -14,11 +14,9 @@ from mmengine.dist import barrier, get_world_size, is_main_process
 
 from distill.datasets.coco import Coco
 from distill.datasets.dataset_file import read_dataset
-from distill.datasets.keypoint_meta import keypoint_meta
 from distill.files import replacing, write_json
 from distill.models import (  # noqa: F401, fill registries
     amp,
-    augment,
     backbone,
     config_file,
     data,
@@ -29,6 +27,7 @@ from distill.models import (  # noqa: F401, fill registries
     work_folder,
 )
 from distill.models import model as models
+from distill.models.networks import Kind, kind_of, own_hooks
 from distill.models.processes import runner_of, start_processes
 from distill.models.provenance import digests, provenance
 from distill.program import UserError
@@ -74,29 +73,14 @@ def iterations_of(spec: dict, images: int) -> int:
     return max(LEAST, round(epochs * images / spec["batch"]))
 
 
-def dataloader(job: Job, coco: Coco, iterations: int, keypoints: int, workers: int) -> dict:
-    """Config of the training images: labelled ones and, for a student, generated ones in the given ratio."""
+def dataloader(job: Job, kind: Kind, cfg: Config, coco: Coco, iterations: int, workers: int) -> dict:
+    """Config of the training samples: labelled ones and, for a student, generated ones in the given ratio."""
     spec = job.spec
-    # Without the categories' names: mmengine writes the config, and others run what it writes.
-    metainfo: dict[str, Any] = {}
-    if keypoints and (meta := keypoint_meta(coco)):
-        metainfo["flip_indices"] = data.pose_metainfo(job.name, meta)["flip_indices"]
-    scales = [(spec["max_side"], side) for side in spec["scales"]]
     same = not isinstance(spec["augment"], dict)
     strengths = dict.fromkeys(("labelled", "generated"), spec["augment"]) if same else spec["augment"]
 
-    posed = bool(keypoints) and spec["unposed"] == "drop"
-
-    def part(kind: str, **options) -> dict[str, Any]:
-        pipeline = [
-            dict(type="LoadImage"),
-            dict(type="LoadInstances", keypoints=keypoints),
-            dict(type="RandomChoiceResize", scales=scales, resize_type="ResizeInstances", keep_ratio=True),
-            dict(type="FlipInstances", prob=0.5, flip_indices=metainfo.get("flip_indices")),
-            *augment.pipeline(strengths[kind]),
-            dict(type="PackInstances"),
-        ]
-        return dict(type="CocoJson", pipeline=pipeline, metainfo=metainfo, posed=posed, **options)
+    def part(which: str, **options) -> dict[str, Any]:
+        return {**kind.samples(cfg, spec, strengths[which], coco, job.name), **options}
 
     parts = [part("labelled", ann_file=str(job.labelled))]
     if job.labels:
@@ -115,19 +99,20 @@ def dataloader(job: Job, coco: Coco, iterations: int, keypoints: int, workers: i
     )
 
 
-def schedule(job: Job, iterations: int, optimizer: dict | None = None) -> dict:
-    """Optimizer and learning rate: SGD with momentum 0.9 and weight decay 1e-4; linear warm-up; the rate ÷ 10
-    at each milestone.
+def uses_bfloat16(job: Job) -> bool:
+    """Whether the training is asked to compute in it, and the hardware does."""
+    return job.spec["amp"] and amp.supported(models.pick_device(job.device))
 
-    `optimizer` of the model config, without `lr`, replaces SGD.
+
+def schedule(job: Job, kind: Kind, iterations: int, optimization: dict[str, Any]) -> dict:
+    """Optimizer and learning rate: linear warm-up; the rate ÷ 10 at each milestone.
+
+    optimization: of the kind of network.
     """
     spec = job.spec
     warmup = min(spec["warmup"], max(1, iterations // 10))
-    rate = spec["lr"] * spec["batch"] / 16
-    optimizer = {**(optimizer or dict(type="SGD", momentum=0.9, weight_decay=1e-4)), "lr": rate}
-    clip = dict(max_norm=35, norm_type=2)
-    wrapper = dict(type="OptimWrapper", optimizer=optimizer, clip_grad=clip)
-    if spec["amp"] and amp.supported(models.pick_device(job.device)):
+    wrapper = dict(type="OptimWrapper", **optimization)
+    if kind.half == "network" and uses_bfloat16(job):
         wrapper["type"] = "BFloat16OptimWrapper"
     milestones = [round(share * iterations) for share in spec["milestones"]]
     return dict(
@@ -149,10 +134,11 @@ def full_config(job: Job, workers: int) -> tuple[Config, list[dict]]:
     cfg = models.load_config(job.config)
     if job.init and (settings := initial.settings(job.init)):
         cfg.merge_from_dict({"model": settings, "initial_settings": settings})
+    kind = kind_of(cfg)
+    kind.check(spec, job.name)
     models.fit_to_dataset(cfg, coco["categories"], str(job.labelled))
     if spec["init"] != "pretrained":  # otherwise the config's ImageNet weights
-        cfg.model.backbone.init_cfg = None
-    keypoints = cfg.model.roi_head.keypoint_head.keypoints if models.has_keypoints(cfg) else 0
+        models.drop_pretrained(cfg)
     images = len(coco["images"])
     if job.labels:
         labels = read_dataset(job.labels)
@@ -164,13 +150,15 @@ def full_config(job: Job, workers: int) -> tuple[Config, list[dict]]:
     interval = max(1, min(50, iterations // 20))
     every = spec["checkpoint_every"]
     every = max(interval, min(2500, iterations // 5)) if every == "auto" else int(every)
+    optimization = kind.optimization(cfg, spec, str(job.config))
+    shaping = kind.hooks(cfg, iterations, str(job.config))
     cfg.merge_from_dict(
         dict(
             default_scope="mmdet",
             work_dir=str(job.work),
             experiment_name="training",
-            train_dataloader=dataloader(job, coco, iterations, keypoints, workers),
-            **schedule(job, iterations, cfg.pop("optimizer", None)),
+            train_dataloader=dataloader(job, kind, cfg, coco, iterations, workers),
+            **schedule(job, kind, iterations, optimization),
             default_hooks=dict(
                 runtime_info=dict(type="RuntimeInfo"),
                 # After History, which has the means of the losses.
@@ -187,6 +175,7 @@ def full_config(job: Job, workers: int) -> tuple[Config, list[dict]]:
                 dict(type="Clock"),
                 dict(type="History", path=str(job.work / "history.csv"), interval=interval),
                 dict(type="StopOnSignal"),
+                *shaping,
             ],
             env_cfg=dict(cudnn_benchmark=False),
             randomness=dict(seed=spec["seed"]),
@@ -218,6 +207,8 @@ def fingerprint(job: Job, cfg: Config) -> str:
         "inputs": job.inputs,
         "optimizer": cfg.optim_wrapper.to_dict(),
     }
+    if own := own_hooks.shaping(cfg):
+        shape["hooks"] = own
     return hashlib.blake2b(json.dumps(shape, sort_keys=True).encode(), digest_size=16).hexdigest()
 
 
@@ -238,6 +229,7 @@ def train(job: Job, workers: int | None = None) -> None:
 
 
 def _train(job: Job, cfg: Config, categories: list[dict], device: torch.device) -> None:
+    kind = kind_of(cfg)
     mark = fingerprint(job, cfg)
     checkpoint = work_folder.prepare(job.work, mark)
     resumes = work_folder.count_resumes(job.work, checkpoint) if is_main_process() else 0
@@ -254,17 +246,28 @@ def _train(job: Job, cfg: Config, categories: list[dict], device: torch.device) 
             if start := pretrained or job.init:
                 initial.load(network, start)
         if job.spec["freeze_rpn"]:
-            network.rpn_head.requires_grad_(False)
+            kind.freeze_rpn(network)
+        if kind.half == "features" and uses_bfloat16(job):
+            amp.features_in_bfloat16(network)
 
-    runner = runner_of(cfg, device, prepare)
+    runner = None
+    try:
+        runner = runner_of(cfg, device, prepare)
+        runner.train()
+    except UserError:
+        raise
+    except Exception as error:  # whatever a network raises that is given boxes
+        if kind.half == "network" or (runner and runner.iter):
+            raise
+        why = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        raise UserError(f"{job.config}: the network cannot be trained on boxes here ({why})") from error
     network = getattr(runner.model, "module", runner.model)
-    runner.train()
     if is_main_process():
         meta = {
             "model": job.name,
             "categories": categories,
             "iterations": runner.max_iters,
-            "task": "keypoints" if models.has_keypoints(cfg) else "boxes",
+            "task": kind.task,
         }
         if settings := cfg.get("initial_settings"):
             meta["settings"] = settings.to_dict()

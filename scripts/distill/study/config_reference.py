@@ -96,7 +96,8 @@ def _by_config(root: Path) -> str:
         "### Defaults that depend on the model config\n",
         "A config takes the last value whose column fits its name.\n",
     ]
-    names = ["all", *(f"`{name}`" if "_" in name else f"`*_{name}`" for name in special)]
+    patterns = {name: name if "_" in name else f"*_{name}" for name in special} | {"outside": "*.py"}
+    names = ["all", *(f"`{patterns[name]}`" for name in special)]
     lines += ["| key | " + " | ".join(names) + " |", "| --- |" + " --- |" * len(names)]
     for group, values in table[usual].items():
         for key in values:

@@ -1,23 +1,40 @@
 """What no schema can say of a study, and what would end a job hours later: refused before anything runs."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from distill.evaluation.metrics import METRICS, USUAL
 from distill.program import UserError
+from distill.study.model_config import is_our_rcnn, is_outside
 from distill.study.schema import suggestion
 from distill.study.seeds import draws
 
+OF_OUR_RCNN = {"freeze_rpn": False, "background": "sample"}
+ONLY = "only Faster and Keypoint R-CNN of config/models can"
 FOR_STUDENTS = ("ratio", "background")
 LARGEST_SEED = 2**32 - 1  # of NumPy's generator, which mmengine seeds
 
 
-def check(config: Mapping[str, Any], study: Mapping[str, Any]) -> None:
-    """config: as it was written; study: resolved, before its repetition over seeds. Raises UserError."""
+def check(config: Mapping[str, Any], study: Mapping[str, Any], root: Path) -> None:
+    """Raises UserError. root: the project's folder.
+
+    config: as it was written.
+    study: resolved, before its repetition over seeds.
+    """
     for name, spec in study["datasets"].items():
         _check_dataset(f"datasets.{name}", spec, study)
     for name, model in study["models"].items():
         _check_model(f"models.{name}", model, config.get("models", {}).get(name, {}), study)
+        _check_network(f"models.{name}", model, root)
+    for name, entry in study["labels"].items():
+        for teacher in entry["teachers"]:
+            if entry["merge"]["boxes"] == "average" and not is_our_rcnn(
+                study["models"][teacher]["config"], root
+            ):
+                raise UserError(
+                    f"labels.{name}.merge.boxes: average: {teacher} scores no given boxes; {ONLY}"
+                )
     for name in study["evaluate"]["on"].values():
         if not annotated(name, study["datasets"]):
             raise UserError(f"evaluate.on: the dataset {name!r} has no annotations")
@@ -49,6 +66,18 @@ def _check_model(
         return
     if model["batch"] % (processes := model["gpus"] * model["nodes"]):
         raise UserError(f"{where}.batch: {model['batch']} is not a multiple of its {processes} GPUs")
+
+
+def _check_network(where: str, model: Mapping[str, Any], root: Path) -> None:
+    """What only some networks can; the training looks again, at the network itself."""
+    if model.get("lr") == "auto" and not is_outside(model["config"]):
+        raise UserError(f"{where}.lr: auto: {model['config']} has no learning rate of its own")
+    if not is_our_rcnn(model["config"], root):
+        if "import" in model:
+            raise UserError(f"{where}.import: {ONLY} be imported; start a training from it: `init: path`")
+        for option, usual in OF_OUR_RCNN.items():
+            if model.get(option, usual) != usual:
+                raise UserError(f"{where}.{option}: {model[option]}: {ONLY}")
 
 
 def annotated(name: str, datasets: Mapping[str, Any]) -> bool:

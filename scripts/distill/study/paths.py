@@ -50,6 +50,8 @@ def _paths(config: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any], str]]:
     models = {f"models.{name}": model for name, model in config.get("models", {}).items()}
     models |= {"model": config["model"]} if isinstance(config.get("model"), dict) else {}
     for where, model in models.items():
+        if str(model.get("config", "")).endswith(".py"):
+            yield f"{where}.config", model, "config"
         if "init" in model:
             yield f"{where}.init", model, "init"
         if "import" in model:

@@ -4,14 +4,13 @@ A job is given all options. Those at the schema's defaults are not compared: a n
 Neither does a default that is changed, so whoever changes one raises the stage's version in rules/common.smk.
 """
 
-import ast
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from distill.study.model_config import packaged
 from distill.study.resolve import training
 from distill.study.schema import defaults
 from distill.study.types import Calibrate, Dataset, MergeOfViews, Model, Study, Table, Task
@@ -32,8 +31,11 @@ def of_dataset(spec: Dataset, root: Path) -> Options:
 
 
 def of_training(model: Model, root: Path) -> Options:
-    """Not how often checkpoints are written."""
+    """Not how often checkpoints are written. Of a config from outside, with a digest of what packages have of
+    it; its other files are inputs of the job."""
     mine = _unusual(training(model), defaults(root, "models"))
+    if digest := packaged(model["config"], root):
+        mine["packaged"] = digest
     return {key: mine[key] for key in sorted(mine) if key != "checkpoint_every"}
 
 
@@ -78,17 +80,3 @@ def _unusual(options: Mapping[str, Any], usual: Mapping[str, Any], always: tuple
         for key, value in options.items()
         if key in always or key not in usual or value != usual[key]
     }
-
-
-def config_files(path: str, root: Path) -> list[str]:
-    """A model config and the files of this project that it is based on, relative to the project's folder."""
-    bases = [
-        ast.literal_eval(line.value)
-        for line in ast.parse((root / path).read_text()).body
-        if isinstance(line, ast.Assign) and getattr(line.targets[0], "id", "") == "_base_"
-    ]
-    files = [path]
-    for base in bases[0] if bases and isinstance(bases[0], list) else bases:
-        if "::" not in base:  # there it is of an installed package
-            files += config_files(os.path.normpath(os.path.join(os.path.dirname(path), base)), root)
-    return list(dict.fromkeys(files))

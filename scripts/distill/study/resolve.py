@@ -14,8 +14,8 @@ import yaml
 from distill.predictions.views import View, expand, reach_around
 from distill.program import UserError
 from distill.strict import LARGEST, is_line, read_yaml
-from distill.study import limits, paths, schema
-from distill.study.references import check, known
+from distill.study import limits, model_config, paths, schema
+from distill.study.references import check
 from distill.study.rows import find_evaluations, tables
 from distill.study.schema import suggestion
 from distill.study.seeds import repeat
@@ -58,7 +58,7 @@ def resolve(config: Mapping[str, Any], root: Path) -> Study:
     filled["evaluate"]["on"] = dict.fromkeys(TASKS, on) if isinstance(on, str) else on
     check(filled)
     filled["tables"] = tables(filled, root)
-    limits.check(config, filled)
+    limits.check(config, filled, root)
     study = repeat(_connected(filled))
     study["selected"] = {
         name: str(spec["of"])
@@ -126,18 +126,18 @@ def _models(study: dict[str, Any], root: Path) -> dict[str, Any]:
         study["models"] = {labels["teacher"]: {}, "student": student}
     common = study.get("model", {})
     study["model"] = {"config": common} if isinstance(common, str) else common
-    return {name: _model(name, own, study["model"], root) for name, own in study["models"].items()}
+    common, data = study["model"], study["data"]
+    return {name: _model(name, own, common, data, root) for name, own in study["models"].items()}
 
 
-def _model(name: str, own: dict[str, Any], common: dict[str, Any], root: Path) -> dict[str, Any]:
+def _model(name: str, own: dict[str, Any], common: dict[str, Any], data: str, root: Path) -> dict[str, Any]:
     given = {**common, **own}
     if "config" not in given:
         raise UserError(
             f"models.{name}: needs the key 'config' (or give all models one: `model: faster_rcnn_tiny`)"
         )
-    configs = sorted(path.stem for path in (root / "config/models").glob("*.py"))
-    known(given["config"], configs, f"models.{name}.config", "model config")
-    task = "keypoints" if given["config"].startswith("keypoint") else "boxes"
+    given["config"] = model_config.placed(given["config"], data, root, f"models.{name}.config")
+    task = model_config.task(given["config"], root)
     if "import" in given:
         if unfit := [key for key in own if key not in IMPORTED]:
             raise UserError(f"models.{name}: an imported model is not trained; remove {', '.join(unfit)}")
@@ -165,7 +165,8 @@ def _augment(given: str | dict[str, Any], role: str, root: Path) -> str | dict[s
 def _by_config(config: str, root: Path) -> dict[str, Any]:
     """The defaults of config/models/defaults.yaml for a model config."""
     table = yaml.safe_load((root / "config/models/defaults.yaml").read_text())
-    return {**table["default"], **table.get(config.rpartition("_")[2], {}), **table.get(config, {})}
+    group = "outside" if model_config.is_outside(config) else config.rpartition("_")[2]
+    return {**table["default"], **table.get(group, {}), **table.get(config, {})}
 
 
 def _views(study: dict[str, Any], root: Path) -> dict[str, list[str]]:

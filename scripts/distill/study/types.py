@@ -62,7 +62,7 @@ class Training(TypedDict):
 
     iterations: int | str
     batch: int
-    lr: float
+    lr: float | str
     warmup: int
     milestones: list[float]
     scales: list[int]

@@ -39,7 +39,7 @@ def export_model(model: Path, format: str, output: Path, view: str) -> list[Path
     if len(plan.views) > 1 or plan.views[0] != View(plan.views[0].scale, max_side=plan.views[0].max_side):
         raise UserError(f"{view}: a network is exported for one view, which neither mirrors nor turns")
     cfg = config_file.read(model / "config.py")
-    network, meta = models.load(model, torch.device("cpu"))
+    network, meta, _ = models.load(model, torch.device("cpu"))
     return EXPORTS[format](cfg, network, meta, plan.views[0], output, model)
 
 

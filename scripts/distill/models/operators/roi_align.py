@@ -1,12 +1,69 @@
-"""RoIAlign of predictions on CPUs, as weighted sums of pixels (Mask R-CNN, arXiv 1703.06870, section 3).
+"""RoIAlign (Mask R-CNN, arXiv 1703.06870, section 3): torchvision's, but for predictions on CPUs.
 
-torchvision's CPU operator goes through one channel after the other. Here a pixel's channels lie together in
-memory, and a bin is a weighted sum of such rows, which is what torch's embedding_bag is made for.
+torchvision's CPU operator goes through one channel after the other. `roi_align` here has a pixel's channels
+together in memory, and a bin is a weighted sum of such rows, which is what torch's embedding_bag is made for.
 """
 
 import torch
 from torch import Tensor
 from torch.nn.functional import embedding_bag
+
+from distill.models.operators.precision import wide
+
+
+def roi_align_forward(
+    input: Tensor,
+    rois: Tensor,
+    output: Tensor,
+    argmax_y: Tensor,
+    argmax_x: Tensor,
+    *,
+    aligned_height: int,
+    aligned_width: int,
+    spatial_scale: float,
+    sampling_ratio: int,
+    pool_mode: int,
+    aligned: bool,
+) -> None:
+    """Writes the pooled features (N, C, h, w) of `rois` (N, 5: image, x1, y1, x2, y2) into `output`."""
+    if pool_mode != 1:
+        raise NotImplementedError("mmcv._ext.roi_align_forward with pool_mode='max' needs the compiled mmcv")
+    arguments = (wide(input), wide(rois), spatial_scale)
+    if input.is_cuda or input.requires_grad:  # the gradient below is torchvision's
+        pooled = torch.ops.torchvision.roi_align(
+            *arguments, aligned_height, aligned_width, sampling_ratio, aligned
+        )
+    else:
+        pooled = roi_align(*arguments, (aligned_height, aligned_width), sampling_ratio, aligned)
+    output.copy_(pooled)
+
+
+def roi_align_backward(
+    grad_output: Tensor,
+    rois: Tensor,
+    argmax_y: Tensor,
+    argmax_x: Tensor,
+    grad_input: Tensor,
+    *,
+    aligned_height: int,
+    aligned_width: int,
+    spatial_scale: float,
+    sampling_ratio: int,
+    pool_mode: int,
+    aligned: bool,
+) -> None:
+    """Writes the gradient with respect to the features into `grad_input` (B, C, H, W)."""
+    gradient = torch.ops.torchvision._roi_align_backward(
+        wide(grad_output),
+        wide(rois),
+        spatial_scale,
+        aligned_height,
+        aligned_width,
+        *grad_input.shape,
+        sampling_ratio,
+        aligned,
+    )
+    grad_input.copy_(gradient)
 
 
 def roi_align(
