@@ -1,7 +1,6 @@
 """Copies of images and videos with what a model has found on them, in their own pixels."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cache
 from itertools import groupby
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
@@ -11,60 +10,15 @@ import av
 import cv2
 import msgspec
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
 
 from distill.datasets.images import read_image, workers
 from distill.datasets.videos import frame_rate, frames
 from distill.files import replacing
 from distill.predictions.coco_results import read_lines
-from distill.report.drawing import COLOURS, colour_of, sides
+from distill.report.marking import mark
 
-SIDES = {"left": "#ff9a1f", "right": "#3ec5ff", "middle": "#ffffff"}
-SURE = 0.3  # keypoints of a higher probability are drawn
 QUALITY = 92  # of JPEG
 Record = Mapping[str, Any]
-
-
-def mark(pixels: np.ndarray, records: Sequence[Record], categories: Sequence[Record]) -> np.ndarray:
-    """An image (H, W, 3; BGR) with boxes, names, scores and skeletons; the best ones on top.
-
-    records: COCO results on it.
-    categories: of the model.
-    """
-    picture = Image.fromarray(pixels[..., ::-1])
-    draw = ImageDraw.Draw(picture)
-    unit = max(1, round(min(picture.size) / 300))
-    known, colours = {c["id"]: c for c in categories}, colour_of(categories)
-    for record in sorted(records, key=lambda record: record["score"]):
-        category = known.get(record["category_id"], {"name": str(record["category_id"])})
-        colour = colours.get(record["category_id"], COLOURS[0])
-        x, y, w, h = record["bbox"]
-        draw.rectangle((x, y, x + max(w, 1), y + max(h, 1)), outline=colour, width=unit)
-        label, font = f"{category['name']:.40} {record['score']:.2f}", _font(8 + 4 * unit)
-        right, bottom = draw.textbbox((0, 0), label, font)[2:]
-        place = (x, max(0, y - bottom - unit))
-        draw.rectangle((*place, place[0] + right, place[1] + bottom + unit), fill=colour)
-        draw.text(place, label, "black", font)
-        if record.get("keypoints") and category.get("keypoints"):
-            _skeleton(draw, record["keypoints"], category, colour, unit)
-    return np.ascontiguousarray(np.asarray(picture)[..., ::-1])
-
-
-@cache
-def _font(size: int) -> Any:
-    return ImageFont.load_default(size)
-
-
-def _skeleton(draw: Any, keypoints: Sequence[float], category: Record, colour: str, unit: int) -> None:
-    points = np.reshape(keypoints, (-1, 3))
-    sure = points[:, 2] > SURE
-    for a, b in category.get("skeleton") or ():
-        if sure[a - 1] and sure[b - 1]:
-            draw.line([*points[a - 1, :2], *points[b - 1, :2]], fill=colour, width=unit)
-    for (x, y, _), side, shown in zip(points, sides(category), sure, strict=True):
-        if shown:
-            r = 1.5 * unit
-            draw.ellipse((x - r, y - r, x + r, y + r), fill=SIDES[side], outline="black")
 
 
 def draw_images(

@@ -30,6 +30,7 @@ from distill.models import model as models
 from distill.models.networks import Kind, kind_of, own_hooks
 from distill.models.processes import runner_of, start_processes
 from distill.models.provenance import digests, provenance
+from distill.models.tracking import Tracking, backends
 from distill.program import UserError
 
 LEAST = 5000  # iterations of a training whose length is `auto`
@@ -199,11 +200,16 @@ def _meaning(coco: dict) -> list[tuple]:
     return [(category["name"], category.get("keypoints") or []) for category in coco["categories"]]
 
 
+def without_tracking(spec: dict) -> dict:
+    """The options that have a part in what is trained."""
+    return {key: value for key, value in spec.items() if key != "tracking"}
+
+
 def fingerprint(job: Job, cfg: Config) -> str:
     """Digest of everything that shapes the training, which paths and workers do not."""
     shape = {
         "model": json.loads(json.dumps(cfg.model.to_dict(), default=str)),
-        "spec": job.spec,
+        "spec": without_tracking(job.spec),
         "inputs": job.inputs,
         "optimizer": cfg.optim_wrapper.to_dict(),
     }
@@ -230,6 +236,7 @@ def train(job: Job, workers: int | None = None) -> None:
 
 def _train(job: Job, cfg: Config, categories: list[dict], device: torch.device) -> None:
     kind = kind_of(cfg)
+    trackers = backends(job.spec["tracking"], job.work / "tracking", job.name)
     mark = fingerprint(job, cfg)
     checkpoint = work_folder.prepare(job.work, mark)
     resumes = work_folder.count_resumes(job.work, checkpoint) if is_main_process() else 0
@@ -253,6 +260,7 @@ def _train(job: Job, cfg: Config, categories: list[dict], device: torch.device) 
     runner = None
     try:
         runner = runner_of(cfg, device, prepare)
+        _watch(runner, trackers, cfg, categories)
         runner.train()
     except UserError:
         raise
@@ -277,6 +285,13 @@ def _train(job: Job, cfg: Config, categories: list[dict], device: torch.device) 
         work_folder.keep_newest(job.work)
 
 
+def _watch(runner: Any, trackers: list[Any], cfg: Config, categories: list[dict]) -> None:
+    """Not by the config, which the model keeps."""
+    if trackers:
+        interval = next(hook["interval"] for hook in cfg.custom_hooks if hook["type"] == "History")
+        runner.register_hook(Tracking(trackers, interval, categories))
+
+
 def _write_records(job: Job, cfg: Config, seconds: float, resumes: int, mark: str) -> None:
     cfg.load_from, cfg.resume = None, False  # whether it was interrupted makes no difference
     config_file.write(job.output / "config.py", cfg)
@@ -286,7 +301,7 @@ def _write_records(job: Job, cfg: Config, seconds: float, resumes: int, mark: st
         job.output / "run.json",
         {
             **provenance(job.name, job.inputs, seconds),
-            "spec": job.spec,
+            "spec": without_tracking(job.spec),
             "seed": job.spec["seed"],
             "fingerprint": mark,
             "processes": get_world_size(),

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
 
 from distill.study.lineage import lineage, trained
 from distill.study.types import Labels, Row, Study
@@ -43,6 +44,17 @@ def needs(study: Study, rows: Iterable[Row]) -> Needs:
         boxes = ["boxes"] if study["models"][model]["task"] == "keypoints" else []
         found |= {(model, dataset, view) for view in [*boxes, *study["views"][views]]}
     return Needs(frozenset(trained(study, models)), frozenset(found))
+
+
+def missing_packages(names: Iterable[str]) -> list[str]:
+    """Those of some packages that are not installed here."""
+    missing = []
+    for name in names:
+        try:
+            version(name)
+        except PackageNotFoundError:
+            missing.append(name)
+    return missing
 
 
 def shards_of(study: Study, dataset: str) -> int:

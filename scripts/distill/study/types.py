@@ -75,6 +75,7 @@ class Training(TypedDict):
     amp: bool
     augment: str | dict[str, Any]  # none, or by kind of image (labelled; generated, of students)
     checkpoint_every: int | str
+    tracking: list[str]
     ratio: NotRequired[list[float]]
 
 
