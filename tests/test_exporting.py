@@ -20,6 +20,7 @@ from distill.models import Predictor
 from distill.models.published.exporting import export_model
 from distill.predictions.heatmaps import decode, softmax2d
 from distill.predictions.views import View
+from distill.program import UserError
 from helpers import SCRIPTS
 from helpers.checkpoints import share_in_common
 from helpers.networks import random_model

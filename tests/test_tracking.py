@@ -12,23 +12,20 @@ from helpers.networks import training_job
 
 
 def test_tensorboard_shows_a_training_and_changes_nothing(tmp_path, arrows):
-    options = dict(iterations=4, ratio=[6, 4], labels=arrows)
-    watched = training_job(
-        tmp_path, "keypoint_rcnn_tiny", arrows, name="a/m", tracking=["tensorboard"], **options
-    )
-    train(watched)
-    train(training_job(tmp_path, "keypoint_rcnn_tiny", arrows, name="b/m", tracking=[], **options))
-    folders = watched.output, tmp_path / "b/m"
+    options = dict(labels=arrows, iterations=4, ratio=[6, 4])
+    for folder, tracking in {"a": ["tensorboard"], "b": []}.items():
+        train(training_job(tmp_path / folder, "keypoint_rcnn_tiny", arrows, tracking=tracking, **options))
+    folders = [tmp_path / folder / "model" for folder in ("a", "b")]
     for name in ("model.pth", "history.csv"):
         assert (folders[0] / name).read_bytes() == (folders[1] / name).read_bytes()
-    texts = [(folder / "config.py").read_text().replace(str(folder), "") for folder in folders]
+    texts = [(folder / "config.py").read_text().replace(str(folder.parent), "") for folder in folders]
     assert texts[0] == texts[1]
     runs = [json.loads((folder / "run.json").read_text()) for folder in folders]
     assert [run["fingerprint"] for run in runs] == [runs[0]["fingerprint"]] * 2
     assert runs[0]["spec"] == runs[1]["spec"]
 
-    events = EventAccumulator(str(watched.work / "tracking")).Reload()
-    rows = (watched.output / "history.csv").read_text().splitlines()
+    events = EventAccumulator(str(folders[0].with_suffix(".work") / "tracking")).Reload()
+    rows = (folders[0] / "history.csv").read_text().splitlines()
     losses = [row.split(",")[rows[0].split(",").index("loss")] for row in rows[1:]]
     shown = events.Scalars("train/loss")
     assert [event.step for event in shown] == [1, 2, 3, 4]
