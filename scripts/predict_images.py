@@ -18,8 +18,7 @@ def main() -> None:
     parser.add_argument(
         "--views",
         nargs="+",
-        default=["plain"],
-        help="a view set of the model's study (plain, all), or views such as s0800 s0800-flip",
+        help="a view set of the model's study (usually plain), or views such as s0800 s0800-flip",
     )
     parser.add_argument("--min-score", type=float, default=0.0, help="the least score of a result")
     parser.add_argument("--device", default=DEVICE, choices=["auto", "cpu", "cuda"])

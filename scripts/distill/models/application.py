@@ -62,16 +62,18 @@ class Plan:
     fixed_boxes: dict[str, Any]
 
 
-def plan_of(model: Path, views: Sequence[str]) -> Plan:
+def plan_of(model: Path, views: Sequence[str] | None) -> Plan:
     """What the model's study says, of study.json two folders above; without one, the defaults.
 
     views: the name of one of the study's view sets, or names of views; of these the first is the plain one.
+        None: what models are evaluated under where nothing is said.
 
     Raises UserError for an unknown name.
     """
     for name in ("model.pth", "config.py"):
         if not (model / name).is_file():
             raise UserError(f"{model}: not the folder of a model: there is no {name} in it")
+    views = views or defaults(PROJECT, "study", "evaluate")["views"]
     path = model.absolute().parent.parent / "study.json"
     study = None
     if path.is_file():

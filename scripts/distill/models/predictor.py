@@ -62,13 +62,13 @@ class Predictor:
     def predict(
         self,
         images: str | Path | Sequence[str | Path],
-        views: Sequence[str] = ("plain",),
+        views: Sequence[str] | None = None,
         min_score: float = 0.0,
     ) -> Iterator[tuple[Image, list[dict]]]:
         """What the model finds on images of anybody's: (record of the image, COCO results), image by image.
 
         images: a folder, a video, or image files. Those that cannot be read are left out, with a warning.
-        views: the name of a view set of the model's study, or names of views (s0800, s0800-flip).
+        views: a view set of the model's study, or names of views (s0800, s0800-flip); None: the plain view.
         min_score: the least score of a result.
 
         Images of similar shape come together. Raises UserError where there is nothing to predict.
