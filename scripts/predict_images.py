@@ -26,13 +26,13 @@ def main() -> None:
     parser.add_argument("--amp", action="store_true", help="bfloat16 where the hardware computes in it")
     parser.add_argument("--workers", type=int, help="processes that load images")
     args = parser.parse_args()
+    claim(1, args.device)
     from distill.models.application import Application, plan_of
     from distill.models.sources import Source
 
     source, plan = Source.of(args.images), plan_of(args.model, args.views)
     if args.draw and args.draw.exists() and not args.draw.is_dir():
         raise UserError(f"{args.draw}: --draw names a folder")
-    claim(1, args.device)
     from distill.inspection import marked
     from distill.models.applied import predict_files
     from distill.models.predictor import Predictor

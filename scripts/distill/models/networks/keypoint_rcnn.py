@@ -46,7 +46,6 @@ class KeypointRCNN(FasterRCNN):
         samples: list,
         choose: Callable[[list[InstanceData]], list[Tensor]],
     ) -> Tensor:
-        """`heatmaps` of the boxes that `choose` makes of `boxes`, from the same features."""
         features = network.extract_feat(inputs)
         proposals = network.rpn_head.predict(features, samples, rescale=False)
         found = network.roi_head.predict(features, proposals, samples, rescale=False)

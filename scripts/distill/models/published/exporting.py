@@ -130,9 +130,11 @@ def to_mmdet(
                 f"{model}: {part['type']} is a part of this project, which mmdet alone does not have"
             )
     net["data_preprocessor"].pop("non_blocking", None)
-    net["backbone"].pop("init_cfg", None)
-    head = net.get("roi_head", {}).get("bbox_head") or net["bbox_head"]
-    classes = _names(cfg, meta, head["num_classes"])
+    if "init_cfg" in net["backbone"]:
+        net["backbone"]["init_cfg"] = None
+    head = (cfg.model.get("roi_head") or {}).get("bbox_head")
+    known = len(meta["categories"])
+    classes = _names(cfg, meta, head.num_classes if isinstance(head, dict) else known)
     pipeline = [
         dict(type="LoadImageFromFile"),
         dict(type="Resize", scale=(view.max_side, view.scale), keep_ratio=True),
