@@ -38,7 +38,7 @@ def predict_files(
     Raises UserError where no image can be read.
     """
     folder = output.with_name(f"{output.name}.parts")
-    _claim(folder, _mark(predictor, source, used))
+    _claim(folder, _mark(predictor, source, used, draw is not None))
     done = {int(path.stem) for path in folder.glob("*.json")}
     for shard in sorted(done):
         head = read_lines(_shard(folder, shard), RESULTS)[0]
@@ -60,8 +60,10 @@ def predict_files(
             content = {"images": images, "unreadable": lost, RESULTS: records}
             write_json(_shard(folder, part.shard), content)
             found, lost = [], []
-    _gather(folder, predictor, source, output)
-    shutil.rmtree(folder)
+    try:
+        _gather(folder, predictor, source, output)
+    finally:  # what nobody can read may be mended until the next run
+        shutil.rmtree(folder)
 
 
 def about(output: Path) -> Path:
@@ -73,14 +75,14 @@ def _shard(folder: Path, number: int) -> Path:
     return folder / f"{number:06d}.json"
 
 
-def _mark(predictor: Predictor, source: Source, used: Application) -> str:
+def _mark(predictor: Predictor, source: Source, used: Application, drawn: bool) -> str:
     """A digest of all that results depend on, but for the images themselves."""
     plan = used.plan
     what = {
         "model": digests({name: predictor.folder / name for name in ("model.pth", "config.py")}),
         "images": [str(source.root.absolute()), source.names],
         "views": [view.name for view in (plan.plain, *plan.views)],
-        "options": [asdict(plan.options), plan.fixed_boxes, used.min_score, predictor.amp],
+        "options": [asdict(plan.options), plan.fixed_boxes, used.min_score, predictor.amp, drawn],
     }
     return hashlib.sha256(json.dumps(what).encode()).hexdigest()
 
