@@ -42,7 +42,9 @@ def mark(pixels: np.ndarray, records: Sequence[Record], categories: Sequence[Rec
 
 @cache
 def _font(size: int) -> Any:
-    return ImageFont.load_default(size)
+    import matplotlib  # has DejaVu with it, which knows most alphabets
+
+    return ImageFont.truetype(f"{matplotlib.get_data_path()}/fonts/ttf/DejaVuSans.ttf", size)
 
 
 def _skeleton(draw: Any, keypoints: Sequence[float], category: Record, colour: str, unit: int) -> None:
