@@ -122,7 +122,8 @@ def count_frames(path: Path) -> int | None:
             if stream.frames:
                 return stream.frames
             duration, rate = _duration(container, stream), stream.average_rate
-            return round(duration * stream.time_base * rate) if duration and rate else None
+            base = stream.time_base
+            return round(duration * base * rate) if duration and base and rate else None
     except (av.FFmpegError, ValueError) as error:
         raise UserError(f"{path}: is not a readable video ({' '.join(str(error).split())})") from None
 

@@ -47,18 +47,17 @@ def predict_files(
         log.info("%s: goes on after %d parts of %s", output, len(done), folder)
     found: list[tuple[Image, list[dict]]] = []
     lost: list[dict[str, str]] = []
-    for part, (images, unreadable) in used.results(predictor.parts(source, used.passes, done)):
-        found += images
+    for part, (pairs, unreadable) in used.results(predictor.parts(source, used.passes, done)):
+        found += pairs
         lost += unreadable
-        each(len(images) + len(unreadable))
+        each(len(pairs) + len(unreadable))
         if part.ends == "shard":
             found.sort(key=lambda pair: pair[0]["id"])
-            records = [record for _, records in found for record in records]
             images = [image for image, _ in found]
+            records = [record for _, mine in found for record in mine]
             if draw:
                 draw(images, records)
-            content = {"images": images, "unreadable": lost, RESULTS: records}
-            write_json(_shard(folder, part.shard), content)
+            write_json(_shard(folder, part.shard), {"images": images, "unreadable": lost, RESULTS: records})
             found, lost = [], []
     try:
         _gather(folder, predictor, source, output)

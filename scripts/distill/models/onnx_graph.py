@@ -30,7 +30,7 @@ MOST = 4096  # boxes of all categories that go into the last NMS
 WIDEST = 4.135166556742356  # |logarithm of a change of size|: 1000 / 16, as in mmdet
 
 
-def write(network: nn.Module, output: Path) -> None:
+def write(network: Any, output: Path) -> None:
     """Writes the graph of a network in eval mode. Raises UserError where a package is missing."""
     if missing := [name for name in NEEDED if find_spec(name) is None]:
         raise UserError(f"onnx: needs {' and '.join(missing)}: pip install {' '.join(missing)}")
@@ -51,6 +51,7 @@ def write(network: nn.Module, output: Path) -> None:
             output_names=names,
             dynamic_shapes={"image": {2: STEP * height, 3: STEP * width}, "size": {}},
         )
+        assert program is not None  # of dynamo
         program.save(temporary, external_data=False)
 
 
@@ -61,9 +62,10 @@ class Graph(nn.Module):
         super().__init__()
         self.network = network
         pixels = network.data_preprocessor
-        order = [0, 1, 2] if pixels._channel_conversion else [2, 1, 0]
-        self.order = order
+        self.order = [0, 1, 2] if pixels._channel_conversion else [2, 1, 0]
+        self.mean: Tensor
         self.register_buffer("mean", pixels.mean.clone())
+        self.std: Tensor
         self.register_buffer("std", pixels.std.clone())
 
     def forward(self, image: Tensor, size: Tensor) -> tuple[Tensor, ...]:

@@ -132,7 +132,7 @@ def to_mmdet(
     net["data_preprocessor"].pop("non_blocking", None)
     if "init_cfg" in net["backbone"]:
         net["backbone"]["init_cfg"] = None
-    head = (cfg.model.get("roi_head") or {}).get("bbox_head")
+    head: Any = (cfg.model.get("roi_head") or {}).get("bbox_head")
     known = len(meta["categories"])
     classes = _names(cfg, meta, head.num_classes if isinstance(head, dict) else known)
     pipeline = [
