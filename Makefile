@@ -32,7 +32,7 @@ test-slurm: env  ## on a real one-machine Slurm, which it installs as root on De
 	$(BIN)/pytest -m 'slurm and not slow' tests/slurm
 
 test-gpu: env  ## on a GPU; .venv/bin/python may be another one, with the packages of envs/requirements.txt
-	$(BIN)/pytest -m gpu tests/gpu
+	$(BIN)/pytest -m gpu tests/gpu tests/test_forks.py
 
 bench: demo  ## ratios measured side by side; of the demo's models, too
 	$(BIN)/pip install --quiet --no-deps -r envs/bench.txt

@@ -30,7 +30,11 @@ rule all:
 
 rule labels:
     input:
-        expand(f"{R}/labels/{{labels}}/annotations.json", labels=study["labels"]),
+        expand(
+            f"{R}/labels/{{labels}}/{{file}}",
+            labels=study["labels"],
+            file=["annotations.json", "review.csv", "next.csv"],
+        ),
 
 
 rule views:

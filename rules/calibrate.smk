@@ -41,3 +41,27 @@ rule generate_labels:
     shell:
         "python scripts/generate_labels.py --merged {input.merged:q} --dataset {input.dataset:q}"
         " --labelled {input.labelled:q} --thresholds {input.thresholds:q} --output {output:q} > {log:q} 2>&1"
+
+
+rule review_labels:
+    input:
+        unpack(label_inputs),
+        thresholds=f"{R}/labels/{{labels}}/thresholds.json",
+    output:
+        review=f"{R}/labels/{{labels}}/review.csv",
+        next_images=f"{R}/labels/{{labels}}/next.csv",
+    log:
+        f"{R}/logs/labels/{{labels}}/review.log",
+    benchmark:
+        f"{R}/benchmarks/labels/{{labels}}/review.tsv"
+    conda:
+        "../envs/distill.yaml"
+    resources:
+        mem_mb=8000,
+        runtime=60,
+    params:
+        version=version("review"),
+        folder=lambda wildcards, output: Path(output.review).parent,
+    shell:
+        "python scripts/review_labels.py --merged {input.merged:q} --dataset {input.dataset:q}"
+        " --labelled {input.labelled:q} --thresholds {input.thresholds:q} --output {params.folder:q} > {log:q} 2>&1"

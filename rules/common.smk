@@ -3,6 +3,7 @@ import os
 import re
 import signal
 import sys
+import tempfile
 from pathlib import Path
 
 ROOT = Path(workflow.basedir)
@@ -15,7 +16,7 @@ from distill.study.needs import margins, missing_packages, shards_of
 from distill.study.paths import check_results
 from distill.program import UserError
 from distill.study.pretrained import published, weights_of
-from distill.study.references import sources
+from distill.study.references import boxes_of, sources
 from distill.study.seeds import family
 from distill.study.resolve import read, resolve, training
 
@@ -38,6 +39,7 @@ VERSIONS = {
     "predict": 1,
     "merge": 1,
     "calibrate": 1,
+    "review": 1,
     "evaluate": 3,
     "report": 3,
 }
@@ -52,6 +54,10 @@ except UserError as error:
 
 R = study["results"]
 os.environ.update(DISTILL_DEVICE=study["device"])  # no parameter of a job: its change runs nothing again
+FORKS = tempfile.TemporaryDirectory(
+    prefix="distill-"
+)  # goes with this run; where short jobs start: distill.forks
+os.environ.update(DISTILL_FORKS=FORKS.name)
 SHARDS = {name: [f"{shard:03d}" for shard in range(shards_of(study, name))] for name in study["datasets"]}
 ALL_SHARDS = max(SHARDS.values(), key=len)
 KEPT = {"all": ALL_SHARDS, "none": []}.get(str(study["keep_heatmaps"]))
@@ -92,7 +98,9 @@ def untracked(value):
 
 
 # Whose predictions are merged: a model's, or those of all teachers of a label set.
-MERGED_MODELS = one_of([*study["models"], *(entry["together"] for entry in study["labels"].values())])
+MERGED_MODELS = one_of(
+    [*study["models"], *(entry["together"] for entry in study["labels"].values() if entry["teachers"])]
+)
 
 
 wildcard_constraints:
@@ -130,6 +138,8 @@ def dataset_files(wildcards):
     spec = study["datasets"][wildcards.dataset]
     keys = ["annotations", "videos", "ids"] + (["images"] if spec["kind"] == "folder" else [])
     paths = [spec[key] for key in keys if isinstance(spec.get(key), str)]
+    if spec["kind"] == "voc":  # a folder's time is that of what is in itself
+        paths = [os.path.join(path, folder) for path in paths for folder in ("Annotations", "JPEGImages")]
     return [path for path in paths if path not in DOWNLOADED and os.path.exists(path)]
 
 
@@ -149,11 +159,27 @@ def model_inputs(wildcards):
         return inputs | {"checkpoint": model["import"]["checkpoint"]}
     if model["labels"]:
         inputs["labels"] = labels_file(model["labels"])
-    if model["init"] in study["models"]:
+    if model["validate"]:
+        inputs["validation"] = dataset_file(model["validation"])
+    if isinstance(model["init"], dict):
+        inputs["init"] = model["init"]["checkpoint"]
+    elif model["init"] in study["models"]:
         inputs["init"] = f"{R}/models/{model['init']}/model.pth"
     elif model["init"] not in ("pretrained", "none"):
         inputs["init"] = model["init"]
     return inputs
+
+
+def validation(wildcards):
+    """What a training that is validated is told of that: the dataset, and that it is predicted as in a test."""
+    model = study["models"][wildcards.model]
+    how = {
+        "views": study["views"]["plain"],
+        "fixed_boxes": study["fixed_boxes"],
+        "merge": study["merged"]["plain"]["options"],
+    }
+    dataset = dataset_file(model["validation"])
+    return [f"--validation={dataset}", f"--how={json.dumps(how)}"] if model["validate"] else []
 
 
 def config_file(wildcards):
@@ -190,16 +216,23 @@ def has_keypoints(wildcards):
     return study["models"][wildcards.model.split("+")[0]]["task"] == "keypoints"
 
 
+def box_owners():
+    """The models whose boxes get heatmaps, their own or a pose estimator's."""
+    models = study["models"]
+    return [boxes_of(models, name) for name, model in models.items() if model["task"] == "keypoints"]
+
+
 def boxes_to_predict(wildcards):
-    """The shard's fixed boxes that a view is predicted in: those of the model after the @, or a keypoint model's own.
-    A box model needs none: it proposes boxes under every view."""
-    owner = wildcards.of.removeprefix("@") or (wildcards.model if has_keypoints(wildcards) else "")
+    """The shard's fixed boxes that a view is predicted in: those of the model after the @, or those of a keypoint
+    model. A box model needs none: it proposes boxes under every view."""
+    own = boxes_of(study["models"], wildcards.model) if has_keypoints(wildcards) else ""
+    owner = wildcards.of.removeprefix("@") or own
     return [f"{R}/predictions/{owner}/{wildcards.dataset}/boxes/{wildcards.shard}.json"] if owner else []
 
 
 def boxes_to_merge(wildcards):
     """The shard's fixed boxes, in which all views and all teachers have predicted heatmaps; box models have none."""
-    first = wildcards.model.split("+")[0]
+    first = boxes_of(study["models"], wildcards.model.split("+")[0])
     boxes = f"{R}/predictions/{first}/{wildcards.dataset}/boxes/{wildcards.shard}.json"
     return [boxes] if has_keypoints(wildcards) else []
 
@@ -209,8 +242,9 @@ def predictions(wildcards):
     share boxes, those of the first."""
     first, *others = wildcards.model.split("+")
     merged, keypoints = study["merged"][wildcards.views], has_keypoints(wildcards)
-    shared = f"@{first}" if keypoints or merged["options"]["boxes"] == "average" else ""
-    own = "" if keypoints else shared
+    owner = boxes_of(study["models"], first)
+    shared = f"@{owner}" if keypoints or merged["options"]["boxes"] == "average" else ""
+    own = "" if keypoints and owner == first else shared
     return [
         f"{R}/predictions/{model}/{wildcards.dataset}/{view}{of}/{shard}.{'h5' if keypoints else 'json'}"
         for model, of in [(first, own), *((other, shared) for other in others)]
@@ -231,10 +265,35 @@ def merge_meaning(wildcards):
 # --- labels ---
 
 
+def merged_of(name):
+    """The merged predictions that labels are made of: of their teachers, or of other programs."""
+    labels = study["labels"][name]
+    if not labels["teachers"]:
+        return f"{R}/labels/{name}/predictions.json"
+    return f"{R}/merged/{labels['together']}/{labels['dataset']}/{labels['merged']}.json"
+
+
+def given_inputs(wildcards):
+    """Other programs' predictions, those that are there (the program names the others), and their datasets."""
+    labels = study["labels"][wildcards.labels]
+    return {
+        "predictions": [path for path in labels["predictions"] if os.path.exists(path)],
+        "dataset": dataset_file(labels["dataset"]),
+        "sources": [dataset_file(name) for name in dict.fromkeys(made_of(study, labels["dataset"]))],
+        "labelled": dataset_file(labels["labelled"]),
+    }
+
+
+def given_options(wildcards):
+    """The merge options; `plain`, which is of heatmaps, is that of all."""
+    plain = next(iter(study["merged"].values()))["options"]["plain"]
+    return {**study["labels"][wildcards.labels]["merge"], "plain": plain}
+
+
 def label_inputs(wildcards):
     labels = study["labels"][wildcards.labels]
     return {
-        "merged": f"{R}/merged/{labels['together']}/{labels['dataset']}/{labels['merged']}.json",
+        "merged": merged_of(wildcards.labels),
         "dataset": dataset_file(labels["dataset"]),
         "labelled": dataset_file(labels["labelled"]),
     }
@@ -251,6 +310,8 @@ def selections():
     """The view selection for every label set: of its teachers' predictions under its views on the validation set."""
     paths = []
     for entry in study["labels"].values():
+        if not entry["teachers"]:
+            continue
         validation = study["models"][entry["teacher"]]["validation"]
         paths.append(f"{R}/selection/{entry['together']}/{validation}/{entry['merged']}.csv")
     return paths
@@ -312,7 +373,9 @@ def report_inputs(wildcards):
         "evaluations": list(evaluated),
         "merged": [path.replace(f"{R}/evaluation/", f"{R}/merged/", 1) for path in evaluated],
         "labels": expand(
-            f"{R}/labels/{{labels}}/{{file}}", labels=labels, file=["annotations.json", "thresholds.json"]
+            f"{R}/labels/{{labels}}/{{file}}",
+            labels=labels,
+            file=["annotations.json", "thresholds.json", "review.csv", "next.csv"],
         ),
         "runs": expand(f"{R}/models/{{model}}/run.json", model=models),
         "histories": histories(trained(study, models)),
@@ -321,8 +384,5 @@ def report_inputs(wildcards):
         ),
         "sources": expand(f"{R}/datasets/{{dataset}}.json", dataset=dict.fromkeys(sources_of_used)),
         "splits": list(dict.fromkeys(splits)),
-        "generated_from": [
-            f"{R}/merged/{entry['together']}/{entry['dataset']}/{entry['merged']}.json"
-            for entry in map(study["labels"].get, labels)
-        ],
+        "generated_from": [merged_of(name) for name in labels],
     }

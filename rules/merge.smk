@@ -72,3 +72,32 @@ rule select_predictions:
     shell:
         "python scripts/select_predictions.py --dataset {input.dataset:q} --merged {input.merged:q}"
         " --output {output:q} > {log:q} 2>&1"
+
+
+# Of other programs, in the place of a teacher.
+rule merge_predictions:
+    input:
+        unpack(given_inputs),
+    output:
+        f"{R}/labels/{{labels}}/predictions.json",
+    log:
+        f"{R}/logs/labels/{{labels}}/predictions.log",
+    benchmark:
+        f"{R}/benchmarks/labels/{{labels}}/predictions.tsv"
+    wildcard_constraints:
+        labels=one_of([name for name, entry in study["labels"].items() if "predictions" in entry]),
+    conda:
+        "../envs/distill.yaml"
+    resources:
+        mem_mb=8000,
+        runtime=60,
+    params:
+        version=version("merge"),
+        meaning=lambda wildcards: json.dumps(reruns.of_merge(given_options(wildcards), "boxes", ROOT)),
+        posed=lambda wildcards: " --posed" if study["labels"][wildcards.labels]["posed"] else "",
+        files=lambda wildcards: study["labels"][wildcards.labels]["predictions"],
+        options=untracked(lambda wildcards: json.dumps(given_options(wildcards))),
+    shell:
+        "python scripts/merge_predictions.py --dataset {input.dataset:q} --sources {input.sources:q}"
+        " --labelled {input.labelled:q} --options {params.options:q}{params.posed} --output {output:q}"
+        " -- {params.files:q} > {log:q} 2>&1"

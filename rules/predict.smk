@@ -45,7 +45,7 @@ rule choose_boxes:
     log:
         f"{R}/logs/predictions/{{model}}/{{dataset}}/boxes.log",
     wildcard_constraints:
-        model=models_of("keypoints"),
+        model=one_of(box_owners()),
         dataset=one_of(MARGINS),
     conda:
         "../envs/distill.yaml"

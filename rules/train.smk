@@ -33,12 +33,13 @@ rule train_teacher:
         launcher=launcher,
         config=untracked(config_file),
         spec=untracked(lambda wildcards: json.dumps(training(study["models"][wildcards.model]))),
+        validation=untracked(validation),
         threads=untracked(study["threads"]),
         folder=lambda wildcards, output: Path(output[0]).parent,
     shell:
         "export OMP_NUM_THREADS={params.threads}; exec {params.launcher} scripts/train.py --name {wildcards.model:q}"
         " --config {params.config:q} --spec {params.spec:q} --labelled {input.labelled:q}"
-        " {params.options:q} --work {params.folder:q}.work --output {params.folder:q} > {log:q} 2>&1"
+        " {params.options:q} {params.validation:q} --work {params.folder:q}.work --output {params.folder:q} > {log:q} 2>&1"
 
 
 use rule train_teacher as retrain_student with:

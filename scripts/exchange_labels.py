@@ -1,21 +1,27 @@
-"""Labels into CVAT or Label Studio (FiftyOne reads them as they are), and corrected ones back as COCO."""
+"""Labels into CVAT, Label Studio, FiftyOne or YOLO, most doubtful first if wanted; corrected ones back."""
 
 import argparse
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from distill.datasets.dataset_file import read_dataset
 from distill.files import replacing, write_json
+from distill.labels import yolo_export
 from distill.labels.corrections import corrected
-from distill.labels.exchange import to_cvat, to_label_studio
-from distill.program import run
+from distill.labels.exchange import to_cvat, to_fiftyone, to_label_studio
+from distill.labels.listed import read_next, read_review
+from distill.labels.order import in_order
+from distill.program import UserError, run
 from distill.strict import read_json
+from distill.study import schema
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     export = commands.add_parser("export", help="writes the files to import into a tool")
-    export.add_argument("tool", choices=["cvat", "label-studio"])
+    export.add_argument("tool", choices=["cvat", "label-studio", "fiftyone", "yolo"])
     export.add_argument("--labels", type=Path, required=True, help="labels/{labels}/annotations.json")
     export.add_argument("--output", type=Path, required=True, help="a folder for the files")
     export.add_argument(
@@ -23,6 +29,20 @@ def main() -> None:
         default="/data/local-files/?d=",
         help="what the images' URLs begin with (label-studio; default: its local file storage)",
     )
+    export.add_argument("--labelled", type=Path, help="datasets/{labelled}.json, to train on too (yolo)")
+    export.add_argument("--val", type=Path, help="datasets/{val}.json (yolo)")
+    export.add_argument(
+        "--ratio",
+        type=float,
+        nargs=2,
+        help="labelled to generated images of an epoch (yolo; default: as a student's)",
+    )
+    export.add_argument(
+        "--order",
+        choices=["review", "next"],
+        help="only images of review.csv or next.csv beside the labels, in that order, with the doubt",
+    )
+    export.add_argument("--images", type=int, help="so many of them (default: all)")
     back = commands.add_parser("import", help="brings corrected labels home")
     back.add_argument(
         "files", type=Path, nargs="+", help="what the tool exported: COCO, or Label Studio's JSON"
@@ -31,15 +51,45 @@ def main() -> None:
     back.add_argument(
         "--output", type=Path, required=True, help="the corrected COCO file, for a dataset of kind coco"
     )
+    back.add_argument(
+        "--only-seen",
+        action="store_true",
+        help="without the images that nobody has seen: to be labelled ones",
+    )
     arguments = parser.parse_args()
     labels = read_dataset(arguments.labels)
     if arguments.command == "import":
-        write_json(
-            arguments.output, corrected(labels, {str(path): read_json(path) for path in arguments.files})
-        )
+        files = {str(path): read_json(path) for path in arguments.files}
+        write_json(arguments.output, corrected(labels, files, arguments.only_seen))
         return
-    cvat = arguments.tool == "cvat"
-    for name, content in (to_cvat(labels) if cvat else to_label_studio(labels, arguments.prefix)).items():
+    if arguments.images is not None and arguments.images < 1:
+        parser.error("--images must be at least 1")
+    if arguments.images and not arguments.order:
+        parser.error("--images needs --order")
+    if arguments.tool == "yolo":
+        if arguments.order:
+            parser.error("--order is for tools in which people look at labels, not for yolo")
+        if arguments.labelled is None or arguments.val is None:
+            raise UserError("export yolo: needs --labelled and --val, the datasets that belong to the labels")
+        ratio = arguments.ratio or schema.defaults(Path(__file__).parents[1], "models")["ratio"]
+        if not all(0 < part < 1000 for part in ratio):
+            raise UserError("--ratio: needs two numbers above 0 and below 1000")
+        labelled, val = map(read_dataset, (arguments.labelled, arguments.val))
+        yolo_export.export(labels, labelled, val, ratio, arguments.output)
+        return
+    labels["annotations"] = [a for a in labels["annotations"] if not a["iscrowd"]]  # others are no labels
+    if arguments.order:
+        folder = arguments.labels.parent
+        following = read_next(folder / "next.csv") if arguments.order == "next" else None
+        labels = in_order(labels, read_review(folder / "review.csv"), following, arguments.images)
+    to: dict[str, Callable[..., dict]] = {
+        "cvat": to_cvat,
+        "fiftyone": to_fiftyone,
+        "label-studio": partial(to_label_studio, prefix=arguments.prefix),
+    }
+    names = "".join(f"{image['file_name']}\n" for image in labels["images"])
+    files = {**to[arguments.tool](labels), **({"images.txt": names} if arguments.order else {})}
+    for name, content in files.items():
         if isinstance(content, str):
             with replacing(arguments.output / name) as temporary:
                 temporary.write_text(content, encoding="utf-8")

@@ -15,7 +15,7 @@ def main() -> None:
     parser.add_argument("--labelled", type=Path, required=True, help="COCO JSON with what it is to predict")
     parser.add_argument("--output", type=Path, required=True, help="folder of the model")
     args = parser.parse_args()
-    from distill.models.published.importing import import_model
+    from distill.models.importing import import_model
 
     import_model(**vars(args))
 

@@ -7,7 +7,8 @@ from pathlib import Path
 from distill import strict
 from distill.datasets.dataset_file import read_dataset
 from distill.files import write_json
-from distill.predictions.merge import Options, merge_boxes, merge_heatmaps
+from distill.predictions.merge import Options, merge_boxes
+from distill.predictions.merge_heatmaps import merge_heatmaps
 from distill.program import UserError, run
 
 

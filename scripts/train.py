@@ -19,6 +19,10 @@ def main() -> None:
     parser.add_argument("--labelled", type=Path, required=True, help="COCO JSON of the labelled dataset")
     parser.add_argument("--labels", type=Path, help="COCO JSON of generated labels (a student)")
     parser.add_argument("--init", type=Path, help="model.pth to fine-tune from")
+    parser.add_argument(
+        "--validation", type=Path, help="COCO JSON of the validation dataset, if it is looked at"
+    )
+    parser.add_argument("--how", type=json.loads, help="JSON: how it is predicted: views, fixed_boxes, merge")
     parser.add_argument("--device", default=DEVICE, choices=["auto", "cpu", "cuda"])
     parser.add_argument("--workers", type=int, help="processes that load images, per GPU")
     parser.add_argument("--work", type=Path, required=True, help="folder of checkpoints")

@@ -1,5 +1,7 @@
 """What runs again: a change of the configuration runs what depends on it, and nothing else."""
 
+import re
+
 import pytest
 
 from helpers.stand_in import models_of
@@ -103,6 +105,25 @@ def test_a_second_round_is_a_matter_of_configuration(edited):
     assert "train_teacher" not in plan
 
 
+def test_predictions_of_other_programs_need_no_teacher(edited):
+    """They are read again where they change; the student and what follows runs then, and nothing else."""
+    (edited.folder / "yolo.json").write_text("[]")
+    edited.config["labels"]["given"] = {"predictions": ["yolo.json", "lost.json"]}
+    edited.config["models"]["learner"] = {"labels": "given"}
+    edited.config["tables"] = {"given": {"rows": ["learner"]}}
+    plan = edited.plan()
+    assert plan["merge_predictions"] == {"labels/given/predictions.json"}
+    assert plan["generate_labels"] == {"labels/given/annotations.json"}
+    assert models_of(plan["retrain_student"]) == {"learner"}
+    assert "train_teacher" not in plan
+    assert all(path.startswith("predictions/learner/val") for path in plan["infer_view_heatmaps"])
+    shown = edited.snakemake("-n", "-p").stdout
+    (command,) = re.findall(r"merge_predictions\.py .*", shown)
+    assert "--posed" in command
+    assert command.split(" -- ")[1].startswith("yolo.json lost.json ")
+    assert "--sources out/datasets/pool.json" in command
+
+
 def test_averaged_boxes_are_predicted_in_those_of_the_plain_view(edited):
     edited.config["labels"]["boxes"]["merge"] = {"boxes": "average"}
     plan = edited.plan()
@@ -122,6 +143,7 @@ def test_averaged_boxes_are_predicted_in_those_of_the_plain_view(edited):
         {"init": "teacher"},
         {"init": "teacher", "freeze_rpn": True},
         {"background": "ignore"},
+        {"validate": 2, "keep": "best"},
     ],
     ids=lambda knob: "-".join(knob),
 )
@@ -130,6 +152,15 @@ def test_a_knob_of_the_student_trains_it_alone(edited, knob):
     plan = edited.plan("keypoints")
     assert models_of(plan["retrain_student"]) == {"student"}
     assert models_of(plan["merge_views"]) == {"student"}
+    assert not {"train_teacher", "generate_labels"} & set(plan)
+
+
+def test_another_published_start_trains_the_student_again(edited, tmp_path):
+    (tmp_path / "zoo.pth").write_text("weights")
+    start = {"format": "torchvision", "checkpoint": str(tmp_path / "zoo.pth")}
+    edited.config["models"]["student"]["init"] = start
+    plan = edited.plan("keypoints")
+    assert models_of(plan["retrain_student"]) == {"student"}
     assert not {"train_teacher", "generate_labels"} & set(plan)
 
 

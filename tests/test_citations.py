@@ -20,6 +20,7 @@ CITATION = re.compile(
 ELSEWHERE = {
     "config/mine.yaml",  # the user's study
     "config/models/NAME.py",
+    "mine.py",  # the user's model config
     "timing.yaml",  # made by scripts/plan.py
     "config.py",  # of a trained model
     "core/test.py",  # Detectron's, as the next two

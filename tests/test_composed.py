@@ -31,6 +31,24 @@ def test_random_subsets(tmp_path):
     assert ids(subset(shuffled, images=10)) == ids(half)  # whatever the order
 
 
+def test_folds_hold_every_image_once(tmp_path):
+    """The rest is all others, copies of an image are in one fold, another seed parts them otherwise."""
+    whole = Coco(tmp_path, images=13).build()
+    whole["images"][7]["hash"] = whole["images"][2]["hash"]
+
+    def parts(fold, seed=0):
+        return [ids(subset(whole, fold=fold, folds=[k, 5], seed=seed)) for k in range(5)]
+
+    held = parts("held")
+    assert sorted(image for part in held for image in part) == ids(whole)
+    assert {len(part) for part in held} <= {2, 3, 4}
+    assert [sorted(a + b) for a, b in zip(held, parts("rest"), strict=True)] == [ids(whole)] * 5
+    assert [{3, 8} & set(part) for part in held].count({3, 8}) == 1
+    assert parts("held", seed=1) != held == parts("held")
+    with pytest.raises(UserError, match="12 images of set do not make 13 folds"):
+        subset(whole, fold="rest", folds=[0, 13])
+
+
 def test_exclude_is_by_content(tmp_path):
     whole = Coco(tmp_path / "a").build()
     copies = tmp_path / "b"

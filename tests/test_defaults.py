@@ -23,22 +23,28 @@ from helpers.stand_in import Project
 
 # Says as little as it can. Defaults that are names become `another`.
 STUDY = """
-model: {config: keypoint_rcnn_tiny, repeat: true}
+model: {config: keypoint_rcnn_tiny, repeat: true, recipe: paper}
 datasets:
   another: {kind: figures, images: 3}
   pool: {kind: folder, images: pool}
   photos: {kind: coco, images: pool, annotations: photos.json}
+  yolo: {kind: yolo, annotations: data.yaml}
+  voc: {kind: voc, annotations: pool}
   clips: {kind: videos, videos: pool}
   part: {kind: subset, of: pool, images: 2}
   both: {kind: union, of: [another, pool]}
 views: {another: [{scale: 100}, {scale: 300}], grid: {scales: [100, 300]}}
 models: {another: {init: none, iterations: auto}, student: {labels: distilled}}
-labels: {distilled: {}, pooled: {dataset: pool}}
+labels: {distilled: {}, pooled: {dataset: pool}, given: {predictions: a, merge: {boxes: union}}}
 tables: {results: {rows: [another]}}
 """
 TARGETS = [
-    *(f"another/datasets/{name}.json" for name in ("pool", "photos", "clips", "part", "both")),
-    *("another/models/student/model.pth", "another/labels/pooled/thresholds.json"),
+    *(f"another/datasets/{name}.json" for name in ("pool", "photos", "yolo", "voc", "clips", "part", "both")),
+    *(
+        "another/models/student/model.pth",
+        "another/labels/pooled/thresholds.json",
+        "another/labels/given/thresholds.json",
+    ),
     *("another/tables/results.csv", "another/selection/another/another/another.csv"),
     *("another/evaluation/student/another/all.json", "another/merged/another/part/another.json"),
 ]
@@ -130,6 +136,8 @@ def test_defaults_of_merging_and_calibration(changed):
     assert {*usual, "plain"} == {field.name for field in fields(merge.Options)}
     for program in ("merge_views", "select_views"):
         assert all(job == {**usual, "plain": plain} for job in changed.given(program, "--options"))
+    given = {**usual, "boxes": "union", "plain": plain}  # which no average can be taken of
+    assert changed.given("merge_predictions", "--options") == [given]
     usual = changed.usual["labels.calibrate"]
     assert set(usual) == {field.name for field in fields(calibrate.Options)}
     assert all(job == usual for job in changed.given("calibrate_threshold", "--options"))
@@ -138,7 +146,7 @@ def test_defaults_of_merging_and_calibration(changed):
 def test_defaults_of_datasets(changed):
     jobs = {spec["kind"]: spec for spec in changed.given("split_data", "--spec")}
     kinds = {place.partition(".")[2]: place for place in changed.usual if place.startswith("datasets.")}
-    assert set(kinds) == {"coco", "subset", "union", "videos", "figures"}
+    assert set(kinds) == {"coco", "yolo", "voc", "subset", "union", "videos", "figures"}
     for kind, place in kinds.items():
         expected = dict(changed.usual[place])
         if kind == "subset":  # it is drawn anew for each seed, and predicted with what it is of
@@ -146,7 +154,7 @@ def test_defaults_of_datasets(changed):
             expected["seed"] += changed.usual["study"]["seeds"][0]
         assert {key: jobs[kind].get(key) for key in expected} == expected
     assert "select_predictions" in changed.commands
-    for kind in ("coco", "folder", "videos"):
+    for kind in ("coco", "yolo", "voc", "folder", "videos"):
         assert jobs[kind]["unreadable"] == changed.usual["study"]["unreadable"]
 
 
@@ -162,7 +170,7 @@ def test_defaults_of_trainings(changed):
     own = {"iterations": "auto", "init": "none"}
     assert teacher == {**{key: value for key, value in usual.items() if key in teacher}, **own}
     # The others decide how it is run, and how often.
-    assert set(changed.usual["models"]) - set(student) == {"labelled", "repeat", "gpus", "nodes"}
+    assert set(changed.usual["models"]) - set(student) == {"labelled", "repeat", "gpus", "nodes", "recipe"}
     train = re.findall(r"^rule train_teacher:\n(?:    .*\n)+", changed.plan, re.M)[0]
     assert f"nodes={changed.usual['models']['nodes']}," in train
     assert f"mem_mb={16000 * changed.usual['models']['gpus']}," in train

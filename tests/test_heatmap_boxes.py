@@ -93,6 +93,8 @@ def test_the_margin_reaches_as_far_as_any_label_set_does():
     assert margins_of(f"{model}\ncalibrate: {{instances: 1.4}}") == {"unlabelled": Margin(1.5, aims)}
     more = "labels: {distilled: {}, more: {calibrate: {instances: 3}}}"
     assert margins_of(f"{model}\n{more}") == {"unlabelled": Margin(3, aims)}
+    band = "calibrate: {instances: 2, ignore: 1.25}"
+    assert margins_of(f"{model}\n{band}") == {"unlabelled": Margin(2.5, aims)}
     both = "labels: {distilled: {}, more: {calibrate: {agnostic_nms: 0.7}}}"
     assert margins_of(f"{model}\n{both}") == {"unlabelled": Margin(1.5, aims, (0.7,))}
 

@@ -8,6 +8,7 @@ from torchvision.models.detection.roi_heads import heatmaps_to_keypoints
 
 from distill.datasets.keypoint_meta import KeypointMeta
 from distill.predictions import heatmap_file
+from distill.predictions.heatmap_file import LOGITS
 from distill.predictions.heatmaps import AVERAGES, Average, decode, softmax2d
 from distill.predictions.views import View
 from distill.program import UserError
@@ -130,7 +131,9 @@ def test_a_file_is_read_back_row_by_row(tmp_path):
     logits, _ = peaks(np.random.default_rng(6), 7)
     write(tmp_path / "x.h5", logits, View(600, flip=True))
     header = heatmap_file.read_header(tmp_path / "x.h5")
-    assert header == heatmap_file.Header(View(600, flip=True), "m", "d", META.names, META.flip_pairs, 7, 56)
+    assert header == heatmap_file.Header(
+        View(600, flip=True), "m", "d", META.names, META.flip_pairs, 7, LOGITS
+    )
     rows = heatmap_file.read_blocks(tmp_path / "x.h5", 3, 5)
     assert rows.image_id.tolist() == [3, 4]
     assert rows.box.tolist() == [[1.5, 2.25, 10, 1 / 3]] * 2

@@ -13,10 +13,10 @@ import torchvision
 from distill.files import read_json
 from distill.inspection.words import describe, resolve
 from distill.models import model as models
+from distill.models.importing import known_categories, translate
 from distill.models.prediction import predict_boxes
 from distill.models.predictor import Predictor
 from distill.models.published.formats import FORMATS
-from distill.models.published.importing import translate
 from distill.models.training import full_config
 from distill.predictions.views import View
 from distill.program import UserError
@@ -106,6 +106,20 @@ def test_categories_and_keypoints_are_found_by_name(tmp_path):
         imports(tmp_path, config, format, path, [{**PERSON, "keypoints": ["nose", "tail"]}])
 
 
+def test_a_misspelt_category_is_refused_and_an_unknown_one_is_not_predicted():
+    def predicted(*names, named=False):
+        wanted = [{"name": name} for name in names]
+        found = known_categories(wanted, ["person", "car", "dog"], named, Path("zoo.pth"), Path("d.json"))
+        return [category["name"] for category in found]
+
+    with pytest.raises(UserError, match=r"'persn' is not among the categories .*; did you mean 'person'"):
+        predicted("dog", "persn")
+    assert predicted("dog", "persn", named=True) == ["dog"]  # whoever names them all knows
+    assert predicted("car", "cart", "unicorn", "dog") == ["car", "dog"]
+    with pytest.raises(UserError, match="'unicorn' is not among the categories"):
+        predicted("unicorn")
+
+
 def test_fewer_keypoints_in_another_order_are_those_of_the_checkpoint(tmp_path):
     arrays = detectron2_arrays(keypoints=True)
     path = published(tmp_path / "d2.pkl", arrays)
@@ -144,6 +158,10 @@ def test_by_hand_a_model_imported_again_predicts_the_same(tmp_path, keypoint_mod
     assert "keypoints model zoo, imported" in said
     assert f"imported from {spec['checkpoint']} (mmdet)" in said
     del spec["categories"]
-    failed = warm.run("import_model.py", *options, json.dumps(spec))
+    weights = models.read_weights(keypoint_model / "model.pth")["state_dict"]
+    torch.save(weights, tmp_path / "bare.pth")  # says nothing of its categories
+    failed = warm.run(
+        "import_model.py", *options, json.dumps({**spec, "checkpoint": str(tmp_path / "bare.pth")})
+    )
     assert failed.returncode == 1
     assert "has 2 categories; name them in its order with import.categories" in failed.stderr.splitlines()[-1]

@@ -14,9 +14,9 @@ from mmengine.registry import DefaultScope
 from distill.datasets.images import read_image
 from distill.files import read_json
 from distill.models import model as models
+from distill.models.importing import translate
 from distill.models.prediction import predict_boxes
 from distill.models.published.formats import FORMATS
-from distill.models.published.importing import translate
 from distill.predictions.views import View
 from helpers import ROOT
 from helpers.checkpoints import COCO_80, imports, scale_like_trained, share_in_common, small_dataset
@@ -77,7 +77,10 @@ def test_detections_are_those_of_mmdet(tmp_path):
     with torch.inference_mode():
         found = network.test_step(batch)[0].pred_instances
 
-    wanted = [COCO_80[i] for i in range(79, 0, -1)]  # another order, and one category less
+    wanted = [
+        COCO_80[i] for i in range(79, 0, -1)
+    ]  # another order, one category less, and one of no checkpoint
+    wanted.insert(7, {"id": 999, "name": "unicorn"})
     model = imports(tmp_path, "faster_rcnn_r50_fpn", "mmdet", tmp_path / "mmdet.pth", wanted)
     view = View(min(pixels.shape[:2]))
     predict_boxes(model, dataset, view, (0, 1), tmp_path / "boxes.json", device="cpu")
@@ -94,3 +97,6 @@ def test_detections_are_those_of_mmdet(tmp_path):
     kept = [record for record in theirs if record["category_id"] != COCO_80[0]["id"]]
     assert len(kept) > 50
     assert share_in_common(kept, ours, pixels=0.01, score=1e-4)[0] >= 0.99
+    meta = models.read_weights(model / "model.pth")["meta"]
+    assert meta["rows"] == [category["name"] for category in COCO_80]
+    assert 999 not in {category["id"] for category in meta["categories"]}

@@ -1,5 +1,6 @@
 """What a training starts from: checkpoints in the layouts that people have, or one line on what is wrong."""
 
+import json
 import logging
 import math
 import pickle
@@ -47,6 +48,7 @@ LAYOUTS = {
     "of Lightning": lambda state: {"state_dict": under("model.", state), "hyper_parameters": {"model": "a"}},
     "compiled": lambda state: under("_orig_mod.module.", state),
     "nested": lambda state: {"model": {"state_dict": state}, "rng": torch.zeros(3)},
+    "of DETRs": lambda state: {"ema": {"module": under("module.", state), "updates": 9}, "last_epoch": 3},
     "half": lambda state: {k: v.half() if v.is_floating_point() else v for k, v in state.items()},
 }  # fmt: skip
 
@@ -83,6 +85,48 @@ def test_another_number_of_categories_is_said(tmp_path, trained, caplog):
         f"2 are of another shape ({head}weight (81, 64) for (4, 256), {head}bias (81,) for (4,))"
         in caplog.text
     )
+
+
+def safetensors(state, **spoilt):
+    """The bytes of a file, as its format's description has them; `spoilt`: keys of every entry."""
+    header, numbers = {"__metadata__": {"format": "pt"}}, b""
+    for key, value in state.items():
+        mine = value.numpy().tobytes()
+        kind = {torch.float32: "F32", torch.int64: "I64"}[value.dtype]
+        place = [len(numbers), len(numbers) + len(mine)]
+        header[key] = {"dtype": kind, "shape": list(value.shape), "data_offsets": place, **spoilt}
+        numbers += mine
+    text = json.dumps(header).encode()
+    return len(text).to_bytes(8, "little") + text + numbers
+
+
+def test_safetensors_are_read(tmp_path, trained):
+    backbone = {k.removeprefix("backbone."): v for k, v in trained.items() if k.startswith("backbone.")}
+    (tmp_path / "timm.safetensors").write_bytes(safetensors(backbone))
+    mine = network()
+    initial.load(mine, tmp_path / "timm.safetensors")
+    assert all((v == 3).all() for k, v in mine.state_dict().items() if k.startswith("backbone."))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "its header is cut off"),
+        (safetensors({"a": torch.ones(3)})[:30], "its header is cut off"),
+        (safetensors({"a": torch.ones(3)})[:-1], "a: its numbers are cut off"),
+        (safetensors({"a": torch.ones(3)}, shape=[-3]), "a: its numbers are cut off"),
+        (safetensors({"a": torch.ones(3)}, shape="3"), "a: "),
+        (safetensors({"a": torch.ones(3)}, dtype="F8"), "a: 'F8'"),
+        (safetensors({"a": torch.ones(3)}, data_offsets=[-12, 0]), "a: its numbers are cut off"),
+        (b"\x04" + bytes(7) + b"[[]]", "has no attribute"),
+    ],
+    ids=range(8),
+)
+def test_damaged_safetensors_are_refused_in_one_line(tmp_path, content, message):
+    path = tmp_path / "x.safetensors"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=f"not a checkpoint of tensors .*{message}"):
+        models.read_weights(path)
 
 
 class Whole:

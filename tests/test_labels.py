@@ -8,6 +8,7 @@ from distill.files import write_json
 from distill.labels.calibrate import calibrate
 from distill.labels.candidates import candidate_blocks, candidates
 from distill.labels.generate import generate
+from distill.labels.thresholds import read_thresholds
 from distill.predictions import boxes as box_math
 from distill.predictions import coco_results
 from distill.predictions.coco_results import decode, read_lines
@@ -110,6 +111,32 @@ def test_met_counts_are_the_counts_written_and_pycocotools_reads_them(tmp_path, 
     else:
         assert thresholds["keypoints"] is None
         assert "keypoints" not in annotations[0]
+
+
+@pytest.mark.parametrize("per", ["category", "all"])
+def test_what_is_nearly_a_label_is_ignored_and_labels_stay_the_same(tmp_path, per):
+    """Of 1.5 times as many, those that are no labels are crowd regions; brute force says how many."""
+    merged, dataset, labelled, predictions = make_study(tmp_path)
+    write_json(merged, [{**p, "score": 0.01 + n / 99} for n, p in enumerate(predictions)])  # without ties
+    found = {}
+    for ignore in (None, 1.5):
+        options = Options(per=per, ignore=ignore)
+        thresholds = json.loads(json.dumps(calibrate(merged, dataset, labelled, options)))
+        write_json(tmp_path / "thresholds.json", thresholds)
+        generate(
+            merged, dataset, labelled, read_thresholds(tmp_path / "thresholds.json"), tmp_path / "a.json"
+        )
+        found[ignore] = json.loads((tmp_path / "a.json").read_text())["annotations"]
+    more = calibrate(merged, dataset, labelled, Options(per=per, instances=1.5))["instances"]
+    labels = [a for a in found[1.5] if not a["iscrowd"]]
+    assert [{**a, "id": 0} for a in labels] == [{**a, "id": 0} for a in found[None]]
+    band = [a for a in found[1.5] if a["iscrowd"]]
+    assert len(band) == sum(entry["met"] for entry in more.values()) - len(labels) > 5
+    assert not any(v for a in band for v in a["keypoints"])
+    for key, entry in thresholds["instances"].items():
+        assert entry["ignored_from"] == more[key]["threshold"] < entry["threshold"]
+        scores = [a["score"] for a in band if a["category_id"] == int(key)]
+        assert all(entry["ignored_from"] <= score < entry["threshold"] for score in scores)
 
 
 @pytest.mark.parametrize("block", [1 << 18, 400])  # some records; images are cut
@@ -290,4 +317,6 @@ def test_programs(tmp_path):
     met = sum(entry["met"] for entry in expected["instances"].values())
     assert len(json.loads(paths["annotations"].read_text())["annotations"]) == met
     refused = warm.run("calibrate_threshold.py", *inputs, *options, '{"per": "all", "instances": 2}')
-    assert refused.stderr.startswith("error: --options: needs keypoints, score_floor, agnostic_nms too;")
+    assert refused.stderr.startswith(
+        "error: --options: needs keypoints, score_floor, agnostic_nms, ignore too;"
+    )

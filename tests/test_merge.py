@@ -1,5 +1,6 @@
 import json
 
+import h5py
 import numpy as np
 import pytest
 
@@ -8,7 +9,8 @@ from distill.files import read_json, write_json
 from distill.predictions import boxes as box_math
 from distill.predictions import heatmap_file
 from distill.predictions.coco_results import gather
-from distill.predictions.merge import merge_boxes, merge_heatmaps
+from distill.predictions.merge import merge_boxes
+from distill.predictions.merge_heatmaps import merge_heatmaps
 from distill.predictions.views import View
 from distill.program import UserError
 from helpers import warm
@@ -58,7 +60,7 @@ def test_planted_boxes_are_found_in_every_view(tmp_path):
         assert [record["category_id"] for record in mine] == categories.tolist()
         found = np.array([record["bbox"] for record in mine]).reshape(-1, 4)
         np.testing.assert_allclose(found, box_math.xyxy_to_xywh(boxes).reshape(-1, 4), atol=0.002)
-    assert list(merged[0]) == ["image_id", "category_id", "bbox", "score"]
+    assert list(merged[0]) == ["image_id", "category_id", "bbox", "score", "agreement"]
 
 
 def test_views_are_better_than_one_view(tmp_path):
@@ -161,7 +163,11 @@ def test_planted_keypoints_are_found_in_every_view(tmp_path, options):
     assert (np.abs(found[..., :2] - keypoints()) <= cell / 2 + 0.01).all()
     assert (found[..., 2] > 0.02).all()
     np.testing.assert_allclose([record["keypoint_logits"] for record in merged], 9, atol=0.6)
-    assert list(merged[0]) == ["image_id", "category_id", "bbox", "score", "keypoints", "keypoint_logits"]
+    usual = ["image_id", "category_id", "bbox", "score", "keypoints", "keypoint_logits"]
+    assert list(merged[0]) == [*usual, "agreement"]
+    spread = np.array([record["agreement"]["spread"] for record in merged])
+    if not options.upsample:
+        assert (spread <= np.linalg.norm(cell, axis=-1)).all()  # every view sees them where they are
 
 
 def test_where_scales_depend_on_size_the_wrong_ones_say_nothing(tmp_path):
@@ -199,6 +205,16 @@ def test_heatmaps_are_read_in_blocks(tmp_path, monkeypatch):
     monkeypatch.setattr(heatmap_file, "read_blocks", counted)
     assert list(merge_heatmaps(paths, DATASET, Options(), block=1)) == whole
     assert sizes == [1] * 8
+
+
+def test_files_that_do_not_say_their_kind_are_of_logits(tmp_path):
+    """As those of older versions."""
+    paths = [write_heatmaps(tmp_path / f"{view.name}.h5", view) for view in VIEWS[:2]]
+    merged = json.dumps(list(merge_heatmaps(paths, DATASET, Options())))
+    for path in paths:
+        with h5py.File(path, "r+") as file:
+            del file.attrs["kind"]
+    assert json.dumps(list(merge_heatmaps(paths, DATASET, Options()))) == merged
 
 
 def test_heatmap_files_that_disagree_are_refused(tmp_path):

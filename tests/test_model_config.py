@@ -26,6 +26,7 @@ def test_a_path_starts_from_data_and_takes_the_task_of_its_bases(tmp_path):
     (tmp_path / "mine.py").write_text(f'_base_ = "{ROOT}/config/models/keypoint_rcnn_tiny.py"\n')
     (tmp_path / "boxes.py").write_text(f'_base_ = ["{RTMDET}"]\n')
     text = f"data: {tmp_path}\nmodels: {{a: {{config: mine.py, lr: 0.1}}, b: {{config: boxes.py}}}}"
+    text += "\ntables: {t: {rows: [b]}}"
     models = study_of(SMALLEST, text)["models"]
     assert [(m["config"], m["task"]) for m in models.values()] == [
         (f"{tmp_path}/mine.py", "keypoints"),
@@ -86,8 +87,8 @@ def test_a_config_from_outside_counts_by_its_text(tmp_path):
     mine = tmp_path / "mine.py"
     mine.write_text('_base_ = "base.py"\n')
     project.config["models"] = {"teacher": {}, "m": {"config": "mine.py"}}
-    for key in ("labels", "tables"):
-        del project.config[key]
+    project.config["tables"] = {"mine": {"rows": ["m"]}}
+    del project.config["labels"]
     target = "out/models/m/model.pth"
     project.run(target)
     for path in (mine, tmp_path / "base.py"):

@@ -17,7 +17,7 @@ from helpers import ROOT
 from helpers.workflow import lay_out, succeed
 
 TARGETS = ["table_1a", "table_1b", "table_1c", "table_2", "table_3", "table_4a", "table_4b"]
-TARGETS += ["figure_5", "figure_6"]
+TARGETS += ["figure_5", "figure_6", "table_strong"]
 CONFIGS = {name: yaml.safe_load((ROOT / f"config/{name}.yaml").read_text()) for name in ("coco", "coco_mini")}
 
 
@@ -75,12 +75,19 @@ def test_the_amount_of_data_decides_the_ratio_and_the_iterations(studies, name):
 
 def test_lengths_and_views_are_the_papers(studies):
     study = studies["coco"]
-    lengths = Counter((bool(m["labels"]), m["iterations"]) for m in study["models"].values())
+    papers = [m for name, m in study["models"].items() if not name.startswith("strong-")]
+    lengths = Counter((bool(m["labels"]), m["iterations"]) for m in papers)
     assert lengths[False, 130000] == 9
     assert lengths[True, 360000] == 16
     assert all(m["batch"] == 16 and m["lr"] == 0.02 for m in study["models"].values())
     assert len(study["views"]["all"]) == 18
     assert set(study["views"]["plain"]) < set(study["views"]["all"])
+
+
+def test_the_strong_recipe_is_for_what_is_beyond_the_paper(studies):
+    for name, model in studies["coco"]["models"].items():
+        strong = {"labelled": "weak", "generated": "strong"} if model["labels"] else {"labelled": "weak"}
+        assert model["augment"] == (strong if name.startswith("strong-") else "none")
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,7 @@ STUDY = {
             "config": "faster_rcnn_tiny",
             "import": {"format": "mmdet", "checkpoint": f"-c {TRAP}.pth", "categories": [TRAP]},
         },
-        "teacher": {},
+        "teacher": {"init": {"format": "mmdet", "checkpoint": f"-c {TRAP}.pth"}},
         "student": {"labels": "distilled"},
     },
     "labels": {"distilled": {}, "boxes": {"teacher": "zoo", "dataset": "part"}},
@@ -65,7 +65,8 @@ def test_what_a_path_holds_is_never_run(tmp_path):
     paths = [word[word.index(results) :] for call in calls for word in call if results in word]
     assert len(paths) > 100
     assert all((tmp_path / path).parent.is_dir() for path in paths)
-    assert sum(f"--init={STUDY['model']['init']}" in call for call in calls) == 2
+    starts = (STUDY["model"]["init"], STUDY["models"]["teacher"]["init"]["checkpoint"])
+    assert [sum(f"--init={path}" in call for call in calls) for path in starts] == [1, 1]
     options = [json.loads(word) for call in calls for word in call if word.startswith("{")]
     assert [spec["categories"] for spec in options if "categories" in spec] == [[TRAP]]
     assert {"x": TRAP} in options

@@ -91,6 +91,20 @@ def test_losses_are_means_and_gaps():
         plots.losses(axes, [("teacher", pd.DataFrame({"iteration": [1]}))])
 
 
+def test_validations_are_dots_on_an_axis_of_their_own():
+    history = pd.DataFrame(
+        {"iteration": [10.0, 20, 30, 40], "loss": [4.0, 3, 2, 1], "AP": [np.nan, 5, np.nan, 9]}
+    )
+    axes = Figure().subplots()
+    plots.losses(axes, [("a", history.drop(columns="AP")), ("b", history)])
+    (percent,) = [other for other in axes.figure.axes if other is not axes]
+    (line,) = percent.get_lines()
+    assert line.get_xydata().tolist() == [[20, 5], [40, 9]]
+    assert line.get_color() == axes.get_lines()[1].get_color()
+    plots.losses(alone := Figure().subplots(), [("a", history.drop(columns="AP"))])
+    assert alone.figure.axes == [alone]
+
+
 def test_the_programs_write_svg_and_png_with_the_same_bytes_each_time(tmp_path):
     table().to_csv(tmp_path / "t.csv", index=False)
     columns = {"iteration": [1, 2], "loss": [3.0, 2.0], "labelled": [6, 12], "generated": [4, 8]}

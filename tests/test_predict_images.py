@@ -19,7 +19,8 @@ from distill.models import Predictor, applied
 from distill.models.application import Application, plan_of
 from distill.models.prediction import detect_boxes, predict_boxes, predict_heatmaps
 from distill.models.sources import Source
-from distill.predictions.merge import Options, merge_boxes, merge_heatmaps
+from distill.predictions.merge import Options, merge_boxes
+from distill.predictions.merge_heatmaps import merge_heatmaps
 from distill.predictions.views import View
 from distill.program import UserError
 from helpers.networks import random_model

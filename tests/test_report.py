@@ -206,7 +206,7 @@ def test_seeds_are_one_family_with_the_mean_of_their_ap(study):
     report = Report(resolved, results)
     [(_, teacher)] = report.headline()["teachers"]
     assert (teacher, report.headline()["student"]) == pytest.approx((20, 20))
-    assert (report.headline()["seeds"], report.headline()["validation"]) == (2, "val")
+    assert (report.headline()["over"], report.headline()["validation"]) == ("2 seeds", "val")
     assert [card["value"] for card in chains(report)[0]][1::3] == ["20.0", "20.0"]
     assert list(report.shown_labels.items()) == [("distilled", "distilled-seed0")]
 

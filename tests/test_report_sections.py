@@ -6,6 +6,7 @@ import shutil
 import pytest
 
 from distill.files import read_json, write_json
+from distill.inspection.pictures import picture
 from distill.labels.calibrate import calibrate
 from distill.labels.generate import generate
 from distill.report import evaluation_charts
@@ -189,3 +190,32 @@ def test_evaluations_without_curves_are_no_error(study, tmp_path):
     for path in (results / "evaluation").rglob("*.json"):
         studied.write_evaluation(tmp_path / path.relative_to(results), read_json(path)["AP"])
     assert evaluation_charts.table_charts(Report(resolved, tmp_path), resolved["tables"]["main"]) == []
+
+
+def test_labels_of_other_programs_have_no_teacher(tmp_path):
+    """The chain, hidden labels and galleries are shown; what compares with a teacher is not."""
+    study, results = studied.make(tmp_path)
+    entry = study["labels"]["distilled"]
+    for key in ("teacher", "together", "views", "merged"):
+        del entry[key]
+    entry |= {"teachers": [], "predictions": ["there/yolo.json", "<b>detr.json"], "posed": True}
+    merged = results / "merged/teacher/unlabelled"
+    shutil.move(merged / "all.json", results / "labels/distilled/predictions.json")
+    write_json(results / "study.json", study)
+    report = Report(study, results)
+    (cards,) = chains(report)
+    assert [card["role"] for card in cards] == [
+        *(
+            "labelled images",
+            "unlabelled images",
+            "other programs' predictions",
+            "generated labels",
+            "student",
+        )
+    ]
+    assert (cards[2]["value"], cards[2]["lines"]) == ("2", ["yolo.json", "<b>detr.json"])
+    assert report.headline() is None
+    assert report.comparisons() == []
+    assert report.audits()[0]["rows"][0]["generated"] == report.galleries()[0]["labels"] > 0
+    assert "&lt;b&gt;detr.json" in report.render()
+    assert len(picture(results / "study.json").axes) == 9

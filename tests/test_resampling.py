@@ -11,7 +11,7 @@ from pycocotools.cocoeval import COCOeval
 
 from distill.datasets.keypoint_meta import keypoint_meta
 from distill.evaluation.average_precision import evaluate
-from distill.evaluation.resampling import image_weights, interval, seeds_too
+from distill.evaluation.resampling import folds_too, image_weights, interval, seeds_too
 from helpers.arrows import draw_dataset
 from helpers.studied import predictions
 
@@ -108,6 +108,36 @@ def test_an_interval_covers_the_truth_as_often_as_it_says():
         low, high = interval(weights @ rng.normal(size=60))
         covered.append(low <= 0 <= high)
     assert 0.90 < np.mean(covered) < 0.98
+
+
+@pytest.mark.parametrize("luck", [0.5, 1.5])
+def test_an_interval_over_folds_covers_the_truth_and_not_of_one_level_alone(luck):
+    """Of means of five folds of 70 normal numbers, each fold with a luck of its own, in units of the error of
+    the mean of its images."""
+    rng = np.random.default_rng(0)
+    weights = image_weights(70) / 70
+    covered = np.zeros(3)
+    for _ in range(300):
+        folds = rng.normal(size=(70, 5)) + rng.normal(size=5) * luck / np.sqrt(70)
+        means = np.broadcast_to(folds.mean(axis=0), (1000, 5))
+        apart = np.stack([np.roll(weights @ folds[:, n], 200 * n) for n in range(5)])
+        ways = folds_too((weights @ folds).T), folds_too(means.T), apart.mean(axis=0)
+        ends = np.array([interval(way) for way in ways])
+        covered += (ends[:, 0] <= 0) & (ends[:, 1] >= 0)
+    both, folds_only, images_only = covered / 300
+    assert 0.88 < both < 0.995
+    assert folds_only < 0.88
+    assert images_only < (0.95 if luck < 1 else 0.80)
+
+
+def test_folds_are_drawn_alike_for_two_rows_and_their_images_apart():
+    rng = np.random.default_rng(0)
+    ours = rng.normal(0, 5, (4, 1000))
+    assert np.allclose(folds_too(ours + 3) - folds_too(ours), 3)
+    assert folds_too(np.empty((4, 0))).shape == (0,)
+    same = np.tile(rng.normal(0, 5, 1000), (4, 1))  # a resample says of one fold nothing about another
+    assert folds_too(same).std() == pytest.approx(5 / 2, rel=0.1)
+    assert seeds_too(same).std() == pytest.approx(5, rel=0.1)
 
 
 def test_too_many_resamples_without_a_value_give_no_interval():

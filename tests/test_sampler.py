@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from distill.models import sampler as module
-from distill.models.sampler import Epochs, RatioSampler, first_counts
+from distill.models.sampler import Epochs, RatioSampler, first_counts, repeats
 
 
 def drawn(sizes, batch, iterations, ratio, seed=0, rank=0, world=1, skip=0, monkeypatch=None):
     if monkeypatch:
         monkeypatch.setattr(module, "get_dist_info", lambda: (rank, world))
-    sampler = RatioSampler(SimpleNamespace(sizes=sizes), batch, iterations, seed, ratio)
+    sampler = RatioSampler(SimpleNamespace(sizes=sizes), batch, iterations, seed, ratio, None)
     sampler.skip(skip)
     return list(sampler)
 
@@ -57,7 +57,7 @@ def test_processes_share_the_minibatches_of_one(monkeypatch):
 
 @pytest.mark.parametrize("sizes", [[9, 20], [9]])
 def test_what_is_drawn_is_counted(sizes):
-    sampler = RatioSampler(SimpleNamespace(sizes=sizes), 4, 50, 0, [6, 4])
+    sampler = RatioSampler(SimpleNamespace(sizes=sizes), 4, 50, 0, [6, 4], None)
     first = np.array([index < 9 for index, _ in sampler])
     for iterations in (0, 1, 17, 50):
         seen = first[: 4 * iterations]
@@ -72,10 +72,24 @@ def test_keys_differ_between_draws_and_repeat_between_runs():
 
 
 def test_epochs_are_permutations_that_differ():
-    epochs = Epochs(50, seed=0, stream=1)
+    epochs = Epochs(np.ones(50, np.int64), seed=0, stream=1)
     first, second = [epochs[i] for i in range(50)], [epochs[i] for i in range(50, 100)]
     assert sorted(first) == sorted(second) == list(range(50))
     assert first != second
+
+
+def test_images_of_rare_categories_come_more_often_each_epoch():
+    """By hand: b is in 1 of 8 images, so with balance 1/2 that asks for √4 times; c in 4 of 8, for once."""
+    labels = [{"a", "b"}, *[{"a", "c"}] * 4, {"a"}, {"a"}, set()]
+    assert repeats(labels, 0.5).tolist() == [2, 1, 1, 1, 1, 1, 1, 1]
+    assert repeats(labels, 0.6).tolist() == [3, 2, 2, 2, 2, 1, 1, 1]  # √4.8, √1.2, rounded up
+    dataset = SimpleNamespace(sizes=[8, 3], labels=[labels, [{"a"}] * 3])
+    sampler = RatioSampler(dataset, 4, 90, 0, [1, 1], 0.5)
+    counts = np.bincount([index for index, _ in sampler], minlength=11)
+    assert counts[:8].tolist() == [40, *[20] * 7]  # 180 of 360 draws: 20 epochs of 9
+    assert counts[8:].tolist() == [60] * 3
+    sampler.skip(31 * 4)
+    assert list(sampler) == list(RatioSampler(dataset, 4, 90, 0, [1, 1], 0.5))[31 * 4 :]
 
 
 def test_batch_must_be_a_multiple_of_the_processes(monkeypatch):

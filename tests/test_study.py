@@ -12,7 +12,9 @@ import yaml
 from distill.program import UserError
 from distill.study import reruns
 from distill.study.lineage import lineage
+from distill.study.needs import needs
 from distill.study.resolve import TASKS, resolve, training
+from distill.study.seeds import family
 from distill.study.types import Study
 from helpers import ROOT
 from helpers.configs import SMALLEST, study_of
@@ -72,6 +74,22 @@ def test_defaults_follow_the_model_and_are_overridden_from_the_general_to_the_pa
     teacher, student = study["models"]["teacher"], study["models"]["student"]
     assert (teacher["batch"], teacher["iterations"], teacher["warmup"]) == (4, 900, 90)
     assert (student["batch"], student["iterations"], student["warmup"]) == (2, "auto", 500)
+
+
+def test_a_recipe_is_a_word_for_options_that_others_override():
+    extra = """
+        model: {config: faster_rcnn_tiny, recipe: strong}
+        models:
+          teacher: {}
+          student: {labels: distilled}
+          plain: {labels: distilled, augment: none}
+          papers: {labels: distilled, recipe: paper}"""
+    models = study_of(SMALLEST, extra)["models"]
+    augment = {name: model["augment"] for name, model in models.items()}
+    strong = {"labelled": "weak", "generated": "strong"}
+    assert augment == {"teacher": {"labelled": "weak"}, "student": strong, "plain": "none", "papers": "none"}
+    assert not any("recipe" in model for model in models.values())
+    assert models["papers"] == study_of(SMALLEST)["models"]["student"]
 
 
 def test_options_of_labels_differ_from_the_study_only_where_they_say_so():
@@ -153,6 +171,14 @@ def test_an_imported_model_takes_no_options_of_training_and_serves_all_seeds():
     assert study["tables"]["results"]["rows"][0]["evaluations"] == [path, path]
 
 
+def test_a_published_start_serves_all_seeds():
+    extra = "{seeds: [0, 2], models: {teacher: {init: {format: mmdet, checkpoint: ~/zoo.pth}}}, tables: {}}"
+    models = study_of(DRAWN, extra)["models"]
+    assert models["teacher-seed2"]["init"] == models["teacher-seed0"]["init"]
+    assert models["teacher-seed2"]["init"]["checkpoint"].endswith("/zoo.pth")
+    assert "~" not in models["teacher-seed2"]["init"]["checkpoint"]
+
+
 def test_one_seed_is_added_without_renaming():
     study = study_of(DRAWN, "seeds: [4]")
     assert study["datasets"]["labelled"]["seed"] == 9
@@ -165,6 +191,34 @@ def test_a_drawn_validation_set_belongs_to_its_seed():
     assert study["evaluate"]["on"] == ["val-seed0", "val-seed1"]
     assert study["models"]["teacher-seed1"]["validation"] == "val-seed1"
     assert "/teacher-seed1/val-seed1/" in study["tables"]["results"]["rows"][0]["evaluations"][1]
+
+
+FOLDED = """
+datasets:
+  all: {kind: figures, images: 9}
+  val: {kind: subset, of: all, fold: held, seed: 2}
+  others: {kind: subset, of: all, fold: rest, seed: 2}
+  labelled: {kind: subset, of: others, images: 3}
+  unlabelled: {kind: subset, of: others, exclude: labelled, strip_annotations: true}
+model: faster_rcnn_tiny
+models: {teacher: {}, student: {labels: distilled}, upper: {labelled: others}}
+"""
+
+
+def test_folds_repeat_a_study_each_with_a_validation_set_of_its_own():
+    study = study_of(FOLDED, "folds: 3\nseeds: [10]")
+    held, rest = study["datasets"]["val-fold2"], study["datasets"]["others-fold2"]
+    assert (held["folds"], held["seed"]) == ([2, 3], 12) == (rest["folds"], rest["seed"])
+    assert study["datasets"]["val-fold0"] == {**held, "folds": [0, 3]}  # of one partition
+    assert study["datasets"]["labelled-fold2"] | {"kind": ""} == {
+        **study["datasets"]["labelled-fold0"],
+        **{"of": "others-fold2", "seed": 12, "kind": ""},
+    }
+    student = study["models"]["student-fold2"]
+    assert (student["seed"], student["labels"], student["validation"]) == (12, "distilled-fold2", "val-fold2")
+    assert study["evaluate"]["on"] == ["val-fold0", "val-fold1", "val-fold2"]
+    assert study["tables"]["results"]["over"] == "folds"
+    assert family(study, "student-fold2") == "student"
 
 
 def test_each_task_has_its_validation_set():
@@ -200,13 +254,14 @@ def test_a_new_option_with_a_default_makes_nothing_again(tmp_path):
     for name, groups in {
         "datasets": ("figures", "subset"),
         "labels": ("merge", "calibrate"),
+        "models": (),
         "tables": (),
     }.items():
         path = tmp_path / f"config/schemas/{name}.yaml"
         schema = yaml.safe_load(path.read_text())
         for group in [schema["$defs"][group] for group in groups] or [schema]:
             group["properties"]["fresh"] = {"default": 3}
-        path.write_text(yaml.safe_dump(schema))
+        path.write_text(yaml.safe_dump(schema, sort_keys=False))
 
     def compared(root):
         study = resolve(yaml.safe_load(DRAWN), root)
@@ -216,6 +271,8 @@ def test_a_new_option_with_a_default_makes_nothing_again(tmp_path):
             *(reruns.of_dataset(spec, root) for spec in study["datasets"].values()),
             *(reruns.of_merge(study["merged"]["all"]["options"], task, root) for task in TASKS),
             *(reruns.of_calibration(calibration, root), reruns.of_table(table, root)),
+            *(reruns.of_training(model, root) for model in study["models"].values()),
+            reruns.of_study(study, root),
         ]
 
     (old, before), (new, after) = compared(ROOT), compared(tmp_path)
@@ -239,6 +296,30 @@ def test_several_teachers_are_repeated_and_shown_together():
     assert lineage(study, ["student-seed1"])[0] == ["teacher-seed1", "student-seed1", "upper-seed1"]
     rows = [row["name"] for row in study["tables"]["results"]["rows"]]
     assert rows == ["teacher", "teacher (all)", "student", "upper", "upper (all)"]
+
+
+def test_predictions_of_other_programs_take_the_place_of_a_teacher():
+    files = "labels: {distilled: {predictions: [a.json, ~/b.json]}}\ndata: there\nmodel: keypoint_rcnn_tiny"
+    study = study_of(SMALLEST, files)
+    entry = study["labels"]["distilled"]
+    assert not {"teacher", "views", "together", "merged"} & set(entry)
+    assert entry["predictions"][0] == "there/a.json"
+    assert (entry["labelled"], entry["teachers"], entry["posed"]) == ("labelled", [], True)
+
+
+def test_predictions_of_other_programs_serve_all_seeds():
+    labels = (
+        "labels: {distilled: {predictions: a.json}}\nseeds: [0, 1]\nmodels: {student: {labels: distilled}}"
+    )
+    study = study_of(DRAWN, labels)
+    assert list(study["models"]) == ["student-seed0", "student-seed1"]
+    entry = study["labels"]["distilled-seed1"]
+    assert (entry["dataset"], entry["labelled"]) == ("unlabelled-seed1", "labelled-seed1")
+    assert (entry["predictions"], entry["posed"]) == (["a.json"], False)
+    assert lineage(study, ["student-seed1"]) == (["student-seed1"], ["distilled-seed1"])
+    assert needs(study, study["tables"]["results"]["rows"]).predictions == {
+        (f"student-seed{seed}", "val", "s0200") for seed in (0, 1)
+    }
 
 
 def test_several_view_sets_make_a_row_for_each():
@@ -271,7 +352,8 @@ def test_a_dataset_can_take_the_place_of_generated_labels():
 
 def test_the_types_say_what_is_there():
     config = yaml.safe_load((ROOT / "config/coco_mini.yaml").read_text())
-    for study in (resolve(config, ROOT), study_of(SMALLEST, "merge: {size_dependent: 30}\nseeds: [0, 1]")):
+    seeds = study_of(SMALLEST, "merge: {size_dependent: 30}\nseeds: [0, 1]")
+    for study in (resolve(config, ROOT), seeds, study_of(FOLDED, "folds: 3")):
         assert msgspec.convert(study, Study) == study
 
 
@@ -289,3 +371,21 @@ def test_resolving_a_study_imports_nothing_slow():
         [sys.executable, "-c", code], cwd=ROOT / "scripts", capture_output=True, text=True, check=True
     )
     assert found.stdout.strip() == ""
+
+
+def test_several_labelled_datasets_are_their_union_and_lists_are_of_a_seed():
+    more = "{kind: subset, of: all, ids: 'lists/more-{seed}.txt'}"
+    study = study_of(
+        DRAWN.replace("  val:", f"  more: {more}\n  val:").replace(
+            "teacher: {}", "teacher: {labelled: [labelled, more]}"
+        ),
+        "seeds: [0, 3]",
+    )
+    assert study["datasets"]["more-seed3"]["ids"] == "lists/more-3.txt"
+    assert study["datasets"]["labelled+more-seed3"]["of"] == ["labelled-seed3", "more-seed3"]
+    assert study["models"]["teacher-seed0"]["labelled"] == "labelled+more-seed0"
+    assert study["labels"]["distilled-seed0"]["labelled"] == "labelled+more-seed0"
+    one = study_of(DRAWN.replace("teacher: {}", "teacher: {labelled: [labelled]}"))
+    assert one["models"] == study_of(DRAWN)["models"]
+    with pytest.raises(UserError, match="braces"):
+        study_of(DRAWN, "results: 'out/{seed}'")

@@ -61,7 +61,7 @@ labels: {x: {teacher: a}}
 models: {a: {}, a-seed1: {repeat: false}}
 labels: {}
 seeds: [0, 1]
-=> models: 'a-seed1' is also the name that another one gets for a seed; rename one
+=> models: 'a-seed1' is also the name that another one gets for a seed or fold; rename one
 
 models: {a: {init: b}, b: {init: a}}
 => a cycle, each made from the next: models.a → models.b → models.a
@@ -80,6 +80,18 @@ labels: {x: {teacher: [b, a]}}
 views: {plain: {scales: [1, 2]}}
 merge: {boxes: average}
 => views.plain: must be a single view, since the shared boxes are detected under it
+
+folds: 5
+=> folds: 'val' is the same in all of them; make it a subset with `fold: held`
+
+folds: 5
+seeds: [0, 1]
+=> folds: go with one of `seeds`; each fold adds its number to it
+
+datasets: {labelled: {kind: figures, images: 9}, val: {kind: subset, of: labelled, fold: held}}
+models: {teacher: {}}
+labels: {}
+=> datasets.val.fold: the study has no folds; add `folds: 5`, say
 
 views: {plain: [{scale: 200}], all: {scales: [100, 150]}}
 merge: {size_dependent: 900}
@@ -128,7 +140,7 @@ models: {teacher: {import: {format: torchvision, checkpoint: x.pth}, lr: 0.1, la
 => models.teacher: an imported model is not trained; remove lr, labels
 
 models: {teacher: {import: {format: caffe, checkpoint: x.pth}}}
-=> models.teacher.import.format: 'caffe' is not one of torchvision, mmdet, detectron2
+=> models.teacher.import.format: 'caffe' is not one of torchvision, mmdet, detectron2, mmpose
 
 models: {teacher: {import: {format: mmdet}}}
 => models.teacher.import: needs the key 'checkpoint'

@@ -119,6 +119,28 @@ def test_intervals_are_paired_over_images_and_seeds():
     assert "[95% interval, bootstrap over images and seeds, paired in gains and shares]" in text
 
 
+def test_folds_are_resampled_each_by_itself():
+    """What makes an image easy for all rows is in no gain. It cancels between folds, not between seeds."""
+    spec, evaluations = study(gap=GAP, gains={"student": {"over": "long"}})
+    easy = np.random.default_rng(0).normal(0, 0.05, 1000)
+    for name, ap in {"teacher": 0.3, "long": 0.4, "student": 0.45, "upper": 0.5}.items():
+        for fold in range(3):
+            evaluations[f"{name}-{fold}.json"]["boxes"]["resampled"] = (ap + easy).tolist()
+
+    def spread(table):
+        low, high = table.frame.set_index("row").loc["student", ["AP low", "AP high"]]
+        return high - low
+
+    seeds, folds = build(spec, evaluations), build({**spec, "over": "folds"}, evaluations)
+    assert spread(folds) < 0.7 * spread(seeds)
+    student = folds.frame.set_index("row").loc["student"]
+    assert student[["folds", "gain low", "gain high"]].tolist() == pytest.approx([3, 5, 5])
+    text = markdown(folds)
+    assert text.startswith("| row | views | folds | AP |")
+    assert "over the folds; [95% interval, bootstrap over images and folds, paired" in text
+    assert "(folds: 50%, 43%, 50%; of the mean APs: 47% [50%, 50%]" in text
+
+
 def test_each_of_several_students_closes_a_share():
     table = build(*study(gap={**GAP, "student": ["student", "teacher"]}))
     assert [(gap.student, round(gap.of_means)) for gap in table.gaps] == [("student", 47), ("teacher", -120)]
@@ -134,6 +156,14 @@ def test_references_of_several_metrics_stand_beside_them():
     assert frame.loc["student", "AP reference":"AP difference"].isna().all()
     assert "AP50 reference" not in frame
     assert "| APM | APM reference | APM difference | APL |" in markdown(table)
+
+
+def test_what_others_have_published_stands_beside():
+    table = build(*study(published={"STAC": {"student": 24.38}, "Soft Teacher": {"teacher": 20.9}}))
+    assert table.frame["AP of STAC"].isna().tolist() == [True, True, False, True]
+    text = markdown(table)
+    assert text.splitlines()[0].endswith("| AP of STAC | AP of Soft Teacher |")
+    assert text.splitlines()[4].endswith("| 24.4 |  |")
 
 
 def test_gains_by_hand():
@@ -180,7 +210,7 @@ def test_a_tiny_gap_has_no_share():
     evaluations["upper-1.json"] = evaluation(APS["long"][1] + 0.009)
     table = build(spec, evaluations)
     assert np.isnan(table.gaps[0].shares).tolist() == [False, True, False]
-    assert "none to state; in 1 of 3 seeds upper is not 1 AP above long" in markdown(table)
+    assert "closes: of the mean APs 79%; in 1 of 3 seeds upper is not 1 AP above long" in markdown(table)
 
 
 @pytest.mark.parametrize(

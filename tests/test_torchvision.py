@@ -16,10 +16,10 @@ from torchvision.ops.misc import FrozenBatchNorm2d
 
 from distill.datasets.images import read_image
 from distill.files import read_json
+from distill.models.importing import import_model
 from distill.models.model import load
 from distill.models.prediction import predict_boxes
 from distill.models.predictor import Predictor
-from distill.models.published.importing import import_model
 from distill.predictions.heatmaps import decode, softmax2d
 from distill.predictions.views import View
 from helpers import ROOT

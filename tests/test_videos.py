@@ -148,3 +148,45 @@ def test_broken_videos_are_left_out_up_to_the_limit(tmp_path):
     assert "\n" not in "".join(video["reason"] for video in dataset["info"]["skipped"])
     with pytest.raises(UserError, match="no videos in this folder"):
         frames_of(tmp_path / "out", tmp_path / "out2")
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "raw.ts"])
+def test_several_frames_are_spread_over_a_video(tmp_path, name):
+    """Of 40 frames 4 even ones are numbers 5, 15, 25, 35; random ones are one of each ten."""
+    film(tmp_path / "videos" / name, 40, "m4v" if name.startswith("raw") else None, level=5)
+    even = frames_of(tmp_path / "videos", tmp_path / "even", frames=4, at="even")
+    names = [f"{name}.{i}.jpg" for i in (1, 2, 3, 4)]
+    assert [(i["id"], i["file_name"]) for i in even["images"]] == [*enumerate(names, 1)]
+    assert [shown(read_image(tmp_path / "even" / n), 5) for n in names] == pytest.approx(
+        [5, 15, 25, 35], abs=1
+    )
+    drawn = set()
+    for seed in range(6):
+        frames_of(tmp_path / "videos", tmp_path / "random", seed, frames=4)
+        found = [shown(read_image(tmp_path / "random" / n), 5) for n in names]
+        assert [int(n) // 10 for n in found] == [0, 1, 2, 3]
+        drawn.add(tuple(found))
+    assert len(drawn) > 3
+
+
+def test_a_video_gives_no_frame_twice(tmp_path):
+    film(tmp_path / "videos/a.mp4", 3)
+    film(tmp_path / "videos/b.mp4", 3)
+    (tmp_path / "videos/c.mp4").write_bytes(b"none")
+    dataset = frames_of(tmp_path / "videos", tmp_path / "out", frames=10, at="even", unreadable=0.4)
+    assert [image["id"] for image in dataset["images"]] == [1, 2, 3, 11, 12, 13]
+    assert len({image["hash"] for image in dataset["images"][:3]}) == 3
+    assert dataset["info"]["skipped"][0]["file_name"] == "c.mp4"
+    with pytest.raises(UserError, match="1 of 3 videos cannot be read"):
+        frames_of(tmp_path / "videos", tmp_path / "out", frames=10, unreadable=0.3)
+
+
+def test_several_frames_of_a_video_cut_short_are_of_what_is_left(tmp_path):
+    path = tmp_path / "videos/a.mpg"
+    film(path, 200, codec="mpeg2video", level=1)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    dataset = frames_of(tmp_path / "videos", tmp_path / "out", frames=4, at="even")
+    found = [shown(read_image(tmp_path / "out" / i["file_name"]), 1) for i in dataset["images"]]
+    assert len(found) == 4
+    assert found == sorted(found)
+    assert max(found) <= 120

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
-from distill import __version__
+from distill import __version__, forks
 
 # Threads of OpenMP that wait for each other sleep: on a machine that does other work too, those that spin
 # keep the others from theirs. Read when torch is loaded.
@@ -28,11 +28,16 @@ class UserError(Exception):
     """Bad input. The message is one line: what is wrong, where (file, id), and what to do."""
 
 
-def run(main: Callable[[], None]) -> None:
-    """Runs a program's `main`; logs go to stderr, which the workflow redirects into the rule's log."""
+def run(main: Callable[[], None], imports: str | None = None) -> None:
+    """Runs a program's `main`; logs go to stderr, which the workflow redirects into the rule's log.
+
+    imports: a module that takes longer to import than the program's work may take (`forks`).
+    """
     if sys.argv[1:] == ["--version"]:  # before any parser asks for what a program cannot do without
         print(f"data distillation {__version__}")
         return
+    if imports and (code := forks.hand_over(imports)) is not None:
+        sys.exit(code)
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr
     )

@@ -62,7 +62,9 @@ def write(
     path: Path, view: View, maps: np.ndarray, boxes: list[dict], dataset: dict, block: int = 16
 ) -> None:
     meta = keypoint_meta(dataset)
-    with heatmap_file.HeatmapWriter(path, view, "model", "dataset", meta, maps.shape[-1]) as writer:
+    with heatmap_file.HeatmapWriter(
+        path, view, "model", "dataset", meta, heatmap_file.Layout("logits", maps.shape[:-3:-1])
+    ) as writer:
         for start in range(0, len(maps), block):
             rows = boxes[start : start + block]
             columns = ([r[key] for r in rows] for key in ("image_id", "bbox", "score", "category_id"))

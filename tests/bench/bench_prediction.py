@@ -34,10 +34,11 @@ import distill.models.data  # noqa: F401, mmdet's transforms without their chatt
 from distill.datasets.figures import CATEGORY, generate
 from distill.datasets.images import read_image
 from distill.files import read_json, write_json
+from distill.models.importing import import_model
 from distill.models.prediction import detect_boxes, predict_boxes, predict_heatmaps
 from distill.models.predictor import Predictor
-from distill.models.published.importing import import_model
-from distill.predictions.merge import merge_boxes, merge_heatmaps
+from distill.predictions.merge import merge_boxes
+from distill.predictions.merge_heatmaps import merge_heatmaps
 from distill.predictions.views import View
 from helpers.checkpoints import COCO, PERSON, scale_like_trained
 from helpers.options import merge_options

@@ -1,6 +1,6 @@
 """An iteration of a training against the bare forward, backward and step on the same tensors in memory.
 
-python tests/bench/bench_training.py [--config keypoint_rcnn_r50_fpn]
+python tests/bench/bench_training.py [--config keypoint_rcnn_r50_fpn mmdet::detr/detr_r50_8xb2-150e_coco.py]
 
 The training reads images, transforms and collates them, clips gradients, checks the loss, and keeps its
 history; its time is mmengine's of an iteration, without the first ones and without checkpoints. CPU time of
@@ -26,6 +26,7 @@ from distill.datasets.figures import generate
 from distill.files import write_json
 from distill.models import model as models
 from distill.models.training import Job, full_config, train
+from distill.study.model_config import is_outside, path_of
 from helpers.options import training_options
 
 # batch, shorter side, iterations
@@ -35,10 +36,20 @@ WARM = 2  # iterations that are not counted
 
 def job_of(folder: Path, config: str, dataset: Path) -> Job:
     batch, scale, iterations = SIZES["tiny" if config.endswith("tiny") else "r50"]
-    spec = {"iterations": iterations, "batch": batch, "lr": 1e-4, "scales": [scale], "max_side": 1333}
+    lr = "auto" if is_outside(config) else 1e-4
+    spec = {"iterations": iterations, "batch": batch, "lr": lr, "scales": [scale], "max_side": 1333}
     spec = training_options(**spec, init="none", checkpoint_every=10**6)
-    path = ROOT / f"config/models/{config}.py"
-    return Job(config, path, spec, dataset, None, None, folder / "work", folder / "model", "cpu")
+    return Job(
+        Path(config).stem,
+        path_of(config, ROOT),
+        spec,
+        dataset,
+        None,
+        None,
+        folder / "work",
+        folder / "model",
+        "cpu",
+    )
 
 
 def bare_seconds(job: Job) -> float:

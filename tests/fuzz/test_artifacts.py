@@ -20,7 +20,7 @@ from distill.inspection.words import describe
 from distill.labels.calibrate import calibrate
 from distill.labels.generate import generate
 from distill.labels.thresholds import read_thresholds
-from distill.predictions import coco_results, merge
+from distill.predictions import coco_results, merge, merge_heatmaps
 from distill.predictions.fixed_boxes import FixedBoxes
 from distill.predictions.heatmap_file import HeatmapWriter
 from distill.report.page import Report
@@ -98,7 +98,9 @@ def merged_boxes(study, path):
 
 
 def merged_heatmaps(study, path):
-    return list(merge.merge_heatmaps([path], {"images": study.images}, merge_options(), study.path(BOXES)))
+    return list(
+        merge_heatmaps.merge_heatmaps([path], {"images": study.images}, merge_options(), study.path(BOXES))
+    )
 
 
 USES = {

@@ -115,6 +115,14 @@ datasets.u = {"kind": "union", "of": []} => datasets.u.of
 datasets.u = {"kind": "union", "of": "labelled"} => datasets.u.of: must be list
 datasets.u = {"kind": "figures", "images": 2.0} => datasets.u.images: must be integer, not 2.0
 datasets.u = {"kind": "figures", "images": 2, "size": [10, 10]} => datasets.u.size.0: 10 is less than the minimum of 64
+datasets.u = {"kind": "yolo"} => datasets.u: needs the key 'annotations'
+datasets.u = {"kind": "yolo", "annotations": "d.yaml", "split": "all"} => datasets.u.split: 'all' is not one of train, val, test
+datasets.u = {"kind": "yolo", "annotations": "d.yaml", "images": "i"} => datasets.u: unknown key 'images'
+datasets.u = {"kind": "voc", "annotations": "v", "split": "../x/y"} => datasets.u.split: '../x/y' is not allowed
+datasets.u = {"kind": "voc", "annotations": "v", "split": "trainval"} => ok
+datasets.u = {"kind": "videos", "videos": "v", "frames": 0} => datasets.u.frames: 0 is less than the minimum of 1
+datasets.u = {"kind": "videos", "videos": "v", "frames": 2.0} => datasets.u.frames: must be integer, not 2.0
+datasets.u = {"kind": "videos", "videos": "v", "at": "end"} => datasets.u.at: 'end' is not one of random, even
 datasets.u = {"kind": "videos", "videos": 3} => datasets.u.videos: must be text, not 3
 datasets = {**old, "a/b": old["val"]} => datasets: 'a/b' cannot be a name
 datasets = {**old, "": old["val"]} => datasets: '' cannot be a name
@@ -130,7 +138,7 @@ model.config = "../x" => there is no model config '../x'
 model.lr = nan => model.lr: nan is no finite number
 model.lr = 0 => model.lr: 0 is less than or equal to the minimum of 0
 model.lr = -1 => model.lr
-model.lr = "0.1" => model.lr: must be number, not '0.1'
+model.lr = "0.1" => model.lr: '0.1' is not allowed; Learning rate
 models = {} => models
 models = [] => models: must be mapping, not []
 models.teacher = null => models.teacher: must be mapping
@@ -160,12 +168,16 @@ models.teacher.milestones = [0.5, 1] => models.teacher.milestones.1
 models.teacher.milestones = [nan] => models.teacher.milestones: nan is no finite number
 models.teacher.warmup = -1 => models.teacher.warmup: -1 is less than the minimum of 0
 models.teacher.init = "" => models.teacher.init
-models.teacher.init = 5 => models.teacher.init: must be text, not 5
+models.teacher.init = 5 => models.teacher.init: must be text or mapping, not 5
+models.teacher.init = {"format": "torchvision", "checkpoint": "a.pth"} => ok it["models"]["teacher"]["init"]["checkpoint"] == "a.pth"
+models.teacher.init = {"format": "torchvision"} => models.teacher.init: needs the key 'checkpoint'
+models.teacher.init = {"format": "torch", "checkpoint": "a.pth"} => models.teacher.init.format: 'torch' is not one of
+models.teacher.init = {"format": "mmdet", "checkpoint": "a.pth", "file": "b"} => models.teacher.init: unknown key 'file'
 models.teacher.init = "techer" => models.teacher.init: there is no model 'techer'; did you mean 'teacher'?
 models.teacher.init = "teacher" => a cycle, each made from the next: models.teacher
-models.teacher.init = false => models.teacher.init: must be text, not False
+models.teacher.init = false => models.teacher.init: must be text or mapping, not False
 models.teacher.labelled = "unlabelled" => models.teacher.labelled: the dataset 'unlabelled' has no annotations
-models.teacher.labelled = ["labelled"] => models.teacher.labelled: must be text
+models.teacher.labelled = [["labelled"]] => models.teacher.labelled.0: must be text
 models.student.labels = "unlabelled" => models.student.labels: the dataset 'unlabelled' has no annotations
 models.student.labels = "part" => ok it["models"]["student"]["labels"] == "part"
 models.student.labels = 3 => models.student.labels: must be text, not 3
@@ -208,6 +220,20 @@ labels.distilled.teacher = [] => labels.distilled.teacher
 labels.distilled.teacher = ["teacher", "teacher"] => labels.distilled.teacher
 labels.distilled.teacher = "student" => a cycle, each made from the next
 labels.distilled.views = "none" => labels.distilled.views: there is no view set 'none'
+labels.distilled = {"predictions": []} => labels.distilled.predictions
+labels.distilled = {"predictions": ""} => labels.distilled.predictions
+labels.distilled = {"predictions": 3} => labels.distilled.predictions: must be text or list, not 3
+labels.distilled = {"predictions": ["a.json", "a.json"]} => labels.distilled.predictions
+labels.distilled = {"predictions": ["a.json", 3]} => labels.distilled.predictions.1: must be text, not 3
+labels.distilled = {"predictions": "a{b}.json"} => labels.distilled.predictions: 'a{b}.json' has braces
+labels.distilled = {"predictions": ["a{b}.json"]} => labels.distilled.predictions.0: 'a{b}.json' has braces
+labels.distilled = {"predictions": "a.json", "teacher": "teacher"} => labels.distilled: predictions take the place of a teacher; remove teacher
+labels.distilled = {"predictions": "a.json", "views": "all", "teacher": "x"} => remove teacher and views
+labels.distilled = {"predictions": "a.json", "labelled": "lost"} => labels.distilled.labelled: there is no dataset 'lost'
+labels.distilled = {"predictions": "a.json", "labelled": "unlabelled"} => labels.distilled.labelled: the dataset 'unlabelled' has no annotations
+labels.distilled = {"predictions": "a.json", "merge": {"boxes": "average"}} => labels.distilled.merge.boxes: average needs a teacher
+labels.distilled = {"labelled": "labelled"} => labels.distilled.labelled: is for `predictions`
+labels.distilled = {"predictions": "a.json"} => ok it["labels"]["distilled"]["posed"] and it["labels"]["distilled"]["labelled"] == "labelled"
 labels.distilled.dataset = "unlabeled" => there is no dataset 'unlabeled'; did you mean 'unlabelled'?
 merge.nms = 0 => merge.nms: 0 is less than or equal to the minimum of 0
 merge.nms = 1.1 => merge.nms: 1.1 is greater than the maximum of 1

@@ -16,7 +16,7 @@ import torch
 from distill.files import read_json
 from distill.models.prediction import detect_boxes, predict_boxes, predict_heatmaps
 from distill.models.training import train
-from distill.predictions.merge import merge_heatmaps
+from distill.predictions.merge_heatmaps import merge_heatmaps
 from distill.predictions.views import View
 from helpers import ROOT, SCRIPTS
 from helpers.arrows import draw_dataset

@@ -19,7 +19,7 @@ import distill.models  # noqa: F401, before anything imports mmdet's models
 from distill.datasets.images import read_image
 from distill.datasets.keypoint_meta import COCO_KEYPOINTS
 from distill.files import write_json
-from distill.models.published.importing import import_model
+from distill.models.importing import import_model
 from distill.predictions.views import View
 from helpers import ROOT
 

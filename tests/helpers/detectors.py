@@ -24,7 +24,8 @@ NARROW = {
     "deformable_detr": (
         "deformable_detr/deformable-detr_r50_16xb2-50e_coco.py",
         f"num_queries=20, {RESNET}, neck=dict(in_channels=[16, 32, 64]),"
-        " encoder=dict(num_layers=1), decoder=dict(num_layers=1)",
+        " encoder=dict(num_layers=1), decoder=dict(num_layers=1),"
+        " test_cfg=dict(max_per_img=20)",
     ),
     "cascade_rcnn": (
         "cascade_rcnn/cascade-rcnn_r50_fpn_1x_coco.py",

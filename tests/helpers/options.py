@@ -26,6 +26,10 @@ def calibrate_options(**options: Any) -> "calibrate.Options":
     return Options(**{**defaults(ROOT, "labels", "calibrate"), **options})
 
 
+def fixed_boxes(**options: Any) -> dict[str, Any]:
+    return {**defaults(ROOT, "study", "fixed_boxes"), **options}
+
+
 def as_json(options: "merge.Options | calibrate.Options") -> str:
     """For `--options`."""
     return json.dumps(asdict(options))

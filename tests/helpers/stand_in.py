@@ -25,6 +25,7 @@ for path in paths:
 names = {
     "train.py": ["model.pth", "config.py", "history.csv", "run.json"],
     "import_model.py": ["model.pth", "config.py", "run.json"],
+    "review_labels.py": ["review.csv", "next.csv"],
     "choose_boxes.py": [Path(path).name for path in paths if "/detected/" in path],
 }.get(Path(__file__).name)
 files = [output / name for name in names] if names else [output]

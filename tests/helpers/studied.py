@@ -15,6 +15,8 @@ from distill.evaluation.average_precision import evaluate
 from distill.files import read_json, write_json
 from distill.labels.calibrate import calibrate
 from distill.labels.generate import generate
+from distill.labels.next_images import next_images
+from distill.labels.review import doubts, worst_first
 from helpers.arrows import draw_dataset
 from helpers.options import build, calibrate_options, table_spec
 
@@ -50,6 +52,20 @@ def predictions(truth: dict, noise: float, seed: int) -> list[dict]:
                     points[:, 2] = rng.uniform(0.2, 0.9, len(points))
                     record["keypoints"] = points.ravel().round(3).tolist()
                 found.append(record)
+    return found
+
+
+def agreed(found: list[dict], seed: int = 2) -> list[dict]:
+    """The same results with how far the views agree, at random."""
+    rng = np.random.default_rng(seed)
+    for record in found:
+        views, overlap, score = rng.uniform(0.5, 1, 3).round(3)
+        record["agreement"] = {"views": views, "overlap": overlap, "score": score * record["score"]}
+        if count := len(record.get("keypoints", ())) // 3:
+            record["agreement"] |= {
+                "spread": rng.uniform(0, 9, count).round(2).tolist(),
+                "entropy": rng.uniform(0, 5, count).round(3).tolist(),
+            }
     return found
 
 
@@ -104,11 +120,17 @@ def make(
     hidden = [a for a in datasets["all"]["annotations"] if a["image_id"] in kept]
     merged = results / "merged/teacher/unlabelled/all.json"
     truth = datasets["unlabelled"] | {"annotations": hidden}
-    write_json(merged, predictions(truth, 0.05, seed=1))
+    write_json(merged, agreed(predictions(truth, 0.05, seed=1)))
     thresholds = calibrate(merged, datasets["unlabelled"], datasets["labelled"], calibrate_options())
     write_json(results / "labels/distilled/thresholds.json", thresholds)
     labels = results / "labels/distilled/annotations.json"
     generate(merged, datasets["unlabelled"], datasets["labelled"], thresholds, labels)
+    categories = datasets["labelled"]["categories"]
+    table = doubts(merged, datasets["unlabelled"], categories, thresholds)
+    review = worst_first(table, datasets["unlabelled"], categories)
+    review.to_csv(labels.parent / "review.csv", index=False)
+    following = next_images(table, datasets["unlabelled"], datasets["labelled"])
+    following.to_csv(labels.parent / "next.csv", index=False)
     for seed, (model, views) in enumerate(ROWS):
         found = predictions(datasets["val"], 0.3 if model == "teacher" else 0.1, seed)
         write_json(results / f"merged/{model}/val/{views}.json", found)

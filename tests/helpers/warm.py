@@ -7,74 +7,47 @@ ones, but a hundred short runs do not import torch, or Snakemake, a hundred time
 import atexit
 import gc
 import importlib
-import json
 import os
 import pkgutil
 import runpy
-import signal
 import socket
 import subprocess
 import sys
 import tempfile
-import threading
 from functools import cache
 from pathlib import Path
-from socketserver import BaseRequestHandler, ForkingMixIn, UnixStreamServer
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
+if __name__ == "__main__":
+    sys.path[0] = str(SCRIPTS)
+
+from distill import forks  # noqa: E402
+
 CLIENT = """
-import json, os, socket, sys
+import os, socket, sys
+from distill.forks import ask
 
 server = socket.socket(socket.AF_UNIX)
 server.connect({path!r})
-message = json.dumps([os.path.basename(__file__), sys.argv[1:], os.getcwd(), dict(os.environ)]).encode()
-socket.send_fds(server, [message], [1, 2])
-sys.exit(server.recv(1)[0])
+argv = [os.path.basename(__file__), *sys.argv[1:]]
+code = ask(server, argv, os.getcwd(), dict(os.environ), (1, 2))
+sys.exit(1 if code is None else code)
 """
 
 
-class Job(BaseRequestHandler):
-    """One run, in a fork: of a file of scripts/, or of a module."""
+class Run(forks.Run):
+    """One run, of a file of scripts/, or of a module."""
 
-    def handle(self):
-        message, (out, err), _, _ = socket.recv_fds(self.request, 1 << 20, 2)
-        name, arguments, folder, environ = json.loads(message)
-        os.dup2(out, 1)
-        os.dup2(err, 2)
-        os.chdir(folder)
-        os.environ.clear()
-        os.environ.update(environ)
+    def run(self):
         # What was read from the environment before the fork:
         tempfile.tempdir = None
-        sys.modules["distill.program"].DEVICE = environ.get("DISTILL_DEVICE", "auto")
-        threading.Thread(target=self.die_with_client, daemon=True).start()
-        code = 1
-        try:
-            sys.argv = [str(SCRIPTS / name), *arguments]
-            if name.endswith(".py"):
-                runpy.run_path(sys.argv[0], run_name="__main__")
-            else:
-                runpy.run_module(name, run_name="__main__", alter_sys=True)
-            code = 0
-        except SystemExit as error:
-            code = error.code if isinstance(error.code, int) else int(error.code is not None)
-            if isinstance(error.code, str):
-                print(error.code, file=sys.stderr)
-        except BaseException:
-            sys.excepthook(*sys.exc_info())
-        finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
-            self.request.sendall(bytes([code]))
-
-    def die_with_client(self):
-        """kill -9 of the client is one of the job."""
-        if not self.request.recv(1):
-            os.kill(os.getpid(), signal.SIGKILL)
-
-
-class Server(ForkingMixIn, UnixStreamServer):
-    pass
+        sys.modules["distill.program"].DEVICE = os.environ.get("DISTILL_DEVICE", "auto")
+        os.environ.pop(forks.FOLDER, None)  # this is a fork already
+        if sys.argv[0].endswith(".py"):
+            sys.argv[0] = str(SCRIPTS / sys.argv[0])
+            super().run()
+        else:
+            runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
 
 
 @cache
@@ -105,26 +78,23 @@ def install(folder: Path) -> None:
 def run(name: str, *arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess:
     """Runs a program of scripts/ (merge_views.py) or a module (snakemake), and gives its outputs as text."""
     command = [name, *map(str, arguments)]
-    message = json.dumps([command[0], command[1:], str(cwd or Path.cwd()), dict(os.environ)]).encode()
     with (
         socket.socket(socket.AF_UNIX) as server,
         tempfile.TemporaryFile("w+") as out,
         tempfile.TemporaryFile("w+") as err,
     ):
         server.connect(start())
-        socket.send_fds(server, [message], [out.fileno(), err.fileno()])
-        code = server.recv(1)
+        outputs = (out.fileno(), err.fileno())
+        code = forks.ask(server, command, cwd or Path.cwd(), dict(os.environ), outputs)
         out.seek(0)
         err.seek(0)
-        return subprocess.CompletedProcess(command, code[0] if code else -9, out.read(), err.read())
+        return subprocess.CompletedProcess(command, -1 if code is None else code, out.read(), err.read())
 
 
 if __name__ == "__main__":
-    sys.path[0] = str(SCRIPTS)
     importlib.import_module("snakemake.cli")
     for module in pkgutil.walk_packages([f"{SCRIPTS}/distill"], "distill."):
         importlib.import_module(module.name)
     gc.freeze()  # else each fork's collector copies the memory that it shares
-    with Server("", Job, bind_and_activate=False) as server:
-        server.socket = socket.socket(fileno=int(sys.argv[1]))
+    with forks.Server(int(sys.argv[1]), Run) as server:
         server.serve_forever()

@@ -39,7 +39,11 @@ def load_coco(path: str, strip: bool = False) -> dict:
 
     Raises UserError; `OfImage` where it is the size of an image that boxes contradict.
     """
-    data = read_json(path)
+    return check_coco(path, read_json(path), strip)
+
+
+def check_coco(path: str, data: Any, strip: bool = False) -> dict:
+    """As `load_coco`, of the content of an annotation file, or of what another format was made into."""
     if not isinstance(data, dict) or not isinstance(data.get("images"), list):
         raise UserError(f'{path}: not a COCO annotation file: needs an object with a list "images"')
     for key in ("annotations", "categories"):

@@ -12,11 +12,11 @@ from distill.strict import read_json, read_text
 def subset(spec: dict, sources: dict, images_dir: Path | None) -> dict:
     """Part of a dataset, with the annotations of that part. First `range` [a, b] keeps the images from
     fraction a to b in their order; then `exclude` takes out images that are, byte for byte, in other
-    datasets; then one of `fraction` (of what remains), `images` (a number) and `ids` chooses. A key that is
-    not given takes out nothing.
+    datasets; then one of `fraction` (of what remains), `images` (a number), `ids` and `fold` (held: the
+    k-th of K parts; rest: the others; [k, K] are `folds`) chooses. A key that is not given takes out nothing.
 
     A random choice ranks images by a hash of (seed, their bytes): it does not depend on their order, and
-    with one seed a smaller choice is part of every larger one.
+    with one seed a smaller choice is part of every larger one. Copies of an image are in one part.
     """
     source = _source(sources, spec["of"])
     pool = source["images"]
@@ -28,11 +28,13 @@ def subset(spec: dict, sources: dict, images_dir: Path | None) -> dict:
         if len(rest) == len(pool):
             log.warning("exclude: %s has no image of %s", other, spec["of"])
         pool = rest
-    ways = [way for way in ("fraction", "images", "ids") if way in spec]
+    ways = [way for way in ("fraction", "images", "ids", "fold") if way in spec]
     if len(ways) > 1:
         raise UserError(f"give one of {' and '.join(ways)}, not both")
     if ways == ["ids"]:
         pool = _listed(pool, spec["ids"], source, spec["of"])
+    elif ways == ["fold"]:
+        pool = _part(pool, spec)
     elif ways:
         pool = _drawn(pool, spec, spec["seed"])
     kept = {image["id"] for image in pool}
@@ -60,12 +62,21 @@ def _drawn(pool: list[dict], spec: dict, seed: int) -> list[dict]:
         count = spec["images"]
     if not 0 < count <= len(pool):
         raise UserError(f"cannot draw {count} of {len(pool)} images of {spec['of']}")
+    return sorted(pool, key=lambda image: (_rank(image, seed), image["id"]))[:count]
 
-    def rank(image: dict) -> tuple[bytes, int]:
-        key = f"{seed}:{image['hash']}".encode()
-        return hashlib.blake2b(key, digest_size=16).digest(), image["id"]
 
-    return sorted(pool, key=rank)[:count]
+def _part(pool: list[dict], spec: dict) -> list[dict]:
+    """The images of part k of K, which are equal but for one image (and its copies); or all others."""
+    part, parts = spec["folds"]
+    ranks = sorted({_rank(image, spec["seed"]) for image in pool})
+    if len(ranks) < parts:
+        raise UserError(f"{len(ranks)} images of {spec['of']} do not make {parts} folds")
+    held = set(ranks[part * len(ranks) // parts : (part + 1) * len(ranks) // parts])
+    return [image for image in pool if (_rank(image, spec["seed"]) in held) == (spec["fold"] == "held")]
+
+
+def _rank(image: dict, seed: int) -> bytes:
+    return hashlib.blake2b(f"{seed}:{image['hash']}".encode(), digest_size=16).digest()
 
 
 def _listed(pool: list[dict], ids: str | list, source: dict, of: str) -> list[dict]:

@@ -17,9 +17,13 @@ MARGIN = 1 / 10  # of a box's sides: so far beyond it a keypoint still belongs t
 
 
 class Conventions:
-    """Gathers the boxes and labelled keypoints of one file as they are written."""
+    """Gathers the boxes and labelled keypoints of one file as they are written.
 
-    def __init__(self) -> None:
+    record: what messages call an entry of the file.
+    """
+
+    def __init__(self, record: str = "annotation") -> None:
+        self.record = record
         self.boxes: list[tuple] = []  # x, y, w, h, image width, image height
         self.ids: list[tuple[int, int]] = []  # annotation, image
         self.points: list[tuple] = []  # x, y, row of its box
@@ -62,7 +66,7 @@ class Conventions:
             wanted = "bbox has to be x, y, width, height in pixels"
             raise OfImage(
                 f"{where}: {over.sum()} of {len(boxes)} boxes reach over the image's edge (the first: "
-                f"annotation {annotation} of image {image}): {looks} {wanted}",
+                f"{self.record} {annotation} of image {image}): {looks} {wanted}",
                 image,
             )
 
@@ -78,5 +82,6 @@ class Conventions:
             looks = "they look relative to it;" if relative else "are they relative to it?"
             raise UserError(
                 f"{where}: {outside.sum()} of {len(points)} keypoints lie outside their box (the first: of "
-                f"annotation {annotation} of image {image}): {looks} they have to be in pixels of the image"
+                f"{self.record} {annotation} of image {image}): {looks} they have to be in pixels of the "
+                "image"
             )

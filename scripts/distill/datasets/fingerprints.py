@@ -66,4 +66,4 @@ def distances(some: np.ndarray, others: np.ndarray, block: int = 512) -> Iterato
 def looks(found: list[Fingerprint]) -> np.ndarray:
     """(n, words) uint64."""
     data = b"".join(bytes.fromhex(one.look) for one in found)
-    return np.frombuffer(data, ">u8").reshape(len(found), -1).astype(np.uint64)
+    return np.frombuffer(data, ">u8").reshape(len(found), SIDE**2 // 64).astype(np.uint64)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from distill.datasets.checks import OfImage, Problems
-from distill.datasets.coco_check import load_coco
+from distill.datasets.coco_check import check_coco, load_coco
 from distill.datasets.composed import subset, union
 from distill.datasets.images import SUFFIXES, Scan, list_files, scan_all, stated_sizes
 from distill.datasets.keypoint_meta import KeypointMeta, keypoint_meta
@@ -120,6 +120,45 @@ def _of_other_size(what: str, true: tuple[int, int], given: tuple[int, int]) -> 
     return f"{what}, is {true[0]}x{true[1]} pixels, annotated as {given[0]}x{given[1]}"
 
 
+def _yolo(spec: dict, sources: dict, images_dir: Path | None) -> dict:
+    """A split of a data.yaml; see `yolo`. Sizes are those of the images, of which labels are fractions."""
+    from distill.datasets import yolo
+
+    path, strip = spec["annotations"], spec["strip_annotations"]
+    layout = yolo.read_layout(path, spec["split"])
+    root = os.path.commonpath([os.path.dirname(file) for file in layout.files])
+    images = [{"id": i, "file_name": os.path.relpath(file, root)} for i, file in enumerate(layout.files, 1)]
+    skipped: list[dict] = []
+    if strip:
+        images, skipped = _scan_unlabelled(root, images, spec["unreadable"])
+    else:
+        images = _scan_labelled(root, images, path)
+    annotations = [] if strip else yolo.read_annotations(layout, root, images)
+    data = {"images": images, "annotations": annotations, "categories": layout.categories}
+    coco = check_coco(path, data, strip)
+    info = {"image_root": root, "skipped": skipped, "repaired": coco["repaired"]}
+    return coco | {"info": info, "images": images}
+
+
+def _voc(spec: dict, sources: dict, images_dir: Path | None) -> dict:
+    """A folder of PASCAL VOC, or a list of its images; see `voc`."""
+    from distill.datasets.voc import read_voc
+
+    folder, strip = spec["annotations"], spec["strip_annotations"]
+    root = os.path.join(folder, "JPEGImages")
+    coco = check_coco(folder, read_voc(folder, spec.get("split")), strip)
+    _check_root(root, coco["images"], folder)
+    skipped: list[dict] = []
+    if strip:
+        images, skipped = _scan_unlabelled(root, coco["images"], spec["unreadable"])
+    elif not coco["annotations"]:
+        raise UserError(f"{folder}: no image in it has an object")
+    else:
+        images = _scan_labelled(root, coco["images"], folder)
+    info = {"image_root": root, "skipped": skipped, "repaired": coco["repaired"]}
+    return coco | {"info": info, "images": images}
+
+
 def _folder(spec: dict, sources: dict, images_dir: Path | None) -> dict:
     """All images below a folder, unlabelled; ids count the files in the order of their names."""
     names = list_files(spec["images"], SUFFIXES, "images")
@@ -129,18 +168,21 @@ def _folder(spec: dict, sources: dict, images_dir: Path | None) -> dict:
 
 
 def _videos(spec: dict, sources: dict, images_dir: Path | None) -> dict:
-    """A random frame of each video below a folder, or of some videos drawn at random; see `videos`."""
+    """Frames of each video below a folder, or of some videos drawn at random; see `videos`. Ids have a place
+    for each frame that a video may have."""
     from distill.datasets.videos import extract_frames
 
     images: list[dict] = []
     skipped: list[dict] = []
-    frames = extract_frames(spec["videos"], spec["seed"], _needed(images_dir), spec.get("images"))
-    for i, frame in enumerate(frames, 1):
-        if "reason" in frame:
-            skipped.append(frame)
+    root, frames, count = spec["videos"], spec["frames"], spec.get("images")
+    videos = extract_frames(root, spec["seed"], _needed(images_dir), frames, spec["at"], count)
+    total = 0
+    for total, found in enumerate(videos, 1):
+        if "reason" in found[0]:
+            skipped += found
         else:
-            images.append({"id": i, **frame})
-    _limit_skipped(spec["videos"], skipped, len(images) + len(skipped), spec["unreadable"], "videos")
+            images += [{"id": (total - 1) * frames + i, **frame} for i, frame in enumerate(found, 1)]
+    _limit_skipped(root, skipped, total, spec["unreadable"], "videos")
     return _unlabelled(str(images_dir), images, skipped)
 
 
@@ -195,7 +237,8 @@ def _record(image: dict, size: tuple[int, int], digest: str) -> dict:
 def _scan_labelled(root: str, images: list[dict], where: str) -> list[dict]:
     problems, records = Problems(where), []
     for image, scan in _scan(root, images):
-        what, size = f"image {image['id']}, {image['file_name']}", (image["width"], image["height"])
+        what = f"image {image['id']}, {image['file_name']}"
+        size = (image.get("width", scan.size[0]), image.get("height", scan.size[1]))
         if scan.reason:
             problems.add(f"{what}, {scan.reason}: mend it, or take it and its annotations out")
         elif size not in (scan.size, scan.raw_size):
@@ -240,13 +283,15 @@ KINDS: dict[str, _Kind] = {
         {"images", "annotations", "keypoint_origin", "strip_annotations", "unreadable"},
         set(),
     ),
+    "yolo": (_yolo, {"annotations", "split", "strip_annotations", "unreadable"}, set()),
+    "voc": (_voc, {"annotations", "strip_annotations", "unreadable"}, {"split"}),
     "folder": (_folder, {"images", "unreadable"}, set()),
     "subset": (
         subset,
         {"of", "exclude", "seed", "strip_annotations"},
-        {"fraction", "images", "ids", "range"},
+        {"fraction", "images", "ids", "range", "fold", "folds"},
     ),
     "union": (union, {"of", "strip_annotations"}, set()),
-    "videos": (_videos, {"videos", "seed", "unreadable"}, {"images"}),
+    "videos": (_videos, {"videos", "seed", "unreadable", "frames", "at"}, {"images"}),
     "figures": (_figures, {"images", "seed", "size", "style"}, set()),
 }

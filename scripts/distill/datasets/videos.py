@@ -1,4 +1,4 @@
-"""One random frame of each video in a folder (the paper's s1m-180), whatever state the videos are in."""
+"""Frames of the videos in a folder (of the paper's s1m-180 one each, at random), whatever their state."""
 
 import hashlib
 import io
@@ -24,17 +24,21 @@ SUFFIXES = (
 )  # fmt: skip
 
 
-def extract_frames(root: str, seed: int, images_dir: Path, count: int | None = None) -> Iterator[dict]:
-    """Draws a random frame of each video and writes it as a JPEG of quality 95. Which one it is depends on
-    nothing but the video, the seed and the video's name. One frame is in memory for each processor.
+def extract_frames(
+    root: str, seed: int, images_dir: Path, frames: int, at: str, count: int | None = None
+) -> Iterator[list[dict]]:
+    """Takes frames of each video and writes them as JPEGs of quality 95. Which ones depends on nothing but
+    the video, the seed and the video's name. One frame is in memory for each processor.
 
     root: the videos are below this folder.
     seed: of the draw.
-    images_dir: where the frames are put, as {video}.jpg.
+    images_dir: where the frames are put, as {video}.jpg, or {video}.{number}.jpg if there are several.
+    frames: how many of each video; of a video that has fewer, all.
+    at: "random" or "even"; see `moments`.
     count: how many videos are drawn at random; None: all are taken.
 
-    Yields, in the order of the videos' names, {"file_name", "width", "height", "hash"} or, for a video of
-    which no frame can be decoded, {"file_name", "reason"}.
+    Yields for each video, in the order of their names, its frames {"file_name", "width", "height", "hash"}
+    or, where none can be decoded, one {"file_name", "reason"}.
     Raises UserError where there is no such folder, or no video or too few in it.
     """
     names = list_files(root, SUFFIXES, "videos")
@@ -43,20 +47,33 @@ def extract_frames(root: str, seed: int, images_dir: Path, count: int | None = N
             raise UserError(f"{root}: {count} videos are to be drawn, there are {len(names)}")
         names = sorted(sorted(names, key=partial(_digest, "video", seed))[:count])
     with ThreadPool(min(workers(), len(names))) as pool:
-        draw = partial(_extract, Path(root), seed, Path(images_dir))
+        draw = partial(_extract, Path(root), seed, Path(images_dir), frames, at)
         yield from progress(pool.imap(draw, names), len(names), f"frames of {root}")
 
 
-def _extract(root: Path, seed: int, images_dir: Path, name: str) -> dict:
+def _extract(root: Path, seed: int, images_dir: Path, frames: int, at: str, name: str) -> list[dict]:
     if not os.path.isfile(root / name):  # opening a pipe would wait forever
-        return {"file_name": name, "reason": "is not a file"}
+        return [{"file_name": name, "reason": "is not a file"}]
+    rng = np.random.default_rng(int.from_bytes(_digest(seed, name)))
+    # The suffix stays: a.mp4 and a.avi are two videos.
+    names = (
+        [f"{name}.jpg"]
+        if frames == 1
+        else [f"{name}.{i:0{len(str(frames))}d}.jpg" for i in range(1, frames + 1)]
+    )
     try:
-        image = random_frame(root / name, np.random.default_rng(int.from_bytes(_digest(seed, name))))
+        taken = random_frame(root / name, rng) if (frames, at) == (1, "random") else None
+        pictures = iter([taken]) if taken else frames_at(root / name, moments(frames, at, rng))
+        return [
+            _save(picture, images_dir, file_name) for file_name, picture in zip(names, pictures, strict=False)
+        ]
     except (av.FFmpegError, ValueError) as error:
-        return {"file_name": name, "reason": f"has no readable frame ({' '.join(str(error).split())})"}
+        return [{"file_name": name, "reason": f"has no readable frame ({' '.join(str(error).split())})"}]
+
+
+def _save(image: Image.Image, images_dir: Path, file_name: str) -> dict:
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", quality=95)
-    file_name = f"{name}.jpg"  # the suffix stays: a.mp4 and a.avi are two videos
     with replacing(images_dir / file_name) as temporary:
         temporary.write_bytes(buffer.getvalue())
     size = {"width": image.width, "height": image.height}
@@ -66,6 +83,47 @@ def _extract(root: Path, seed: int, images_dir: Path, name: str) -> dict:
 def _digest(*key: str | int) -> bytes:
     """Bytes that decide a random choice: they depend on the key alone, not on how many videos there are."""
     return hashlib.blake2b(":".join(map(str, key)).encode(), digest_size=16).digest()
+
+
+def moments(count: int, at: str, rng: np.random.Generator) -> np.ndarray:
+    """(count,) moments from 0 to 1, rising: one in each of as many equal parts of a video, at random or in
+    the middle. Any moment is as likely to be drawn as any other."""
+    within = rng.random(count) if at == "random" else np.full(count, 0.5)
+    return (np.arange(count) + within) / count
+
+
+def frames_at(path: Path, at: np.ndarray) -> Iterator[Image.Image]:
+    """The different frames of a video that are shown at moments (rising fractions of the duration), upright.
+
+    Where one of these does not decode, or the duration is unknown, the moments are those of the frames that
+    do decode, which one pass counts and another takes. Raises ValueError or av.FFmpegError if there are none.
+    """
+    try:
+        stamps = [frame and frame.pts for frame in (_frame_at(path, moment) for moment in at)]
+    except av.FFmpegError:
+        stamps = [None]
+    if None in stamps:
+        wanted = np.unique((at * max(1, _count(path))).astype(int)).tolist()
+        yield from (_upright(frame) for i, frame in enumerate(_all_frames(path)) if i in wanted)
+        return
+    seen = set()
+    for moment, stamp in zip(at, stamps, strict=True):
+        if stamp not in seen:
+            seen.add(stamp)
+            if frame := _frame_at(path, moment):
+                yield _upright(frame)
+
+
+def _count(path: Path) -> int:
+    """The number of frames that decode. Raises ValueError if there is none."""
+    if not (count := sum(1 for _ in _all_frames(path))):
+        raise ValueError("nothing decodes")
+    return count
+
+
+def _all_frames(path: Path) -> Iterator[av.VideoFrame]:
+    with av.open(str(path)) as container:
+        yield from _frames(container, _stream(container))
 
 
 def random_frame(path: Path, rng: np.random.Generator) -> Image.Image:
@@ -80,7 +138,10 @@ def random_frame(path: Path, rng: np.random.Generator) -> Image.Image:
         frame = _frame_at(path, moment)
     except av.FFmpegError:  # also where the format does not allow seeking
         frame = None
-    frame = frame or _reservoir(path, rng)
+    return _upright(frame or _reservoir(path, rng))
+
+
+def _upright(frame: av.VideoFrame) -> Image.Image:
     image = frame.to_image()
     return image.rotate(frame.rotation, expand=True) if frame.rotation % 360 else image
 
@@ -168,10 +229,9 @@ def _reservoir(path: Path, rng: np.random.Generator) -> av.VideoFrame:
     """One of all decodable frames, uniformly, without knowing how many there are: the i-th replaces the
     choice with probability 1/i."""
     chosen = None
-    with av.open(str(path)) as container:
-        for i, frame in enumerate(_frames(container, _stream(container)), 1):
-            if rng.random() * i < 1:
-                chosen = frame
+    for i, frame in enumerate(_all_frames(path), 1):
+        if rng.random() * i < 1:
+            chosen = frame
     if chosen is None:
         raise ValueError("nothing decodes")
     return chosen

@@ -93,11 +93,17 @@ def rows(axes: Axes, table: pd.DataFrame, options: Mapping[str, Any]) -> None:
 
 
 def losses(axes: Axes, histories: Sequence[tuple[str, pd.DataFrame]]) -> None:
-    """Training loss by iteration. histories: (name, history.csv); one name, of several seeds, has one
-    colour."""
+    """Training loss by iteration, and dotted AP, where a training was validated. histories: (name,
+    history.csv); one name, of several seeds, has one colour."""
     colours = {name: f"C{index % 10}" for index, name in enumerate(dict.fromkeys(n for n, _ in histories))}
     styles = ("-", "--", ":", "-.")
     labelled = set()
+    if validated := [(name, aps) for name, history in histories if len(aps := validations(history))]:
+        percent = axes.twinx()
+        percent.set(ylabel="AP on the validation images (%), dotted")
+        percent.grid(visible=False)
+        for name, aps in validated:
+            percent.plot(aps["iteration"], aps["AP"], "o:", color=colours[name], markersize=3, linewidth=1)
     for name, history in histories:
         if not {"iteration", "loss"} <= set(history):
             raise UserError(f"the history of {name} has no columns iteration and loss; train it again")
@@ -112,6 +118,11 @@ def losses(axes: Axes, histories: Sequence[tuple[str, pd.DataFrame]]) -> None:
     axes.yaxis.set_major_formatter(ScalarFormatter())
     axes.yaxis.set_minor_formatter(NullFormatter())
     axes.legend(fontsize=7)
+
+
+def validations(history: pd.DataFrame) -> pd.DataFrame:
+    """The rows of a history after which the training was validated: iteration, AP in percent."""
+    return history.reindex(columns=["iteration", "AP"]).dropna()
 
 
 @mpl.rc_context(STYLE)

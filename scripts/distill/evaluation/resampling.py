@@ -1,4 +1,4 @@
-"""How sure an AP is: the bootstrap over the images of a test, and over the seeds of a training.
+"""How sure an AP is: the bootstrap over the images of a test, and over the seeds or folds of a training.
 
 B resamples of the images of a dataset are drawn once and for all, so those of two models on one dataset are
 of the same images: differences are paired. w (B, N) says how often each of the N images is in each resample;
@@ -105,6 +105,16 @@ def seeds_too(aps: np.ndarray) -> np.ndarray:
     seeds, resamples = aps.shape
     drawn = np.random.default_rng(1).integers(seeds, size=(resamples, seeds))
     return aps[drawn, np.arange(resamples)[:, None]].mean(axis=1)
+
+
+def folds_too(aps: np.ndarray) -> np.ndarray:
+    """As `seeds_too`, of F folds (F, B), each tested on images of its own: the images of every fold that is
+    drawn are resampled by themselves. Draws at both levels make up for the folds being few: intervals of five
+    cover too little where folds alone are drawn, or images alone (`tests/test_resampling.py`)."""
+    folds, resamples = aps.shape
+    drawn = np.random.default_rng(1).integers(folds, size=(resamples, folds))
+    apart = np.arange(folds) * (resamples // folds)
+    return aps[drawn, (np.arange(resamples)[:, None] + apart) % max(1, resamples)].mean(axis=1)
 
 
 def interval(values: np.ndarray) -> tuple[float, float]:

@@ -1,4 +1,4 @@
-"""Tables of results: mean ± spread over seeds, the paper's numbers beside them, the share of the gap closed.
+"""Tables of results: mean ± spread over seeds or folds, the paper's numbers, the share of the gap closed.
 
 All AP are in percent here; evaluations hold fractions. A number that no evaluation gave stays empty.
 """
@@ -22,11 +22,12 @@ LEAST_GAP = 1.0  # AP in percent: of a smaller gap, noise would decide the share
 
 @dataclass(frozen=True)
 class Gap:
-    """The share of the supervised gap that the student closes, in percent, for each seed.
+    """The share of the supervised gap that the student closes, in percent, for each seed (or fold).
 
     shares: (student − baseline) / (upper − baseline), NaN where upper is not `LEAST_GAP` above it.
     baseline: name of the baseline row whose mean AP is the highest.
-    of_means: the same share, of mean APs. low, high: ends of its interval over images and seeds.
+    of_means: the same share, of mean APs. low, high: ends of its interval over images and seeds (or folds).
+    over: seeds or folds.
     """
 
     baseline: str
@@ -36,16 +37,18 @@ class Gap:
     of_means: float
     low: float
     high: float
+    over: str
 
 
 @dataclass(frozen=True)
 class Table:
     """frame: a row for each row of the spec, with the columns of `build`. metrics: those of them that are
-    metrics. gaps: one for each student that the spec names."""
+    metrics. gaps: one for each student that the spec names. over: seeds or folds, of which the means are."""
 
     frame: pd.DataFrame
     metrics: list[str]
     gaps: list[Gap]
+    over: str
 
 
 def _spread(values: np.ndarray) -> float:
@@ -68,31 +71,37 @@ def _numbers(row: dict[str, Any], evaluations: dict[str, Any], block: str, metri
 
 
 def _resampled(row: dict[str, Any], evaluations: dict[str, Any], task: str) -> np.ndarray:
-    """(seeds, resamples) AP in percent, NaN where a resample has none; without any in older evaluations."""
+    """(seeds or folds, resamples) AP in percent, NaN where there is none; older evaluations have none."""
     found = [evaluations[path].get(task, {}).get("resampled") or [] for path in row["evaluations"]]
     least = min(map(len, found))
     return 100 * np.array([aps[:least] for aps in found], float).reshape(len(found), least)
 
 
-def _means(row: dict[str, Any], evaluations: dict[str, Any], task: str) -> np.ndarray:
-    """(resamples,) mean AP over resampled seeds, on resampled images."""
-    return resampling.seeds_too(_resampled(row, evaluations, task))
+def _means(spec: dict[str, Any], name: str, evaluations: dict[str, Any]) -> np.ndarray:
+    """(resamples,) mean AP of the row of that name over resampled seeds or folds, on resampled images."""
+    resample = resampling.folds_too if _over(spec) == "folds" else resampling.seeds_too
+    return resample(_resampled(_row(spec["rows"], name), evaluations, spec["task"]))
+
+
+def _over(spec: dict[str, Any]) -> str:
+    return str(spec.get("over", "seeds"))
 
 
 def build(spec: dict[str, Any], evaluations: dict[str, dict[str, Any]]) -> Table:
     """The table of a resolved spec. Its columns are:
 
-    - row, views, seeds (their number), and x if a row has one
+    - row, views, seeds or folds (their number), and x if a row has one
     - each metric and its spread ("AP", "AP sd"); for keypoints "box AP" likewise
-    - "AP low" and "AP high": the interval of the mean over images and seeds (`resampling`)
+    - "AP low" and "AP high": the interval of the mean over images and seeds or folds (`resampling`)
     - "AP reference" and "AP difference" of metrics with references
+    - "AP of {system}" for each that has published some
     - in rows that have a gain: "gain", its spread and interval, "gain over" (a row), "gain reference low" and
       "high" (the paper's range) and "gain difference" (from that range, 0 within it)
     - in rows of the gap's students: "gap closed", its spread, the interval of the share of the means, and the
       paper's share
 
-    spec: rows, task, reference, gains, and optionally metrics and gap.
-    evaluations: content by path; exactly those that the rows name, one for each seed of a row.
+    spec: rows, task, reference, published, gains, and optionally metrics, gap and over (folds, if not seeds).
+    evaluations: content by path; exactly those that the rows name, one for each seed or fold of a row.
 
     Raises UserError for a missing, superfluous or unfitting evaluation, or a name that is no row's.
     """
@@ -111,30 +120,34 @@ def build(spec: dict[str, Any], evaluations: dict[str, dict[str, Any]]) -> Table
 
     records = []
     for row in rows:
-        record = {"row": row["name"], "views": row["views"], "seeds": len(row["evaluations"])}
+        record = {"row": row["name"], "views": row["views"], _over(spec): len(row["evaluations"])}
         if any("x" in row for row in rows):
             x = row.get("x", np.nan)
-            record["x"] = _ap(rows, x, evaluations, task).mean() if isinstance(x, str) else x
+            record["x"] = _ap(spec, x, evaluations).mean() if isinstance(x, str) else x
         for column, block, metric in columns:
             values = _numbers(row, evaluations, block, metric)
             record |= {column: values.mean(), f"{column} sd": _spread(values)}
             if column == "AP":
-                record["AP low"], record["AP high"] = resampling.interval(_means(row, evaluations, task))
+                means = _means(spec, row["name"], evaluations)
+                record["AP low"], record["AP high"] = resampling.interval(means)
             if any(column in numbers for numbers in reference.values()):
                 number = reference.get(row["name"], {}).get(column, np.nan)
                 record |= {f"{column} reference": number, f"{column} difference": values.mean() - number}
+        record |= {
+            f"AP of {system}": aps.get(row["name"], np.nan) for system, aps in spec["published"].items()
+        }
         if gain := spec["gains"].get(row["name"]):
-            record |= _gain(row["name"], gain, rows, evaluations, task)
+            record |= _gain(row["name"], gain, spec, evaluations)
         records.append(record)
     frame = pd.DataFrame(records)
-    gaps = _gaps(spec["gap"], rows, evaluations, task) if spec.get("gap") else []
+    gaps = _gaps(spec, evaluations) if spec.get("gap") else []
     for gap in gaps:
         student = frame["row"] == gap.student
         frame.loc[student, "gap closed"] = gap.shares.mean()
         frame.loc[student, "gap closed sd"] = _spread(gap.shares)
         frame.loc[student, ["gap closed low", "gap closed high"]] = gap.low, gap.high
         frame.loc[student, "gap closed in the paper"] = PAPER_GAP
-    return Table(frame, [column for column, _, _ in columns], gaps)
+    return Table(frame, [column for column, _, _ in columns], gaps, _over(spec))
 
 
 def _references(spec: dict[str, Any], columns: list[str]) -> dict[str, dict[str, float]]:
@@ -149,12 +162,12 @@ def _references(spec: dict[str, Any], columns: list[str]) -> dict[str, dict[str,
     return result
 
 
-def _gain(name: str, gain: dict[str, Any], rows: list, evaluations: dict[str, Any], task: str) -> dict:
-    """The gain columns of one row: of pairs of seeds if both rows have as many, otherwise of the means."""
-    ours, others = (_ap(rows, row, evaluations, task) for row in (name, gain["over"]))
+def _gain(name: str, gain: dict[str, Any], spec: dict[str, Any], evaluations: dict[str, Any]) -> dict:
+    """The gain columns of one row: of pairs of seeds or folds if both have as many, else of the means."""
+    ours, others = (_ap(spec, row, evaluations) for row in (name, gain["over"]))
     gains = ours - others if len(ours) == len(others) else np.array([ours.mean() - others.mean()])
     result = {"gain": gains.mean(), "gain sd": _spread(gains), "gain over": gain["over"]}
-    ours, others = (_means(_row(rows, row), evaluations, task) for row in (name, gain["over"]))
+    ours, others = (_means(spec, row, evaluations) for row in (name, gain["over"]))
     if ours.shape == others.shape:
         result["gain low"], result["gain high"] = resampling.interval(ours - others)
     if "reference" in gain:
@@ -164,9 +177,9 @@ def _gain(name: str, gain: dict[str, Any], rows: list, evaluations: dict[str, An
     return result
 
 
-def _ap(rows: list[dict[str, Any]], name: str, evaluations: dict[str, Any], task: str) -> np.ndarray:
-    """AP of the row of that name, for each seed."""
-    return _numbers(_row(rows, name), evaluations, task, "AP")
+def _ap(spec: dict[str, Any], name: str, evaluations: dict[str, Any]) -> np.ndarray:
+    """AP of the row of that name, for each seed or fold."""
+    return _numbers(_row(spec["rows"], name), evaluations, spec["task"], "AP")
 
 
 def _row(rows: list[dict[str, Any]], name: str) -> dict[str, Any]:
@@ -176,27 +189,26 @@ def _row(rows: list[dict[str, Any]], name: str) -> dict[str, Any]:
     return found[0]
 
 
-def _gaps(
-    spec: dict[str, Any], rows: list[dict[str, Any]], evaluations: dict[str, Any], task: str
-) -> list[Gap]:
-    baselines = {name: _ap(rows, name, evaluations, task) for name in _listed(spec["baseline"])}
+def _gaps(spec: dict[str, Any], evaluations: dict[str, Any]) -> list[Gap]:
+    named = spec["gap"]
+    baselines = {name: _ap(spec, name, evaluations) for name in _listed(named["baseline"])}
     best = max(baselines, key=lambda name: baselines[name].mean())
-    baseline, upper = baselines[best], _ap(rows, spec["upper"], evaluations, task)
+    baseline, upper = baselines[best], _ap(spec, named["upper"], evaluations)
 
     def share(baseline: np.ndarray, student: np.ndarray, upper: np.ndarray) -> np.ndarray:
         room = upper - baseline
         return 100 * (student - baseline) / np.where(room >= LEAST_GAP, room, np.nan)
 
     gaps = []
-    for name in _listed(spec["student"]):
-        student = _ap(rows, name, evaluations, task)
+    for name in _listed(named["student"]):
+        student = _ap(spec, name, evaluations)
         if not len(baseline) == len(student) == len(upper):
-            raise UserError(f"table: {best}, {name} and {spec['upper']} must have the same seeds")
+            raise UserError(f"table: {best}, {name} and {named['upper']} must have the same {_over(spec)}")
         of_means = float(share(baseline.mean(), student.mean(), upper.mean()))
-        means = [_means(_row(rows, row), evaluations, task) for row in (best, name, spec["upper"])]
+        means = [_means(spec, row, evaluations) for row in (best, name, named["upper"])]
         shares, alike = share(baseline, student, upper), len({each.shape for each in means}) == 1
         low, high = resampling.interval(share(*means)) if alike else (np.nan, np.nan)
-        gaps.append(Gap(best, name, spec["upper"], shares, of_means, low, high))
+        gaps.append(Gap(best, name, named["upper"], shares, of_means, low, high, _over(spec)))
     return gaps
 
 
@@ -220,15 +232,16 @@ def markdown(table: Table) -> str:
     columns = [
         "row",
         "views",
-        "seeds",
+        table.over,
         "x",
         *(f"{m}{what}" for m in (*table.metrics, "gain") for what in beside),
+        *(column for column in table.frame if column.startswith("AP of ")),
     ]
     shown = {*table.frame.columns, *(["gain reference"] if "gain reference low" in table.frame else [])}
     columns = [column for column in columns if column in shown]
 
     def cell(record: dict[str, Any], column: str) -> str:
-        if column in ("row", "views", "seeds"):
+        if column in ("row", "views", table.over):
             return escape(record[column])
         if column == "gain reference":
             low, high = (record[f"{column} {end}"] for end in ("low", "high"))
@@ -247,10 +260,11 @@ def markdown(table: Table) -> str:
     lines += [[cell(record, column) for column in columns] for record in table.frame.to_dict("records")]
     text = "".join(f"| {' | '.join(line)} |\n" for line in lines)
     text += "\nPercent"
-    if (table.frame["seeds"] > 1).any():
-        text += "; mean ± standard deviation over the seeds"
+    several = (table.frame[table.over] > 1).any()
+    if several:
+        text += f"; mean ± standard deviation over the {table.over}"
     if table.frame.get("AP low", pd.Series(dtype=float)).notna().any():
-        over = "images and seeds" if (table.frame["seeds"] > 1).any() else "images"
+        over = f"images and {table.over}" if several else "images"
         text += f"; [{resampling.CONFIDENCE}% interval, bootstrap over {over}, paired in gains and shares]"
     if "gain" in table.frame:
         pairs = table.frame.dropna(subset="gain")[["row", "gain over"]].itertuples(index=False)
@@ -262,17 +276,18 @@ def describe(gap: Gap) -> str:
     """One sentence on the share of the gap closed, with the paper's beside it."""
     baseline, upper, student = map(escape, (gap.baseline, gap.upper, gap.student))
     what = f"Share of the gap from {baseline} to {upper} that {student} closes"
-    if np.isnan(gap.shares).any():
-        empty = f"{np.isnan(gap.shares).sum()} of {len(gap.shares)} seeds"
-        return f"{what}: none to state; in {empty} {upper} is not {LEAST_GAP:g} AP above {baseline}."
-    spread = _spread(gap.shares)
     ends = "" if np.isnan(gap.low) else f" [{gap.low:.0f}%, {gap.high:.0f}%]"
+    if np.isnan(gap.shares).any():
+        empty = f"{np.isnan(gap.shares).sum()} of {len(gap.shares)} {gap.over}"
+        stated = "none to state" if np.isnan(gap.of_means) else f"of the mean APs {gap.of_means:.0f}%{ends}"
+        return f"{what}: {stated}; in {empty} {upper} is not {LEAST_GAP:g} AP above {baseline}."
+    spread = _spread(gap.shares)
     if np.isnan(spread):
         return f"{what}: {gap.shares[0]:.0f}%{ends} (paper: {PAPER_GAP:.0f}%)."
-    seeds = ", ".join(f"{share:.0f}%" for share in gap.shares)
+    each = ", ".join(f"{share:.0f}%" for share in gap.shares)
     return (
         f"{what}: {gap.shares.mean():.0f}% ± {spread:.0f} "
-        f"(seeds: {seeds}; of the mean APs: {gap.of_means:.0f}%{ends}; paper: {PAPER_GAP:.0f}%)."
+        f"({gap.over}: {each}; of the mean APs: {gap.of_means:.0f}%{ends}; paper: {PAPER_GAP:.0f}%)."
     )
 
 

@@ -21,7 +21,8 @@ from distill.datasets.dataset_file import read_dataset
 from distill.evaluation.average_precision import evaluate
 from distill.evaluation.plots import METADATA, STYLE
 from distill.files import replacing
-from distill.predictions.merge import Options, merge_boxes, merge_heatmaps
+from distill.predictions.merge import Options, merge_boxes
+from distill.predictions.merge_heatmaps import merge_heatmaps
 from distill.predictions.views import View
 from distill.program import UserError, log
 

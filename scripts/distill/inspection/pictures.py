@@ -18,8 +18,9 @@ from distill.files import replacing
 from distill.inspection.panels import draw, pixels_of, show
 from distill.inspection.showcase import labels_and_student
 from distill.inspection.words import kind_of
-from distill.predictions.heatmap_file import COLUMNS, read_blocks, read_header
-from distill.predictions.heatmaps import Average, softmax2d
+from distill.predictions.crop_heatmaps import CropAverage, first_frame
+from distill.predictions.heatmap_file import COLUMNS, Block, Header, read_blocks, read_header
+from distill.predictions.heatmaps import Average
 from distill.predictions.views import View
 from distill.program import UserError
 from distill.report.drawing import colour_of
@@ -127,14 +128,12 @@ def heatmaps(path: Path, dataset: Path | None, row: int | None) -> Figure:
     if not 0 <= row < header.count:
         raise UserError(f"{path}: there is no instance {row}; there are 0 … {header.count - 1}")
     one = read_blocks(path, row, row + 1)
-    mean, views = Average("probability", header.flip_pairs), 0
+    views = []
     for file in sorted(path.parent.parent.glob(f"*/{path.name}")):
         other, block = read_header(file), read_blocks(file, row, row + 1)
         if all(np.array_equal(getattr(block, name), getattr(one, name)) for name in COLUMNS):
-            mean.add(block.heatmap, other.view)
-            views += 1
-    single = header.view.inverse_heatmap(softmax2d(one.heatmap), header.flip_pairs)[0]
-    merged = mean.result()[0][0]
+            views.append((other, block))
+    drawn = {header.view.name: _mean([(header, one)]), "merged": _mean(views)}
     coco = read_dataset(dataset or dataset_of(path))
     entry = next((image for image in coco["images"] if image["id"] == one.image_id[0]), None)
     if entry is None:
@@ -150,25 +149,40 @@ def heatmaps(path: Path, dataset: Path | None, row: int | None) -> Figure:
         axes.set_axis_off()
     for k, name in enumerate(names):
         band, column = divmod(k, columns)
-        for offset, (label, maps) in enumerate({header.view.name: single, "merged": merged}.items()):
+        for offset, (label, (maps, frame)) in enumerate(drawn.items()):
             axes = grid[2 * band + offset, column]
-            _heatmap(axes, pixels, one.box[0], maps[k])
+            _heatmap(axes, pixels, frame, maps[k])
             axes.set_title(f"{literal(name)}\n{label} {maps[k].max():.2f}", fontsize=7)
     what = f"{literal(entry['file_name'])}, instance {row} of score {one.score[0]:.2f}"
-    figure.suptitle(f"{what}; merged: the mean of {views} views", fontsize=9)
+    figure.suptitle(f"{what}; merged: the mean of {len(views)} views", fontsize=9)
     return figure
 
 
+def _mean(views: Sequence[tuple[Header, Block]]) -> tuple[np.ndarray, np.ndarray]:
+    """The mean heatmaps (K, H, W) of one instance, and their frame x, y, w, h in the image."""
+    (first, block), *_ = views
+    if first.layout.kind == "logits":
+        mean = Average("probability", first.flip_pairs)
+        for header, rows in views:
+            mean.add(rows.heatmap, header.view)
+        return mean.result()[0][0], block.box[0]
+    frame = views[first_frame([header.view for header, _ in views])][1].region
+    crops = CropAverage(first.layout, first.flip_pairs, frame)
+    for header, rows in views:
+        crops.add(rows.maps, header.view, rows.region)
+    return crops.drawn()[0], frame[0]
+
+
 def _heatmap(axes: Axes, pixels: np.ndarray, box: np.ndarray, probability: np.ndarray) -> None:
-    """(S, S) probabilities over the part of the image in a box x, y, w, h; a cross at the highest."""
+    """(H, W) probabilities or heat over the part of the image in a box x, y, w, h; a cross at the highest."""
     x, y, w, h = box
     axes.imshow(pixels[..., ::-1], extent=(0, pixels.shape[1], pixels.shape[0], 0))
-    shade = probability / probability.max()
+    shade = (probability / max(probability.max(), 1e-9)).clip(0, 1)
     axes.imshow(shade, extent=(x, x + w, y + h, y), cmap="magma", alpha=0.25 + 0.6 * shade, aspect="auto")
     row, column = np.unravel_index(probability.argmax(), probability.shape)
-    size = probability.shape[0]
+    height, width = probability.shape
     axes.plot(
-        [x + (column + 0.5) / size * w], [y + (row + 0.5) / size * h], "+", color="#3ec5ff", markersize=8
+        [x + (column + 0.5) / width * w], [y + (row + 0.5) / height * h], "+", color="#3ec5ff", markersize=8
     )
     axes.set(xlim=(x, x + w), ylim=(y + h, y), aspect="equal")
 

@@ -26,7 +26,8 @@ def labels_and_student(study: Study, results: Path) -> Figure:
     The unlabelled image whose labels have the middle one of all mean scores: bare, labelled, and with the
     labels that were hidden, if any were. Teacher, student and truth on the annotated validation image on
     which the student gains most, and on that on which it loses most (or gains least), by the agreement of
-    `comparison`; as many instances as truth has in all. Raises UserError without a student, or where
+    `comparison`; as many instances as truth has in all. Without a teacher, where other programs predicted, on
+    those on which the student agrees with truth most and least. Raises UserError without a student, or where
     artifacts are missing.
     """
     found = Results(study, results)
@@ -37,9 +38,12 @@ def labels_and_student(study: Study, results: Path) -> Figure:
     generated = read_json(results / "labels" / labels / "annotations.json")
     validation = study["models"][student]["validation"]
     truth = read_json(results / "datasets" / f"{validation}.json")
+    name = study["labels"][labels].get("teacher")
     teacher, learnt = (
         Shown.of(results / "merged" / model / validation / f"{found.test_views}.json", truth)
-        for model in (study["labels"][labels]["teacher"], student)
+        if model
+        else Shown({}, 0.0)
+        for model in (name, student)
     )
     real = group_by_image(truth["annotations"])
     changes = [
@@ -50,13 +54,15 @@ def labels_and_student(study: Study, results: Path) -> Figure:
     rows: list[tuple[str, Coco, Coco, Panels]] = []
     rows.append(("middling scores", generated, *_labelled(generated, _hidden(found, labels, generated))))
     for image, change in (changes[0], changes[-1]):
-        panels = {"teacher": teacher.drawn(image["id"]), "student": learnt.drawn(image["id"])}
+        panels = {"teacher": teacher.drawn(image["id"])} if name else {}
+        panels["student"] = learnt.drawn(image["id"])
         panels["truth"] = real[image["id"]]
         rows.append((f"student {signed(change, 2)}", truth, image, panels))
     figure = _drawn(rows, generated["categories"])
     better, worse = (sum(sign * change > 0 for _, change in changes) for sign in (1, -1))
     of = f"of {len(changes)} validation images that show anything"
-    figure.suptitle(f"the student is better on {better}, worse on {worse} {of}", fontsize=10)
+    if name:
+        figure.suptitle(f"the student is better on {better}, worse on {worse} {of}", fontsize=10)
     return figure
 
 
@@ -72,7 +78,7 @@ def _labelled(generated: Coco, hidden: Coco | None) -> tuple[Coco, Panels]:
         raise UserError("no label was generated, so there is no picture; leave out --image")
     ranked = sorted(by_image, key=lambda i: (np.mean([label["score"] for label in by_image[i]]), i))
     image = next(image for image in generated["images"] if image["id"] == ranked[len(ranked) // 2])
-    panels = {"unlabelled": [], "the teacher's labels": by_image[image["id"]]}
+    panels = {"unlabelled": [], "generated labels": by_image[image["id"]]}
     if hidden:
         panels["hidden labels"] = group_by_image(hidden["annotations"]).get(image["id"], [])
     return image, panels

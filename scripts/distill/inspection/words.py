@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 
 from distill.datasets.stats import describe as statistics
 from distill.files import read_json
+from distill.predictions.crop_heatmaps import CropAverage
 from distill.predictions.heatmap_file import read_blocks, read_header
 from distill.predictions.heatmaps import softmax2d
 from distill.program import UserError
@@ -82,16 +83,24 @@ def describe(path: Path) -> list[str]:
 def _heatmaps(path: Path, _: Any) -> Iterable[str]:
     header = read_header(path)
     yield f"model {header.model} on {header.dataset}, view {header.view.name}, not inverted"
-    k, size = len(header.keypoint_names), header.size
-    yield f"{plural(header.count, 'instance')} × {k} keypoints × {size} × {size} logits"
+    k, (width, height), kind = len(header.keypoint_names), header.layout.cells, header.layout.kind
+    cells = f"({width} + {height}) logits of x and y" if kind == "simcc" else f"{height} × {width} {kind}"
+    yield f"{plural(header.count, 'instance')} × {k} keypoints × {cells}"
     if not header.count:
         return
     yield f"{number(path.stat().st_size / header.count)} bytes per instance"
     block = read_blocks(path, 0, SAMPLE)
     yield f"images {block.image_id.min()} … of the first {len(block.score)}; box scores {_span(block.score)}"
-    peaks = softmax2d(block.heatmap).max(axis=(-2, -1)).mean(axis=0)
-    yield f"mean probability at the peak, over the first {plural(len(block.score), 'instance')}:"
-    yield from (f"  {name:<16} {peak:.3f}" for name, peak in zip(header.keypoint_names, peaks, strict=True))
+    if kind == "logits":
+        peaks, what = softmax2d(block.heatmap).max(axis=(-2, -1)), "probability at the peak"
+    else:
+        average = CropAverage(header.layout, header.flip_pairs, block.region)
+        average.add(block.maps, header.view, block.region)
+        peaks, what = average.keypoints()[1], "score"
+    yield f"mean {what}, over the first {plural(len(block.score), 'instance')}:"
+    yield from (
+        f"  {name:<16} {peak:.3f}" for name, peak in zip(header.keypoint_names, peaks.mean(0), strict=True)
+    )
 
 
 def _shard(path: Path, content: Mapping[str, Any]) -> Iterable[str]:
@@ -185,13 +194,17 @@ def _provenance(path: Path, content: Mapping[str, Any]) -> Iterable[str]:
             f"resumed {content['resumes']} times"
         )
         spec = content["spec"]
-        yield ", ".join(
-            f"{key} {spec[key]}" for key in ("iterations", "batch", "lr", "init", "ratio") if key in spec
-        )
+        told = ("iterations", "batch", "lr", "init", "ratio")
+        yield ", ".join(f"{key} {_shown(spec[key])}" for key in told if key in spec)
     yield f"commit {content['commit'] or 'unknown'}; " + ", ".join(
         f"{k} {v}" for k, v in content["versions"].items()
     )
     yield from (f"  {name:<16} {digest}" for name, digest in content["inputs"].items())
+
+
+def _shown(option: Any) -> Any:
+    """An option of a model, for a line: of a published checkpoint its path."""
+    return option["checkpoint"] if isinstance(option, dict) and "checkpoint" in option else option
 
 
 def _checkpoint(path: Path, _: Any) -> Iterable[str]:

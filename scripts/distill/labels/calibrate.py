@@ -50,6 +50,8 @@ class Options:
     keypoints: keypoints per instance, as a multiple of the labelled instances' mean; None keeps all.
     score_floor: instances of a lower score never count.
     agnostic_nms: see `candidates.candidate_blocks`.
+    ignore: instances up to this multiple of the labels' number are neither labels nor background; None: all
+        that are no labels are background.
     """
 
     instances: float | None
@@ -57,6 +59,7 @@ class Options:
     keypoints: float | None
     score_floor: float
     agnostic_nms: float | None
+    ignore: float | None
 
     def __post_init__(self) -> None:
         if self.per not in ("category", "all"):
@@ -64,6 +67,8 @@ class Options:
         for name in ("instances", "keypoints"):
             if (getattr(self, name) or 0) < 0:
                 raise UserError(f"calibrate: {name} is {getattr(self, name)}; it is at least 0, or null")
+        if self.ignore is not None and self.ignore < 1:
+            raise UserError(f"calibrate: ignore is {self.ignore}; it is at least 1, or null")
         if self.agnostic_nms is not None and not 0 < self.agnostic_nms <= 1:
             raise UserError(
                 f"calibrate: agnostic_nms is {self.agnostic_nms}; it is above 0 and up to 1, or null"
@@ -150,11 +155,11 @@ def thresholds(scores: Scores, dataset: Coco, labelled: Coco, options: Options) 
     real = [a for a in labelled["annotations"] if not a.get("iscrowd")]
     labelled_count = Counter(a["category_id"] for a in real)
 
-    def threshold(scores: np.ndarray, count: int) -> Threshold:
+    def threshold(scores: np.ndarray, count: int, times: float = 1) -> Threshold:
         scores = scores[scores >= options.score_floor]
         if options.instances is None:
             return Threshold(options.score_floor, None, len(scores), len(scores), short=False)
-        return at_rank(scores, round(options.instances * count * n_unlabelled / n_labelled))
+        return at_rank(scores, round(times * options.instances * count * n_unlabelled / n_labelled))
 
     def entry(name: str, found: Threshold, count: int) -> dict[str, Any]:
         means = {"mean_labelled": count / n_labelled, "mean_met": found.met / max(n_unlabelled, 1)}
@@ -166,9 +171,9 @@ def thresholds(scores: Scores, dataset: Coco, labelled: Coco, options: Options) 
     scores_of = np.split(score[by_category], np.cumsum(sizes)[:-1])
     del by_category
     counts = [labelled_count[c["id"]] for c in labelled["categories"]]
-    shared = None
+    shared, all_scores = None, score[np.array(counts, bool)[category]]
     if options.per == "all":
-        shared = threshold(score[np.array(counts, bool)[category]], len(real))
+        shared = threshold(all_scores, len(real))
     instances, limits = {}, np.full(len(counts), np.inf)
     for i, (c, count, mine) in enumerate(zip(labelled["categories"], counts, scores_of, strict=True)):
         found = threshold(mine, count)
@@ -180,6 +185,10 @@ def thresholds(scores: Scores, dataset: Coco, labelled: Coco, options: Options) 
         if found.threshold is not None:
             limits[i] = found.threshold
         instances[str(c["id"])] = entry(c["name"], found, count)
+        if options.ignore is not None:
+            among, labels = (mine, count) if options.per == "category" else (all_scores, len(real))
+            limit = threshold(among, labels, options.ignore).threshold if count else None
+            instances[str(c["id"])]["ignored_from"] = limit
         _log(c["name"], found)
 
     kept = score[rows] >= limits[category[rows]]

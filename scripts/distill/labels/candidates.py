@@ -4,7 +4,7 @@
 written as it says.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -29,6 +29,8 @@ class Candidates:
     posed: (n,) bool, those with keypoints.
     keypoints: (m, K, 3) x, y, score of the m that are posed. Outside the image the score is 0, which no
         threshold accepts.
+    agreement: (n, 3 + 2K) of the views, where it is asked for: views, overlap and score, K spreads and K
+        entropies (see `predictions.agreement`), NaN where the predictions lack them. Else (n, 0).
     """
 
     image_id: np.ndarray
@@ -37,6 +39,7 @@ class Candidates:
     bbox: np.ndarray
     posed: np.ndarray
     keypoints: np.ndarray
+    agreement: np.ndarray
 
     def where(self, keep: np.ndarray) -> "Candidates":
         """Those that a mask (n,) keeps."""
@@ -47,6 +50,7 @@ class Candidates:
             self.bbox[keep],
             self.posed[keep],
             self.keypoints[keep[self.posed]],
+            self.agreement[keep],
         )
 
     def __add__(self, more: "Candidates") -> "Candidates":
@@ -69,6 +73,7 @@ def candidate_blocks(
     categories: list[dict[str, Any]],
     agnostic_nms: float | None,
     limits: dict[int, float] | None = None,
+    agreement: bool = False,
 ) -> Iterator[Candidates]:
     """Yields the candidates of a file in its order, some thousands at a time.
 
@@ -80,6 +85,7 @@ def candidate_blocks(
     agnostic_nms: a box is no candidate if its IoU with a better one, of whatever category, is above this;
         None: overlap does not matter.
     limits: category id → score; candidates that do not reach it are left out, hardly parsed. None: none is.
+    agreement: whether that of the views is wanted.
 
     Raises UserError for an unknown image or category, a wrong number of keypoints, an infinite number or NaN.
     """
@@ -88,14 +94,14 @@ def candidate_blocks(
         # A box above the lowest limit may suppress a label of another category without becoming one itself.
         least = limits if agnostic_nms is None else dict.fromkeys(limits, min(limits.values(), default=0))
         lines = coco_results.scoring(path, lines, least)
-    blocks = _all_blocks(path, lines, dataset, categories)
+    blocks = _all_blocks(path, lines, dataset, categories, agreement)
     if agnostic_nms is None:
         return blocks
-    blocks = map(partial(_suppress, nms=agnostic_nms), _whole_images(blocks))
+    blocks = map(partial(_suppress, nms=agnostic_nms), whole_images(blocks))
     return blocks if limits is None else map(partial(_reaching, limits=limits), blocks)
 
 
-def _whole_images(blocks: Iterator[Candidates]) -> Iterator[Candidates]:
+def whole_images(blocks: Iterator[Candidates]) -> Iterator[Candidates]:
     """The same candidates, in blocks that do not end within an image."""
     rest = None
     for block in blocks:
@@ -120,13 +126,18 @@ def _reaching(block: Candidates, limits: dict[int, float]) -> Candidates:
 
 
 def _all_blocks(
-    path: str | Path, lines: Iterator[bytes], dataset: Coco, categories: list[dict[str, Any]]
+    path: str | Path,
+    lines: Iterator[bytes],
+    dataset: Coco,
+    categories: list[dict[str, Any]],
+    agreement: bool,
 ) -> Iterator[Candidates]:
     sizes = {image["id"]: (image["width"], image["height"]) for image in dataset["images"]}
     counts = {category["id"]: len(category.get("keypoints", ())) for category in categories}
     cells = max(counts.values(), default=0)
     for block in lines:
-        found = coco_results.decode(path, block, coco_results.Prediction)
+        kind = coco_results.Agreed if agreement else coco_results.Prediction
+        found: list[Any] = coco_results.decode(path, block, kind)
         posed = np.zeros(len(found), bool)
         for row, p in enumerate(found) if cells else ():
             posed[row] = p.keypoints is not None and counts.get(p.category_id, 0) > 0
@@ -147,7 +158,20 @@ def _all_blocks(
         inside = (points[..., :2] >= 0).all(-1) & (points[..., :2] <= limit).all(-1) & (points[..., 2] > 0)
         points[~inside] = 0
         boxes, keep = _clip(boxes, size)
-        yield Candidates(image_id, category_id, score, boxes, posed, points).where(keep)
+        agreed = _agreement(found, cells) if agreement else np.zeros((len(found), 0))
+        yield Candidates(image_id, category_id, score, boxes, posed, points, agreed).where(keep)
+
+
+def _agreement(found: Sequence[coco_results.Agreed], cells: int) -> np.ndarray:
+    """(n, 3 + 2K), see `Candidates`; cells: K."""
+    rows = np.full((len(found), 3 + 2 * cells), np.nan)
+    for row, p in enumerate(found):
+        if (a := p.agreement) is None:
+            continue
+        rows[row, :3] = [np.nan if value is None else value for value in (a.views, a.overlap, a.score)]
+        if len(a.spread) == len(a.entropy) == cells:
+            rows[row, 3:] = *a.spread, *a.entropy
+    return rows
 
 
 def candidates(

@@ -14,10 +14,12 @@ from distill.labels.label_studio_answer import read_tasks
 from distill.program import UserError, log
 
 
-def corrected(labels: Coco, files: Mapping[str, Any]) -> dict[str, Any]:
+def corrected(labels: Coco, files: Mapping[str, Any], only_seen: bool = False) -> dict[str, Any]:
     """The label file, in which the annotations of images that a person has seen are replaced by the person's.
 
     Corrected annotations have no score.
+
+    only_seen: without the other images; what is left is as good as what was labelled by hand.
 
     files: name → content of exported files: COCO, where all images listed count as seen, or Label Studio
         tasks, where those with an annotation do.
@@ -48,11 +50,12 @@ def corrected(labels: Coco, files: Mapping[str, Any]) -> dict[str, Any]:
         for image, records in answer.records.items()
         for record in records
     ]
-    old = [a for a in labels["annotations"] if a["image_id"] not in seen]
+    old = [a for a in labels["annotations"] if a["image_id"] not in seen and not only_seen]
     annotations = [{**a, "id": number} for number, a in enumerate([*old, *new], 1)]
     _summarise(answers, len(seen), labels, annotations)
     info = {**labels.get("info", {}), "description": "corrected labels", "kind": "coco"}
-    return {**labels, "info": info, "annotations": annotations}
+    images_left = [image for image in labels["images"] if image["id"] in seen or not only_seen]
+    return {**labels, "info": info, "images": images_left, "annotations": annotations}
 
 
 def _refuse_conflicts(answers: Mapping[str, Answer], labels: Coco) -> None:

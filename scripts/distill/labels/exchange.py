@@ -39,6 +39,11 @@ def to_cvat(labels: Coco) -> dict[str, Any]:
     return files
 
 
+def to_fiftyone(labels: Coco) -> dict[str, Any]:
+    """File name → content: the labels as they are."""
+    return {"labels.json": labels}
+
+
 def _part(labels: Coco, ids: set[int]) -> Record:
     """The categories of these ids, numbered from 1 (CVAT takes 0 for none), and their annotations."""
     categories = {c["id"]: {**c, "id": n} for n, c in enumerate(labels["categories"], 1) if c["id"] in ids}
@@ -51,17 +56,19 @@ def _part(labels: Coco, ids: set[int]) -> Record:
 
 
 def _for_cvat(annotation: Coco, category: Coco) -> Record:
-    kept = {key: value for key, value in annotation.items() if key not in ("score", "keypoint_scores")}
+    beside = ("score", "keypoint_scores", "doubt")
+    kept = {key: value for key, value in annotation.items() if key not in beside}
     if category.get("keypoints"):
         kept.setdefault("keypoints", [0] * 3 * len(category["keypoints"]))
     attributes = {"instance": annotation["id"]}  # by which `corrections` knows it again
-    attributes |= {"score": annotation["score"]} if "score" in annotation else {}
+    attributes |= {key: annotation[key] for key in ("score", "doubt") if key in annotation}
     return {**kept, "category_id": category["id"], "segmentation": [], "attributes": attributes}
 
 
-def _cvat_label(category: Coco, annotations: Iterable[Coco], posed: bool) -> Record:
+def _cvat_label(category: Coco, annotations: Sequence[Coco], posed: bool) -> Record:
+    doubt = ["doubt"] if any("doubt" in annotation for annotation in annotations) else []
     text = {"mutable": False, "input_type": "text", "default_value": "", "values": [""]}
-    attributes = [{"name": name, **text} for name in ("score", "instance")]
+    attributes = [{"name": name, **text} for name in ("score", *doubt, "instance")]
     label = {"name": category["name"], "attributes": attributes}
     if not posed:
         return {**label, "type": "rectangle"}
@@ -116,8 +123,10 @@ def to_label_studio(labels: Coco, prefix: str) -> dict[str, Any]:
         if scores := [a["score"] for a in mine if "score" in a]:
             prediction["score"] = sum(scores) / len(scores)  # the tasks can be sorted by it
         data = {"image": prefix + quote(image["file_name"]), "file_name": image["file_name"]}
+        data |= {"note": image["note"]} if "note" in image else {}
         tasks.append({"data": data, "predictions": [prediction]})
-    return {"tasks.json": tasks, "interface.xml": _interface(labels["categories"])}
+    noted = any("note" in image for image in labels["images"])
+    return {"tasks.json": tasks, "interface.xml": _interface(labels["categories"], noted)}
 
 
 def _regions(annotation: Coco, category: Coco, image: Coco) -> Iterator[Record]:
@@ -128,6 +137,7 @@ def _regions(annotation: Coco, category: Coco, image: Coco) -> Iterator[Record]:
     box = {"x": 100 * x / width, "y": 100 * y / height, "width": 100 * w / width, "height": 100 * h / height}
     region = {"id": name, "type": "rectanglelabels", "from_name": "instance", **common}
     region["value"] = {**box, "rotation": 0, "rectanglelabels": [category["name"]]}
+    region |= {"meta": {"text": [f"doubt {annotation['doubt']:.2f}"]}} if "doubt" in annotation else {}
     yield region | ({"score": annotation["score"]} if "score" in annotation else {})
     if not annotation.get("keypoints"):
         return
@@ -146,8 +156,11 @@ def _regions(annotation: Coco, category: Coco, image: Coco) -> Iterator[Record]:
             yield region | ({"score": score} if score is not None else {})
 
 
-def _interface(categories: Sequence[Coco]) -> str:
+def _interface(categories: Sequence[Coco], noted: bool) -> str:
+    """noted: whether tasks have a note, which stands above the image."""
     view = ElementTree.Element("View")
+    if noted:
+        ElementTree.SubElement(view, "Header", value="$note")
     ElementTree.SubElement(view, "Image", name="image", value="$image", zoom="true")
     boxes = ElementTree.SubElement(view, "RectangleLabels", name="instance", toName="image")
     for category in categories:

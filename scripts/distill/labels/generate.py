@@ -1,6 +1,9 @@
-"""Labels: the candidates at or above calibrated thresholds, as an ordinary COCO annotation file."""
+"""Labels: the candidates at or above calibrated thresholds, as an ordinary COCO annotation file.
 
-from collections.abc import Iterator
+Below them may be candidates that are to count neither as objects nor as background: crowd regions in COCO.
+"""
+
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,23 +15,30 @@ from distill.labels.candidates import candidate_blocks
 from distill.program import UserError, log
 
 
-def annotations(kept: Iterator[dict[str, Any]], keypoint_threshold: float | None) -> Iterator[dict[str, Any]]:
-    """COCO annotations, ids from 1; keypoints at or above the threshold are (x, y, 2), others (0, 0, 0)."""
+def annotations(
+    kept: Iterator[dict[str, Any]], keypoint_threshold: float | None, limits: Mapping[int, float]
+) -> Iterator[dict[str, Any]]:
+    """COCO annotations, ids from 1; keypoints at or above the threshold are (x, y, 2), others (0, 0, 0).
+
+    limits: category id → score; what does not reach it is a crowd region, without keypoints.
+    """
     for number, candidate in enumerate(kept, 1):
         x, y, w, h = candidate["bbox"]
+        label = candidate["score"] >= limits[candidate["category_id"]]
         annotation = {
             "id": number,
             "image_id": candidate["image_id"],
             "category_id": candidate["category_id"],
             "bbox": [x, y, w, h],
             "area": round(w * h, 2),
-            "iscrowd": 0,
+            "iscrowd": int(not label),
             "score": candidate["score"],
         }
         if "keypoints" in candidate:
             points = candidate["keypoints"]
             scores = points[2::3]
-            visible = [keypoint_threshold is not None and s > 0 and s >= keypoint_threshold for s in scores]
+            least = keypoint_threshold if label else None
+            visible = [least is not None and s > 0 and s >= least for s in scores]
             annotation["keypoints"] = [
                 value
                 for px, py, v in zip(points[0::3], points[1::3], visible, strict=True)
@@ -63,6 +73,8 @@ def generate(
         int(key): np.inf if entry["threshold"] is None else entry["threshold"]
         for key, entry in instances.items()
     }
+    lowest = {int(key): entry.get("ignored_from") for key, entry in instances.items()}
+    lowest = {key: limit if lowest[key] is None else min(limit, lowest[key]) for key, limit in limits.items()}
     keypoint_threshold = (thresholds["keypoints"] or {}).get("threshold")
     met = sum(entry["met"] for entry in instances.values())
     seen: set[Any] = set()
@@ -70,9 +82,10 @@ def generate(
     def kept() -> Iterator[dict[str, Any]]:
         written = 0
         nms = thresholds.get("agnostic_nms")
-        for block in candidate_blocks(merged, dataset, labelled["categories"], nms, limits):
-            written += len(block.score)
-            seen.update(block.image_id.tolist())
+        for block in candidate_blocks(merged, dataset, labelled["categories"], nms, lowest):
+            least = np.array([limits[category] for category in block.category_id.tolist()], np.float64)
+            written += int((block.score >= least).sum())
+            seen.update(block.image_id[block.score >= least].tolist())
             yield from block.records()
         if written != met:
             found = f"{written} labels instead of the calibrated {met} of thresholds.json"
@@ -88,7 +101,7 @@ def generate(
         {
             "info": info,
             "images": dataset["images"],
-            "annotations": annotations(kept(), keypoint_threshold),
+            "annotations": annotations(kept(), keypoint_threshold, limits),
             "categories": labelled["categories"],
         },
     )

@@ -40,7 +40,7 @@ def least_scores(
     for aim, nms in product(labelled, (None, *agnostic_nms)):
         scores = collect(detected, dataset, aim["categories"], nms)
         for per in ("category", "all"):
-            options = Options(per_label, per, keypoints=None, score_floor=0.0, agnostic_nms=nms)
+            options = Options(per_label, per, keypoints=None, score_floor=0.0, agnostic_nms=nms, ignore=None)
             found.append(thresholds(scores, dataset, aim, options)["instances"])
     least: dict[int, float] = {}
     for category, entry in chain.from_iterable(instances.items() for instances in found):

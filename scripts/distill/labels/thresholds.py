@@ -27,7 +27,10 @@ class _Threshold(msgspec.Struct):
 
 
 class _OfCategory(_Threshold):
+    """ignored_from: candidates from this score on that are no labels are no background either."""
+
     name: str
+    ignored_from: Number | msgspec.UnsetType | None = msgspec.UNSET
 
 
 class _Thresholds(msgspec.Struct):

@@ -35,7 +35,7 @@ def keep_float32(layer: nn.Module) -> None:
     layer.forward = full
 
 
-def features_in_bfloat16(network: nn.Module) -> None:
+def features_in_bfloat16(network: Any) -> None:
     """Has a detector's backbone and neck compute under autocast; its heads are given float32."""
     extract = network.extract_feat
 

@@ -25,7 +25,8 @@ from distill.predictions import boxes as box_math
 from distill.predictions.fixed_boxes import fixed
 from distill.predictions.heatmap_file import Block
 from distill.predictions.heatmaps import Average
-from distill.predictions.merge import Boxes, Options, box_records, keypoint_records
+from distill.predictions.merge import Boxes, Options, box_records
+from distill.predictions.merge_heatmaps import keypoint_records
 from distill.predictions.views import View
 from distill.program import UserError
 from distill.study.schema import defaults, suggestion
@@ -137,6 +138,8 @@ class Application:
 
     def __init__(self, predictor: Any, plan: Plan, min_score: float) -> None:
         self.predictor, self.plan, self.min_score = predictor, plan, min_score
+        if "crops" in predictor.kind.can:
+            raise UserError(f"{predictor.folder}: estimates the poses of given boxes, and finds none itself")
         self.posed = predictor.meta.get("task") == "keypoints"
         meta = keypoint_meta({"categories": predictor.meta["categories"]}) if self.posed else None
         self.flip_pairs = meta.flip_pairs if meta else ()
@@ -276,5 +279,5 @@ class Application:
             xywh, scores, categories = batch.instances[key]
             ids = np.full(len(xywh), key)
             yield from keypoint_records(
-                Block(np.zeros(0), ids, xywh, scores, categories), average, self.plan.options
+                Block((), ids, xywh, scores, categories, xywh), average, self.plan.options
             )

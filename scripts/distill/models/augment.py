@@ -108,7 +108,9 @@ class WarpInstances(BaseTransform):
         )
         kept = seen > 0
         results["gt_bboxes"], results["gt_ignore_flags"] = boxes[kept], ignored[kept]
-        results["gt_bboxes_labels"] = results["gt_bboxes_labels"][kept]
+        for key in ("gt_bboxes_labels", "gt_weights"):
+            if key in results:
+                results[key] = results[key][kept]
         if "gt_keypoints" in results:
             points = results["gt_keypoints"][kept]
             points[..., :2] = points[..., :2] @ matrix[:2, :2].T + matrix[:2, 2]

@@ -19,6 +19,14 @@ def address(checkpoint: str) -> str:
     return NAMES[scheme]()[name] if scheme in NAMES else checkpoint
 
 
+def drop_weights(part: dict[str, Any]) -> None:
+    """Has a part of a config start from random weights, if its `init_cfg` names others, in place."""
+    given = part.get("init_cfg")
+    kinds = [each.get("type") for each in (given if isinstance(given, list) else [given]) if each]
+    if "Pretrained" in kinds:
+        part["init_cfg"] = None
+
+
 def weights_file(init_cfg: Mapping[str, Any] | None) -> Path | None:
     """Where the weights are that a backbone's `init_cfg` names, if it names any.
 

@@ -16,8 +16,8 @@ from distill.files import replacing
 from distill.program import UserError
 
 # A name that is registered. Others would be imported, or evaluated: `subprocess.Popen`, mmcv's `nms`.
-_TYPE = re.compile(r"((mmdet|mmpose)\.)?[A-Za-z_]\w*")
-_SCOPES = ("mmdet", "mmpose")
+_TYPE = re.compile(r"((mmdet|mmpose|mmpretrain)\.)?[A-Za-z_]\w*")
+_SCOPES = ("mmdet", "mmpose", "mmpretrain")
 
 
 def write(path: Path, cfg: Config) -> None:

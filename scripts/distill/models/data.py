@@ -59,6 +59,7 @@ class CocoJson(BaseDetDataset):
     ann_file: path.
     generated: whether its annotations are a teacher's.
     background: whether what no annotation covers counts as background.
+    weight: of an instance in the loss, its `score`, or none: 1. regress: whether boxes are learned from it.
     posed: leaves images out, too, on which no keypoint is visible (Detectron's `has_visible_keypoints`).
     """
 
@@ -68,9 +69,12 @@ class CocoJson(BaseDetDataset):
         generated: bool = False,
         background: bool = True,
         posed: bool = False,
+        weight: str | None = None,
+        regress: bool | None = None,
         **kwargs,
     ) -> None:
         self.generated, self.background, self.posed = generated, background, posed
+        self.weight, self.regress = weight, regress
         super().__init__(ann_file=ann_file, serialize_data=True, **kwargs)
 
     def load_data_list(self) -> list[dict]:
@@ -80,14 +84,16 @@ class CocoJson(BaseDetDataset):
         instances: dict[int, list[dict]] = {image["id"]: [] for image in coco["images"]}
         for annotation in coco["annotations"]:
             x, y, w, h = annotation["bbox"]
-            instances[annotation["image_id"]].append(
-                {
-                    "bbox": [x, y, x + w, y + h],
-                    "bbox_label": label[annotation["category_id"]],
-                    "ignore_flag": int(annotation.get("iscrowd", 0)),
-                    "keypoints": annotation.get("keypoints"),
-                }
-            )
+            instance = {
+                "bbox": [x, y, x + w, y + h],
+                "bbox_label": label[annotation["category_id"]],
+                "ignore_flag": int(annotation.get("iscrowd", 0)),
+                "keypoints": annotation.get("keypoints"),
+            }
+            if self.weight:
+                trust = annotation.get("score", 1.0) if self.weight == "score" else 1.0
+                instance["weights"] = [trust, trust * bool(self.regress)]
+            instances[annotation["image_id"]].append(instance)
         records = [
             {
                 "img_path": str(root / image["file_name"]),
@@ -97,6 +103,7 @@ class CocoJson(BaseDetDataset):
                 "hash": image.get("hash"),
                 "generated": self.generated,
                 "background": self.background,
+                "unsure": self.generated and any(i["ignore_flag"] for i in instances[image["id"]]),
                 "instances": instances[image["id"]],
             }
             for image in coco["images"]
@@ -128,6 +135,17 @@ class MixedDataset(ConcatDataset):
         """Number of images of each part."""
         return [len(dataset) for dataset in self.datasets]
 
+    @property
+    def labels(self) -> list[list[set[int]]]:
+        """Of each part and image, the labels of its instances."""
+        return [
+            [
+                {i["bbox_label"] for i in dataset.get_data_info(index)["instances"] if not i["ignore_flag"]}
+                for index in range(len(dataset))
+            ]
+            for dataset in self.datasets
+        ]
+
     def __getitem__(self, item):
         index, key = item
         part, offset = self._get_ori_dataset_idx(index)
@@ -148,7 +166,8 @@ class LoadImage(BaseTransform):
 
 @TRANSFORMS.register_module()
 class LoadInstances(LoadAnnotations):
-    """mmdet's boxes, labels and ignore flags, and `gt_keypoints` (N, K, 3) where `keypoints` = K > 0."""
+    """mmdet's boxes, labels and ignore flags, `gt_keypoints` (N, K, 3) where `keypoints` = K > 0, and
+    `gt_weights` (N, 2) where instances have weights in the loss."""
 
     def __init__(self, keypoints: int = 0) -> None:
         super().__init__(with_bbox=True, with_label=True)
@@ -161,6 +180,9 @@ class LoadInstances(LoadAnnotations):
             empty = [0.0] * (3 * self.keypoints)
             rows = [instance["keypoints"] or empty for instance in results["instances"]]
             results["gt_keypoints"] = np.array(rows, np.float32).reshape(-1, self.keypoints, 3)
+        weights = [instance["weights"] for instance in results["instances"] if "weights" in instance]
+        if weights:
+            results["gt_weights"] = np.array(weights, np.float32)
         return results
 
 
@@ -193,9 +215,12 @@ class FlipInstances(RandomFlip):
 
 @TRANSFORMS.register_module()
 class PackInstances(PackDetInputs):
-    """mmdet's PackDetInputs, with keypoints, and CocoJson's `generated` and `background` in the metainfo."""
+    """mmdet's PackDetInputs with keypoints, weights, and in the metainfo what CocoJson says of the image."""
 
-    mapping_table = {**PackDetInputs.mapping_table, "gt_keypoints": "keypoints"}  # noqa: RUF012
+    mapping_table = {  # noqa: RUF012
+        **PackDetInputs.mapping_table,
+        **{"gt_keypoints": "keypoints", "gt_weights": "weights"},
+    }
 
     def __init__(self) -> None:
         super().__init__(
@@ -208,5 +233,6 @@ class PackInstances(PackDetInputs):
                 "flip",
                 "generated",
                 "background",
+                "unsure",
             )
         )

@@ -61,9 +61,8 @@ def _observed(network: nn.Module, compute: Callable[[], Any]) -> tuple[list[Tens
     shared = Counter(layer for parent in network.modules() for layer in parent._modules.values())
     calls: Counter[nn.Module] = Counter()
     origins: dict[nn.Module, Counter[nn.Module | None]] = defaultdict(Counter)
-    made: dict[
-        int, tuple[Tensor, nn.Module]
-    ] = {}  # by the output's identity, which is its own while it is here
+    # By the output's identity, which is its own for as long as it is here.
+    made: dict[int, tuple[Tensor, nn.Module]] = {}
 
     def convolved(conv: nn.Module, inputs: tuple, output: Tensor) -> None:
         calls[conv] += 1
@@ -82,13 +81,14 @@ def _observed(network: nn.Module, compute: Callable[[], Any]) -> tuple[list[Tens
     pairs = []
     for parent, name, norm in places:
         (conv, times), *others = origins[norm].most_common() or [(None, 0)]
-        alone = shared[norm] == shared[conv] == 1 and not others and calls[conv] == times
-        if conv is not None and alone and norm.track_running_stats:
+        if not isinstance(conv, nn.Conv2d) or others or not norm.track_running_stats:
+            continue
+        if shared[norm] == shared[conv] == 1 and calls[conv] == times:
             pairs.append((conv, parent, name))
     return computed, pairs
 
 
-def _folded(conv: nn.Conv2d, norm: nn.Module) -> tuple[nn.Parameter, nn.Parameter]:
+def _folded(conv: nn.Conv2d, norm: Any) -> tuple[nn.Parameter, nn.Parameter]:
     """Weight and bias of the convolution that does the work of both."""
     factor = norm.weight / torch.sqrt(norm.running_var + norm.eps)
     bias = torch.zeros_like(norm.running_mean) if conv.bias is None else conv.bias

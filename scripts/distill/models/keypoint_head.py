@@ -78,11 +78,17 @@ class KeypointHead(BaseModule):
         x = self.deconv(self.convs(features))
         return F.interpolate(x.float(), scale_factor=2, mode="bilinear", align_corners=False)
 
-    def loss(self, heatmaps: Tensor, keypoints: Tensor, boxes: Tensor) -> dict[str, Tensor]:
-        """Loss of heatmaps (N, K, S, S) whose RoIs are `boxes` (N, 4) with keypoints (N, K, 3)."""
+    def loss(
+        self, heatmaps: Tensor, keypoints: Tensor, boxes: Tensor, weights: Tensor | None = None
+    ) -> dict[str, Tensor]:
+        """Loss of heatmaps (N, K, S, S) whose RoIs are `boxes` (N, 4) with keypoints (N, K, 3). weights: (N,)
+        of each RoI's part; None: 1."""
         cell, valid = encode_keypoints(keypoints, boxes, heatmaps.shape[-1])
         if not valid.any():
             loss = heatmaps.sum() * 0
+        elif weights is not None:
+            each = F.cross_entropy(heatmaps.flatten(2)[valid], cell[valid], reduction="none")
+            loss = (each * weights[:, None].expand(valid.shape)[valid]).sum()
         else:
             loss = F.cross_entropy(heatmaps.flatten(2)[valid], cell[valid], reduction="sum")
         count = valid.sum().to(loss)

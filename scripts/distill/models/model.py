@@ -19,12 +19,14 @@ from distill.datasets.images import workers
 from distill.files import open_file, replacing
 from distill.models import (  # noqa: F401, fill mmdet's registries
     anchors,
+    backbone,
     config_file,
     efficientnet_lite,
     heads,
     keypoint_head,
 )
 from distill.models.networks import Kind, kind_of
+from distill.models.safe_tensors import ENDING, read_safe_tensors
 from distill.models.tensor_pickle import read_tensors
 from distill.program import UserError
 from distill.strict import is_line
@@ -36,7 +38,7 @@ SHOWN = 3  # names in a message
 # averages weights (EMA).
 LAYOUTS = (
     *("state_dict", "model", "model_state_dict", "ema_state_dict", "state_dict_ema", "model_ema", "ema"),
-    *("teacher", "student", "network", "net", "weights"),
+    *("teacher", "student", "network", "net", "module", "weights"),
 )
 
 
@@ -65,9 +67,7 @@ def fit_to_dataset(cfg: Config, categories: list[dict], source: str) -> None:
 
 def drop_pretrained(cfg: Config) -> None:
     """Leaves out the ImageNet weights that the config's backbone starts from."""
-    backbone = cfg.model.backbone
-    if (backbone.get("init_cfg") or {}).get("type") == "Pretrained":
-        backbone.init_cfg = None
+    backbone.drop_weights(cfg.model.backbone)
 
 
 def build(cfg: Config) -> BaseDetector:
@@ -94,7 +94,10 @@ def read_weights(path: str | Path) -> dict[str, Any]:
     open_file(path).close()  # a pipe, say, would be waited for
     try:
         try:
-            checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+            if Path(path).suffix == ENDING:
+                checkpoint = read_safe_tensors(Path(path))
+            else:
+                checkpoint = torch.load(path, map_location="cpu", weights_only=True)
         except pickle.UnpicklingError:  # it holds something else too
             checkpoint = read_tensors(path)
     except Exception as error:  # torch raises half a dozen kinds for a file that is not a checkpoint

@@ -1,5 +1,6 @@
 """Files of what a model predicts under one view, in its pixels: boxes, or heatmaps in given boxes."""
 
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,9 @@ from distill.datasets.kinds import shard
 from distill.files import write_json
 from distill.models.predictor import Predictor
 from distill.models.sources import Image, in_order_of_shape
-from distill.predictions.boxes import xyxy_to_xywh
+from distill.predictions.boxes import xywh_to_xyxy, xyxy_to_xywh
 from distill.predictions.fixed_boxes import FixedBoxes, fixed
-from distill.predictions.heatmap_file import HeatmapWriter
+from distill.predictions.heatmap_file import LOGITS, HeatmapWriter
 from distill.predictions.views import View
 from distill.program import UserError
 
@@ -142,10 +143,17 @@ def predict_heatmaps(
     if meta is None or "heatmaps" not in predictor.kind.can:
         raise UserError(f"{model}: has no keypoint head")
     shared = FixedBoxes.read(boxes, images, dataset)
+    layout, region = LOGITS, shared.xywh
+    predict: Callable[..., Iterator[Any]] = predictor.heatmaps
+    if "crops" in predictor.kind.can:
+        layout, predict = predictor.kind.layout(predictor.network), predictor.crops
+        crop = predictor.kind.crop(predictor.network)
+        region = crop.regions(xywh_to_xyxy(shared.xywh), view.padding)
     done = 0
-    with HeatmapWriter(output, view, predictor.meta["model"], dataset.stem, meta) as writer:
-        for heatmaps in predictor.heatmaps(root, shared.images, shared.regions, view):
-            rows = slice(done, done + len(heatmaps))
+    with HeatmapWriter(output, view, predictor.meta["model"], dataset.stem, meta, layout) as writer:
+        for maps in predict(root, shared.images, shared.regions, view):
+            rows = slice(done, done + len(maps[0] if isinstance(maps, tuple) else maps))
             columns = (shared.image_ids, shared.xywh, shared.scores, shared.category_ids)
-            writer.append(heatmaps, *(column[rows] for column in columns))
+            image_id, box, score, category_id = (column[rows] for column in columns)
+            writer.append(maps, image_id, box, score, category_id, region[rows])
             done = rows.stop

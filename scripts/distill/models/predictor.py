@@ -15,9 +15,32 @@ from distill.models.amp import features_in_bfloat16, keep_float32, supported
 from distill.models.application import Application, plan_of
 from distill.models.folding import fold
 from distill.models.model import load, pick_device, pick_workers
-from distill.models.sources import SHARD, Image, Part, Pixels, Source, ViewedImages, batches
-from distill.predictions.views import View
+from distill.models.sources import (
+    SHARD,
+    CroppedImages,
+    Image,
+    Part,
+    Pixels,
+    Source,
+    ViewedImages,
+    batches,
+)
+from distill.predictions.views import View, check_crops, check_images
 from distill.program import DEVICE, UserError, log, progress
+
+CROPS = 8  # of instances, take the memory of an image
+
+
+def _rows(meta: dict[str, Any], folder: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Where each category of a model is among those of its network, and the other way round (else −1): an
+    imported network keeps its own, whose names are `rows` of the meta."""
+    names = [category["name"] for category in meta["categories"]]
+    if (rows := meta.get("rows")) is None:
+        return np.arange(len(names)), np.arange(len(names))
+    if not isinstance(rows, list) or not set(names) <= set(map(str, rows)):
+        raise UserError(f"{folder}: model.pth lacks the names of what its network predicts; import it again")
+    columns = [names.index(row) if row in names else -1 for row in rows]
+    return np.array([rows.index(name) for name in names]), np.array(columns)
 
 
 class Predictor:
@@ -43,7 +66,8 @@ class Predictor:
         self.folder = Path(folder)
         self.network, self.meta, self.kind = load(folder, self.device)
         self.divisor = self.network.data_preprocessor.pad_size_divisor
-        sample = torch.randn(1, 3, self.divisor, self.divisor, generator=torch.Generator().manual_seed(0))
+        half = [side // 2 for side in self.kind.sample_size(self.network)]
+        sample = torch.randn(1, 3, *half, generator=torch.Generator().manual_seed(0))
         sample = sample.repeat_interleave(2, -1).repeat_interleave(2, -2).to(self.device)
         self.folded = fold(self.network, lambda: self.kind.raw(self.network, sample))
         # The sum of all that the network gives stays on the device; it is finite if every number is.
@@ -58,6 +82,7 @@ class Predictor:
         self.batch = batch or (16 if self.device.type == "cuda" else 4)
         self.workers = pick_workers(self.device) if workers is None else workers
         self.category_ids = np.array([category["id"] for category in self.meta["categories"]])
+        self.rows, self.columns = _rows(self.meta, self.folder)
 
     def predict(
         self,
@@ -104,6 +129,7 @@ class Predictor:
         images: records of the dataset JSON.
         each: function of the image records, the network's input, and mmdet's samples of a batch.
         """
+        check_images([view], str(self.folder))
         dataset = ViewedImages(root, images, view)
         loader = DataLoader(
             dataset,
@@ -150,12 +176,12 @@ class Predictor:
 
     def found(self, found: InstanceData) -> dict[str, np.ndarray]:
         """The boxes of an image, as `boxes` yields them."""
-        # An imported model may know categories that the dataset lacks; these come last.
-        found = found[found.labels < len(self.category_ids)]
+        columns = self.columns[found.labels.cpu().numpy()]
+        known = columns >= 0  # an imported model may know categories that the dataset lacks
         return {
-            "boxes": found.bboxes.double().cpu().numpy(),
-            "scores": found.scores.double().cpu().numpy(),
-            "category_ids": self.category_ids[found.labels.cpu().numpy()],
+            "boxes": found.bboxes.double().cpu().numpy()[known],
+            "scores": found.scores.double().cpu().numpy()[known],
+            "category_ids": self.category_ids[columns[known]],
         }
 
     def refined(
@@ -179,10 +205,10 @@ class Predictor:
 
     def refinements(self, sample: InstanceData) -> tuple[np.ndarray, np.ndarray]:
         """Boxes and scores of an image, as `refined` yields them."""
-        classes = len(self.category_ids)
-        boxes = sample.bboxes.double().cpu().numpy().reshape(len(sample), -1, 4)[:, :classes]
-        scores = sample.scores[:, :classes].double().cpu().numpy()
-        return np.broadcast_to(boxes, (len(sample), classes, 4)), scores
+        scores = sample.scores.double().cpu().numpy()[:, self.rows]
+        boxes = sample.bboxes.double().cpu().numpy().reshape(len(sample), -1, 4)
+        boxes = boxes[:, self.rows] if boxes.shape[1] > 1 else boxes
+        return np.broadcast_to(boxes, (len(sample), len(self.rows), 4)), scores
 
     def heatmaps(
         self, root: Path, images: list[Image], regions: dict[int, np.ndarray], view: View
@@ -198,6 +224,32 @@ class Predictor:
             return self.kind.heatmaps(self.network, inputs, self.rois(records, regions, view, inputs))
 
         return self.run(root, images, view, each)
+
+    @torch.inference_mode()
+    def crops(
+        self, root: Path, images: list[Image], regions: dict[int, np.ndarray], view: View
+    ) -> Iterator[tuple[torch.Tensor, ...]]:
+        """What a top-down pose estimator says of the crops of given boxes.
+
+        regions: image id → (n, 4) x1, y1, x2, y2 in the original image.
+
+        Yields heatmaps (n, K, h, w), or distributions of x and y, of some boxes after others, in the frame of
+        the view.
+        """
+        check_crops([view], str(self.folder))
+        dataset = CroppedImages(root, images, regions, self.kind.crop(self.network), view)
+        loader = DataLoader(
+            dataset, batch_size=None, num_workers=self.workers, pin_memory=self.device.type == "cuda"
+        )
+        waiting, most = torch.zeros(0), CROPS * self.batch
+        for number, pixels in enumerate(progress(loader, len(loader), f"images of {view.name}"), 1):
+            waiting = torch.cat([waiting, pixels]) if len(waiting) else pixels
+            while len(waiting) >= most or (number == len(loader) and len(waiting)):
+                inputs = [one.to(self.device, non_blocking=True) for one in waiting[:most]]
+                waiting = waiting[most:]
+                data = self.network.data_preprocessor({"inputs": inputs, "data_samples": []})
+                yield self.kind.maps(self.network, data["inputs"])
+        self.check_finite(view)
 
     @staticmethod
     def rois(

@@ -4,7 +4,9 @@ Everything is a pure function of (seed, iteration, rank), so that training resum
 replaying data, and any number of processes draws the same global minibatches.
 """
 
-from collections.abc import Iterator
+import math
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
 
 import numpy as np
 from mmdet.registry import DATA_SAMPLERS
@@ -26,17 +28,37 @@ def first_counts(iterations: int, batch: int, share: float, seed: int) -> np.nda
     return np.floor(batch * share + u).astype(np.int64)
 
 
-class Epochs:
-    """An endless sequence of indices: one random permutation of range(size) after another."""
+def repeats(labels: Sequence[Collection[int]], balance: float) -> np.ndarray:
+    """(images,) int64: how often each image is there, so that rare categories are seen more often.
 
-    def __init__(self, size: int, seed: int, stream: int) -> None:
-        self.size, self.seed, self.stream = size, seed, stream
+    The repeat factor sampling of LVIS (Gupta et al., CVPR 2019, section 5): a category in a share f of the
+    images asks for √(balance / f) times as many, an image is there as often as its rarest category asks for,
+    rounded up, and at least once.
+
+    labels: the categories in each image.
+    balance: the share of images below which a category is rare.
+    """
+    counts = Counter(label for found in labels for label in set(found))
+    factors = [
+        max((math.sqrt(balance * len(labels) / counts[c]) for c in found), default=1) for found in labels
+    ]
+    return np.ceil(np.maximum(factors, 1)).astype(np.int64)
+
+
+class Epochs:
+    """An endless sequence of indices: one random permutation after another of all images, each as often as
+    `times` (images,) says."""
+
+    def __init__(self, times: np.ndarray, seed: int, stream: int) -> None:
+        self.indices = np.repeat(np.arange(len(times)), times)
+        self.seed, self.stream = seed, stream
         self.epoch, self.order = -1, np.empty(0, np.int64)
 
     def __getitem__(self, position: int) -> int:
-        epoch, offset = divmod(position, self.size)
+        epoch, offset = divmod(position, len(self.indices))
         if epoch != self.epoch:
-            self.epoch, self.order = epoch, _rng(self.seed, self.stream, epoch).permutation(self.size)
+            order = _rng(self.seed, self.stream, epoch).permutation(len(self.indices))
+            self.epoch, self.order = epoch, self.indices[order]
         return int(self.order[offset])
 
 
@@ -46,14 +68,23 @@ class RatioSampler(Sampler):
 
     Yields (index, key): key is a tuple of ints that seeds the random transforms of that draw.
 
-    dataset: anything with `sizes`, such as MixedDataset.
+    dataset: anything with `sizes` (and `labels`, for `balance`), such as MixedDataset.
     batch: images per iteration over all processes, divisible by their number.
     iterations: length of the training.
     seed: of the draws.
     ratio: a positive weight for each dataset; in Data Distillation 6 : 4. None: there is one dataset.
+    balance: see `repeats`, of each dataset by itself; None: every image is there once.
     """
 
-    def __init__(self, dataset, batch: int, iterations: int, seed: int, ratio: list[float] | None = None):
+    def __init__(
+        self,
+        dataset,
+        batch: int,
+        iterations: int,
+        seed: int,
+        ratio: list[float] | None,
+        balance: float | None,
+    ):
         self.rank, self.world = get_dist_info()
         if batch % self.world:
             raise ValueError(f"batch {batch} is not a multiple of {self.world} processes")
@@ -66,6 +97,10 @@ class RatioSampler(Sampler):
             raise ValueError(f"{len(self.sizes)} datasets need a ratio")
         self.batch, self.iterations, self.seed = batch, iterations, seed
         self.skipped = 0
+        if balance is None:
+            self.times = [np.ones(size, np.int64) for size in self.sizes]
+        else:
+            self.times = [repeats(labels, balance) for labels in dataset.labels]
         self.counts = first_counts(iterations, batch, self.share, seed)
         if len(self.sizes) == 1:
             self.counts[:] = batch
@@ -94,7 +129,7 @@ class RatioSampler(Sampler):
         per_process = self.batch // self.world
         start = self.skipped // per_process
         drawn = np.concatenate([[0], np.cumsum(self.counts)])
-        epochs = [Epochs(size, self.seed, stream) for stream, size in enumerate(self.sizes, 1)]
+        epochs = [Epochs(times, self.seed, stream) for stream, times in enumerate(self.times, 1)]
         for iteration in range(start, self.iterations):
             first = int(drawn[iteration])
             indices = self.minibatch(iteration, first, iteration * self.batch - first, epochs)

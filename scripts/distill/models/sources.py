@@ -11,6 +11,7 @@ from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, IterableDataset
@@ -18,6 +19,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset
 from distill.datasets.images import SUFFIXES, list_files, read_image, scan, stated_size, workers
 from distill.datasets.videos import SUFFIXES as VIDEO_SUFFIXES
 from distill.datasets.videos import count_frames, frames
+from distill.predictions.crops import Crop
 from distill.predictions.views import View
 from distill.program import UserError
 
@@ -41,6 +43,26 @@ class ViewedImages(Dataset):
         size = (image["width"], image["height"])
         pixels = read_image(self.root / image["file_name"], size, image.get("hash"))
         return image, seen(pixels, self.view)
+
+
+class CroppedImages(Dataset):
+    """The crops (n, 3, h, w) uint8 of the boxes of each image under a view."""
+
+    def __init__(
+        self, root: Path, images: list[Image], regions: dict[int, np.ndarray], crop: Crop, view: View
+    ) -> None:
+        self.root, self.images, self.regions, self.crop, self.view = root, images, regions, crop, view
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> torch.Tensor:
+        image = self.images[index]
+        size = (image["width"], image["height"])
+        pixels = read_image(self.root / image["file_name"], size, image.get("hash"))
+        matrices = self.crop.matrices(self.regions[image["id"]], self.view)
+        crops = [cv2.warpAffine(pixels, one, self.crop.size, flags=cv2.INTER_LINEAR) for one in matrices]
+        return torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2)
 
 
 def in_order_of_shape(images: Sequence[Image]) -> list[Image]:

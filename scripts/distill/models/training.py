@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,12 +11,15 @@ from typing import Any
 import torch
 from mmengine.config import Config
 from mmengine.dist import barrier, get_world_size, is_main_process
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
 
 from distill.datasets.coco import Coco
 from distill.datasets.dataset_file import read_dataset
-from distill.files import replacing, write_json
+from distill.files import write_json
 from distill.models import (  # noqa: F401, fill registries
     amp,
+    averaging,
     backbone,
     config_file,
     data,
@@ -31,6 +34,7 @@ from distill.models.networks import Kind, kind_of, own_hooks
 from distill.models.processes import runner_of, start_processes
 from distill.models.provenance import digests, provenance
 from distill.models.tracking import Tracking, backends
+from distill.models.validation import How, Validation, average_precision, points, write_history
 from distill.program import UserError
 
 LEAST = 5000  # iterations of a training whose length is `auto`
@@ -48,6 +52,7 @@ class Job:
     work: the folder of checkpoints.
     output: the model's folder.
     device: cpu, cuda or auto.
+    validation: COCO JSON that the training is validated on, if it is. how: it is predicted.
     """
 
     name: str
@@ -59,11 +64,19 @@ class Job:
     work: Path
     output: Path
     device: str
+    validation: Path | None = None
+    how: How | None = None
+
+    @property
+    def published(self) -> dict[str, Any] | None:
+        """Format, checkpoint, … of what it starts from, if that is somebody else's."""
+        return self.spec["init"] if isinstance(self.spec["init"], dict) else None
 
     @cached_property
     def inputs(self) -> dict[str, str]:
         """Digests of the files that shape the training, beside the config."""
-        return digests({"labelled": self.labelled, "labels": self.labels, "init": self.init})
+        files = {"labelled": self.labelled, "labels": self.labels, "init": self.init}
+        return digests({**files, "validation": self.validation})
 
 
 def iterations_of(spec: dict, images: int) -> int:
@@ -86,8 +99,11 @@ def dataloader(job: Job, kind: Kind, cfg: Config, coco: Coco, iterations: int, w
     parts = [part("labelled", ann_file=str(job.labelled))]
     if job.labels:
         background = spec["background"] == "sample"
-        parts.append(part("generated", ann_file=str(job.labels), generated=True, background=background))
-    mix = dict(batch=spec["batch"], iterations=iterations, seed=spec["seed"], ratio=spec.get("ratio"))
+        options: dict[str, Any] = dict(generated=True, background=background)
+        if spec["weight"] != "none" or not spec["regress"]:
+            options |= dict(weight=spec["weight"], regress=spec["regress"])
+        parts.append(part("generated", ann_file=str(job.labels), **options))
+    mix = {key: spec.get(key) for key in ("batch", "seed", "ratio", "balance")} | {"iterations": iterations}
     return dict(
         batch_size=spec["batch"] // get_world_size(),
         num_workers=workers,
@@ -133,7 +149,7 @@ def full_config(job: Job, workers: int) -> tuple[Config, list[dict]]:
     coco = read_dataset(job.labelled)
     spec = job.spec
     cfg = models.load_config(job.config)
-    if job.init and (settings := initial.settings(job.init)):
+    if job.init and (settings := initial.settings(job.init, job.published, cfg)):
         cfg.merge_from_dict({"model": settings, "initial_settings": settings})
     kind = kind_of(cfg)
     kind.check(spec, job.name)
@@ -153,6 +169,8 @@ def full_config(job: Job, workers: int) -> tuple[Config, list[dict]]:
     every = max(interval, min(2500, iterations // 5)) if every == "auto" else int(every)
     optimization = kind.optimization(cfg, spec, str(job.config))
     shaping = kind.hooks(cfg, iterations, str(job.config))
+    if spec["ema"] is not None:
+        shaping.append(dict(type="AverageWeights", ema=spec["ema"]))
     cfg.merge_from_dict(
         dict(
             default_scope="mmdet",
@@ -251,16 +269,46 @@ def _train(job: Job, cfg: Config, categories: list[dict], device: torch.device) 
         if checkpoint is None:
             network.init_weights()
             if start := pretrained or job.init:
-                initial.load(network, start)
+                initial.load(network, start, job.published, models.load_config(job.config), categories)
         if job.spec["freeze_rpn"]:
             kind.freeze_rpn(network)
         if kind.half == "features" and uses_bfloat16(job):
             amp.features_in_bfloat16(network)
 
-    runner = None
+    meta = {
+        "model": job.name,
+        "categories": categories,
+        "iterations": cfg.train_cfg.max_iters,
+        "task": kind.task,
+    }
+    if settings := cfg.get("initial_settings"):
+        meta["settings"] = settings.to_dict()
+    validated = _validation(job, cfg, meta)
+    also = [*_watching(trackers, cfg, categories), *([validated] if validated else [])]
+    runner = _run(job, kind, cfg, device, prepare, also)
+    network = getattr(runner.model, "module", runner.model)
+    if is_main_process():
+        state = validated.best["state"] if validated and validated.best else network.state_dict()
+        models.save(job.output / "model.pth", state, meta)
+        clock = next(hook for hook in runner.hooks if isinstance(hook, hooks.Clock))
+        _write_records(job, cfg, clock.seconds, resumes, mark, validated)
+        work_folder.keep_newest(job.work)
+
+
+def _run(
+    job: Job,
+    kind: Kind,
+    cfg: Config,
+    device: torch.device,
+    prepare: Callable,
+    also: list[Hook],
+) -> Runner:
+    """The Runner of a training that is done. Raises UserError where somebody's network cannot be trained."""
+    runner: Any = None
     try:
         runner = runner_of(cfg, device, prepare)
-        _watch(runner, trackers, cfg, categories)
+        for hook in also:
+            runner.register_hook(hook)
         runner.train()
     except UserError:
         raise
@@ -269,34 +317,41 @@ def _train(job: Job, cfg: Config, categories: list[dict], device: torch.device) 
             raise
         why = f"{type(error).__name__}: {' '.join(str(error).split())}"
         raise UserError(f"{job.config}: the network cannot be trained on boxes here ({why})") from error
-    network = getattr(runner.model, "module", runner.model)
-    if is_main_process():
-        meta = {
-            "model": job.name,
-            "categories": categories,
-            "iterations": runner.max_iters,
-            "task": kind.task,
-        }
-        if settings := cfg.get("initial_settings"):
-            meta["settings"] = settings.to_dict()
-        models.save(job.output / "model.pth", network.state_dict(), meta)
-        clock = next(hook for hook in runner.hooks if isinstance(hook, hooks.Clock))
-        _write_records(job, cfg, clock.seconds, resumes, mark)
-        work_folder.keep_newest(job.work)
+    return runner
 
 
-def _watch(runner: Any, trackers: list[Any], cfg: Config, categories: list[dict]) -> None:
-    """Not by the config, which the model keeps."""
-    if trackers:
-        interval = next(hook["interval"] for hook in cfg.custom_hooks if hook["type"] == "History")
-        runner.register_hook(Tracking(trackers, interval, categories))
+def _watching(trackers: list[Any], cfg: Config, categories: list[dict]) -> list[Hook]:
+    """Not of the config, which the model keeps."""
+    if not trackers:
+        return []
+    interval = next(hook["interval"] for hook in cfg.custom_hooks if hook["type"] == "History")
+    return [Tracking(trackers, interval, categories)]
 
 
-def _write_records(job: Job, cfg: Config, seconds: float, resumes: int, mark: str) -> None:
+def _validation(job: Job, cfg: Config, meta: dict[str, Any]) -> Validation | None:
+    """The hook of a training that is validated."""
+    if not job.spec["validate"]:
+        return None
+    dataset, how = job.validation, job.how
+    if dataset is None or how is None:
+        raise UserError(f"model {job.name}: validate needs --validation and --how")
+    interval = next(hook["interval"] for hook in cfg.custom_hooks if hook["type"] == "History")
+    at = points(meta["iterations"], job.spec["validate"], interval)
+
+    def measure(state: dict[str, torch.Tensor]) -> float | None:
+        files = job.work / "validation"
+        return average_precision(state, cfg, meta, dataset, how, job.device, files)
+
+    return Validation(at, measure, job.spec["keep"] == "best")
+
+
+def _write_records(
+    job: Job, cfg: Config, seconds: float, resumes: int, mark: str, validated: Validation | None
+) -> None:
     cfg.load_from, cfg.resume = None, False  # whether it was interrupted makes no difference
     config_file.write(job.output / "config.py", cfg)
-    with replacing(job.output / "history.csv") as path:
-        shutil.copyfile(job.work / "history.csv", path)
+    write_history(job.work / "history.csv", job.output / "history.csv", validated)
+    kept = {"kept": validated.best["iteration"]} if validated and validated.best else {}
     write_json(
         job.output / "run.json",
         {
@@ -307,6 +362,7 @@ def _write_records(job: Job, cfg: Config, seconds: float, resumes: int, mark: st
             "processes": get_world_size(),
             "threads": torch.get_num_threads(),
             "resumes": resumes,
+            **kept,
             "seconds_per_iteration": round(seconds / cfg.train_cfg.max_iters, 4),
         },
     )

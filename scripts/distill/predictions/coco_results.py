@@ -36,6 +36,24 @@ class Prediction(msgspec.Struct, gc=False):
     id: Annotated[int, msgspec.Meta(ge=-1, le=MAX_ID)] = -1
 
 
+class Agreement(msgspec.Struct, gc=False):
+    """How far the views agree, as `agreement` measures it. views, overlap, score: of a box; spread, entropy:
+    of each keypoint."""
+
+    views: Number | None = None
+    overlap: Number | None = None
+    score: Number | None = None
+    spread: tuple[Number, ...] = ()
+    entropy: tuple[Number, ...] = ()
+
+
+class Agreed(Prediction, gc=False):
+    """A merged one with what is known of the views' agreement; results of other versions and programs lack
+    it."""
+
+    agreement: Agreement | None = None
+
+
 class Scored(msgspec.Struct, gc=False):
     """All that a threshold needs of a record."""
 

@@ -13,32 +13,39 @@ from functools import reduce
 import cv2
 import numpy as np
 
+from distill.predictions.agreement import Peaks
 from distill.predictions.views import View
 from distill.program import UserError
 
 AVERAGES = ("probability", "logit", "max_logit")
 
 
-def softmax2d(logits: np.ndarray) -> np.ndarray:
-    """(…, S, S) logits → float32 probabilities over the S² positions of each map."""
+def softmax2d(logits: np.ndarray, highest: np.ndarray | None = None) -> np.ndarray:
+    """(…, S, S) logits → float32 probabilities over the S² positions of each map. highest: (…), the highest
+    of each map where the caller has it."""
     probability = np.array(logits, dtype=np.float32)
-    probability -= probability.max(axis=(-2, -1), keepdims=True)
+    if highest is None:
+        highest = probability.max(axis=(-2, -1))
+    probability -= highest[..., None, None]
     np.exp(probability, out=probability)
     probability /= probability.sum(axis=(-2, -1), keepdims=True)
     return probability
 
 
 class Average:
-    """Running merger of the heatmaps of the same RoIs over views; its size does not depend on their number.
+    """Running merger of the heatmaps of the same RoIs over views; its size hardly depends on their number.
 
     kind: "probability" averages the softmax of each map (the paper); "logit" takes the softmax of the
         averaged logits (Detectron's HM_AVG), "max_logit" that of each cell's highest logit (HM_MAX).
     flip_pairs: keypoints (0-based) that are each other's mirror image.
+
+    `peaks` are those of the single views.
     """
 
     def __init__(self, kind: str, flip_pairs: Sequence[tuple[int, int]]):
         check(kind)
         self.kind, self.flip_pairs = kind, flip_pairs
+        self.peaks = Peaks(flip_pairs)
         self._views = np.zeros(1, int)  # (N,) once there are views: how many count for each instance
         self._merge: np.ufunc = np.maximum if kind == "max_logit" else np.add
         self._start = -np.inf if kind == "max_logit" else 0.0
@@ -59,8 +66,12 @@ class Average:
         _, logit, probability = self._maps[orientation]
         where = True if rows is None else rows[:, None, None, None]
         self._merge(logit, logits, out=logit, where=where)
+        flat = logits.reshape(*logits.shape[:2], logits.shape[2] * logits.shape[3])
+        peak = flat.argmax(axis=-1)
+        self.peaks.add(peak, logits.shape[2:], view, rows)
         if self.kind == "probability":
-            np.add(probability, softmax2d(logits), out=probability, where=where)
+            highest = np.take_along_axis(flat, peak[..., None], axis=-1)[..., 0]
+            np.add(probability, softmax2d(logits, highest), out=probability, where=where)
 
     def result(self) -> tuple[np.ndarray, np.ndarray]:
         """Merged probabilities and logits, both (N, K, S, S), in the image's frame.

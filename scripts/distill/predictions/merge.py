@@ -15,9 +15,9 @@ import numpy as np
 
 from distill.datasets.checks import MAX_SIDE
 from distill.datasets.coco import Coco
-from distill.files import read_json
 from distill.predictions import boxes as box_math
-from distill.predictions import coco_results, heatmap_file, heatmaps, voting
+from distill.predictions import coco_results, heatmaps, voting
+from distill.predictions.agreement import of_boxes
 from distill.predictions.views import View, reach_around
 from distill.program import UserError
 
@@ -140,19 +140,29 @@ def box_records(
     image_id: int, views: Sequence[Boxes], options: Options, names: Sequence[str | Path]
 ) -> Iterator[dict]:
     """Merges the boxes of one image as `merge_boxes` does. names: of the views' files, for messages."""
-    if options.boxes == "average":
-        views = [_average(views, names)]
-    boxes, scores, categories = (np.concatenate([view[i] for view in views]) for i in range(3))
+    seen_by = np.repeat(np.arange(len(views)), [len(view[1]) for view in views])
+    said = _union(views)
+    boxes, scores, categories = _union([_average(views, names)]) if options.boxes == "average" else said
     inside = box_math.area(boxes) > 0
     boxes, scores, categories = voting.vote(
         boxes[inside], scores[inside], categories[inside],
         nms=options.nms, vote=options.vote, rule=options.score, beta=options.beta,
         max_per_image=options.max_per_image,
     )  # fmt: skip
+    agreement = np.round(of_boxes(boxes, categories, *said, seen_by, len(views)), 3).tolist()
     boxes = np.round(box_math.xyxy_to_xywh(np.round(boxes, 3)), 3).tolist()
-    columns = (categories.tolist(), boxes, np.round(scores, 6).tolist())
-    for category, box, score in zip(*columns, strict=True):
-        yield {"image_id": image_id, "category_id": category, "bbox": box, "score": score}
+    columns = (categories.tolist(), boxes, np.round(scores, 6).tolist(), agreement)
+    for category, box, score, (found, overlap, mean) in zip(*columns, strict=True):
+        yield {
+            "image_id": image_id, "category_id": category, "bbox": box, "score": score,
+            "agreement": {"views": found, "overlap": overlap, "score": mean},
+        }  # fmt: skip
+
+
+def _union(views: Sequence[Boxes]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Boxes, scores and categories of all views together."""
+    boxes, scores, categories = (np.concatenate([view[i] for view in views]) for i in range(3))
+    return boxes, scores, categories
 
 
 def _read_boxes(path: str | Path, seen: dict) -> tuple[View, dict[int, tuple[int, int]], Iterator[bytes]]:
@@ -166,7 +176,7 @@ def _read_boxes(path: str | Path, seen: dict) -> tuple[View, dict[int, tuple[int
         view = View.parse(header.view)
     except UserError as error:
         raise UserError(f"{path}: {error}; {AGAIN}") from None
-    _once(seen, (header.model, view.name), header.dataset, path)
+    once(seen, (header.model, view.name), header.dataset, path)
     for image in header.images:
         if view.size(image.width, image.height) != (image.view_width, image.view_height):
             raise UserError(f"{path}: image {image.id} was not predicted in the size of {view.name}")
@@ -216,106 +226,10 @@ def _average(views: Sequence[Boxes], paths: Sequence[str | Path]) -> Boxes:
     return boxes, scores, *first[2:]
 
 
-def merge_heatmaps(
-    paths: Sequence[str | Path],
-    dataset: Coco,
-    options: Options,
-    boxes: str | Path | None = None,
-    block: int = 64,
-) -> Iterator[dict]:
-    """Merges heatmaps. A keypoint's score is the merged probability at its peak, keypoint_logits the merged
-    logit there; an instance's score is that of its box.
-
-    paths: HDF5 files of one shard, one for each view, whose rows are the same instances.
-    dataset: a COCO dict that holds the images.
-    boxes: the JSON file of the instances (fixed boxes), to compare with; None: nothing is compared.
-    block: instances that are in memory at a time.
-
-    Yields COCO keypoint results in the files' order.
-    Raises UserError where a file is missing or damaged, a view comes twice, or files disagree.
-    """
-    headers = _read_headers(paths)
-    views = [header.view for header in headers]
-    if views and not options.serves_all_sizes(views):
-        raise UserError(
-            f"merge: size_dependent needs views both up to and from the plain scale, {options.plain}; "
-            f"these are {', '.join(view.name for view in views)}"
-        )
-    known = {image["id"] for image in dataset["images"]}
-    expected = None if boxes is None else read_json(boxes, like=list[coco_results.Prediction])
-    if expected is not None and headers and len(expected) != headers[0].count:
-        raise UserError(f"{paths[0]}: {headers[0].count} instances where {boxes} has {len(expected)}")
-    for start in range(0, headers[0].count if headers else 0, block):
-        rows, average = _average_heatmaps(paths, headers, options, start, start + block)
-        if expected is not None and not _same(rows, expected[start : start + block]):
-            raise UserError(f"{paths[0]}: its instances are not those of {boxes}; {AGAIN}")
-        if unknown := set(rows.image_id.tolist()) - known:
-            raise UserError(f"{paths[0]}: image {min(unknown)} is not in the dataset; {AGAIN}")
-        yield from keypoint_records(rows, average, options)
-
-
-def _read_headers(paths: Sequence[str | Path]) -> list[heatmap_file.Header]:
-    """The files' headers, which agree about the instances and keypoints."""
-    headers = [heatmap_file.read_header(path) for path in paths]
-    seen: dict[Any, str | Path] = {}
-    for path, header in zip(paths, headers, strict=True):
-        _once(seen, (header.model, header.view.name), header.dataset, path)
-        for what in ("count", "size", "keypoint_names", "flip_pairs"):
-            if getattr(header, what) != getattr(headers[0], what):
-                raise UserError(f"{path}: its {what} differs from that of {paths[0]}; {AGAIN}")
-    return headers
-
-
-def _average_heatmaps(
-    paths: Sequence[str | Path],
-    headers: Sequence[heatmap_file.Header],
-    options: Options,
-    start: int,
-    stop: int,
-) -> tuple[heatmap_file.Block, heatmaps.Average]:
-    """Rows start … stop − 1 of the first file, and the average of the heatmaps that all have of them."""
-    average = heatmaps.Average(options.average, headers[0].flip_pairs)
-    blocks = (heatmap_file.read_blocks(path, start, stop) for path in paths)
-    first = next(blocks)
-    for path, header, rows in zip(paths, headers, itertools.chain([first], blocks), strict=True):
-        if not all(np.isfinite(values).all() for values in (rows.heatmap, rows.box, rows.score)):
-            raise UserError(f"{path}: its heatmaps or boxes are not finite; {AGAIN}")
-        if any(not np.array_equal(getattr(rows, c), getattr(first, c)) for c in heatmap_file.COLUMNS):
-            raise UserError(f"{path}: its instances are not those of {paths[0]}; {AGAIN}")
-        average.add(rows.heatmap, header.view, options.counting(header.view, rows.box))
-    return first, average
-
-
-def keypoint_records(rows: heatmap_file.Block, average: heatmaps.Average, options: Options) -> Iterator[dict]:
-    """Keypoints of merged heatmaps of instances, `rows`, as `merge_heatmaps` yields them."""
-    boxes = box_math.xywh_to_xyxy(rows.box)
-    points, scores, logits = heatmaps.decode(*average.result(), boxes, options.upsample)
-    scores = np.round(scores.astype(np.float64), 6)
-    keypoints = np.concatenate([np.round(points, 2), scores[..., None]], axis=-1)
-    columns = (
-        rows.image_id,
-        rows.category_id,
-        np.round(rows.box, 3),
-        np.round(rows.score, 6),
-        keypoints.reshape(len(keypoints), -1),
-        np.round(logits.astype(np.float64), 3),
-    )
-    names = ("image_id", "category_id", "bbox", "score", "keypoints", "keypoint_logits")
-    for values in zip(*(column.tolist() for column in columns), strict=True):
-        yield dict(zip(names, values, strict=True))
-
-
-def _once(seen: dict, key: tuple[str, str], dataset: str, path: str | Path) -> None:
+def once(seen: dict, key: tuple[str, str], dataset: str, path: str | Path) -> None:
+    """UserError where a pair of model and view was `seen` before, or the files are of several datasets."""
     if key in seen:
         raise UserError(f"{path}: view {key[1]} of model {key[0]} comes twice, {seen[key]} has it too")
     seen[key] = path
     if seen.setdefault("dataset", dataset) != dataset:
         raise UserError(f"{path}: predictions of {dataset}, the other files' are of {seen['dataset']}")
-
-
-def _same(rows: heatmap_file.Block, records: list[dict]) -> bool:
-    return (
-        rows.image_id.tolist() == [record["image_id"] for record in records]
-        and rows.category_id.tolist() == [record["category_id"] for record in records]
-        and np.array_equal(rows.box, [record["bbox"] for record in records])
-    )

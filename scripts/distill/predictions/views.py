@@ -12,7 +12,7 @@ Everything here is in float pixels with a pixel's centre at +0.5. `size` is alwa
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     import numpy as np
 
 Size = tuple[int, int]
-_NAME = re.compile(r"s(\d{4,})(?:-m(\d+))?(?:-a(\d+(?:\.\d+)?))?(?:-r(\d{3}))?(-flip)?")
+_NAME = re.compile(
+    r"s(\d{4,})(?:-m(\d+))?(?:-a(\d+(?:\.\d+)?))?(?:-r(\d{3}))?(?:-p(\d+(?:\.\d+)?))?(?:-t(-?\d+))?(-flip)?"
+)
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,9 @@ class View:
     aspect: the image is first stretched by √aspect in width and 1/√aspect in height; scale and max_side are
         those of the stretched image.
     rotate: counterclockwise turn, 0, 90, 180 or 270 degrees.
+    padding, turn: of the crops that a top-down pose estimator sees (`crops`): how many times its box each is
+        as large, and a counterclockwise turn in degrees. Its crops are of the original image and have one
+        size, so that of the other fields only flip matters to it.
 
     The values here are those that a name says by leaving them out: names are on disk, and mean the same for
     ever. What the configuration says by leaving an option out is in its schema alone.
@@ -45,6 +50,8 @@ class View:
     max_side: int = 2000
     aspect: float = 1.0
     rotate: int = 0
+    padding: float = 1.25
+    turn: int = 0
 
     def __post_init__(self) -> None:
         for key in ("scale", "max_side"):
@@ -53,21 +60,27 @@ class View:
                 raise UserError(f"view: {key} must be whole pixels from 1 to 100000, not {value!r}")
         if type(self.flip) is not bool:
             raise UserError(f"view: flip must be true or false, not {self.flip!r}")
-        if type(self.aspect) not in (int, float) or not 0.1 <= self.aspect <= 10:
-            raise UserError(f"view: aspect must be a number from 0.1 to 10, not {self.aspect!r}")
-        if float(f"{self.aspect:g}") != self.aspect:
-            raise UserError(f"view: aspect {self.aspect!r} has too many digits; {self.aspect:g} would do")
+        for key, least, most in (("aspect", 0.1, 10), ("padding", 0.5, 4)):
+            value = getattr(self, key)
+            if type(value) not in (int, float) or not least <= value <= most:
+                raise UserError(f"view: {key} must be a number from {least} to {most}, not {value!r}")
+            if float(f"{value:g}") != value:
+                raise UserError(f"view: {key} {value!r} has too many digits; {value:g} would do")
         if type(self.rotate) is not int or self.rotate not in (0, 90, 180, 270):
             raise UserError(f"view: rotate must be 0, 90, 180 or 270, not {self.rotate!r}")
+        if type(self.turn) is not int or not -45 <= self.turn <= 45:
+            raise UserError(f"view: turn must be whole degrees from -45 to 45, not {self.turn!r}")
 
     @property
     def name(self) -> str:
-        """For example s0800, s0800-flip, s0640-m1333-a1.25-r090-flip."""
+        """For example s0800, s0800-flip, s0640-m1333-a1.25-r090-flip; of crops s0800-p1.5-t-10."""
         return (
             f"s{self.scale:04d}"
             + (f"-m{self.max_side}" if self.max_side != View.max_side else "")
             + (f"-a{self.aspect:g}" if self.aspect != 1 else "")
             + (f"-r{self.rotate:03d}" if self.rotate else "")
+            + (f"-p{self.padding:g}" if self.padding != View.padding else "")
+            + (f"-t{self.turn}" if self.turn else "")
             + ("-flip" if self.flip else "")
         )
 
@@ -76,12 +89,23 @@ class View:
         """The view of a name; UserError where the name is not exactly that of a view."""
         match = _NAME.fullmatch(name)
         if match:
-            scale, max_side, aspect, rotate, flip = match.groups()
-            side = int(max_side or cls.max_side)
-            view = cls(int(scale), bool(flip), side, float(aspect or 1), int(rotate or 0))
+            scale, max_side, aspect, rotate, padding, turn, flip = match.groups()
+            side, padding = int(max_side or cls.max_side), float(padding or cls.padding)
+            turned = (int(rotate or 0), padding, int(turn or 0))
+            view = cls(int(scale), bool(flip), side, float(aspect or 1), *turned)
             if view.name == name:
                 return view
         raise UserError(f"{name!r} names no view; names are like s0800, s0800-flip, s0800-m1333")
+
+    @property
+    def as_image(self) -> "View":
+        """What of it changes whole images: without the options of crops."""
+        return replace(self, padding=View.padding, turn=View.turn)
+
+    @property
+    def as_crop(self) -> "View":
+        """What of it changes crops: of views that differ in the rest alone an estimator sees the same."""
+        return View(1, self.flip, padding=self.padding, turn=self.turn)
 
     def size(self, width: int, height: int) -> Size:
         """(width, height) of the view of a width × height image; rounded half up, at least 1 pixel."""
@@ -166,6 +190,26 @@ def reach_around(scale: int, views: Iterable[View]) -> bool:
     return min(scales) <= scale <= max(scales)
 
 
+def check_crops(views: Iterable[View], where: str) -> None:
+    """UserError where two of the views give a pose estimator the same crops, or one changes whole images."""
+    seen: dict[View, View] = {}
+    for view in views:
+        if view.rotate or view.aspect != View.aspect:
+            raise UserError(
+                f"{where}: {view.name} turns or stretches images; crops have `padding` and `turn`"
+            )
+        if (first := seen.setdefault(view.as_crop, view)) is not view:
+            both = f"{first.name} and {view.name} are the same to a pose estimator"
+            raise UserError(f"{where}: {both}, whose crops differ in flip, `padding` and `turn` alone")
+
+
+def check_images(views: Iterable[View], where: str) -> None:
+    """UserError where one of the views changes crops, for a network that sees whole images."""
+    for view in views:
+        if view != view.as_image:
+            raise UserError(f"{where}: {view.name}: padding and turn are for top-down pose estimators")
+
+
 def _map_corners(transform: Any, boxes: "np.ndarray", size: Size) -> "np.ndarray":
     """Maps two opposite corners and sorts them again: flips and turns exchange them."""
     import numpy as np
@@ -181,9 +225,9 @@ def expand(spec: Any, usual: Mapping[str, Any]) -> list[View]:
     usual: the options that a mapping may leave out (flip, max_side, …), as its schema has them.
 
     A list names views one by one, each a name ("s0800-flip") or a mapping {scale: 800, flip: true}. A mapping
-    with `scales` is a grid, {scales: [400, 500], flip: true, aspects: [1, 1.25], rotations: [0, 90]}: all
-    combinations, and `flip: true` there means both without and with. Either may set max_side. Lists may hold
-    grids.
+    with `scales` is a grid, {scales: [400, 500], flip: true, aspects: [1, 1.25], rotations: [0, 90],
+    paddings: [1, 1.25], turns: [-10, 0, 10]}: all combinations, and `flip: true` there means both without and
+    with. Either may set max_side. Lists may hold grids.
     """
     views: list[View] = []
     for item in spec if isinstance(spec, list) else [spec]:
@@ -201,7 +245,8 @@ def _grid(item: Any, usual: Mapping[str, Any]) -> list[View]:
         raise UserError(f"views: {item!r} is neither a name nor a mapping like {{scale: 800}}")
     if ("scale" in item) == ("scales" in item):
         raise UserError(f"views: {item!r} needs either 'scale' or 'scales'")
-    plurals, single = ("scales", "aspects", "rotations"), [field.name for field in fields(View)]
+    plurals = ("scales", "aspects", "rotations", "paddings", "turns")
+    single = [field.name for field in fields(View)]
     known = {"flip", "max_side", *plurals} if "scales" in item else set(single)
     if unknown := set(item) - known:
         raise UserError(f"views: unknown key {min(map(str, unknown))!r} in {item!r}")
@@ -213,8 +258,8 @@ def _grid(item: Any, usual: Mapping[str, Any]) -> list[View]:
             raise UserError(f"views: {key} must be a list, not {item[key]!r}")
     flips = [False, True] if item["flip"] is True else [item["flip"]]
     return [
-        View(scale, mirrored, item["max_side"], aspect, rotate)
-        for aspect, rotate, scale, mirrored in product(
-            item["aspects"], item["rotations"], item["scales"], flips
+        View(scale, mirrored, item["max_side"], aspect, rotate, padding, turn)
+        for aspect, rotate, padding, turn, scale, mirrored in product(
+            *(item[key] for key in ("aspects", "rotations", "paddings", "turns", "scales")), flips
         )
     ]

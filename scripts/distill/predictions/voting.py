@@ -9,6 +9,7 @@ image.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numba
 import numpy as np
@@ -16,6 +17,22 @@ import numpy as np
 from distill.program import UserError
 
 RULES = ("id", "avg", "temp_avg", "iou_avg", "generalized_avg", "quasi_sum")
+
+
+@dataclass(frozen=True)
+class Elected:
+    """The merged boxes (R, 4), scores (R,) and categories (R,), the best score first; and who they are of.
+
+    rows: (R,) the survivors' rows among the N boxes.
+    elected, voter: (P,) of each vote: for whom it is, a position in `rows`, and from whom, a row.
+    """
+
+    boxes: np.ndarray
+    scores: np.ndarray
+    categories: np.ndarray
+    rows: np.ndarray
+    elected: np.ndarray
+    voter: np.ndarray
 
 
 def vote(
@@ -45,6 +62,24 @@ def vote(
     Returns the merged boxes (R, 4), scores (R,) and categories (R,), the best score first.
     Raises UserError as `check`.
     """
+    result = elect(
+        boxes, scores, categories, nms=nms, vote=vote, rule=rule, beta=beta, max_per_image=max_per_image
+    )
+    return result.boxes, result.scores, result.categories
+
+
+def elect(
+    boxes: np.ndarray,
+    scores: np.ndarray,
+    categories: np.ndarray,
+    *,
+    nms: float,
+    vote: float,
+    rule: str,
+    beta: float,
+    max_per_image: int,
+) -> Elected:
+    """As `vote`, with the votes."""
     check(rule, beta)
     boxes, scores = np.asarray(boxes, dtype=np.float64).reshape(-1, 4), np.asarray(scores, dtype=np.float64)
     categories = np.asarray(categories)
@@ -59,7 +94,11 @@ def vote(
     merged_scores = scores[keep] if rule == "id" else _merge_scores(total, scores[voter], overlap, rule, beta)
     # Rounded, since otherwise the last bits of sums would decide between equal scores.
     best = np.argsort(-np.round(merged_scores, 9), kind="stable")[:max_per_image]
-    return merged_boxes[best], merged_scores[best], categories[keep[best]]
+    position = np.full(len(keep), -1)
+    position[best] = np.arange(len(best))
+    counts = position[survivor] >= 0
+    merged = merged_boxes[best], merged_scores[best], categories[keep[best]]
+    return Elected(*merged, keep[best], position[survivor[counts]], voter[counts])
 
 
 def check(rule: str, beta: float) -> None:

@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import pandas as pd
 
 from distill.datasets.dataset_file import read_dataset, root_of
 from distill.evaluation.metrics import read_evaluation
 from distill.files import read_json
+from distill.labels.listed import read_next, read_review
 from distill.labels.thresholds import read_thresholds
 from distill.study.seeds import family
 from distill.study.types import Study
@@ -54,6 +56,7 @@ class _Study(msgspec.Struct):
     evaluate: dict[str, list[str]]
     tables: dict[str, dict]
     seeds: list[int]
+    folds: int = 1
 
 
 def read_study(path: Path) -> Study:
@@ -64,8 +67,8 @@ def read_study(path: Path) -> Study:
 class Results:
     """The artifacts of one study.
 
-    Names that differ in their seed only are one *family*: numbers are means over it, pictures are of its
-    first member.
+    Names that differ in their seed or fold only are one *family*: numbers are means over it, pictures are of
+    its first member.
 
     study: resolved.
     results: its results folder.
@@ -87,8 +90,16 @@ class Results:
         return self.optional("labels", labels, "thresholds.json", read=read_thresholds)
 
     def generated(self, labels: str) -> dict[str, Any] | None:
-        """The annotations of a label set."""
-        return self.optional("labels", labels, "annotations.json", read=_read_shown)
+        """The annotations of a label set, without what is neither a label nor background."""
+        found = self.optional("labels", labels, "annotations.json", read=_read_shown)
+        return found and {**found, "annotations": [a for a in found["annotations"] if not a["iscrowd"]]}
+
+    def listed(self, labels: str) -> tuple[pd.DataFrame, pd.DataFrame] | None:
+        """The rows of review.csv and next.csv of a label set."""
+        folder = ("labels", labels)
+        review = self.optional(*folder, "review.csv", read=read_review)
+        following = self.optional(*folder, "next.csv", read=read_next)
+        return None if review is None or following is None else (review, following)
 
     def alike_images(self, validation: str, training: str) -> dict[str, Any] | None:
         """{count, pairs} of images of two datasets that look alike; None where no pair does."""
@@ -108,6 +119,8 @@ class Results:
     def merged(self, labels: str) -> Path:
         """The merged predictions that a label set is made of."""
         entry = self.labels[labels]
+        if not entry["teachers"]:
+            return self.results / "labels" / labels / "predictions.json"
         merged = self.results / "merged" / entry["together"]
         return merged / entry["dataset"] / f"{entry['merged']}.json"
 
@@ -119,7 +132,7 @@ class Results:
         return sum(times) if times else None
 
     def family(self, name: str) -> str:
-        """The name without the suffix that several seeds give it."""
+        """The name without the suffix that several seeds or folds give it."""
         return family(self.study, name)
 
     def families(self, names: Iterable[str]) -> dict[str, list[str]]:
@@ -154,8 +167,8 @@ class Results:
         return students[0] if students else None
 
     def first_teacher(self, model: str) -> str:
-        """The teacher of its teacher, and so on, down to one that learnt from no generated labels."""
-        while (labels := self.models[model]["labels"]) in self.labels:
+        """The teacher of its teacher, and so on, down to one that learnt from no teacher's labels."""
+        while (labels := self.models[model]["labels"]) in self.labels and self.labels[labels]["teachers"]:
             model = self.labels[labels]["teacher"]
         return model
 

@@ -1,6 +1,7 @@
 """The chain of a study as cards: labelled, teacher, unlabelled, labels, student, with counts and times."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import PurePath
 from typing import Any
 
 from distill.report.artifacts import Results
@@ -14,13 +15,16 @@ def chains(results: Results) -> list[list[Card]]:
     rows = []
     for family, name in results.shown_labels.items():
         labels, student = results.labels[name], results.student(name)
-        teacher = results.models[labels["teacher"]]
-        views = plural(len(results.study["views"][labels["views"]]), "view")
+        seen = []
+        if labels["teachers"]:
+            views = plural(len(results.study["views"][labels["views"]]), "view")
+            seen.append(f"seen under {views}")
         rows.append(
             [
-                _dataset(results, "labelled images", teacher["labelled"]),
+                _dataset(results, "labelled images", labels["labelled"]),
                 *(_model(results, _role(results, one), one) for one in labels["teachers"]),
-                _dataset(results, "unlabelled images", labels["dataset"], f"seen under {views}"),
+                _dataset(results, "unlabelled images", labels["dataset"], *seen),
+                *([] if labels["teachers"] else [_given(labels["predictions"])]),
                 _labels(results, family, name),
                 *([_model(results, "student", student)] if student else []),
             ]
@@ -61,6 +65,17 @@ def _model(results: Results, role: str, name: str) -> Card:
     return {"role": role, "value": None if ap is None else f"{ap:.1f}", "unit": unit, "lines": lines}
 
 
+def _given(files: Sequence[str]) -> Card:
+    """What other programs predicted, in the place of a teacher."""
+    lines = [PurePath(file).name for file in files]
+    return {
+        "role": "other programs' predictions",
+        "value": number(len(files)),
+        "unit": "files",
+        "lines": lines,
+    }
+
+
 def _labels(results: Results, family: str, name: str) -> Card:
     thresholds = results.thresholds(name)
     entries = list(thresholds["instances"].values()) if thresholds else []
@@ -73,6 +88,9 @@ def _labels(results: Results, family: str, name: str) -> Card:
         lines.append(f"{len(entries)} categories")
     labels = results.labels[name]
     dataset, teachers = labels["dataset"], labels["teachers"]
+    if not teachers:
+        lines += _times(calibrated=results.seconds("labels", name))
+        return _card_of_labels(lines, entries)
     places = [*results.study["views"][labels["views"]], "boxes"]
     # In a teacher's own boxes, or in those that it shares with the first one.
     places += [f"{view}@{teachers[0]}" for view in places[:-1]]
@@ -85,6 +103,10 @@ def _labels(results: Results, family: str, name: str) -> Card:
         merged=results.seconds("merged", labels["together"], dataset, labels["merged"]),
         calibrated=results.seconds("labels", name),
     )
+    return _card_of_labels(lines, entries)
+
+
+def _card_of_labels(lines: list[str], entries: Sequence[Mapping[str, Any]]) -> Card:
     value = number(sum(entry["met"] for entry in entries)) if entries else None
     return {"role": "generated labels", "value": value, "unit": "labels", "lines": lines}
 

@@ -31,6 +31,30 @@ class Picture:
     width: int
     height: int
 
+    @property
+    def size(self) -> tuple[int, int]:
+        return self.width, self.height
+
+
+@dataclass(frozen=True)
+class Window:
+    """A part of a picture, of the same shape, in original pixels."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+
+    @classmethod
+    def around(cls, box: Sequence[float], picture: Picture) -> "Window":
+        """The one in whose middle, as far as the picture reaches, a box (x, y, w, h) takes a third."""
+        x, y, w, h = box
+        share = min(1.0, max(3 * w / picture.width, 3 * h / picture.height, 0.2))
+        width, height = share * picture.width, share * picture.height
+        left = min(max(x + (w - width) / 2, 0), picture.width - width)
+        top = min(max(y + (h - height) / 2, 0), picture.height - height)
+        return cls(left, top, width, height)
+
 
 @dataclass
 class Album:
@@ -70,13 +94,15 @@ class Album:
         self._uris[picture.id] = uri
         return picture
 
-    def panel(self, picture: Picture, drawn: Markup, label: str) -> Markup:
-        """One `<svg>`: the picture with an overlay; `label` is what a screen reader says."""
+    def panel(self, picture: Picture, drawn: Markup, label: str, window: Window | None = None) -> Markup:
+        """One `<svg>`: the picture with an overlay; `label` is what a screen reader says, `window` what is
+        seen of it before somebody zooms, None for all."""
         self.used += len(drawn)
+        seen = (window.x, window.y, window.width, window.height) if window else (0, 0, *picture.size)
         return Markup(
-            '<svg class="picture" viewBox="0 0 {} {}" role="img" tabindex="0" aria-label="{}">'
+            '<svg class="picture" viewBox="{}" role="img" tabindex="0" aria-label="{}">'
             '<use href="#{}"/>{}</svg>'
-        ).format(picture.width, picture.height, label, picture.id, drawn)
+        ).format(" ".join(f"{value:.7g}" for value in seen), label, picture.id, drawn)
 
     def definitions(self) -> Markup:
         """The `<image>` elements to which the `<use>` elements of the page refer."""

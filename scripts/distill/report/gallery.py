@@ -13,7 +13,7 @@ from distill.report.wording import plural
 
 PER_GROUP = 8  # pictures in each part of a gallery
 GAINS, LOSSES = 6, 3  # compared images on which the student does better, worse
-PICTURES = 5 * PER_GROUP + GAINS + LOSSES  # at most, of one label set
+PICTURES = 8 * PER_GROUP + GAINS + LOSSES  # at most, of one label set, what to review among them
 
 Image = Mapping[str, Any]
 

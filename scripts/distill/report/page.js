@@ -57,12 +57,13 @@ const middle = () => {
 };
 const open = (picture) => {
   large = picture.cloneNode(true);
-  large.whole = { width: picture.viewBox.baseVal.width, height: picture.viewBox.baseVal.height };
+  large.whole = picture.querySelector("use").getBBox();
   large.removeAttribute("tabindex");
   dialog.querySelector(".picture")?.remove();
   dialog.append(large);
   dialog.querySelector("p").textContent = picture.getAttribute("aria-label");
-  show([0, 0, large.whole.width]);
+  const seen = picture.viewBox.baseVal;
+  show([seen.x, seen.y, seen.width]);
   fingers.clear();
   large.addEventListener("wheel", (event) => {
     event.preventDefault();

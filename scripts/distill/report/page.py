@@ -1,8 +1,8 @@
 """The report: one self-contained HTML page from the artifacts of a study.
 
 Everything is read from the results folder; what is not there (no history, no evaluation, an image that has
-moved) is left out of the page. Of models and labels that several seeds repeat, pictures show the first;
-numbers are means. Deterministic: the same artifacts give the same page.
+moved) is left out of the page. Of models and labels that several seeds or folds repeat, pictures show the
+first; numbers are means. Deterministic: the same artifacts give the same page.
 """
 
 import json
@@ -26,6 +26,8 @@ from distill.report.comparison import Shown
 from distill.report.drawing import Album
 from distill.report.gallery import PICTURES, compared, gallery
 from distill.report.hidden import audit, hidden_truth
+from distill.report.hidden_review import review_rows
+from distill.report.review_gallery import review_gallery
 from distill.report.wording import duration, number, parse_table, plural, signed
 from distill.strict import read_text
 from distill.study.lineage import trained_on
@@ -66,6 +68,7 @@ class Report(Results):
             audits=self.audits(),
             comparisons=self.comparisons(),
             galleries=self.galleries(),
+            reviews=self.reviews(),
             curves=self.curves(),
             datasets=self.dataset_rows(),
             repairs=self.repairs(),
@@ -80,14 +83,15 @@ class Report(Results):
         """AP of the last student, its teacher and, after several rounds, the first teacher of all. None
         unless the student and its teacher were evaluated."""
         for labels in reversed(self.labels):
-            student, teacher = self.student(labels), self.labels[labels]["teacher"]
-            if student and None not in (aps := (self.ap(teacher), self.ap(student))):
+            student, teacher = self.student(labels), self.labels[labels].get("teacher")
+            if student and teacher and None not in (aps := (self.ap(teacher), self.ap(student))):
                 teachers, first = [("its teacher", aps[0])], self.first_teacher(teacher)
                 if first != teacher and (ap := self.ap(first)) is not None:
                     teachers.append(("the first teacher", ap))
                 validation = self.family(self.models[student]["validation"])
-                seeds = len(self.families(self.models)[self.family(student)])
-                return {"student": aps[1], "teachers": teachers, "seeds": seeds, "validation": validation}
+                members = len(self.families(self.models)[self.family(student)])
+                over = f"{members} {'folds' if 'folds' in self.study else 'seeds'}" if members > 1 else ""
+                return {"student": aps[1], "teachers": teachers, "over": over, "validation": validation}
         return None
 
     def tables(self) -> list[dict[str, Any]]:
@@ -171,7 +175,7 @@ class Report(Results):
                 point["the labels"] = (labels["recall"], labels["precision"])
             title = "precision against the hidden labels"
             chart = charts.curves(every, title, across="recall", points=point) if len(recall) else None
-            result.append({"name": family, "chart": chart, **found})
+            result.append({"name": family, "chart": chart, "review": review_rows(self, name), **found})
         return result
 
     def galleries(self) -> list[dict[str, Any]]:
@@ -179,12 +183,21 @@ class Report(Results):
         found = ((family, self.generated(name)) for family, name in self.shown_labels.items())
         return [{"name": family, **gallery(labels, self.album)} for family, labels in found if labels]
 
+    def reviews(self) -> list[dict[str, Any]]:
+        """What to look at first of each label set, as pictures."""
+        result = []
+        for family, name in self.shown_labels.items():
+            labels, listed = self.generated(name), self.listed(name)
+            if labels and listed and (groups := review_gallery(labels, *listed, self.album)):
+                result.append({"name": family, "folder": f"labels/{name}", "groups": groups})
+        return result
+
     def comparisons(self) -> list[dict[str, Any]]:
         """Teacher, student and ground truth on the validation images where the two models differ most."""
         result = []
         for name in self.shown_labels.values():
-            student, teacher = self.student(name), self.labels[name]["teacher"]
-            if student is None:
+            student, teacher = self.student(name), self.labels[name].get("teacher")
+            if student is None or teacher is None:
                 continue
             validation = self.models[student]["validation"]
             truth = self.dataset(validation)

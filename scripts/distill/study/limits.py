@@ -2,17 +2,20 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from distill.evaluation.metrics import METRICS, USUAL
+from distill.predictions.views import View, check_crops, check_images
 from distill.program import UserError
-from distill.study.model_config import is_our_rcnn, is_outside
+from distill.study.lineage import made_of
+from distill.study.model_config import is_our_rcnn, is_outside, is_topdown
 from distill.study.schema import suggestion
 from distill.study.seeds import draws
+from distill.study.types import Study
 
-OF_OUR_RCNN = {"freeze_rpn": False, "background": "sample"}
+OF_OUR_RCNN = {"freeze_rpn": False, "background": "sample", "weight": "none", "regress": True}
 ONLY = "only Faster and Keypoint R-CNN of config/models can"
-FOR_STUDENTS = ("ratio", "background")
+FOR_STUDENTS = ("ratio", "background", "weight", "regress")
 LARGEST_SEED = 2**32 - 1  # of NumPy's generator, which mmengine seeds
 
 
@@ -24,9 +27,14 @@ def check(config: Mapping[str, Any], study: Mapping[str, Any], root: Path) -> No
     """
     for name, spec in study["datasets"].items():
         _check_dataset(f"datasets.{name}", spec, study)
+    _check_folds(study)
     for name, model in study["models"].items():
         _check_model(f"models.{name}", model, config.get("models", {}).get(name, {}), study)
         _check_network(f"models.{name}", model, root)
+        band = study["labels"].get(model["labels"], {"calibrate": {"ignore": None}})["calibrate"]["ignore"]
+        if band is not None and not is_our_rcnn(model["config"], root):
+            raise UserError(f"labels.{model['labels']}.calibrate.ignore: {name} learns from them; {ONLY}")
+    _check_crops(study, root)
     for name, entry in study["labels"].items():
         for teacher in entry["teachers"]:
             if entry["merge"]["boxes"] == "average" and not is_our_rcnn(
@@ -35,6 +43,8 @@ def check(config: Mapping[str, Any], study: Mapping[str, Any], root: Path) -> No
                 raise UserError(
                     f"labels.{name}.merge.boxes: average: {teacher} scores no given boxes; {ONLY}"
                 )
+        if "predictions" in entry:
+            _check_predictions(f"labels.{name}", entry, study)
     for name in study["evaluate"]["on"].values():
         if not annotated(name, study["datasets"]):
             raise UserError(f"evaluate.on: the dataset {name!r} has no annotations")
@@ -47,6 +57,20 @@ def _check_dataset(where: str, spec: Mapping[str, Any], study: Mapping[str, Any]
         _check_seed(where, spec, study)
     if "range" in spec and not spec["range"][0] < spec["range"][1]:
         raise UserError(f"{where}.range: {spec['range']} is not [a, b] with a below b")
+
+
+def _check_folds(study: Mapping[str, Any]) -> None:
+    """That they are those of the validation sets."""
+    datasets = study["datasets"]
+    if "folds" not in study:
+        if folded := [name for name, spec in datasets.items() if "fold" in spec]:
+            raise UserError(f"datasets.{folded[0]}.fold: the study has no folds; add `folds: 5`, say")
+        return
+    if len(study["seeds"]) > 1:
+        raise UserError("folds: go with one of `seeds`; each fold adds its number to it")
+    for name in study["evaluate"]["on"].values():
+        if not any("fold" in datasets[source] for source in [name, *made_of(cast(Study, study), name)]):
+            raise UserError(f"folds: {name!r} is the same in all of them; make it a subset with `fold: held`")
 
 
 def _check_model(
@@ -62,6 +86,8 @@ def _check_model(
         raise UserError(f"{where}.labelled: the dataset {model['labelled']!r} has no annotations")
     if labels in datasets and labels not in study["labels"] and not annotated(labels, datasets):
         raise UserError(f"{where}.labels: the dataset {labels!r} has no annotations")
+    if model.get("keep") == "best" and not model["validate"]:
+        raise UserError(f"{where}.keep: the best of none; add `validate: 5`, say")
     if "import" in model or study["device"] == "cpu":
         return
     if model["batch"] % (processes := model["gpus"] * model["nodes"]):
@@ -80,6 +106,42 @@ def _check_network(where: str, model: Mapping[str, Any], root: Path) -> None:
                 raise UserError(f"{where}.{option}: {model[option]}: {ONLY}")
 
 
+def _check_crops(study: Mapping[str, Any], root: Path) -> None:
+    """What pose estimators, which see crops of other models' boxes, ask of models and views."""
+    models = study["models"]
+    crops = {name for name, model in models.items() if is_topdown(model["config"], root)}
+    for name, model in models.items():
+        if name in crops and "boxes" not in model:
+            raise UserError(f"models.{name}.boxes: must name the model in whose boxes {name} predicts")
+        if "boxes" in model and (name not in crops or model["boxes"] in crops):
+            owner = name if name not in crops else model["boxes"]
+            what = "has boxes of its own" if name not in crops else "has none, being a pose estimator"
+            raise UserError(f"models.{name}.boxes: {owner} {what}")
+        if name in crops and model.get("validate"):
+            raise UserError(
+                f"models.{name}.validate: {name} is a pose estimator, which has no boxes of its own"
+            )
+    for name, entry in study["labels"].items():
+        configs = {models[teacher]["config"] for teacher in entry["teachers"]}
+        if len(configs) > 1 and crops.intersection(entry["teachers"]):
+            one = "heatmaps of different pose estimators are not averaged"
+            raise UserError(f"labels.{name}.teacher: {one}; take teachers of one config")
+    used = [(teacher, entry["views"]) for entry in study["labels"].values() for teacher in entry["teachers"]]
+    used += [(row["model"], row["views"]) for table in study["tables"].values() for row in table["rows"]]
+    for name, views in used:
+        check = check_crops if name in crops else check_images
+        check(map(View.parse, study["views"][views]), f"views.{views} for {name}")
+
+
+def _check_predictions(where: str, entry: Mapping[str, Any], study: Mapping[str, Any]) -> None:
+    if not annotated(entry["labelled"], study["datasets"]):
+        raise UserError(f"{where}.labelled: the dataset {entry['labelled']!r} has no annotations")
+    if entry["merge"]["boxes"] == "average":
+        raise UserError(
+            f"{where}.merge.boxes: average needs a teacher; predictions of files only have a union"
+        )
+
+
 def annotated(name: str, datasets: Mapping[str, Any]) -> bool:
     """Whether a dataset can have annotations; a file of them may turn out to have none."""
     spec = datasets[name]
@@ -90,7 +152,7 @@ def annotated(name: str, datasets: Mapping[str, Any]) -> bool:
 
 
 def _check_seed(where: str, entry: Mapping[str, Any], study: Mapping[str, Any]) -> None:
-    if (highest := entry["seed"] + max(study["seeds"])) > LARGEST_SEED:
+    if (highest := entry["seed"] + max(study["seeds"]) + study.get("folds", 1) - 1) > LARGEST_SEED:
         raise UserError(f"{where}.seed: with those of `seeds` it is {highest}; the highest is {LARGEST_SEED}")
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 
+from distill.study.references import boxes_of
 from distill.study.types import Study
 
 
@@ -13,7 +14,9 @@ def lineage(study: Study, models: Iterable[str]) -> tuple[list[str], list[str]]:
         if name in wanted or name not in study["models"]:
             continue
         model = wanted[name] = study["models"][name]
-        todo.append(model["init"])
+        todo.append(boxes_of(study["models"], name))
+        if isinstance(model["init"], str):
+            todo.append(model["init"])
         if model["labels"] in study["labels"]:
             labels[model["labels"]] = study["labels"][model["labels"]]
             todo += labels[model["labels"]]["teachers"]
@@ -26,8 +29,9 @@ def trained(study: Study, models: Iterable[str]) -> list[str]:
 
 
 def trained_on(study: Study, models: Iterable[str]) -> list[str]:
-    """The datasets whose images these models are trained on here."""
-    of = [study["models"][name] for name in trained(study, models)]
+    """The datasets whose images these models, and those whose boxes they need, are trained on here."""
+    both = [model for name in models for model in (name, boxes_of(study["models"], name))]
+    of = [study["models"][name] for name in trained(study, dict.fromkeys(both))]
     used = [model["labelled"] for model in of]
     for labels in (model["labels"] for model in of if model["labels"]):
         used.append(study["labels"][labels]["dataset"] if labels in study["labels"] else labels)

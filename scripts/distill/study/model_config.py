@@ -18,7 +18,8 @@ from distill.study.references import known
 from distill.study.types import Task
 
 FOLDER = "config/models"
-OF_KEYPOINTS = {"keypoint_head", "TopdownPoseEstimator"}
+OF_CROPS = "TopdownPoseEstimator"
+OF_KEYPOINTS = {"keypoint_head", OF_CROPS}
 OF_OUR_RCNN = "DistillRoIHead"
 
 
@@ -75,6 +76,11 @@ def packaged(config: str, root: Path) -> str | None:
 def task(config: str, root: Path) -> Task:
     """What its network predicts."""
     return "keypoints" if OF_KEYPOINTS & _words(config, root) else "boxes"
+
+
+def is_topdown(config: str, root: Path) -> bool:
+    """Whether it is a pose estimator, which sees crops and needs another model's boxes."""
+    return OF_CROPS in _words(config, root)
 
 
 def is_our_rcnn(config: str, root: Path) -> bool:

@@ -5,15 +5,16 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 
 from distill.study.lineage import lineage, trained
-from distill.study.types import Labels, Row, Study
+from distill.study.references import boxes_of
+from distill.study.types import Calibrate, Labels, Row, Study
 
 VALIDATION_SHARDS = 8  # at most
 
 
 @dataclass(frozen=True)
 class Needs:
-    """trainings: models. predictions: (model, dataset, view), where "boxes" is the detection of the fixed
-    boxes of a keypoint model. Each prediction is a job for each shard."""
+    """trainings: models. predictions: (model, dataset, view), where "boxes" is the detection of fixed boxes
+    for keypoints. Each prediction is a job for each shard."""
 
     trainings: frozenset[str]
     predictions: frozenset[tuple[str, str, str]]
@@ -41,8 +42,9 @@ def needs(study: Study, rows: Iterable[Row]) -> Needs:
     passes += [(m, study["models"][m]["validation"], row["views"]) for row in rows for m in row["models"]]
     for model, dataset, views in passes:
         dataset = _predicted(study, dataset)
-        boxes = ["boxes"] if study["models"][model]["task"] == "keypoints" else []
-        found |= {(model, dataset, view) for view in [*boxes, *study["views"][views]]}
+        found |= {(model, dataset, view) for view in study["views"][views]}
+        if study["models"][model]["task"] == "keypoints":
+            found.add((boxes_of(study["models"], model), dataset, "boxes"))
     return Needs(frozenset(trained(study, models)), frozenset(found))
 
 
@@ -71,13 +73,17 @@ def margins(study: Study) -> dict[str, Margin]:
     """
     entries: dict[str, list[Labels]] = {}
     for entry in study["labels"].values():
-        if study["models"][entry["teacher"]]["task"] == "keypoints":
+        if entry["teachers"] and study["models"][entry["teacher"]]["task"] == "keypoints":
             entries.setdefault(_predicted(study, entry["dataset"]), []).append(entry)
     least = study["fixed_boxes"]["per_label"]
     evaluated = {_predicted(study, name) for name in study["evaluate"]["on"]}
+    for entry in study["labels"].values():  # all boxes count where they are averaged, too
+        teachers = [study["models"][name]["task"] for name in entry["teachers"]]
+        if entry["merge"]["boxes"] == "average" and "boxes" in teachers:
+            evaluated.add(_predicted(study, entry["dataset"]))
     result = {}
     for dataset, mine in entries.items():
-        wanted = [least, *(entry["calibrate"]["instances"] for entry in mine)]
+        wanted = [least, *(_asked(entry["calibrate"]) for entry in mine)]
         asked = [boxes for boxes in wanted if boxes is not None]
         if len(asked) == len(wanted) and dataset not in evaluated:
             labelled = tuple(dict.fromkeys(entry["labelled"] for entry in mine))
@@ -85,6 +91,12 @@ def margins(study: Study) -> dict[str, Margin]:
             nms = {value for value in given if value is not None}
             result[dataset] = Margin(max(asked), labelled, tuple(sorted(nms)))
     return result
+
+
+def _asked(options: Calibrate) -> float | None:
+    """Boxes for each label of the labelled images, those that are neither label nor background included; None
+    for all."""
+    return None if options["instances"] is None else options["instances"] * (options["ignore"] or 1)
 
 
 def _predicted(study: Study, dataset: str) -> str:

@@ -21,8 +21,9 @@ def checked(config: Mapping[str, Any]) -> dict[str, Any]:
         if holder[key].startswith("-") and key in ("results", "data"):
             hint = f"write './{holder[key]}'"
             raise UserError(f"{where}: {holder[key]!r} looks like an option of a program; {hint}")
+        given = holder[key].replace("{seed}", "") if key == "ids" else holder[key]
         # Of an annotation file, the folder of the images is no input of a job.
-        if set("{}") & set(holder[key]) and not (key == "images" and "annotations" in holder):
+        if set("{}") & set(given) and not (key == "images" and "annotations" in holder):
             raise UserError(
                 f"{where}: {holder[key]!r} has braces, which Snakemake takes for wildcards; rename it"
             )
@@ -40,19 +41,27 @@ def check_results(folder: str) -> None:
         raise UserError(f"results: nothing may be written into {path}; choose another place")
 
 
-def _paths(config: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any], str]]:
-    """Where a path stands in the configuration, the mapping that it stands in, and its key there."""
+def _paths(config: dict[str, Any]) -> Iterator[tuple[str, Any, Any]]:
+    """Where a path stands in the configuration, the mapping or list that it stands in, and its key there."""
     yield from ((key, config, key) for key in ("results", "data") if key in config)
     for name, spec in config["datasets"].items():
         for key in OF_DATASETS:
             if isinstance(spec.get(key), str):
                 yield f"datasets.{name}.{key}", spec, key
+    for name, labels in config.get("labels", {}).items():
+        where, files = f"labels.{name}.predictions", labels.get("predictions", [])
+        if isinstance(files, str):
+            yield where, labels, "predictions"
+        else:
+            yield from ((f"{where}.{i}", files, i) for i in range(len(files)))
     models = {f"models.{name}": model for name, model in config.get("models", {}).items()}
     models |= {"model": config["model"]} if isinstance(config.get("model"), dict) else {}
     for where, model in models.items():
         if str(model.get("config", "")).endswith(".py"):
             yield f"{where}.config", model, "config"
-        if "init" in model:
+        if isinstance(model.get("init"), dict):
+            yield f"{where}.init.checkpoint", model["init"], "checkpoint"
+        elif "init" in model:
             yield f"{where}.init", model, "init"
         if "import" in model:
             yield f"{where}.import.checkpoint", model["import"], "checkpoint"

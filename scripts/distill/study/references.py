@@ -6,7 +6,7 @@ from typing import Any
 
 from distill.program import UserError
 from distill.study.schema import suggestion
-from distill.study.types import Dataset, Labels, Model
+from distill.study.types import Dataset, Import, Labels, Model
 
 Needs = dict[str, list[str]]  # of each dataset, model and label set, those that it is made from
 
@@ -35,6 +35,11 @@ def check(study: Mapping[str, Any]) -> None:
     _shards(study)
 
 
+def boxes_of(models: Mapping[str, Model], name: str) -> str:
+    """The model in whose boxes one predicts keypoints: its own, but for a pose estimator's."""
+    return models[name].get("boxes", name)
+
+
 def _of_datasets(datasets: Mapping[str, Dataset]) -> Needs:
     for name, spec in datasets.items():
         for source in sources(spec):
@@ -55,12 +60,19 @@ def _of_labels(
         for teacher in entry["teachers"]:
             known(teacher, models, f"labels.{name}.teacher", "model")
         known(entry["dataset"], datasets, f"labels.{name}.dataset", "dataset")
+        if "predictions" in entry:
+            known(entry["labelled"], datasets, f"labels.{name}.labelled", "dataset")
+            continue
         known(entry["views"], views, f"labels.{name}.views", "view set")
         if len({models[teacher]["task"] for teacher in entry["teachers"]}) > 1:
             both = "teachers of boxes and of keypoints do not make one label set"
             raise UserError(f"labels.{name}.teacher: {both}")
     return {
-        f"labels.{name}": [f"models.{teacher}" for teacher in entry["teachers"]]
+        f"labels.{name}": [
+            f"models.{model}"
+            for teacher in entry["teachers"]
+            for model in {teacher: None, boxes_of(models, teacher): None}
+        ]
         for name, entry in labels.items()
     }
 
@@ -71,13 +83,14 @@ def _of_models(
     needs: Needs = {}
     for name, model in models.items():
         known(model["labelled"], datasets, f"models.{name}.labelled", "dataset")
+        known(boxes_of(models, name), models, f"models.{name}.boxes", "model")
         needs[f"models.{name}"] = _start(name, model["init"], models)
         if not (learnt := model["labels"]):
             continue
         if learnt in labels:
             needs[f"models.{name}"].append(f"labels.{learnt}")
-            teacher = labels[learnt]["teacher"]
-            if model["task"] == "keypoints" != models[teacher]["task"]:
+            teacher = labels[learnt].get("teacher")
+            if teacher and model["task"] == "keypoints" != models[teacher]["task"]:
                 boxes = f"a keypoint model cannot learn from {teacher}, which predicts boxes only"
                 raise UserError(f"models.{name}: {boxes}")
         else:
@@ -86,11 +99,13 @@ def _of_models(
     return needs
 
 
-def _start(name: str, init: str, models: Mapping[str, Model]) -> list[str]:
+def _start(name: str, init: str | Import, models: Mapping[str, Model]) -> list[str]:
     """The model that one starts from, if it is one."""
+    if not isinstance(init, str):  # a published checkpoint
+        return []
     if init in models:
         return [f"models.{init}"]
-    if "/" not in init and not init.endswith((".pth", ".pt")):  # a path
+    if "/" not in init and not init.endswith((".pth", ".pt", ".safetensors")):  # a path
         known(init, ["pretrained", "none", *models], f"models.{name}.init", "model")
     return []
 

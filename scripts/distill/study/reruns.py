@@ -65,12 +65,26 @@ def of_study(study: Study, root: Path) -> str:
         name: _unusual(spec, defaults(root, "datasets", spec["kind"]))
         for name, spec in study["datasets"].items()
     }
+    merge, calibrate = (defaults(root, "labels", group) for group in ("merge", "calibrate"))
     merged = {}
     for name, entry in study["merged"].items():
-        unused = ("plain",) if entry["options"]["size_dependent"] is None else ()
-        options = {key: value for key, value in entry["options"].items() if key not in unused}
+        options = _unusual(entry["options"], merge)
+        if entry["options"]["size_dependent"] is None:
+            del options["plain"]
         merged[name] = {**entry, "options": options}
-    content = json.dumps({**study, "datasets": datasets, "merged": merged})
+    usual = {key: defaults(root, key) for key in ("models", "tables")}
+    models = {name: _unusual(model, usual["models"]) for name, model in study["models"].items()}
+    tables = {name: _unusual(table, usual["tables"]) for name, table in study["tables"].items()}
+    labels = {
+        name: {
+            **entry,
+            "merge": _unusual(entry["merge"], merge),
+            "calibrate": _unusual(entry["calibrate"], calibrate),
+        }
+        for name, entry in study["labels"].items()
+    }
+    parts = {"datasets": datasets, "merged": merged, "models": models, "tables": tables, "labels": labels}
+    content = json.dumps({**study, **parts})
     return hashlib.sha256(content.encode()).hexdigest()
 
 

@@ -22,9 +22,10 @@ from distill.study.seeds import repeat
 from distill.study.types import Merge, Merged, Model, Study, Task, Training
 
 TRAINING = tuple(key for key in Training.__annotations__ if key != "ratio")  # that is of students alone
+OF_TEACHERS = ("teacher", "views")  # the keys of labels that say how a teacher predicts
 IMPORTED = ("config", "import", "labelled")  # the keys of an imported model
 TASKS: tuple[Task, ...] = get_args(Task)
-CHOICES = ("fraction", "images", "ids")  # of a subset
+CHOICES = ("fraction", "images", "ids", "fold")  # of a subset
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -52,6 +53,7 @@ def resolve(config: Mapping[str, Any], root: Path) -> Study:
     specs = filled["datasets"].items()
     filled["datasets"] = {name: _dataset(name, spec, filled, root) for name, spec in specs}
     filled["models"] = _models(filled, root)
+    _join_labelled(filled, root)
     filled["views"] = _views(filled, root)
     filled["labels"] = _labels(filled, root)
     on = filled["evaluate"]["on"]
@@ -105,7 +107,7 @@ def _dataset(name: str, spec: dict[str, Any], study: dict[str, Any], root: Path)
         raise UserError(f"datasets.{name}: {' and '.join(given)} exclude each other")
     usual = schema.defaults(root, "datasets", spec["kind"])
     spec = {key: value for key, value in spec.items() if key not in usual or value != usual[key]}
-    if spec["kind"] in ("coco", "folder", "videos"):
+    if spec["kind"] in ("coco", "yolo", "voc", "folder", "videos"):
         spec.setdefault("unreadable", study["unreadable"])
     for key in ("annotations", "images", "videos", "ids"):
         if isinstance(spec.get(key), str):
@@ -122,8 +124,10 @@ def _models(study: dict[str, Any], root: Path) -> dict[str, Any]:
             if name not in study["datasets"]:
                 needed = f"datasets: a study without models needs {', '.join(usual)}; there is no {name!r}"
                 raise UserError(needed + suggestion(name, [n for n in study["datasets"] if n not in usual]))
-        student = {"labels": next(iter(study.get("labels") or ["distilled"]))}
-        study["models"] = {labels["teacher"]: {}, "student": student}
+        sets = study.get("labels") or {"distilled": {}}
+        name, entry = next(iter(sets.items()))
+        study["models"] = {} if "predictions" in entry else {labels["teacher"]: {}}
+        study["models"]["student"] = {"labels": name}
     common = study.get("model", {})
     study["model"] = {"config": common} if isinstance(common, str) else common
     common, data = study["model"], study["data"]
@@ -145,12 +149,24 @@ def _model(name: str, own: dict[str, Any], common: dict[str, Any], data: str, ro
         return {**usual, **{key: given[key] for key in IMPORTED if key in given}, "task": task}
     by_config = _by_config(given["config"], root)
     role = "student" if given.get("labels") else "teacher"
-    model = {"labels": None, **schema.defaults(root, "models"), **by_config["model"]}
+    usual = schema.defaults(root, "models")
+    recipe = schema.recipe(root, given.pop("recipe", usual.pop("recipe")))
+    model = {"labels": None, **usual, **by_config["model"], **recipe}
     model |= {"iterations": by_config["iterations"][role], **given}
     if "warmup" not in given and model["iterations"] != "auto":
         model["warmup"] = min(model["warmup"], max(1, model["iterations"] // 10))
     model["augment"] = _augment(model["augment"], role, root)
     return {**model, "task": task}
+
+
+def _join_labelled(study: dict[str, Any], root: Path) -> None:
+    """Several labelled datasets of a model are their union, a dataset named a+b."""
+    for model in study["models"].values():
+        if isinstance(names := model["labelled"], list):
+            model["labelled"] = name = "+".join(names)
+            if len(names) > 1:
+                union = _dataset(name, {"kind": "union", "of": names}, study, root)
+                study["datasets"].setdefault(name, union)
 
 
 def _augment(given: str | dict[str, Any], role: str, root: Path) -> str | dict[str, Any]:
@@ -164,14 +180,21 @@ def _augment(given: str | dict[str, Any], role: str, root: Path) -> str | dict[s
 
 def _by_config(config: str, root: Path) -> dict[str, Any]:
     """The defaults of config/models/defaults.yaml for a model config."""
-    table = yaml.safe_load((root / "config/models/defaults.yaml").read_text())
+    table = _defaults(root)
     group = "outside" if model_config.is_outside(config) else config.rpartition("_")[2]
     return {**table["default"], **table.get(group, {}), **table.get(config, {})}
 
 
+def _defaults(root: Path) -> dict[str, Any]:
+    return yaml.safe_load((root / "config/models/defaults.yaml").read_text())
+
+
 def _views(study: dict[str, Any], root: Path) -> dict[str, list[str]]:
     config = study["model"].get("config") or next(iter(study["models"].values()))["config"]
-    sets = {**_by_config(config, root)["views"], **study.get("views", {})}
+    own = _by_config(config, root)["views"]
+    if any("boxes" in model for model in study["models"].values()):
+        own["crops"] = {"scales": [item["scale"] for item in own["plain"]], **_defaults(root)["crops"]}
+    sets = {**own, **study.get("views", {})}
     usual, result = schema.defaults(root, "views", "views"), {}
     for name, spec in sets.items():
         try:
@@ -188,8 +211,17 @@ def _labels(study: dict[str, Any], root: Path) -> dict[str, Any]:
         study["labels"] = {"distilled": {}} if possible else {}
     for name, own in study["labels"].items():
         entry = {**usual, **own}
-        entry["teachers"] = [entry["teacher"]] if isinstance(entry["teacher"], str) else entry["teacher"]
-        entry["teacher"] = entry["teachers"][0]
+        if "predictions" in own:
+            entry = _predicted(name, own, entry, study, root)
+        elif "labelled" in own:
+            raise UserError(
+                f"labels.{name}.labelled: is for `predictions`; a teacher has a dataset of its own"
+            )
+        else:
+            entry["teachers"] = [entry["teacher"]] if isinstance(entry["teacher"], str) else entry["teacher"]
+            entry["teacher"] = entry["teachers"][0]
+            if "views" not in own and "boxes" in study["models"].get(entry["teacher"], {}):
+                entry["views"] = "crops"
         for key in ("merge", "calibrate"):
             entry[key] = {**schema.defaults(root, "labels", key), **study[key], **entry[key]}
         result[name] = entry
@@ -198,13 +230,31 @@ def _labels(study: dict[str, Any], root: Path) -> dict[str, Any]:
     return result
 
 
+def _predicted(
+    name: str, own: dict[str, Any], entry: dict[str, Any], study: dict[str, Any], root: Path
+) -> dict[str, Any]:
+    """A label set whose predictions are files: without what is of teachers. own: as it is written; entry:
+    with all defaults."""
+    if unfit := [key for key in OF_TEACHERS if key in own]:
+        rest = f"take the place of a teacher; remove {' and '.join(unfit)}"
+        raise UserError(f"labels.{name}: predictions {rest}")
+    given = [own["predictions"]] if isinstance(own["predictions"], str) else own["predictions"]
+    files = [os.path.normpath(os.path.join(study["data"], path)) for path in given]
+    students = [model for model in study["models"].values() if model["labels"] == name]
+    model = {**schema.defaults(root, "models"), **study["model"], **(students[0] if students else {})}
+    entry = {key: value for key, value in entry.items() if key not in OF_TEACHERS}
+    entry |= {"teachers": [], "predictions": files, "labelled": own.get("labelled", model["labelled"])}
+    return {**entry, "posed": any(model["task"] == "keypoints" for model in students)}
+
+
 def _connected(filled: dict[str, Any]) -> Study:
     """What follows from references: what models are evaluated on, and what labels aim at."""
     for model in filled["models"].values():
         model["validation"] = filled["evaluate"]["on"][model["task"]]
     for entry in filled["labels"].values():
-        entry["labelled"] = filled["models"][entry["teacher"]]["labelled"]
-        entry["together"] = "+".join(entry["teachers"])
+        if entry["teachers"]:
+            entry["labelled"] = filled["models"][entry["teacher"]]["labelled"]
+            entry["together"] = "+".join(entry["teachers"])
     used = dict.fromkeys(model["validation"] for model in filled["models"].values())
     filled["evaluate"]["on"] = list(used)
     done = ("model", "merge", "calibrate")  # they are in each model and label set now
@@ -218,6 +268,8 @@ def _merged(study: Study, merge: Merge) -> dict[str, Merged]:
         views: {"views": views, "options": {**merge, "plain": plain}} for views in study["views"]
     }
     for name, entry in study["labels"].items():
+        if not entry["teachers"]:
+            continue
         entry["merged"] = entry["views"]
         if entry["merge"] != merge:
             entry["merged"] = f"{entry['views']}~{name}"

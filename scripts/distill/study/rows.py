@@ -30,8 +30,11 @@ def find_evaluations(study: Study) -> None:
 
 
 def _all_rows(study: Mapping[str, Any]) -> list[dict[str, str]]:
-    """Every model, and teachers also under the views that made their labels."""
-    rows = [{"model": model} for model in study["models"]]
+    """Every model but those that only give others boxes, and teachers also under the views that made their
+    labels."""
+    serving = {model["boxes"] for model in study["models"].values() if "boxes" in model}
+    teachers = {teacher for entry in study["labels"].values() for teacher in entry["teachers"]}
+    rows = [{"model": model} for model in study["models"] if model not in serving - teachers]
     for entry in study["labels"].values():
         for teacher in entry["teachers"]:
             row = {"model": teacher, "views": entry["views"]}
@@ -76,6 +79,9 @@ def _check_names(where: str, table: Mapping[str, Any], rows: Mapping[str, Row]) 
             known(name, rows, f"{where}.gap.{key}", "row")
     for name in table["reference"]:
         known(name, rows, f"{where}.reference", "row")
+    for system, numbers in table["published"].items():
+        for name in numbers:
+            known(name, rows, f"{where}.published.{system}", "row")
     for name, gain in table["gains"].items():
         known(name, rows, f"{where}.gains", "row")
         known(gain["over"], rows, f"{where}.gains.{name}.over", "row")

@@ -58,6 +58,12 @@ def defaults(root: Path, name: str, group: str | None = None) -> dict[str, Any]:
     return result
 
 
+def recipe(root: Path, name: str) -> dict[str, Any]:
+    """The options of a model that a recipe sets, as they stand in its schema."""
+    recipes: dict[str, dict[str, Any]] = documents(root)["models"]["properties"]["recipe"]["recipes"]
+    return deepcopy(recipes[name])
+
+
 def suggestion(name: str, known: Iterable[str]) -> str:
     """`; did you mean 'x'?`, or what there is, or nothing."""
     known = list(known)

@@ -1,7 +1,7 @@
 """What a resolved study holds, key by key: `resolve.resolve` makes it, and it is kept as study.json.
 
 Options are described in config/schemas; here they are all given. With several seeds, models, labels and
-randomly drawn datasets are there once for each, as {name}-seed{n}.
+randomly drawn datasets are there once for each, as {name}-seed{n}; with folds, as {name}-fold{n}.
 """
 
 from typing import Any, Literal, NotRequired, Required, TypedDict
@@ -18,9 +18,14 @@ class Dataset(TypedDict, total=False):
     images: str | int  # a folder, or how many
     annotations: str
     keypoint_origin: str
+    split: str
     videos: str
+    frames: int
+    at: str
     ids: str | list[str | int]
     fraction: float
+    fold: str
+    folds: list[int]  # of a subset with `fold`, [k, K]: the k-th of K
     range: list[float]
     size: list[int]
     style: str
@@ -67,13 +72,19 @@ class Training(TypedDict):
     milestones: list[float]
     scales: list[int]
     max_side: int
-    init: str
+    init: "str | Import"
     seed: int
     unposed: str
     freeze_rpn: bool
     background: str
     amp: bool
     augment: str | dict[str, Any]  # none, or by kind of image (labelled; generated, of students)
+    balance: float | None
+    weight: str
+    regress: bool
+    ema: float | None
+    validate: int
+    keep: str
     checkpoint_every: int | str
     tracking: list[str]
     ratio: NotRequired[list[float]]
@@ -92,10 +103,12 @@ Imported = TypedDict("Imported", {"import": Import}, total=False)
 
 
 class Model(Training, Imported):
-    """task: what it predicts. labels: a label set, or a dataset in its place, or None: a teacher. validation:
-    the dataset that it is evaluated on. One with `import` has no options of trainings but `init`, none."""
+    """task: what it predicts. boxes: the model in whose boxes a pose estimator does. labels: a label set, or
+    a dataset in its place, or None: a teacher. validation: the dataset that it is evaluated on. One with
+    `import` has no options of trainings but `init`, none."""
 
     config: str
+    boxes: NotRequired[str]
     task: Task
     labelled: str
     labels: str | None
@@ -113,21 +126,27 @@ class Calibrate(TypedDict):
     keypoints: float | None
     score_floor: float
     agnostic_nms: float | None
+    ignore: float | None
 
 
 class Labels(TypedDict):
     """teachers: the models that predict; teacher: the first; together: the name of all, a+b. labelled: the
     dataset that the first is trained on, and whose instances are the aim. merged: what the labels are made
-    of, a key of the study's `merged`."""
+    of, a key of the study's `merged`.
 
-    teacher: str
+    With `predictions`, files of other programs, there are no teachers, and none of the keys that say how they
+    predict; posed: whether a keypoint model learns from the labels."""
+
+    teacher: NotRequired[str]
     teachers: list[str]
-    together: str
+    together: NotRequired[str]
+    predictions: NotRequired[list[str]]
+    posed: NotRequired[bool]
     dataset: str
     labelled: str
-    views: str
+    views: NotRequired[str]
     merge: Merge
-    merged: str
+    merged: NotRequired[str]
     calibrate: Calibrate
 
 
@@ -175,11 +194,14 @@ class Plot(TypedDict):
 
 
 class Table(TypedDict):
-    """task: what all of its models predict. reference, gains: by the name of a row."""
+    """task: what all of its models predict. over: folds, where the study is repeated over those, not seeds.
+    reference, gains: by the name of a row."""
 
     task: Task
+    over: NotRequired[str]
     rows: list[Row]
     reference: dict[str, float | dict[str, float]]
+    published: dict[str, dict[str, float]]
     gains: dict[str, Gain]
     metrics: NotRequired[list[str]]
     gap: NotRequired[Gap]
@@ -209,6 +231,7 @@ class Study(TypedDict):
     shards: int
     threads: int
     seeds: list[int]
+    folds: NotRequired[int]
     unreadable: float
     keep_heatmaps: str | list[int]
     fixed_boxes: FixedBoxes

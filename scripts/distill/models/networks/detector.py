@@ -12,13 +12,15 @@ from mmdet.models.detectors import BaseDetector, SingleStageDetector, TwoStageDe
 from mmengine.config import Config
 from torch import Tensor, nn
 
-from distill.models import config_file
+from distill.models import backbone, config_file
 from distill.models.networks import own_hooks
 from distill.models.networks.kind import Kind
 from distill.program import UserError
 
 LEAST_STRIDE = 32  # images are padded to multiples of this, or of the config's own divisor
 MASKS = ("mask_head", "mask_roi_extractor", "mask_iou_head", "semantic_head", "semantic_roi_extractor")
+# Of a data preprocessor: what is drawn beside the samples' own transforms, and what is made of masks.
+WHOLE_BATCHES = ("batch_augments", "pad_mask", "pad_seg", "mask_pad_value", "seg_pad_value")
 OWN = ("model", "initial_settings", "find_unused_parameters")  # what stays of the config
 
 
@@ -27,23 +29,23 @@ class Detector(Kind):
 
     def settle(self, cfg: Config, categories: list[dict], source: str) -> None:
         model = cfg.model
-        if model.get("backbone") is None or "detector" in model:
+        if "detector" in model or not isinstance(model.get("backbone"), dict):
             raise UserError(f"{source}: {model.get('type')} is made of other detectors; take one of them")
-        for part in _parts(model):
+        if "language_model" in model:
+            raise UserError(f"{source}: {model.type} reads texts, which a dataset of boxes has not")
+        for part in parts(model):
             if "num_classes" in part and part is not model.backbone:
-                part.num_classes = len(categories)
+                part["num_classes"] = len(categories)
             part.pop("pretrained", None)
-            if _pretrained(part) and part is not model.backbone:
-                part.init_cfg = None
+            if part is not model.backbone:
+                backbone.drop_weights(part)
         if isinstance(roi_head := model.get("roi_head"), dict):
             for key in MASKS:  # the dataset has boxes
                 roi_head.pop(key, None)
         preprocessor = model.setdefault("data_preprocessor", dict(type="DetDataPreprocessor"))
-        divisor = math.lcm(LEAST_STRIDE, preprocessor.get("pad_size_divisor") or 1)
-        unlike = ("batch_augments", "pad_mask", "pad_seg", "mask_pad_value", "seg_pad_value")
-        for key in unlike:  # drawn or resized outside of the samples' transforms
+        for key in WHOLE_BATCHES:
             preprocessor.pop(key, None)
-        preprocessor.pad_size_divisor = divisor
+        preprocessor.pad_size_divisor = math.lcm(LEAST_STRIDE, preprocessor.get("pad_size_divisor") or 1)
         config_file.check_types(model, source)
 
     def optimization(self, cfg: Config, spec: Mapping[str, Any], source: str) -> dict[str, Any]:
@@ -95,15 +97,11 @@ def _batch(cfg: Config) -> int | None:
     return 8 * each if base and each > base else base
 
 
-def _parts(value: Any) -> Iterator[dict]:
+def parts(value: Any) -> Iterator[dict]:
     """All mappings of a config, the outer ones first."""
     if isinstance(value, dict):
         yield value
         value = list(value.values())
     if isinstance(value, list | tuple):
         for item in value:
-            yield from _parts(item)
-
-
-def _pretrained(part: dict) -> bool:
-    return isinstance(part.get("init_cfg"), dict) and part["init_cfg"].get("type") == "Pretrained"
+            yield from parts(item)

@@ -15,7 +15,7 @@ from distill.program import UserError
 class FasterRCNN(Kind):
     """SGD, or the config's `optimizer`, at the rate that the study says."""
 
-    can = frozenset({"refine", "background", "freeze_rpn"})
+    can = frozenset({"refine", "background", "freeze_rpn", "weigh"})
     half = "network"
 
     def settle(self, cfg: Config, categories: list[dict], source: str) -> None:

@@ -11,11 +11,18 @@ from torch import Tensor, nn
 
 from distill.datasets.coco import Coco
 from distill.models import augment
+from distill.predictions.crops import Crop
+from distill.predictions.heatmap_file import Layout
 from distill.program import UserError
 from distill.study.types import Task
 
-Ability = Literal["refine", "background", "freeze_rpn", "heatmaps"]
-_OPTIONS: dict[str, Ability] = {"background": "background", "freeze_rpn": "freeze_rpn"}  # of a model
+Ability = Literal["refine", "background", "freeze_rpn", "weigh", "heatmaps", "crops"]
+_OPTIONS: dict[str, tuple[Any, Ability]] = {  # of a model: the usual value, and what another one asks for
+    "background": ("sample", "background"),
+    "freeze_rpn": (False, "freeze_rpn"),
+    "weight": ("none", "weigh"),
+    "regress": (True, "weigh"),
+}
 
 
 class Kind(ABC):
@@ -23,7 +30,9 @@ class Kind(ABC):
 
     task: what it predicts.
     can: what only some can. refine: score given boxes; background: leave it out of a generated image's loss;
-        freeze_rpn: leave the region proposals as they are; heatmaps: of keypoints in given boxes.
+        freeze_rpn: leave the region proposals as they are; weigh: instances in the loss; heatmaps: of
+        keypoints in given boxes; crops: these are in frames of their own, so that `maps` takes the place of
+        `heatmaps`.
     half: what is computed in bfloat16 where that is asked for: the whole network, but for its last layers in
         predictions; or what makes the features alone, so that heads are in float32.
     """
@@ -55,8 +64,8 @@ class Kind(ABC):
 
     def check(self, spec: Mapping[str, Any], name: str) -> None:
         """Raises UserError for an option of a model that asks what such a network cannot do."""
-        for option, ability in _OPTIONS.items():
-            if spec[option] not in (False, "sample") and ability not in self.can:
+        for option, (usual, ability) in _OPTIONS.items():
+            if spec[option] != usual and ability not in self.can:
                 raise UserError(f"model {name}: {option} is for the R-CNNs of config/models alone")
 
     # --- its training ---
@@ -100,6 +109,11 @@ class Kind(ABC):
     def last_layers(self, network: BaseDetector) -> list[nn.Module]:
         """The layers that give its scores, boxes and heatmaps: their outputs must be finite."""
 
+    def sample_size(self, network: BaseDetector) -> tuple[int, int]:
+        """Height and width of an image that the network can be tried on."""
+        side = 2 * network.data_preprocessor.pad_size_divisor
+        return side, side
+
     def raw(self, network: BaseDetector, inputs: Tensor) -> Any:
         """All that the network computes of inputs (N, 3, H, W) before anything is chosen by score."""
         return network.extract_feat(inputs)
@@ -129,4 +143,16 @@ class Kind(ABC):
 
     def heatmaps(self, network: BaseDetector, inputs: Tensor, regions: list[Tensor]) -> Tensor:
         """Heatmaps (N, K, h, w) of the keypoints in given boxes of each image."""
+        raise NotImplementedError
+
+    def crop(self, network: Any) -> Crop:
+        """The geometry of the crops that the network sees, and of its heatmaps."""
+        raise NotImplementedError
+
+    def layout(self, network: Any) -> Layout:
+        """What its heatmaps of crops are, and how keypoints are read off them."""
+        raise NotImplementedError
+
+    def maps(self, network: Any, inputs: Tensor) -> tuple[Tensor, ...]:
+        """What it says of crops (n, 3, h, w), preprocessed: a heatmap (n, K, H, W), or x and y."""
         raise NotImplementedError

@@ -38,7 +38,7 @@ def translated(cfg: Config, iterations: int, source: str) -> list[dict[str, Any]
     epochs = (cfg.get("train_cfg") or {}).get("max_epochs")
     hooks = []
     for hook in cfg.get("custom_hooks") or []:
-        match hook["type"]:
+        match hook["type"].rpartition(".")[2]:
             case "EMAHook":
                 log.info("%s: its EMAHook is left out; the weights are not averaged", source)
             case "YOLOXModeSwitchHook" if epochs:

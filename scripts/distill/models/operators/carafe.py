@@ -49,7 +49,7 @@ def carafe_naive_backward(
 ) -> None:
     with torch.enable_grad():
         inputs = [wide(tensor).detach().requires_grad_() for tensor in (features, masks)]
-        upsampled = reassemble(*inputs, kernel_size, group_size, scale_factor)
+        upsampled = reassemble(inputs[0], inputs[1], kernel_size, group_size, scale_factor)
     gradients = torch.autograd.grad(upsampled, inputs, wide(grad_output))
     grad_input.copy_(gradients[0])
     grad_masks.copy_(gradients[1])

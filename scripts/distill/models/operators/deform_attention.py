@@ -26,7 +26,7 @@ def ms_deform_attn_forward(
     without the last. Levels follow each other in `value`: `value_level_start_index` says nothing more.
     """
     inputs = [wide(tensor) for tensor in (value, sampling_locations, attention_weights)]
-    return _attend(*inputs, value_spatial_shapes).to(value.dtype)
+    return _attend(inputs, value_spatial_shapes).to(value.dtype)
 
 
 def ms_deform_attn_backward(
@@ -48,13 +48,14 @@ def ms_deform_attn_backward(
             wide(tensor).detach().requires_grad_()
             for tensor in (value, sampling_locations, attention_weights)
         ]
-        output = _attend(*inputs, value_spatial_shapes)
+        output = _attend(inputs, value_spatial_shapes)
     gradients = torch.autograd.grad(output, inputs, wide(grad_output))
     for place, gradient in zip((grad_value, grad_sampling_loc, grad_attn_weight), gradients, strict=True):
         place.copy_(gradient)
 
 
-def _attend(value: Tensor, locations: Tensor, weights: Tensor, shapes: Tensor) -> Tensor:
+def _attend(inputs: list[Tensor], shapes: Tensor) -> Tensor:
+    value, locations, weights = inputs
     # here, since it looks up this module's operators
     from mmcv.ops.multi_scale_deform_attn import multi_scale_deformable_attn_pytorch as attend
 

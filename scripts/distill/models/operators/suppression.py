@@ -35,22 +35,22 @@ def softnms(
     their lowered scores. method: of `NAIVE` (0 from the threshold on), `LINEAR`, `GAUSSIAN` (of width sigma).
     Equal scores come in the order of the reference, which swaps a box with the last one to drop it.
     """
-    boxes, scores = wide(boxes).numpy(), wide(scores).numpy().copy()
-    order, picked = np.arange(len(boxes)), []
+    corners, lowered = wide(boxes).numpy(), wide(scores).numpy().copy()
+    order, picked = np.arange(len(corners)), []
     while len(order):
-        best = scores[order].argmax()
+        best = int(lowered[order].argmax())
         order[[0, best]] = order[[best, 0]]
         box, order = order[0], order[1:]
         picked.append(box)
-        overlap = _overlaps(boxes[box], boxes[order], offset)
+        overlap = _overlaps(corners[box], corners[order], offset)
         if method == GAUSSIAN:
-            kept = np.exp(-(overlap**2) / scores.dtype.type(sigma))
+            kept = np.exp(-(overlap**2) / np.asarray(sigma, lowered.dtype))
         else:
             kept = np.where(overlap < iou_threshold, 1, 1 - overlap if method == LINEAR else 0)
-        scores[order] *= kept.astype(scores.dtype)
-        order = _without(order, scores[order] < min_score)
+        lowered[order] *= kept.astype(lowered.dtype)
+        order = _without(order, lowered[order] < min_score)
     left = np.array(picked, dtype=np.int64)
-    dets[: len(left)] = torch.from_numpy(np.column_stack([boxes[left], scores[left]]))
+    dets[: len(left)] = torch.from_numpy(np.column_stack([corners[left], lowered[left]]))
     return torch.from_numpy(left)
 
 

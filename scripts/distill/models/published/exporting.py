@@ -44,9 +44,11 @@ def export_model(model: Path, format: str, output: Path, view: str) -> list[Path
 
 
 def _names(cfg: Config, meta: dict[str, Any], count: int) -> list[str]:
-    """Of all categories that the network knows; those of an imported one that its dataset lacks come last."""
-    known = [category["name"] for category in meta["categories"]]
-    return known + [f"other {n}" for n in range(1, count - len(known) + 1)]
+    """Of all categories that the network knows: an imported one keeps its own, `rows`."""
+    names = meta.get("rows") or [category["name"] for category in meta["categories"]]
+    if len(names) != count:
+        raise UserError(f"its network predicts {count} categories, of which {len(names)} have names")
+    return names
 
 
 def to_torchvision(

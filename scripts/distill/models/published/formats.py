@@ -47,18 +47,30 @@ class Format:
         return name
 
 
+def stated(what: str, meta: dict[str, Any]) -> list[str] | None:
+    """Names of categories or keypoints that a checkpoint itself states: one of ours, or of mmdet."""
+    about, own = meta.get("dataset_meta"), meta.get("categories")
+    names = meta.get("rows") if what == "categories" else None
+    if names is None and isinstance(own, list) and own and all(isinstance(each, dict) for each in own):
+        points = [each["keypoints"] for each in own if each.get("keypoints")]
+        names = [each.get("name") for each in own] if what == "categories" else (points or [None])[0]
+    if names is None and what == "categories":
+        names = meta.get("CLASSES") or (about.get("classes") if isinstance(about, dict) else None)
+    names = [names] if isinstance(names, str) else names
+    if not (isinstance(names, list | tuple) and names and all(isinstance(name, str) for name in names)):
+        return None
+    return list(names)
+
+
 def categories(count: int, meta: dict[str, Any]) -> list[str] | None:
-    """Names of a checkpoint's categories: those that it states (mmdet), or COCO's if their number fits."""
-    about = meta.get("dataset_meta")
-    stated = meta.get("CLASSES") or (about.get("classes") if isinstance(about, dict) else None)
-    if isinstance(stated, str | list | tuple):
-        return [stated] if isinstance(stated, str) else list(stated)
-    return {1: ["person"], len(_COCO): _COCO, len(_COCO_IDS): _COCO_IDS}.get(count)
+    """Names of a checkpoint's categories: those that it states, or COCO's if their number fits."""
+    known = {1: ["person"], len(_COCO): _COCO, len(_COCO_IDS): _COCO_IDS}
+    return stated("categories", meta) or known.get(count)
 
 
-def keypoints(count: int) -> list[str] | None:
-    """The names of a checkpoint's keypoints: COCO's if their number fits."""
-    return list(COCO_KEYPOINTS) if count == len(COCO_KEYPOINTS) else None
+def keypoints(count: int, meta: dict[str, Any]) -> list[str] | None:
+    """The names of a checkpoint's keypoints: those that it states, or COCO's if their number fits."""
+    return stated("keypoints", meta) or (list(COCO_KEYPOINTS) if count == len(COCO_KEYPOINTS) else None)
 
 
 def _torchvision(cfg: Config, state: State, meta: dict[str, Any]) -> dict[str, Any]:
@@ -69,7 +81,7 @@ def _torchvision(cfg: Config, state: State, meta: dict[str, Any]) -> dict[str, A
         roi_head=dict(bbox_roi_extractor=pooling, bbox_head=dict(loss_bbox=loss)),
         test_cfg=dict(rpn=dict(min_bbox_size=1e-3)),
     )
-    if "keypoint_head" in cfg.model.roi_head:
+    if "keypoint_head" in cfg.model.get("roi_head", {}):
         settings["roi_head"]["keypoint_roi_extractor"] = pooling
     # The published weights have frozen normalisation layers, which count no batches and have no epsilon.
     if not any(name.endswith("num_batches_tracked") for name in state):
@@ -104,7 +116,7 @@ def _detectron2(cfg: Config, state: State, meta: dict[str, Any]) -> dict[str, An
         data_preprocessor=dict(mean=BGR_MEAN, std=BGR_STD if wide else [1.0] * 3, bgr_to_rgb=False),
         backbone=dict(style="pytorch" if wide else "caffe"),
     )
-    if "keypoint_head" in cfg.model.roi_head:
+    if "keypoint_head" in cfg.model.get("roi_head", {}):
         settings["roi_head"] = dict(bbox_head=dict(loss_bbox=dict(type="SmoothL1Loss", beta=0.5)))
         settings["train_cfg"] = dict(rpn_proposal=dict(max_per_img=1500))
     return settings
@@ -139,6 +151,7 @@ FORMATS = {
         _torchvision,
     ),
     "mmdet": Format((), "last", _mmdet),
+    "mmpose": Format((), "last", _mmdet),  # its files are made by the same program
     "detectron2": Format(
         (
             (r"backbone\.bottom_up\.stem\.conv1\.norm\.", "backbone.bn1."),

@@ -1,0 +1,67 @@
+"""The images of a dataset by what other programs call them: ids, file names, or the ends of file names."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import PurePosixPath
+
+from distill.datasets.coco import Coco
+from distill.program import UserError
+
+
+class Images:
+    """The images of a dataset, found by id or name.
+
+    dataset: the COCO dict that is predicted.
+    sources: those that it is made of, whose other images may be predicted, too: they are passed over.
+    """
+
+    def __init__(self, dataset: Coco, sources: Sequence[Coco]) -> None:
+        self.records = dataset["images"]
+        self._place = {image["id"]: row for row, image in enumerate(self.records)}
+        rows = {image["file_name"]: row for row, image in enumerate(self.records)}
+        mine = {image.get("hash", image["file_name"]) for image in self.records}
+        others = [image for source in sources for image in source["images"]]
+        others = [image for image in others if image.get("hash", image["file_name"]) not in mine]
+        self._others = {image["id"] for image in others}
+        self._named = _names({**{image["file_name"]: -1 for image in others}, **rows})
+        given = any(one.get("info", {}).get("kind") == "coco" for one in (dataset, *sources))
+        self._numbered = {} if given else {int(k): row for k, row in self._named.items() if k.isdecimal()}
+
+    def row(self, key: int | str) -> int:
+        """Of an image in the dataset's list; −1 of one that only a source has.
+
+        Raises KeyError, and UserError for a number that is one image's id and another one's name: where no
+        annotation file of the user's says the ids, programs take the number in a file's name for its id.
+        """
+        if isinstance(key, str):
+            return _find(key, self._named)
+        row = self._place[key] if key in self._place or key not in self._others else -1
+        if self._numbered.get(key, row) != row:
+            raise UserError(f"{key} is the id of one image and the name of another; give file_name")
+        return row
+
+
+def _names(rows: Mapping[str, int]) -> dict[str, int | None]:
+    """What files may be called: their path, also without its ending, or what follows its last /; None for a
+    name that two have. A longer name comes before a shorter one."""
+    table: dict[str, int | None] = {}
+    for shorten in (
+        lambda path: path.with_suffix("").name,
+        lambda path: path.name,
+        lambda path: path.with_suffix("").as_posix(),
+        lambda path: path.as_posix(),
+    ):
+        short: dict[str, int | None] = {}
+        for name, row in rows.items():
+            key = shorten(PurePosixPath(name))
+            short[key] = None if key in short else row
+        table |= short
+    return table
+
+
+def _find(name: str, table: Mapping[str, int | None]) -> int:
+    """The row of a name, or of its longest end that is one, as programs put folders before it. KeyError."""
+    parts = PurePosixPath(name).parts
+    for start in range(len(parts)):
+        if (row := table.get("/".join(parts[start:]))) is not None:
+            return row
+    raise KeyError(name)

@@ -1,0 +1,122 @@
+"""Datasets as PASCAL VOC has them: JPEGImages, an XML file for each image in Annotations, lists in ImageSets.
+
+A box's corners are numbers of pixels, counted from 1, both inside: a box from 1 to W is as wide as the image
+(detectron2's pascal_voc.py). `difficult` objects, which VOC does not evaluate, are crowd regions of COCO.
+"""
+
+import os
+from pathlib import Path, PurePosixPath
+from typing import Any
+from xml.etree import ElementTree
+
+from distill.datasets.checks import LARGEST, show
+from distill.datasets.images import SUFFIXES, list_files, stated_sizes
+from distill.files import open_file
+from distill.program import UserError
+from distill.strict import is_line, read_text
+
+
+class _NoDoctype(ElementTree.TreeBuilder):
+    """Refuses what could define entities: their expansion can fill any memory, or read other files."""
+
+    def doctype(self, name: str, pubid: str | None, system: str | None) -> None:
+        raise UserError("has a DOCTYPE, by which a few lines may stand for terabytes; remove it")
+
+
+def read_voc(folder: str, split: str | None) -> dict[str, Any]:
+    """The COCO dict of a folder, unchecked, without info. Categories are all that any of the folder's files
+    has, numbered from 1 in the order of their names, so that all splits agree.
+
+    split: a list in ImageSets/Main (or ImageSets); None: all images that have an XML file.
+    Raises UserError with the file.
+    """
+    names = list_files(Path(folder, "Annotations"), (".xml",), "annotations")
+    files = {PurePosixPath(name).with_suffix("").as_posix(): name for name in names}
+    wanted = list(files) if split is None else _listed(folder, split, files)
+    stems: dict[str, list[str]] = {}
+    for image in list_files(Path(folder, "JPEGImages"), SUFFIXES, "images"):
+        stems.setdefault(PurePosixPath(image).with_suffix("").as_posix(), []).append(image)
+    objects = {stem: _objects(os.path.join(folder, "Annotations", file)) for stem, file in files.items()}
+    classes = sorted({name for found, _ in objects.values() for name, *_ in found})
+    ids = {name: number for number, name in enumerate(classes, 1)}
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
+    for number, stem in enumerate(wanted, 1):
+        if len(found := stems.get(stem, [])) != 1:
+            what = f"several images {', '.join(found)}" if found else "no image"
+            raise UserError(f"{folder}: JPEGImages has {what} for Annotations/{files[stem]}")
+        mine, size = objects[stem]
+        size = size or max(stated_sizes(os.path.join(folder, "JPEGImages", found[0])), default=(1, 1))
+        images.append({"id": number, "file_name": found[0], "width": size[0], "height": size[1]})
+        for name, box, difficult in mine:
+            record = {"id": len(annotations) + 1, "image_id": number, "category_id": ids[name]}
+            annotations.append({**record, "bbox": box, "iscrowd": difficult})
+    categories = [{"id": number, "name": name} for name, number in ids.items()]
+    return {"images": images, "annotations": annotations, "categories": categories}
+
+
+def _listed(folder: str, split: str, files: dict[str, str]) -> list[str]:
+    """The images of a list, each line of which is a file name without its ending, or that and a
+    number."""
+    for place in ("ImageSets/Main", "ImageSets"):
+        path = os.path.join(folder, place, f"{split}.txt")
+        if os.path.exists(path):
+            break
+    else:
+        raise UserError(f"{folder}: there is no list {split}.txt in ImageSets/Main")
+    lines = [line.strip() for line in read_text(path).splitlines()]
+    stems = list(dict.fromkeys(line if line in files else line.split()[0] for line in lines if line))
+    if unknown := [stem for stem in stems if stem not in files]:
+        raise UserError(f"{path}: {show(unknown[0])} has no file in Annotations")
+    return stems
+
+
+def _objects(path: str) -> tuple[list[tuple[str, list[float], int]], tuple[int, int] | None]:
+    """Name, box (x, y, w, h) and difficulty (0 or 1) of the objects in a file, and the image's width and
+    height; None where the file does not know them."""
+    with open_file(path) as file:
+        content = file.read()
+    try:
+        root = ElementTree.fromstring(content, parser=ElementTree.XMLParser(target=_NoDoctype()))
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+    except (ElementTree.ParseError, ValueError, LookupError) as error:
+        raise UserError(f"{path}: not an XML file ({' '.join(str(error).split())})") from None
+    if root.tag != "annotation":
+        raise UserError(f"{path}: not an annotation of PASCAL VOC; its element is <{root.tag:.40}>")
+    found = []
+    for number, element in enumerate(root.findall("object"), 1):
+        where = f"{path}, object {number}"
+        name = (element.findtext("name") or "").strip()
+        if not name or not is_line(name):
+            raise UserError(f"{where}: its name {show(name)} is not a line of text")
+        x1, y1, x2, y2 = (
+            _number(where, element, f"bndbox/{key}") for key in ("xmin", "ymin", "xmax", "ymax")
+        )
+        if x2 < x1 or y2 < y1:
+            raise UserError(
+                f"{where}: bndbox {x1:g}, {y1:g}, {x2:g}, {y2:g} has its corners the wrong way round"
+            )
+        difficult = (element.findtext("difficult") or "0").strip()
+        if difficult not in ("0", "1"):
+            raise UserError(f"{where}: difficult is {show(difficult)}, not 0 or 1")
+        found.append((name, [x1 - 1, y1 - 1, x2 - x1 + 1, y2 - y1 + 1], int(difficult)))
+    size = [
+        _number(path, root, f"size/{key}")
+        for key in ("width", "height")
+        if root.find(f"size/{key}") is not None
+    ]
+    known = len(size) == 2 and min(size) > 0
+    return found, (int(size[0]), int(size[1])) if known else None
+
+
+def _number(where: str, element: ElementTree.Element, key: str) -> float:
+    text = (element.findtext(key) or "").strip()
+    try:
+        value = float(text)
+    except ValueError:
+        value = LARGEST
+    if not -LARGEST < value < LARGEST:
+        missing = element.find(key) is None
+        raise UserError(f"{where}: {f'has no {key}' if missing else f'{key} is {show(text)}, not a number'}")
+    return value

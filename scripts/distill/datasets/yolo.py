@@ -1,0 +1,216 @@
+"""Datasets of the YOLO programs: a data.yaml, image folders, and a text file of labels for each image.
+
+    path/to/images/a.jpg ↔ path/to/labels/a.txt    class x y w h [x y [v] …], centre and sides, in fractions
+
+What stands where, and what a missing file means, is as in ultralytics: `data/utils.py`, img2label_paths and
+verify_image_label. Nothing that a data.yaml says is run or fetched (`download`).
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from distill.datasets.checks import show
+from distill.datasets.coco import Coco
+from distill.datasets.images import SUFFIXES, list_files
+from distill.datasets.keypoint_meta import COCO_KEYPOINTS, derive_flip_pairs
+from distill.program import UserError
+from distill.strict import is_line, read_text, read_yaml
+
+SPLITS = ("train", "val", "test")
+BEYOND = 0.01  # of the image: so far over its edge a fraction is rounding
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What a data.yaml says.
+
+    categories: COCO categories; a category's id is the number of its class.
+    files: the images of one split, absolute paths, each once, in the order of their names.
+    shape: (K, 2 or 3), of keypoints; None of boxes.
+    """
+
+    categories: list[dict[str, Any]]
+    files: list[str]
+    shape: tuple[int, int] | None
+
+
+def read_layout(path: str, split: str) -> Layout:
+    """Reads a data.yaml and lists the images of a split, which is a folder, a text file of paths, or several
+    of these. Raises UserError with the file and the key."""
+    data = read_yaml(path)
+    if not isinstance(data, dict):
+        raise UserError(f"{path}: not a data.yaml; it must be a mapping with names, train and val")
+    shape = _shape(path, data.get("kpt_shape"))
+    categories = [{"id": i, "name": name} for i, name in _names(path, data)]
+    if shape:
+        keypoints = _keypoints(path, data, shape[0])
+        categories = [{**category, **keypoints} for category in categories]
+    if data.get(split) in (None, "", []):
+        there = ", ".join(key for key in SPLITS if data.get(key))
+        raise UserError(f"{path}: has no {split}; there is {there or 'no split'}")
+    given = data[split] if isinstance(data[split], list) else [data[split]]
+    files = [file for entry in given for file in _files(path, data, split, entry)]
+    return Layout(categories, sorted(dict.fromkeys(files)), shape)
+
+
+def label_path(image: str) -> str:
+    """Where the labels of an image are: in `labels` instead of the last folder that is called `images`."""
+    head, found, tail = image.rpartition("/images/")
+    return os.path.splitext(f"{head}/labels/{tail}" if found else image)[0] + ".txt"
+
+
+def read_annotations(layout: Layout, root: str, images: Sequence[Coco]) -> list[dict[str, Any]]:
+    """The annotations of images, files below `root`. Raises UserError where no image has a label."""
+    annotations: list[dict[str, Any]] = []
+    for image in images:
+        labels = label_path(os.path.join(root, image["file_name"]))
+        for found in read_labels(labels, layout, (image["width"], image["height"])):
+            annotations.append({"id": len(annotations) + 1, "image_id": image["id"], **found})
+    if not annotations:
+        first = label_path(os.path.join(root, images[0]["file_name"]))
+        raise UserError(f"{root}: no image in it has a label; those of the first would be in {first}")
+    return annotations
+
+
+def read_labels(path: str, layout: Layout, size: tuple[int, int]) -> list[dict[str, Any]]:
+    """The annotations in a file of labels, without ids: [] of an image that has no such file.
+
+    Of an outline (class x y x y …), the box around it. size: (width, height) of the image.
+    Raises UserError with the file and the line.
+    """
+    if not os.path.lexists(path):
+        return []
+    found = []
+    for number, line in enumerate(read_text(path).splitlines(), 1):
+        if line.strip():
+            try:
+                found.append(_annotation(line.split(), layout, size))
+            except ValueError as error:
+                raise UserError(f"{path}, line {number}: {error}") from None
+    return found
+
+
+def _annotation(words: Sequence[str], layout: Layout, size: tuple[int, int]) -> dict[str, Any]:
+    """Raises ValueError."""
+    try:
+        values = np.array([float(word) for word in words])
+    except ValueError:
+        raise ValueError(f"{show(' '.join(words))} are not numbers") from None
+    if not values[0].is_integer() or not 0 <= values[0] < len(layout.categories):
+        raise ValueError(f"there is no class {words[0]:.20}; classes are 0 to {len(layout.categories) - 1}")
+    outline = layout.shape is None and len(values) >= 7 and len(values) % 2 == 1
+    wanted = 5 + (layout.shape[0] * layout.shape[1] if layout.shape else 0)
+    if len(values) != wanted and not outline:
+        raise ValueError(f"{len(values)} numbers, not {wanted}")
+    box, rest = (values[1:], np.empty(0)) if outline else (values[1:5], values[5:])
+    wrong = ~((box >= -BEYOND) & (box <= 1 + BEYOND))
+    if wrong.any():
+        raise ValueError(f"{words[1 + int(wrong.argmax())]:.20} is not a fraction of the image, from 0 to 1")
+    sides = np.array(size)
+    if outline:
+        points = box.reshape(-1, 2) * sides
+        corner, extent = points.min(0), np.ptp(points, axis=0)
+    else:
+        extent = box[2:] * sides
+        corner = box[:2] * sides - extent / 2
+    annotation = {"category_id": int(values[0]), "bbox": np.concatenate([corner, extent]).tolist()}
+    if layout.shape:
+        annotation["keypoints"] = _flat(rest.reshape(layout.shape), size)
+    return annotation
+
+
+def _flat(points: np.ndarray, size: tuple[int, int]) -> list[float]:
+    """x, y, v in pixels of keypoints (K, 2 or 3). Without v, those at 0, 0 or before it are not labelled."""
+    labelled = np.asarray((points > 0).any(1) & (points >= 0).all(1))
+    visible = points[:, 2] if points.shape[1] == 3 else 2.0 * labelled
+    if not np.isin(visible, (0, 1, 2)).all():
+        wrong = visible[~np.isin(visible, (0, 1, 2))][0]
+        raise ValueError(f"a keypoint's visibility is {wrong:g}, not 0, 1 or 2")
+    places = points[:, :2]
+    if not (np.abs(places[visible > 0]) <= 1 + BEYOND).all():
+        raise ValueError("a visible keypoint is not at fractions of the image, from 0 to 1")
+    places = np.where(visible[:, None] > 0, places * size, 0)
+    return np.column_stack([places, visible]).ravel().tolist()
+
+
+def _names(path: str, data: Mapping[Any, Any]) -> list[tuple[int, str]]:
+    """Number and name of each class."""
+    names = data.get("names")
+    if isinstance(names, list):
+        names = dict(enumerate(names))
+    if not isinstance(names, dict) or not names:
+        raise UserError(f"{path}: names must be a list of the classes, or a mapping from their numbers")
+    if sorted(names, key=str) != sorted(range(len(names)), key=str):
+        raise UserError(f"{path}: names must be numbered from 0 to {len(names) - 1}, each once")
+    for number, name in names.items():
+        if not isinstance(name, str) or not name or not is_line(name):
+            raise UserError(f"{path}: names: class {number} is called {show(name)}; a name is a line of text")
+    if data.get("nc", len(names)) != len(names):
+        raise UserError(f"{path}: nc is {show(data['nc'])}, but there are {len(names)} names")
+    return sorted(names.items())
+
+
+def _shape(path: str, given: Any) -> tuple[int, int] | None:
+    if given is None:
+        return None
+    numbers = isinstance(given, list) and len(given) == 2 and all(type(n) is int for n in given)
+    if not numbers or given[0] < 1 or given[1] not in (2, 3):
+        raise UserError(f"{path}: kpt_shape is {show(given)}, not [keypoints, 2 or 3]")
+    return given[0], given[1]
+
+
+def _keypoints(path: str, data: Mapping[str, Any], count: int) -> dict[str, Any]:
+    """The keypoint fields of a category. Names are `kpt_names`; COCO's 17 where they are mirrored as COCO's
+    are; else numbers."""
+    mirrored = data.get("flip_idx")
+    if mirrored is not None and not _is_involution(mirrored, count):
+        raise UserError(
+            f"{path}: flip_idx must say of each of {count} keypoints which one it is in the mirror"
+        )
+    pairs = None if mirrored is None else [[k, m] for k, m in enumerate(mirrored) if k < m]
+    names = data.get("kpt_names")
+    if isinstance(names, dict) and names:  # of each class; one set of keypoints serves all
+        names = next(iter(names.values()))
+    if names is None:
+        coco = pairs is not None and pairs == derive_flip_pairs(COCO_KEYPOINTS)
+        names = list(COCO_KEYPOINTS) if coco else [f"keypoint {k}" for k in range(count)]
+    if not isinstance(names, list) or len(names) != count:
+        raise UserError(f"{path}: kpt_names are not the names of {count} keypoints")
+    return {"keypoints": names, **({} if pairs is None else {"flip_pairs": pairs})}
+
+
+def _is_involution(given: Any, count: int) -> bool:
+    if not isinstance(given, list) or len(given) != count or not all(type(k) is int for k in given):
+        return False
+    return all(0 <= k < count for k in given) and all(given[m] == k for k, m in enumerate(given))
+
+
+def _files(path: str, data: Mapping[str, Any], split: str, entry: Any) -> list[str]:
+    """The images of one entry of a split."""
+    if not isinstance(entry, str) or not is_line(entry):
+        raise UserError(f"{path}: {split}: {show(entry)} is not the path of a folder or of a list of images")
+    home = Path(path).parent
+    base = data.get("path") or "."
+    if not isinstance(base, str) or not is_line(base):
+        raise UserError(f"{path}: path: {show(base)} is not the path of a folder")
+    tried = [home / base / entry, home / entry]
+    if entry.startswith("../"):  # as exported by Roboflow, beside the folders that it means
+        tried += [home / base / entry[3:], home / entry[3:]]
+    place = next((place for place in tried if place.exists()), None)
+    if place is None:
+        raise UserError(f"{path}: {split}: there is neither a folder nor a file {os.path.normpath(tried[0])}")
+    place = Path(os.path.abspath(place))
+    if place.is_dir():
+        return [str(place / name) for name in list_files(place, SUFFIXES, "images")]
+    lines = [line.strip() for line in read_text(place).splitlines()]
+    if wrong := [line for line in lines if not is_line(line)]:
+        raise UserError(f"{place}: {show(wrong[0])} is not the path of an image")
+    files = [os.path.abspath(place.parent / line) for line in lines if line]
+    if not files:
+        raise UserError(f"{place}: lists no image")
+    return files

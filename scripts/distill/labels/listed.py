@@ -1,0 +1,44 @@
+"""review.csv and next.csv as other programs read them: people may have edited them."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from distill.files import open_file
+from distill.program import UserError
+
+NUMBERS, TEXT = "number", "text"
+REVIEW = {
+    **dict(doubt=NUMBERS, kind=TEXT, label=NUMBERS, image_id=NUMBERS, file_name=TEXT, category=TEXT),
+    **dict(score=NUMBERS, x=NUMBERS, y=NUMBERS, width=NUMBERS, height=NUMBERS),
+    **dict(views=NUMBERS, overlap=NUMBERS, keypoint=TEXT, spread=NUMBERS),
+}
+NEXT = dict(image_id=NUMBERS, file_name=TEXT, mistakes=NUMBERS, labels=NUMBERS, distance=NUMBERS)
+
+
+def read_review(path: str | Path) -> pd.DataFrame:
+    """The rows of review.csv in its order. Raises UserError where it is missing or damaged."""
+    return _read(path, REVIEW)
+
+
+def read_next(path: str | Path) -> pd.DataFrame:
+    """The rows of next.csv in its order. Raises UserError where it is missing or damaged."""
+    return _read(path, NEXT)
+
+
+def _read(path: str | Path, columns: dict[str, str]) -> pd.DataFrame:
+    try:
+        with open_file(path) as file:
+            table = pd.read_csv(file, dtype=str, keep_default_na=False)
+        table = table[list(columns)]
+        for name, kind in columns.items():
+            if kind == NUMBERS:
+                table[name] = pd.to_numeric(table[name].replace("", None))
+        if table[[c for c in ("image_id", "label") if c in columns]].isna().any(axis=None):
+            raise ValueError("an id is missing")
+    except (ValueError, KeyError) as error:
+        reason = " ".join(str(error).split())[:120]
+        raise UserError(
+            f"{path}: is damaged, or another file ({reason}); remove it to have it made again"
+        ) from None
+    return table.astype({c: "int64" for c in ("image_id", "label", "labels") if c in columns})

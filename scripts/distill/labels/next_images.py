@@ -1,0 +1,87 @@
+"""Which images to label next: those in which most is doubtful, and no two of them alike.
+
+An image is described by what the teacher sees in it: the square roots of its numbers of objects, by category
+and size in octaves, a label counting 1 − doubt and a missed one its doubt. Images are taken one by one, the
+one with the highest expected number of mistakes × distance from the labelled images and those that were taken
+before: the greedy k-centre of core-set selection (Sener & Savarese 2018, arXiv 1708.00489), weighted. No
+network runs.
+"""
+
+import numpy as np
+import pandas as pd
+
+from distill.datasets.coco import Coco
+
+LISTED = 1000  # images of next.csv, at most
+CENTRES = 2000  # labelled images that distances are measured from, at most
+
+
+def next_images(table: pd.DataFrame, dataset: Coco, labelled: Coco) -> pd.DataFrame:
+    """The rows of next.csv, the image to label first on top.
+
+    table: of `review.doubts`.
+    dataset: the unlabelled COCO dict.
+    labelled: the labelled COCO dict.
+
+    Columns: image_id, file_name; mistakes, the number that is expected among its labels and missed objects;
+    labels, how many it has; distance, from what was labelled or taken before.
+    """
+    images = [image["id"] for image in dataset["images"]]
+    is_label = table["kind"] == "label"
+    seen = _objects(table, table["doubt"].where(~is_label, 1 - table["doubt"]))
+    real = pd.DataFrame(
+        [
+            (a["image_id"], a["category_id"], *a["bbox"][2:])
+            for a in labelled["annotations"]
+            if not a.get("iscrowd")
+        ],
+        columns=["image_id", "category_id", "width", "height"],
+    )
+    known = [image["id"] for image in labelled["images"]]
+    kinds = seen.columns
+    found = np.sqrt(seen.reindex(images, fill_value=0).to_numpy())
+    centres = np.sqrt(
+        _objects(real, pd.Series(1.0, real.index)).reindex(known, fill_value=0)
+        .reindex(columns=kinds, fill_value=0).to_numpy()
+    )  # fmt: skip
+    centres = centres[:: max(1, -(-len(centres) // CENTRES))]
+    mistakes = table.groupby("image_id")["doubt"].sum().reindex(images, fill_value=0.0).to_numpy()
+    taken, distance = _spread_out(found, centres, mistakes, LISTED)
+    names = [image["file_name"] for image in dataset["images"]]
+    labels = table[is_label].groupby("image_id").size().reindex(images, fill_value=0).to_numpy()
+    return pd.DataFrame(
+        {
+            "image_id": [images[i] for i in taken],
+            "file_name": [names[i] for i in taken],
+            "mistakes": mistakes[taken].round(3),
+            "labels": labels[taken],
+            "distance": distance.round(3),
+        }
+    )
+
+
+def _objects(table: pd.DataFrame, weight: pd.Series) -> pd.DataFrame:
+    """Weighted numbers of objects: a row for each image, a column for each category and octave of size."""
+    side = np.sqrt((table["width"] * table["height"]).astype(float).clip(lower=1))
+    keys = [table["image_id"], table["category_id"], np.log2(side).astype(int).rename("octave")]
+    return weight.astype(float).groupby(keys).sum().unstack([1, 2], fill_value=0.0)
+
+
+def _spread_out(
+    found: np.ndarray, centres: np.ndarray, weight: np.ndarray, count: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Up to `count` rows of `found` (N, D), each the highest of weight (N,) × distance from the nearest of
+    the centres (C, D) and of the rows before it, of equals the first; and that distance, (count,)."""
+    nearest = np.full(len(found), np.inf)
+    for centre in centres:
+        nearest = np.minimum(nearest, np.linalg.norm(found - centre, axis=1))
+    if not len(centres):
+        nearest[:] = np.linalg.norm(found, axis=1) + 1
+    taken, distance, free = [], [], np.ones(len(found), bool)
+    for _ in range(min(count, len(found))):
+        best = int(np.where(free, weight * nearest, -1).argmax())
+        taken.append(best)
+        distance.append(nearest[best])
+        free[best] = False
+        nearest = np.minimum(nearest, np.linalg.norm(found - found[best], axis=1))
+    return np.array(taken, int), np.array(distance)

@@ -1,0 +1,154 @@
+"""What to look at first: labels most likely wrong or badly placed, and objects most likely missed.
+
+Calibration cuts candidates at the score that gives the expected number of labels, so those near the cut are
+the most doubtful, on both sides of it. What the views say moves them: an object that few views see, or whose
+keypoints are spread over the heatmap, is less certain than its score, which is that of the best view.
+
+    certainty = log(score / threshold) + ½ log(mean score / usual) − ½ (entropy − usual)
+
+with the mean score over the views and the mean entropy of the keypoints (`predictions.agreement`), each
+against what is usual for the labels of the category, the median. That a label is doubted is
+1 / (1 + exp(3 certainty)), that a candidate below the threshold is an object 1 / (1 + exp(−3 certainty)). The
+weights were found on hidden labels: docs/results.md. Predictions that lack agreement have their score alone.
+"""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from distill.datasets.coco import Coco
+from distill.labels.candidates import Candidates, candidate_blocks, whole_images
+from distill.predictions.boxes import iou, xywh_to_xyxy
+
+SLOPE, OF_MEAN, OF_ENTROPY = 3.0, 0.5, 0.5
+FAR = 0.5  # candidates below this share of the threshold are not taken for missed objects
+COVERED = 0.5  # IoU with a label from which a candidate is no other object
+LISTED = 10_000  # rows of review.csv, at most
+LEAST = 1e-3  # a score, where a threshold or a mean is 0
+
+
+def doubts(
+    merged: str | Path, dataset: Coco, categories: list[dict[str, Any]], thresholds: dict[str, Any]
+) -> pd.DataFrame:
+    """The labels, and the candidates that may be missed objects: a row for each, in the order of the file.
+
+    merged: predictions on the dataset, COCO results.
+    dataset: the unlabelled COCO dict.
+    categories: those of the labelled dataset.
+    thresholds: the content of thresholds.json, of `calibrate`.
+
+    Columns: doubt, from 0 to 1; kind, "label" or "missed"; label, the id of the annotation, 0 where there is
+    none; image_id, category_id, score; x, y, width, height; views, overlap (`agreement.of_boxes`); keypoint,
+    the place of the one with the highest entropy, −1 where there is none, and spread, of its peaks. NaN: not
+    known.
+    Raises UserError as `candidate_blocks`.
+    """
+    limits = {
+        int(key): np.inf if entry["threshold"] is None else entry["threshold"]
+        for key, entry in thresholds["instances"].items()
+    }
+    visible = (thresholds["keypoints"] or {}).get("threshold")
+    nms = thresholds.get("agnostic_nms")
+    blocks = candidate_blocks(merged, dataset, categories, nms, agreement=True)
+    visible = np.inf if visible is None else visible
+    parts = [_considered(block, visible) for block in whole_images(_numbered(blocks, limits))]
+    table = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=list(_COLUMNS))
+    sign = np.where(table["kind"] == "label", 1, -1)
+    table.insert(0, "doubt", 1 / (1 + np.exp(SLOPE * sign * _certainty(table, limits))))
+    return table
+
+
+_COLUMNS = (
+    *("kind", "image_id", "category_id", "score", "x", "y", "width", "height"),
+    *("views", "overlap", "mean", "entropy", "keypoint", "spread", "label"),
+)
+
+
+def _numbered(blocks: Iterator[Candidates], limits: dict[int, float]) -> Iterator[Candidates]:
+    """Labels and what may be missed, with the number that `generate` gives to a label, else 0, as the last
+    column of `agreement`."""
+    written = 0
+    for block in blocks:
+        limit = np.array([limits[category] for category in block.category_id.tolist()], np.float64)
+        is_label = block.score >= limit
+        number = np.where(is_label, written + np.cumsum(is_label), 0)
+        written += int(is_label.sum())
+        numbered = replace(block, agreement=np.column_stack([block.agreement, number]))
+        yield numbered.where(is_label | (block.score >= FAR * limit) & (block.score > 0))
+
+
+def _considered(block: Candidates, visible: float) -> pd.DataFrame:
+    """Of whole images. visible: the least score of a keypoint that is one."""
+    is_label = block.agreement[:, -1] > 0
+    near = ~is_label
+    near[near] = ~_covered(block, is_label, near)
+    keep = is_label | near
+    kept = block.where(keep)
+    views, overlap, mean, *points, number = kept.agreement.T
+    entropy, keypoint, spread = _pose(kept, np.array(points).T, visible)
+    columns = (
+        *(np.where(is_label[keep], "label", "missed"), kept.image_id, kept.category_id, kept.score),
+        *(*kept.bbox.T, views, overlap, mean, entropy, keypoint, spread, number.astype(int)),
+    )
+    return pd.DataFrame(dict(zip(_COLUMNS, columns, strict=True)))
+
+
+def _covered(block: Candidates, is_label: np.ndarray, near: np.ndarray) -> np.ndarray:
+    """Which of the `near` overlap a label, of whatever category."""
+    boxes = xywh_to_xyxy(block.bbox)
+    rows, result = np.flatnonzero(near), np.zeros(near.sum(), bool)
+    for image in np.unique(block.image_id[near]):
+        here = block.image_id == image
+        mine = block.image_id[rows] == image
+        result[mine] = (iou(boxes[near & here], boxes[is_label & here]) >= COVERED).any(axis=1)
+    return result
+
+
+def _pose(kept: Candidates, points: np.ndarray, visible: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Of n candidates the mean entropy of their visible keypoints, the place of the one with the highest, and
+    its spread, (n,). points: (n, 2K) spreads and entropies."""
+    n = len(kept.score)
+    entropy, keypoint, spread = np.full(n, np.nan), np.full(n, -1), np.full(n, np.nan)
+    rows = np.flatnonzero(kept.posed)
+    if not len(rows):
+        return entropy, keypoint, spread
+    spreads, entropies = np.split(points[rows], 2, axis=1)
+    seen = (kept.keypoints[..., 2] >= visible) & (kept.keypoints[..., 2] > 0) & ~np.isnan(entropies)
+    posed = seen.any(axis=1)
+    rows, seen, spreads, entropies = rows[posed], seen[posed], spreads[posed], entropies[posed]
+    worst = np.where(seen, entropies, -np.inf).argmax(axis=1)
+    entropy[rows] = np.where(seen, entropies, 0).sum(axis=1) / seen.sum(axis=1)
+    keypoint[rows], spread[rows] = worst, spreads[np.arange(len(rows)), worst]
+    return entropy, keypoint, spread
+
+
+def _certainty(table: pd.DataFrame, limits: dict[int, float]) -> np.ndarray:
+    """(n,), see the module's docstring; 0 halfway between wrong and right."""
+    limit = table["category_id"].map(limits).clip(lower=LEAST)
+    certainty = np.log(table["score"].clip(lower=LEAST) / limit)
+    labels = table["kind"] == "label"
+    mean = np.log(table["mean"].clip(lower=LEAST))
+    for value, weight in ((mean, OF_MEAN), (table["entropy"], -OF_ENTROPY)):
+        usual = value[labels].groupby(table["category_id"]).median()
+        certainty += weight * (value - table["category_id"].map(usual)).fillna(0)
+    return certainty.to_numpy(float)
+
+
+def worst_first(table: pd.DataFrame, dataset: Coco, categories: list[Coco]) -> pd.DataFrame:
+    """The rows of review.csv: those of `doubts`, the most doubtful first, with names instead of numbers."""
+    table = table.sort_values("doubt", ascending=False, kind="stable")[:LISTED]
+    names = {category["id"]: category["name"] for category in categories}
+    points = {(c["id"], k): name for c in categories for k, name in enumerate(c.get("keypoints") or ())}
+    files = {image["id"]: image["file_name"] for image in dataset["images"]}
+    keypoint = [points.get(key, "") for key in zip(table["category_id"], table["keypoint"], strict=True)]
+    table = table.assign(
+        file_name=table["image_id"].map(files), category=table["category_id"].map(names), keypoint=keypoint
+    )
+    first = ["doubt", "kind", "label", "image_id", "file_name", "category", "score"]
+    return table[[*first, "x", "y", "width", "height", "views", "overlap", "keypoint", "spread"]].round(
+        {"doubt": 4, "score": 6, "x": 2, "y": 2, "width": 2, "height": 2}
+    )

@@ -1,0 +1,142 @@
+"""Labelled and generated images as one dataset that YOLO programs train on; `datasets.yolo` has the layout.
+
+`train.txt` lists the images of both; where one kind is too few it is repeated there, so that an epoch has
+both in the ratio in which a student sees them (6:4 in Data Distillation, arXiv 1712.04440).
+"""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+import yaml
+
+from distill.datasets.coco import Coco
+from distill.datasets.keypoint_meta import KeypointMeta, keypoint_meta
+from distill.datasets.yolo import label_path
+from distill.files import replacing
+from distill.program import UserError, log
+
+READ = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")  # by ultralytics, of what we read
+PARTS = ("labelled", "generated", "val")
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some of the images: where each is now, and its path and labels in the exported folder."""
+
+    files: dict[str, Path]
+    labels: dict[str, str]
+
+
+def export(labels: Coco, labelled: Coco, val: Coco, ratio: tuple[float, float], output: Path) -> None:
+    """Writes data.yaml, train.txt, val.txt, links to the images, and a text file of labels for each.
+
+    Poses are written where labelled and generated images have keypoints, else boxes. Crowd regions, which the
+    format cannot say, are left out.
+
+    labels: the generated ones.
+    labelled, val: datasets, of the same categories by name.
+    ratio: labelled to generated images of an epoch.
+    output: a folder that is not there yet, or empty.
+
+    Raises UserError where categories differ, an image is missing, or the folder is not empty.
+    """
+    if output.is_dir() and any(output.iterdir()):
+        raise UserError(f"{output}: is not empty; give a new folder")
+    datasets = dict(zip(PARTS, (labelled, labels, val), strict=True))
+    classes = {category["name"]: number for number, category in enumerate(labelled["categories"])}
+    for name, dataset in datasets.items():
+        if {category["name"] for category in dataset["categories"]} != set(classes):
+            there = ", ".join(category["name"] for category in dataset["categories"])
+            raise UserError(f"the categories of {name} are {there}, not {', '.join(classes)}")
+    posed = all(any(a.get("keypoints") for a in dataset["annotations"]) for dataset in (labelled, labels))
+    meta = keypoint_meta(labelled) if posed else None
+    parts = {name: _part(name, dataset, classes, meta) for name, dataset in datasets.items()}
+    for part in parts.values():
+        for name, source in part.files.items():
+            _link(source, output / name)
+            _write(Path(label_path(str(output / name))), part.labels[name])
+    train = interleaved([[*parts[name].files] for name in PARTS[:2]], ratio)
+    for file, names in (("train.txt", train), ("val.txt", [*parts["val"].files])):
+        _write(output / file, "".join(f"./{name}\n" for name in names))
+    _write(output / "data.yaml", _description(classes, meta))
+    counts = Counter(name.split("/")[1] for name in train)
+    for name in PARTS[:2]:
+        log.info("train.txt: %d lines of %d %s images", counts[name], len(parts[name].files), name)
+
+
+def interleaved(parts: list[list[str]], ratio: tuple[float, float]) -> list[str]:
+    """All files of two parts, those of one repeated until there are as many of both as the ratio says; none
+    is there twice more often than another. Of an empty part there is nothing to repeat."""
+    sizes, wanted = np.array([len(part) for part in parts], float), np.array(ratio, float)
+    if (sizes == 0).any():
+        return [name for part in parts for name in part]
+    counts = np.rint(wanted * (sizes / wanted).max()).astype(int)
+    rng = np.random.default_rng(0)
+    result = []
+    for part, count in zip(parts, counts.tolist(), strict=True):
+        times, more = divmod(count, len(part))
+        chosen = set(rng.permutation(len(part))[:more].tolist())
+        result += [name for i, name in enumerate(part) for _ in range(times + (i in chosen))]
+    return result
+
+
+def _part(name: str, dataset: Coco, classes: Mapping[str, int], meta: KeypointMeta | None) -> Part:
+    root, files, labels = Path(dataset["info"]["image_root"]), {}, {}
+    numbers = {category["id"]: classes[category["name"]] for category in dataset["categories"]}
+    of_image: dict[int, list[Coco]] = {image["id"]: [] for image in dataset["images"]}
+    for annotation in dataset["annotations"]:
+        if not annotation.get("iscrowd"):
+            of_image[annotation["image_id"]].append(annotation)
+    taken = set()
+    for image in dataset["images"]:
+        path = PurePosixPath(image["file_name"])
+        if path.suffix.lower() not in READ:
+            raise UserError(f"{name}: YOLO programs read no {path.suffix} images, as {path}; convert them")
+        file = PurePosixPath("images", name, path)
+        if label_path(str(file)) in taken:  # of another ending
+            file = file.with_name(f"{path.stem}-{image['id']}{path.suffix}")
+        taken.add(label_path(str(file)))
+        files[str(file)] = root / path
+        lines = (_line(a, numbers[a["category_id"]], image, meta) for a in of_image[image["id"]])
+        labels[str(file)] = "".join(lines)
+    return Part(files, labels)
+
+
+def _line(annotation: Coco, number: int, image: Coco, meta: KeypointMeta | None) -> str:
+    """class x y w h, and x y v of each keypoint."""
+    size = np.array([image["width"], image["height"]], float)
+    corner, sides = np.split(np.array(annotation["bbox"], float), 2)
+    values = [*(corner + sides / 2) / size, *sides / size]
+    words = [f"{number}", *(f"{value:.6f}" for value in np.clip(values, 0, 1))]
+    if meta:
+        flat = annotation.get("keypoints") or [0] * 3 * len(meta.names)
+        for x, y, v in np.reshape(flat, (-1, 3)):
+            place = np.clip((x, y) / size, 0, 1) if v else (0, 0)
+            words += [f"{place[0]:.6f}", f"{place[1]:.6f}", f"{v:.0f}"]
+    return " ".join(words) + "\n"
+
+
+def _description(classes: Mapping[str, int], meta: KeypointMeta | None) -> str:
+    """data.yaml."""
+    content: dict[str, Any] = {"train": "train.txt", "val": "val.txt"}
+    content["names"] = {number: name for name, number in classes.items()}
+    if meta:
+        content |= {"kpt_shape": [len(meta.names), 3], "flip_idx": list(meta.flip_indices)}
+        content["kpt_names"] = {number: list(meta.names) for number in classes.values()}
+    return yaml.safe_dump(content, sort_keys=False, allow_unicode=True, default_flow_style=None)
+
+
+def _link(source: Path, target: Path) -> None:
+    if not source.is_file():
+        raise UserError(f"{source}: no such file; the images have moved since the dataset was made")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.symlink_to(source.resolve())
+
+
+def _write(path: Path, text: str) -> None:
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")

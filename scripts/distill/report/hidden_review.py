@@ -1,0 +1,118 @@
+"""How good the order of a review is, where the true labels are known: `hidden.hidden_truth`."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy.stats import rankdata
+
+from distill.datasets.coco import Coco
+from distill.datasets.keypoint_meta import keypoint_meta
+from distill.labels.review import doubts
+from distill.predictions.boxes import iou, xywh_to_xyxy
+from distill.report.artifacts import Results
+from distill.report.comparison import group_by_image, keypoint_similarity
+from distill.report.hidden import MATCH, hidden_truth
+
+WORST = 0.1  # the share of labels that a person looks through
+
+
+def review_rows(results: Results, labels: str) -> list[dict[str, Any]]:
+    """`audit_review` of a label set; nothing where there are no hidden labels, or not all of its files."""
+    entry, thresholds, generated = (
+        results.labels[labels],
+        results.thresholds(labels),
+        results.generated(labels),
+    )
+    unlabelled, merged = results.dataset(entry["dataset"]), results.merged(labels)
+    if not (thresholds and generated and unlabelled and merged.exists()):
+        return []
+    categories = generated["categories"]
+    truth = hidden_truth(entry["dataset"], results.study["datasets"], results.dataset, categories)
+    if truth is None:
+        return []
+    return audit_review(doubts(merged, unlabelled, categories, thresholds), generated, truth)
+
+
+def audit_review(table: pd.DataFrame, labels: Coco, truth: Coco) -> list[dict[str, Any]]:
+    """Whether doubt finds what is wrong, and finds it better than the score alone.
+
+    A label is wrong if no true object of its category overlaps it by IoU `MATCH` and, where both have
+    keypoints, has an OKS of as much over those that both have. An object is missed if no label is of it.
+
+    table: of `review.doubts`.
+    labels: the COCO dict of the labels.
+    truth: of `hidden_truth`.
+
+    Returns rows {what, count, found, doubt, score, worst, lowest}: of labels and of what may be missed, how
+    many there are, and how many of them are wrong, or missed; the area under the ROC curve by doubt and by
+    score; and the share of these among the worst tenth, by doubt and by score.
+    """
+    shown = {image["id"] for image in truth["images"]}
+    table = table[table["image_id"].isin(shown)]
+    real = group_by_image(truth["annotations"])
+    known = {annotation["id"]: annotation for annotation in labels["annotations"]}
+    meta = keypoint_meta(truth)
+    sigmas = meta.sigmas if meta else ()
+    right: dict[Any, bool | None] = {}
+    for image, rows in table.groupby("image_id"):
+        found = _in_image(rows, known, real.get(image, []), sigmas)
+        right |= dict(zip(rows.index, found, strict=True))
+    table = table.assign(right=table.index.map(right))
+    table = table[table["right"].notna()]
+    is_label, right_now = table["kind"] == "label", table["right"].astype(bool)
+    return [
+        _row("labels, wrong", table[is_label], ~right_now[is_label], -1),
+        _row("candidates, missed objects", table[~is_label], right_now[~is_label], 1),
+    ]
+
+
+def _in_image(
+    rows: pd.DataFrame, known: Mapping[Any, Coco], real: Sequence[Coco], sigmas: Sequence[float]
+) -> list[bool | None]:
+    """Whether each row is of a true object; None in a crowd region. A candidate is of none that a label has
+    found."""
+    crowd = np.array([bool(a.get("iscrowd")) for a in real], bool)
+    overlap = iou(
+        xywh_to_xyxy(rows[["x", "y", "width", "height"]].to_numpy(float)),
+        xywh_to_xyxy([a["bbox"] for a in real] or np.empty((0, 4))),
+    )
+    same = rows["category_id"].to_numpy()[:, None] == [a["category_id"] for a in real]
+    near = same & (overlap >= MATCH) & ~crowd
+    is_label = (rows["kind"] == "label").to_numpy()
+    near[~is_label] &= ~near[is_label].any(axis=0)
+    for row, label in enumerate(rows["label"]):
+        points = known[label].get("keypoints") if label in known else None
+        if points and sigmas:
+            near[row] &= np.array([_posed(known[label], a, sigmas) for a in real], bool)
+    in_crowd = (same & (overlap > 0) & crowd).any(axis=1) & ~near.any(axis=1)
+    return [None if skip else bool(one) for skip, one in zip(in_crowd, near.any(axis=1), strict=True)]
+
+
+def _posed(label: Coco, real: Coco, sigmas: Sequence[float]) -> bool:
+    """Whether the keypoints that both have are in the right place; true where one has none."""
+    none = np.zeros(3 * len(sigmas))
+    mine, theirs = (np.asarray(one.get("keypoints") or none)[2::3] > 0 for one in (label, real))
+    both = mine & theirs
+    return not both.any() or bool(keypoint_similarity(label, real, sigmas)[both].mean() >= MATCH)
+
+
+def _row(what: str, table: pd.DataFrame, found: pd.Series, sign: int) -> dict[str, Any]:
+    """sign: 1 where a high score speaks for being found, −1 where a low one does."""
+    by = {"doubt": table["doubt"].to_numpy(), "score": sign * table["score"].to_numpy()}
+    hit = found.to_numpy(bool)
+    row: dict[str, Any] = {"what": what, "count": len(table), "found": int(hit.sum())}
+    row |= {name: area_under_roc(values, hit) for name, values in by.items()}
+    first = max(1, round(WORST * len(table)))
+    for name, values in zip(("worst", "lowest"), by.values(), strict=True):
+        row[name] = float(hit[np.argsort(-values, kind="stable")[:first]].mean()) if len(table) else None
+    return row
+
+
+def area_under_roc(values: np.ndarray, hit: np.ndarray) -> float | None:
+    """How often a hit has a higher value than another one, ties count half; None without either."""
+    n, hits = len(hit), int(hit.sum())
+    if not 0 < hits < n:
+        return None
+    return float((rankdata(values)[hit].sum() - hits * (hits + 1) / 2) / (hits * (n - hits)))

@@ -1,0 +1,169 @@
+"""new_study.py: a study from what the data are."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import yaml
+
+from distill.datasets.fingerprints import Fingerprint
+from distill.study import proposal
+from distill.study.resolve import resolve
+from helpers import ROOT, warm
+from helpers.arrows import draw_dataset
+
+FACTS = proposal.Facts(
+    images=80,
+    side=480,
+    aspect=1.5,
+    sizes=(0.1, 0.2, 0.5),
+    counts={"cat": 90},
+    keypoints=0,
+    pairs=0,
+    frames=False,
+)
+COCO = {"kind": "coco", "images": "images", "annotations": "train.json"}
+POOL = {"kind": "folder", "images": "more"}
+
+
+def study(found=FACTS, unlabelled=POOL, val=None, hide=0.0, device="cpu", unlabelled_images=5000):
+    """The proposal, and what it is resolved to."""
+    sources = proposal.Sources(COCO, unlabelled, val, hide, unlabelled_images)
+    config = proposal.config(found, sources, "results/x", device)
+    written = yaml.safe_load(proposal.text(config, ["seen"]))
+    assert written == config
+    return config, resolve(config, ROOT)
+
+
+def prints(rng, images, moved):
+    """Random looks, each of which differs from the one before in about so many bits."""
+    look = rng.integers(0, 2, 256)
+    for number in range(images):
+        yield Fingerprint(number, "", np.packbits(look).tobytes().hex())
+        look = look ^ (rng.random(256) < moved / 256)
+
+
+def test_sizes_are_of_the_category_of_the_smallest_and_of_the_largest():
+    boxes = {1: [40] * 80, 2: [4] * 20, 3: [1] * 3}  # the third is rare
+    annotations = [
+        {"image_id": 1 + k % 5, "category_id": category, "bbox": [0, 0, side, 4 * side], "iscrowd": 0}
+        for category, sides in boxes.items()
+        for k, side in enumerate(sides)
+    ]
+    annotations.append({"image_id": 1, "category_id": 1, "bbox": [0, 0, 99, 99], "iscrowd": 1})
+    coco = {
+        "images": [{"id": i, "width": 300, "height": 200} for i in range(1, 6)],
+        "annotations": annotations,
+        "categories": [{"id": i, "name": f"c{i}"} for i in (1, 2, 3, 4)],
+    }
+    found = proposal.facts(coco, [])
+    assert found.sizes == pytest.approx((8 / 200, 80 / 200, 80 / 200))
+    assert found.counts == {"c1": 80, "c2": 20, "c3": 3, "c4": 0}
+    assert (found.side, found.aspect, found.task) == (200, 1.5, "boxes")
+
+
+@pytest.mark.parametrize(("moved", "frames"), [(60, True), (128, False)])
+def test_frames_of_one_scene_are_told_by_their_looks(moved, frames):
+    assert proposal.of_one_scene(list(prints(np.random.default_rng(0), 50, moved))) is frames
+
+
+@pytest.mark.parametrize("device", ["cpu", "gpu"])
+def test_smaller_objects_are_trained_in_larger_images(device):
+    sides = [
+        proposal.training_side(replace(FACTS, sizes=(size, 0.2, 0.5)), device)
+        for size in (0.2, 0.07, 0.06, 0.01)
+    ]
+    assert sides == sorted(sides)
+    assert sides[0] < sides[-1]
+    tiny = replace(FACTS, sizes=(0.01, 0.2, 0.5), side=96)
+    assert proposal.training_side(tiny, "cpu") == 144  # not much more than the images have
+
+
+def test_objects_of_one_size_are_seen_at_scales_near_that_of_training():
+    narrow = proposal.view_sides(replace(FACTS, sizes=(0.4, 0.5, 0.6)), 176, "gpu")
+    wide = proposal.view_sides(FACTS, 176, "gpu")
+    assert narrow == [144, 160, 176, 192]
+    assert (min(wide), max(wide)) == (96, 256) or (min(wide), max(wide)) == (80, 256)
+
+
+@pytest.mark.parametrize("device", ["cpu", "gpu"])
+@pytest.mark.parametrize("keypoints", [0, 14])
+def test_a_proposal_is_a_study(device, keypoints):
+    config, resolved = study(replace(FACTS, keypoints=keypoints), device=device)
+    task = "keypoint" if keypoints else "faster"
+    assert config["model"]["config"].startswith(f"{task}_rcnn_{'lite' if device == 'cpu' else 'r50'}")
+    teacher, student = (resolved["models"][name] for name in ("teacher", "student"))
+    assert teacher["iterations"] == student["iterations"]
+    assert set(resolved["datasets"]) == {"everything", "val", "labelled", "unlabelled"}
+    assert resolved["datasets"]["labelled"]["exclude"] == "val"
+
+
+@pytest.mark.parametrize("frames", [False, True])
+def test_hidden_labels_give_an_upper_bound(frames):
+    config, resolved = study(replace(FACTS, frames=frames), unlabelled=None, hide=0.75)
+    assert config["tables"]["results"]["gap"]["upper"] == "upper"
+    assert resolved["models"]["upper"]["labelled"] == "annotated"
+    part = config["datasets"]["labelled"]
+    assert (part["range"][1] if frames else part["fraction"]) == 0.25
+    assert config["datasets"]["unlabelled"]["strip_annotations"]
+    both, _ = study(hide=0.75)
+    assert both["datasets"]["unlabelled"] == {"kind": "union", "of": ["hidden", "more"]}
+
+
+def test_many_unlabelled_images_beside_few_labelled_ones_change_the_ratio():
+    assert "ratio" in study()[0]["models"]["student"]
+    assert "ratio" not in study(unlabelled_images=100)[0]["models"]["student"]
+    assert "ratio" not in study(replace(FACTS, images=2000))[0]["models"]["student"]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data")
+    for name, images in (("train", 12), ("val", 4), ("more", 9)):
+        draw_dataset(folder / name, images, seed=len(name))
+    return folder
+
+
+def run(data, output, *options):
+    labelled = ("--labelled", data / "train/train.json", "--images", data / "train/images")
+    return warm.run("new_study.py", *labelled, "--device", "cpu", "--output", output, *options)
+
+
+def test_a_written_study_is_read_as_it_was_meant(data, tmp_path):
+    val = ("--val", data / "val/val.json", "--val-images", data / "val/images")
+    done = run(data, tmp_path / "mine.yaml", "--unlabelled", data / "more", *val)
+    assert done.returncode == 0, done.stderr
+    assert "12 labelled images" in done.stdout
+    written = yaml.safe_load((tmp_path / "mine.yaml").read_text())
+    assert written["data"] == str(data)
+    assert written["datasets"]["val"] == {
+        "kind": "coco",
+        "images": "val/images",
+        "annotations": "val/val.json",
+    }
+    assert written["datasets"]["unlabelled"] == {"kind": "folder", "images": "more"}
+    assert written["results"] == "results/mine"
+    again = run(data, tmp_path / "mine.yaml", "--unlabelled", data / "more")
+    assert again.stderr.splitlines()[-1].startswith(f"error: {tmp_path / 'mine.yaml'} is there already")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ((), "nothing is unlabelled"),
+        (("--hide", "1.5"), "--hide 1.5: must be a share"),
+        (("--unlabelled", "{data}/val/val.json"), "holds neither images nor videos"),
+        (("--unlabelled", "{data}/nowhere"), "holds neither images nor videos"),
+        (("--hide", "0.5", "--val", "{data}/train/train.json"), "is also in the training set"),
+        (("--hide", "0.5", "--val", "{data}/empty.json"), "empty.json"),
+    ],
+)
+def test_what_cannot_be_is_one_line(data, tmp_path, options, message):
+    (data / "empty.json").write_text(json.dumps({"images": [], "annotations": [], "categories": []}))
+    done = run(data, tmp_path / "mine.yaml", *(option.format(data=data) for option in options))
+    assert done.returncode == 1
+    *_, error = done.stderr.splitlines()
+    assert error.startswith("error: ")
+    assert message in error
+    assert not (tmp_path / "mine.yaml").exists()

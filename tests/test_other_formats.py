@@ -1,0 +1,147 @@
+"""Datasets of YOLO and PASCAL VOC come in as they were meant; labels go out as YOLO programs read them."""
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from distill.datasets.kinds import build as build_spec
+from distill.datasets.yolo import label_path
+from distill.files import write_json
+from distill.labels import yolo_export
+from distill.program import UserError
+from helpers.annotated import Coco, subset
+from helpers.options import build, dataset_spec
+from helpers.others import voc, yolo
+
+
+def test_classes_and_images_of_yolo(tmp_path):
+    path = yolo(tmp_path, kpt_shape=[3, 3], flip_idx=[0, 2, 1], kpt_names={0: ["tip", "l", "r"]})
+    dataset = build("x", {"kind": "yolo", "annotations": str(path)}, {})
+    assert [(c["id"], c["name"], c["keypoints"]) for c in dataset["categories"]] == [
+        (0, "hand", ["tip", "l", "r"]),
+        (1, "cup", ["tip", "l", "r"]),
+    ]
+    assert dataset["info"]["image_root"] == str(tmp_path / "train/images")
+    assert [(i["id"], i["file_name"], i["width"]) for i in dataset["images"]] == [
+        (1, "0.png", 40),
+        (2, "1.png", 40),
+        (3, "2.png", 40),
+    ]
+    first = dataset["annotations"][0]
+    assert (first["id"], first["category_id"], first["num_keypoints"]) == (1, 0, 2)
+    bare = build("x", {"kind": "yolo", "annotations": str(path), "strip_annotations": True}, {})
+    assert (len(bare["images"]), bare["categories"]) == (3, [])
+
+
+def test_classes_of_voc_are_those_of_all_splits(tmp_path):
+    path = voc(tmp_path)
+    whole = build("x", {"kind": "voc", "annotations": str(path)}, {})
+    train = build("x", {"kind": "voc", "annotations": str(path), "split": "train"}, {})
+    assert whole["categories"] == train["categories"] == [{"id": 1, "name": "cup"}, {"id": 2, "name": "hand"}]
+    assert [image["file_name"] for image in train["images"]] == ["0.jpg", "2.jpg"]
+    assert [(a["category_id"], a["iscrowd"]) for a in whole["annotations"]] == [
+        (2, 0),
+        (2, 0),
+        (1, 1),
+        (2, 0),
+    ]
+    assert whole["info"]["image_root"] == str(tmp_path / "JPEGImages")
+
+
+@pytest.fixture(scope="module")
+def figures(tmp_path_factory):
+    """Datasets of 5 labelled, 4 validation images and 8 with labels, of poses."""
+    folder = tmp_path_factory.mktemp("figures")
+    spec = dataset_spec("figures", images=17, size=[96, 72])
+    dataset = build_spec("all", spec, {}, folder / "images")
+    write_json(folder / "all.json", dataset)
+    cut = {"labelled": [0, 0.3], "labels": [0.3, 0.77], "val": [0.77, 1]}
+    return {
+        name: build("x", {"kind": "subset", "of": "all", "range": part}, {"all": dataset})
+        for name, part in cut.items()
+    }
+
+
+def test_what_is_exported_comes_back(figures, tmp_path):
+    """Boxes and keypoints to a thousandth of a pixel; the lists in 6:4."""
+    yolo_export.export(**figures, ratio=(6, 4), output=tmp_path / "yolo")
+    data = yaml.safe_load((tmp_path / "yolo/data.yaml").read_text())
+    assert data["kpt_shape"] == [17, 3]
+    lines = (tmp_path / "yolo/train.txt").read_text().split()
+    counts = Counter(line.split("/")[2] for line in lines)
+    assert counts == {"labelled": 12, "generated": 8}
+    assert set(Counter(lines).values()) == {1, 2, 3}
+    back = {
+        split: build(
+            "x", {"kind": "yolo", "annotations": str(tmp_path / "yolo/data.yaml"), "split": split}, {}
+        )
+        for split in ("train", "val")
+    }
+    assert len(back["train"]["images"]) == 13
+    for name, there in figures.items():
+        here = back["val" if name == "val" else "train"]
+        hashes = {image["hash"]: image["id"] for image in here["images"]}
+        for image in there["images"]:
+            mine = [a for a in here["annotations"] if a["image_id"] == hashes[image["hash"]]]
+            theirs = [a for a in there["annotations"] if a["image_id"] == image["id"]]
+            assert np.allclose([a["bbox"] for a in mine], [a["bbox"] for a in theirs], atol=1e-3)
+            assert np.allclose([a["keypoints"] for a in mine], [a["keypoints"] for a in theirs], atol=1e-3)
+    assert back["train"]["categories"][0]["keypoints"] == figures["labelled"]["categories"][0]["keypoints"]
+    assert back["train"]["categories"][0]["flip_pairs"] == figures["labelled"]["categories"][0]["flip_pairs"]
+
+
+@pytest.mark.parametrize(
+    ("sizes", "ratio"), [((5, 8), (6, 4)), ((50, 3), (6, 4)), ((7, 7), (1, 1)), ((1, 9), (3, 1))]
+)
+def test_an_epoch_is_in_the_ratio_and_has_every_image(sizes, ratio):
+    parts = [[f"{part}{i}" for i in range(size)] for part, size in zip("ab", sizes, strict=True)]
+    counts = Counter(yolo_export.interleaved(parts, ratio))
+    assert set(counts) == {*parts[0], *parts[1]}
+    total = [sum(counts[name] for name in part) for part in parts]
+    assert abs(total[0] / sum(total) - ratio[0] / sum(ratio)) < 0.02
+    for part in parts:
+        times = {counts[name] for name in part}
+        assert max(times) - min(times) <= 1
+    assert yolo_export.interleaved([[], ["b"]], ratio) == ["b"]
+
+
+def test_names_that_would_share_a_file_of_labels_are_kept_apart(tmp_path):
+    coco = Coco(tmp_path / "coco")
+    for old, new in (("1.png", "0.jpg"), ("2.png", "images/x.png")):
+        (coco.images / new).parent.mkdir(exist_ok=True)
+        (coco.images / old).rename(coco.images / new)
+        coco.data["images"][int(old[0])]["file_name"] = new
+    coco.data["annotations"][3]["iscrowd"] = 1
+    dataset = coco.build()
+    parts = {name: subset(dataset, range=part) for name, part in (("labels", [0, 0.5]), ("val", [0.5, 1]))}
+    yolo_export.export(parts["labels"], parts["labels"], parts["val"], (6, 4), tmp_path / "out")
+    for file in ("train.txt", "val.txt"):
+        for line in (tmp_path / "out" / file).read_text().split():
+            assert (tmp_path / "out" / line).is_file()
+            label = label_path(str(tmp_path / "out" / line))
+            assert len(Path(label).read_text().split()) == (0 if line.endswith("3.png") else 14)
+    with pytest.raises(UserError, match="is not empty"):
+        yolo_export.export(parts["labels"], parts["labels"], parts["val"], (6, 4), tmp_path / "out")
+
+
+def test_what_cannot_be_exported_is_named(figures, tmp_path):
+    other = {**figures["val"], "categories": [{"id": 1, "name": "dog"}]}
+    with pytest.raises(UserError, match="the categories of val are dog, not person"):
+        yolo_export.export(**{**figures, "val": other}, ratio=(6, 4), output=tmp_path / "a")
+    image = {**figures["val"]["images"][0], "file_name": "a.gif"}
+    with pytest.raises(UserError, match=r"YOLO programs read no \.gif images, as a\.gif; convert them"):
+        yolo_export.export(
+            **{**figures, "val": {**figures["val"], "images": [image], "annotations": []}},
+            ratio=(6, 4),
+            output=tmp_path / "b",
+        )
+    image["file_name"] = "gone.png"
+    with pytest.raises(UserError, match=r"gone\.png: no such file"):
+        yolo_export.export(
+            **{**figures, "val": {**figures["val"], "images": [image], "annotations": []}},
+            ratio=(6, 4),
+            output=tmp_path / "c",
+        )

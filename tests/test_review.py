@@ -1,0 +1,223 @@
+"""What to look at first: planted doubt is found, known numbers come out, and lists are read as they were."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from distill.files import read_json, write_json
+from distill.labels.calibrate import calibrate
+from distill.labels.candidates import candidates
+from distill.labels.generate import generate
+from distill.labels.listed import read_next, read_review
+from distill.labels.next_images import next_images
+from distill.labels.review import doubts, worst_first
+from distill.program import UserError
+from distill.report.hidden_review import area_under_roc, audit_review
+from helpers import warm
+from helpers.options import calibrate_options
+
+CELL, ARROW = {"id": 4, "name": "cell"}, {"id": 9, "name": "arrow", "keypoints": ["tip", "left", "right"]}
+IMAGES = [
+    {"id": i, "file_name": f"{i}.png", "width": 400, "height": 300, "hash": str(i)} for i in range(1, 7)
+]
+UNLABELLED = {"info": {}, "images": IMAGES, "annotations": [], "categories": []}
+
+
+def thresholds(cell=0.5, arrow=0.5, keypoints=0.3):
+    known = {"4": {"threshold": cell}, "9": {"threshold": arrow}}
+    return {"instances": known, "keypoints": {"threshold": keypoints}}
+
+
+def cell(image, x, score, mean=None, **more):
+    agreement = {} if mean is None else {"agreement": {"views": 1.0, "overlap": 0.9, "score": mean}}
+    record = {"image_id": image, "category_id": 4, "bbox": [x, 0.0, 20.0, 20.0], "score": score}
+    return record | agreement | more
+
+
+def arrow(image, x, score, entropy, spread=(1.0, 2.0, 3.0), points=(0.9, 0.9, 0.1)):
+    flat = [value for k, p in enumerate(points) for value in (x + k, 5.0, p)]
+    agreement = {"spread": list(spread), "entropy": list(entropy)}
+    return cell(image, x, score, category_id=9, keypoints=flat, agreement=agreement)
+
+
+def doubted(tmp_path, records, categories=(CELL,), **limits):
+    write_json(tmp_path / "merged.json", records)
+    return doubts(tmp_path / "merged.json", UNLABELLED, list(categories), thresholds(**limits))
+
+
+def test_doubt_is_half_at_the_threshold_and_falls_away_from_it(tmp_path):
+    table = doubted(tmp_path, [cell(1, 0, 0.9), cell(1, 50, 0.5), cell(1, 100, 0.49), cell(1, 150, 0.26)])
+    assert table["kind"].tolist() == ["label", "label", "missed", "missed"]
+    assert table["label"].tolist() == [1, 2, 0, 0]
+    expected = [1 / (1 + (0.9 / 0.5) ** 3), 0.5, 1 / (1 + (0.5 / 0.49) ** 3), 1 / (1 + (0.5 / 0.26) ** 3)]
+    assert table["doubt"].tolist() == pytest.approx(expected)
+
+
+def test_what_few_views_see_is_doubted_more_than_what_all_see(tmp_path):
+    table = doubted(tmp_path, [cell(1, 50 * i, 0.8, mean) for i, mean in enumerate((0.8, 0.7, 0.2))])
+    sure, usual, seldom = table["doubt"]
+    assert sure < usual < 0.25 < seldom
+    assert usual == pytest.approx(1 / (1 + 1.6**3))  # the median changes nothing
+
+
+def test_spread_keypoints_are_doubted_and_the_worst_is_named(tmp_path):
+    records = [
+        arrow(1, 0, 0.8, (1.0, 2.0, 9.0)),  # the third one is not visible
+        arrow(1, 50, 0.8, (2.0, 2.5, 0.0)),
+        arrow(1, 100, 0.8, (5.0, 4.0, 0.0)),
+    ]
+    table = doubted(tmp_path, records, [CELL, ARROW])
+    assert table["doubt"].is_monotonic_increasing
+    assert table["entropy"].tolist() == [1.5, 2.25, 4.5]
+    rows = worst_first(table, UNLABELLED, [CELL, ARROW])
+    assert rows["keypoint"].tolist() == ["tip", "left", "left"]
+    assert rows["spread"].tolist() == [1.0, 2.0, 2.0]
+    assert rows["label"].tolist() == [3, 2, 1]
+
+
+def test_what_a_label_covers_or_what_is_far_below_is_not_missed(tmp_path):
+    records = [
+        cell(1, 0, 0.9),
+        cell(1, 3, 0.45),  # another one of the same
+        cell(1, 2, 0.45, category_id=9, keypoints=[0.0] * 9),  # of another category
+        cell(1, 60, 0.2),
+        cell(2, 0, 0.45),  # in another image
+    ]
+    table = doubted(tmp_path, records, [CELL, ARROW])
+    assert list(zip(table["kind"], table["image_id"], strict=True)) == [("label", 1), ("missed", 2)]
+
+
+def test_the_labels_are_those_that_are_written(tmp_path):
+    rng = np.random.default_rng(3)
+    found = [
+        cell(int(rng.integers(1, 7)), float(rng.uniform(0, 380)), float(rng.uniform(0, 1))) for _ in range(60)
+    ]
+    found = [{**record, "category_id": int(rng.choice([4, 9]))} for record in found]
+    categories = [CELL, {"id": 9, "name": "disc"}]
+    labelled = {"images": IMAGES[:2], "categories": categories}
+    labelled["annotations"] = [{"image_id": 1, "category_id": c, "bbox": [0, 0, 9, 9]} for c in (4, 4, 9, 9)]
+    write_json(tmp_path / "merged.json", found)
+    aim = calibrate_options(agnostic_nms=0.5)
+    limits = calibrate(tmp_path / "merged.json", UNLABELLED, labelled, aim)
+    generate(tmp_path / "merged.json", UNLABELLED, labelled, limits, tmp_path / "annotations.json")
+    table = doubts(tmp_path / "merged.json", UNLABELLED, categories, limits)
+    mine = table[table["kind"] == "label"].set_index("label")
+    written = {a["id"]: a for a in read_json(tmp_path / "annotations.json")["annotations"]}
+    assert set(mine.index) == set(written)
+    assert all(
+        mine.at[i, "score"] == a["score"] and mine.at[i, "x"] == a["bbox"][0] for i, a in written.items()
+    )
+    assert len(list(candidates(tmp_path / "merged.json", UNLABELLED, categories, 0.5))) > len(written)
+
+
+def test_next_images_are_doubtful_and_not_alike(tmp_path):
+    many = [
+        cell(i, 40 * n, 0.51) for i in (1, 2) for n in range(4)
+    ]  # two images that are alike, most doubtful
+    others = [cell(3, 0, 0.52, bbox=[0.0, 0, 200, 200]), cell(4, 0, 0.99)]
+    table = doubted(tmp_path, [*many, *others])
+    labelled = {"images": [], "annotations": []}
+    first = next_images(table, UNLABELLED, labelled)
+    assert first["image_id"].tolist()[:2] == [1, 3]  # not 2, which is as doubtful as 1, and the same
+    assert first["image_id"].tolist()[-2:] == [5, 6]  # in which nothing is
+    assert first["mistakes"][0] == pytest.approx(4 / (1 + (0.51 / 0.5) ** 3), abs=1e-3)
+    assert first.loc[first["image_id"] == 2, "distance"].item() == 0
+    known = [{"image_id": 9, "category_id": 4, "bbox": [40 * n, 0, 20, 20]} for n in range(2)]
+    labelled = {"images": [{"id": 9}], "annotations": known}
+    assert (
+        next_images(table, UNLABELLED, labelled)["image_id"].tolist()[0] == 3
+    )  # the others are like a labelled one
+
+
+def test_an_audit_of_known_mistakes(tmp_path):
+    truth = [cell(1, 0, 0), cell(1, 100, 0), cell(2, 0, 0), arrow(2, 200, 0, (0,) * 3)]
+    for record in truth:
+        record.pop("score")
+        record["keypoints"] = [200, 5, 2, 201, 5, 2, 202, 5, 2] if record["category_id"] == 9 else []
+    records = [
+        cell(1, 1, 0.9, 0.9),  # right
+        cell(1, 200, 0.8, 0.1),  # wrong, and few views see it
+        cell(1, 101, 0.4, 0.4),  # missed
+        cell(2, 100, 0.45, 0.05),  # rightly left out
+        cell(2, 1, 0.6, 0.6),  # right, of the lowest score
+        arrow(2, 200, 0.9, (1.0,) * 3, points=(0.9,) * 3),
+    ]
+    categories = [CELL, ARROW]
+    table = doubted(tmp_path, records, categories)
+    labels = {"annotations": [{**records[n], "id": i} for i, n in enumerate((0, 1, 4, 5), 1)]}
+    wrong, missed = audit_review(
+        table, labels, {"images": IMAGES[:2], "annotations": truth, "categories": categories}
+    )
+    assert (wrong["count"], wrong["found"], wrong["doubt"], wrong["score"]) == (
+        4,
+        1,
+        1.0,
+        pytest.approx(2 / 3),
+    )
+    assert (wrong["worst"], wrong["lowest"]) == (1, 0)
+    assert (missed["count"], missed["found"], missed["doubt"], missed["score"]) == (2, 1, 1.0, 0.0)
+    labels["annotations"][-1]["keypoints"] = [
+        300,
+        5,
+        2,
+        301,
+        5,
+        2,
+        302,
+        5,
+        2,
+    ]  # elsewhere: its box is still right
+    (wrong, _) = audit_review(
+        table, labels, {"images": IMAGES[:2], "annotations": truth, "categories": categories}
+    )
+    assert wrong["found"] == 2
+    nothing = {"images": IMAGES[:2], "annotations": truth[:2], "categories": categories}
+    (wrong, _) = audit_review(table, labels, nothing)  # on an image in which nothing is
+    assert wrong["found"] == 3
+
+
+def test_the_area_under_the_curve_counts_pairs():
+    rng = np.random.default_rng(0)
+    values, hit = rng.integers(0, 5, 40).astype(float), rng.random(40) < 0.4
+    pairs = [(a > b) + (a == b) / 2 for a in values[hit] for b in values[~hit]]
+    assert area_under_roc(values, hit) == pytest.approx(np.mean(pairs))
+    assert area_under_roc(values, np.ones(40, bool)) is None
+
+
+def test_the_program_writes_lists_that_are_read_again(tmp_path):
+    categories = [{**CELL, "name": "NA"}, ARROW]  # which pandas would take for nothing
+    labelled = {"images": IMAGES[:1], "annotations": [], "categories": categories}
+    write_json(
+        tmp_path / "merged.json", [cell(1, 0, 0.9, 0.5), arrow(2, 50, 0.6, (1.0, 2.0, 3.0)), cell(3, 9, 0.4)]
+    )
+    write_json(tmp_path / "dataset.json", UNLABELLED)
+    write_json(tmp_path / "labelled.json", labelled)
+    entry = {
+        "aimed": 1,
+        "met": 1,
+        "candidates": 3,
+        "short": False,
+        "mean_labelled": 1,
+        "mean_met": 1,
+        "name": "x",
+    }
+    limits = {"instances": {k: {"threshold": 0.5, **entry} for k in ("4", "9")}, "images": {}}
+    write_json(tmp_path / "thresholds.json", {**limits, "keypoints": None})
+    names = ("merged", "dataset", "labelled", "thresholds")
+    options = [part for name in names for part in (f"--{name}", tmp_path / f"{name}.json")]
+    result = warm.run("review_labels.py", *options, "--output", tmp_path)
+    assert result.returncode == 0, result.stderr
+    review, following = read_review(tmp_path / "review.csv"), read_next(tmp_path / "next.csv")
+    assert review["category"].tolist() == ["NA", "arrow", "NA"] or set(review["category"]) == {"NA", "arrow"}
+    assert review["views"].notna().tolist() == (review["score"] == 0.9).tolist()
+    assert len(following) == len(IMAGES)
+    (tmp_path / "review.csv").write_text("doubt,kind\nhigh,label\n")
+    with pytest.raises(UserError, match=r"review.csv: is damaged, or another file"):
+        read_review(tmp_path / "review.csv")
+
+
+def test_a_file_without_predictions_has_empty_lists(tmp_path):
+    table = doubted(tmp_path, [])
+    assert len(worst_first(table, UNLABELLED, [CELL])) == 0
+    assert len(next_images(table, UNLABELLED, {"images": [], "annotations": []})) == len(IMAGES)
+    assert isinstance(table, pd.DataFrame)

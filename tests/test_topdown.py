@@ -1,0 +1,210 @@
+"""Pose estimators of mmpose, trained and predicting through this project, against mmpose itself."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from distill.datasets.images import read_image
+from distill.models.prediction import predict_boxes, predict_heatmaps
+from distill.models.predictor import Predictor
+from distill.models.training import train
+from distill.predictions.merge_heatmaps import merge_heatmaps
+from distill.predictions.views import View
+from distill.program import UserError
+from distill.study.needs import needs
+from distill.study.resolve import resolve
+from helpers import ROOT
+from helpers.configs import study_of
+from helpers.estimators import config_of
+from helpers.networks import training_job
+from helpers.options import expand, merge_options
+from helpers.trial import trial
+
+PLAIN = View(96)
+VIEWS = expand([{"scales": [96], "flip": True, "paddings": [1.1, 1.25], "turns": [0, 10]}])
+
+
+def job_of(folder, name, labelled, **options):
+    job = training_job(folder, "faster_rcnn_tiny", labelled, name, **{"lr": 0.02, **options})
+    return replace(job, config=config_of(folder / "configs", name))
+
+
+@pytest.fixture(scope="module")
+def estimators(tmp_path_factory, arrows):
+    """Three estimators, trained a little: of heat, of heat with UDP, of distributions of x and y."""
+    folder = tmp_path_factory.mktemp("estimators")
+    for name, lr in (("hrnet", 0.004), ("udp", 0.004), ("rtmpose", 0.004)):
+        train(job_of(folder, name, arrows, iterations=40, batch=8, lr=lr))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def boxes(tmp_path_factory, arrows):
+    """The annotated boxes of arrows, a little off, as a detector's."""
+    coco = json.loads(arrows.read_text())
+    rng = np.random.default_rng(0)
+    from distill.models.sources import in_order_of_shape
+
+    order = {image["id"]: n for n, image in enumerate(in_order_of_shape(coco["images"]))}
+    found = sorted(
+        (a for a in coco["annotations"] if a["category_id"] == 3), key=lambda a: order[a["image_id"]]
+    )
+    records = [
+        {"id": n, "image_id": a["image_id"], "category_id": 3, "score": 0.9,
+         "bbox": (np.array(a["bbox"]) + rng.uniform(-2, 2, 4)).round(3).tolist()}
+        for n, a in enumerate(found, 1)
+    ]  # fmt: skip
+    path = tmp_path_factory.mktemp("boxes") / "boxes.json"
+    path.write_text(json.dumps(records))
+    return path
+
+
+def predicted(model, dataset, boxes, view, folder):
+    path = folder / f"{view.name}.h5"
+    predict_heatmaps(model, dataset, view, (0, 1), boxes, path, device="cpu")
+    return path
+
+
+def of_mmpose(predictor, pixels, boxes, udp):
+    """Keypoints (n, K, 2) by mmpose's transforms and its `predict`."""
+    from mmpose.datasets.transforms import GetBBoxCenterScale, PackPoseInputs, TopdownAffine
+
+    size = predictor.kind.crop(predictor.network).size
+    steps = [GetBBoxCenterScale(), TopdownAffine(size, use_udp=udp), PackPoseInputs()]
+    found = []
+    for x, y, w, h in boxes:
+        sample = {"img": pixels, "img_shape": pixels.shape[:2], "bbox_score": np.ones(1, np.float32)}
+        sample["bbox"] = np.array([[x, y, x + w, y + h]], np.float32)
+        for step in steps:
+            sample = step(sample)
+        data = {"inputs": [sample["inputs"]], "data_samples": [sample["data_samples"]]}
+        with torch.inference_mode():
+            (result,) = predictor.network.test_step(data)
+        found.append(result.pred_instances)
+    return found
+
+
+@pytest.mark.parametrize("name", ["hrnet", "udp", "rtmpose"])
+def test_keypoints_are_those_of_mmposes_own_prediction(tmp_path, estimators, arrows, boxes, name):
+    """Through the file and the merging, to half a pixel of the network's input."""
+    path = predicted(estimators / name, arrows, boxes, PLAIN, tmp_path)
+    coco = json.loads(arrows.read_text())
+    merged = list(merge_heatmaps([path], coco, merge_options(), boxes))
+    predictor = Predictor(estimators / name, "cpu", workers=0)
+    crop = predictor.kind.crop(predictor.network)
+    off = []
+    for record in merged:
+        image = next(image for image in coco["images"] if image["id"] == record["image_id"])
+        pixels = read_image(arrows.parent / "images" / image["file_name"])
+        (theirs,) = of_mmpose(predictor, pixels, [record["bbox"]], crop.udp)
+        mine = np.array(record["keypoints"]).reshape(-1, 3)[:, :2]
+        box = np.array(record["bbox"])
+        box = np.array([[*box[:2], *(box[:2] + box[2:])]])
+        scale = crop.matrices(box, PLAIN)[0][:, :2].diagonal()
+        good = theirs.keypoint_scores[0] > 0
+        off += (np.abs(mine - 0.5 - theirs.keypoints[0]) * scale)[good].max(-1).tolist()
+    assert len(off) > 20
+    assert max(off) < 0.5
+
+
+@pytest.mark.parametrize("name", ["hrnet", "rtmpose"])
+def test_views_of_crops_are_merged(tmp_path, estimators, arrows, boxes, name):
+    """A little training finds the keypoints roughly, under every view; merged, they score from 0 to 1."""
+    coco = json.loads(arrows.read_text())
+    paths = [predicted(estimators / name, arrows, boxes, view, tmp_path) for view in VIEWS]
+    truth = {
+        a["image_id"]: np.reshape(a["keypoints"], (-1, 3)) for a in coco["annotations"] if "keypoints" in a
+    }
+    merged = list(merge_heatmaps(paths, coco, merge_options(), boxes))
+    found = np.array([record["keypoints"] for record in merged]).reshape(len(merged), -1, 3)
+    exact = np.array([truth[record["image_id"]] for record in merged])
+    print(name, np.abs(found[..., :2] - exact[..., :2]).mean(), found[..., 2].mean(), found[..., 2].max())
+    assert (found[..., 2] >= 0).all()
+    assert (found[..., 2] <= 1.2).all()
+
+
+def test_what_a_detector_does_is_refused(tmp_path, estimators, arrows, boxes):
+    with pytest.raises(UserError, match="a pose estimator has no boxes of its own"):
+        predict_boxes(estimators / "hrnet", arrows, PLAIN, (0, 1), tmp_path / "x.json", device="cpu")
+    with pytest.raises(UserError, match="s0096-r090 turns or stretches"):
+        predicted(estimators / "hrnet", arrows, boxes, View(96, rotate=90), tmp_path)
+
+
+def test_heads_that_give_coordinates_alone_are_refused(tmp_path, arrows):
+    with pytest.raises(UserError, match="RLEHead gives coordinates alone"):
+        train(job_of(tmp_path, "deeppose", arrows))
+
+
+STUDY = """
+datasets:
+  labelled: {kind: coco, images: a, annotations: a.json}
+  unlabelled: {kind: folder, images: b}
+  val: {kind: coco, images: c, annotations: c.json}
+models:
+  detector: {config: faster_rcnn_tiny}
+  teacher: {config: "mmpose::body_2d_keypoint/topdown_heatmap/coco/td-hm_res50_8xb64-210e_coco-256x192.py", boxes: detector}
+  student: {config: "mmpose::body_2d_keypoint/rtmpose/coco/rtmpose-m_8xb256-420e_coco-256x192.py", boxes: detector, labels: distilled}
+"""  # noqa: E501
+
+
+def test_a_study_of_pose_estimators_names_their_boxes_and_has_views_of_crops():
+    study = study_of(STUDY, "seeds: [0, 1]")
+    assert study["models"]["teacher-seed1"]["task"] == "keypoints"
+    assert study["models"]["teacher-seed1"]["boxes"] == "detector-seed1"
+    assert study["labels"]["distilled-seed0"]["views"] == "crops"
+    crops = [View.parse(name) for name in study["views"]["crops"]]
+    assert len({view.as_crop for view in crops}) == len(crops) == 18
+    assert View(200) in crops
+    assert [row["model"] for row in study["tables"]["results"]["rows"]] == ["teacher", "teacher", "student"]
+    wanted = needs(study, study["tables"]["results"]["rows"])
+    assert {"detector-seed0", "teacher-seed0", "student-seed1"} <= wanted.trainings
+    assert ("detector-seed0", "unlabelled", "boxes") in wanted.predictions
+    assert not any(model.startswith("detector") and view != "boxes" for model, _, view in wanted.predictions)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"models": {"teacher": {"boxes": None}}}, "models.teacher.boxes: must name the model"),
+        ({"models": {"teacher": {"boxes": "teacher"}}}, "teacher has none, being a pose estimator"),
+        ({"models": {"teacher": {"boxes": "detectr"}}}, "no model 'detectr'; did you mean 'detector'"),
+        ({"models": {"detector": {"boxes": "teacher"}}}, "detector has boxes of its own"),
+        ({"labels": {"distilled": {"views": "all"}}}, "views.all for teacher: s0160 and s0200 are the same"),
+        ({"evaluate": {"views": ["plain", "crops"]}, "tables": {"t": {"rows": ["detector"]}}},
+         "views.crops for detector: .*padding and turn are for top-down"),
+        ({"labels": {"distilled": {"teacher": ["teacher", "other"]}},
+          "models": {"other": {"config": "keypoint_rcnn_tiny"}}}, "take teachers of one config"),
+        ({"models": {"detector": {"labels": "distilled"}}}, "a cycle"),
+    ],
+)  # fmt: skip
+def test_mistakes_about_boxes_and_views_of_crops_are_said(change, message):
+    config = yaml.safe_load(STUDY)
+    for key, entries in change.items():
+        for name, entry in entries.items():
+            if isinstance(entry, dict):
+                config.setdefault(key, {}).setdefault(name, {}).update(entry)
+            else:
+                config.setdefault(key, {})[name] = entry
+    for model in config["models"].values():
+        if model.get("boxes", "") is None:
+            del model["boxes"]
+    with pytest.raises(UserError, match=message):
+        resolve(config, ROOT)
+
+
+@pytest.mark.parametrize("name", ["hrnet", "rtmpose"])
+def test_an_estimator_goes_the_whole_way(tmp_path, arrows, name):
+    """An interrupted training ends with the same bytes; the samples' transforms are keyed by the draw."""
+    seen = trial(config_of(tmp_path / "configs", name), arrows, tmp_path)
+    assert {check: text for check, text in seen.items() if text.startswith("no")} == {}
+    assert int(seen["folds"]) > 10
+
+
+def test_vitpose_goes_the_whole_way(tmp_path, arrows):
+    pytest.importorskip("mmpretrain")
+    seen = trial(config_of(tmp_path / "configs", "vitpose"), arrows, tmp_path)
+    assert {check: text for check, text in seen.items() if text.startswith("no: ")} == {}
