@@ -5,17 +5,13 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
-import cv2
 import numpy as np
-import onnxruntime
 import pytest
 import torch
 from torchvision.models.detection import FasterRCNN, KeypointRCNN, fasterrcnn_resnet50_fpn
 
 from distill.datasets.images import read_image
-from distill.files import read_json
 from distill.models import Predictor, config_file
 from distill.models import model as models
 from distill.models.published.exporting import export_model
@@ -161,47 +157,6 @@ def test_mmdet_finds_the_same(tmp_path, figures):
         assert share_in_common(ours, theirs)[0] >= 0.995
 
 
-def test_onnx_runtime_finds_the_same(tmp_path, keypoint_model, arrows):
-    """Of a trained model: random ones give scores of exactly 1, and NMS keeps any of such boxes."""
-    coco = read_json(arrows)
-    root, view = Path(coco["info"]["image_root"]), View(112)
-    figures = tmp_path / "images", []
-    figures[0].mkdir()
-    for number, image in enumerate(coco["images"]):
-        pixels = view.transform_image(read_image(root / image["file_name"]))[: -16 * (number % 3) or None]
-        cv2.imwrite(str(figures[0] / f"{number}.png"), pixels)
-        size = {"width": pixels.shape[1], "height": pixels.shape[0]}
-        figures[1].append({"id": number, "file_name": f"{number}.png", **size})
-    graph, about = export_model(keypoint_model, "onnx", tmp_path / "mine.onnx", view.name)
-    session = onnxruntime.InferenceSession(str(graph))
-    names = json.loads(about.read_text())["categories"]
-    theirs, points, ours, mine = [], [], [], []
-    predictor = Predictor(keypoint_model, "cpu")
-    for image in figures[1]:
-        pixels = rgb(figures, image)
-        height, width = pixels.shape[:2]
-        padded = np.full((1, 3, -(-height // 32) * 32, -(-width // 32) * 32), 99, np.float32)
-        padded[0, :, :height, :width] = pixels.transpose(2, 0, 1)
-        found = session.run(None, {"image": padded, "size": np.array([height, width])})
-        boxes, scores, labels, keypoints = (column[found[1] > 0] for column in found)
-        theirs += [record(image, names[n], b, s) for n, b, s in zip(labels, boxes, scores, strict=True)]
-        points += list(keypoints)
-        here = ours_of(keypoint_model, (figures[0], [image]), View(min(width, height)))
-        ours += here
-        regions = {image["id"]: np.array([one["box"] for one in here]).reshape(-1, 4)}
-        maps = predictor.heatmaps(figures[0], [image], regions, View(min(width, height)))
-        maps = next(maps).numpy()
-        found, score, _ = decode(softmax2d(maps), maps, regions[image["id"]], upsample=False)
-        mine += list(np.concatenate([found, score[..., None]], -1))
-    share, pairs = share_in_common(ours, theirs)
-    assert len(ours) > 20
-    assert share >= 0.995
-    pairs = np.array(pairs).T
-    difference = np.abs(np.array(mine)[pairs[0]] - np.array(points)[pairs[1]])
-    assert (difference[..., :2].max(-1) <= 0.5).mean() >= 0.99
-    assert difference[..., 2].max() <= 1e-3
-
-
 @pytest.mark.parametrize(
     ("config", "format", "message"),
     [
@@ -219,4 +174,4 @@ def test_what_cannot_be_exported_is_refused_in_one_line(tmp_path, config, format
 
 def test_a_view_that_mirrors_is_refused(tmp_path, keypoint_model):
     with pytest.raises(UserError, match="exported for one view, which neither mirrors nor turns"):
-        export_model(keypoint_model, "onnx", tmp_path / "mine.onnx", "s0112-flip")
+        export_model(keypoint_model, "torchvision", tmp_path / "mine.pth", "s0112-flip")

@@ -109,8 +109,8 @@ def test_boxes_are_those_of_the_workflow(tmp_path, box_model, images, boxes):
 @pytest.mark.parametrize("options", [{"upsample": True, "size_dependent": 400.0}, {"average": "logit"}])
 def test_keypoints_are_those_of_the_workflow(tmp_path, keypoint_model, images, options, views, monkeypatch):
     # Files round heatmaps; of averages of logits, this is to matter less here.
-    monkeypatch.setattr("distill.predictions.heatmap_file.STEPS", ((60, 1 / 2048),))
-    monkeypatch.setattr("distill.predictions.heatmap_file.FLOOR", 60)
+    monkeypatch.setattr("distill.predictions.compact.STEPS", ((60, 1 / 2048),))
+    monkeypatch.setattr("distill.predictions.compact.FLOOR", 60)
     options = merge_options(**options, plain=128)
     model = study(tmp_path / "results", keypoint_model, options, views)
     predictor = Predictor(model, "cpu")

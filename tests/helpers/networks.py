@@ -57,8 +57,8 @@ def random_model(config: str, categories: list[dict], folder: Path) -> Path:
     torch.manual_seed(0)
     network = models.build(cfg).eval()
     network.init_weights()
-    # Of images like those that it is tried on: after noise nearly every score would be exactly 0 or 1, and NMS
-    # keeps any of boxes of equal scores.
+    # Of images like those that it is tried on: after noise nearly every score would be exactly 0 or 1, and
+    # NMS keeps any of boxes of equal scores.
     images = generate(folder / "seen", 2, seed=1, size=(256, 192), style="sketch")["images"]
     read = [read_image(folder / "seen" / image["file_name"]) for image in images]
     shape = {"img_shape": (192, 256), "ori_shape": (192, 256), "scale_factor": (1, 1)}

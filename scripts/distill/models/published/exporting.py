@@ -1,4 +1,4 @@
-"""A model for the programs of others: torchvision's own classes, mmdet, ONNX.
+"""A model for the programs of others: torchvision's own classes, mmdet.
 
 What is written says the same as the model under its plain view; who runs it needs nothing of this project.
 """
@@ -13,7 +13,7 @@ from mmdet.registry import MODELS, TASK_UTILS
 from mmengine.config import Config
 
 from distill.files import replacing, write_json
-from distill.models import config_file, onnx_graph
+from distill.models import config_file
 from distill.models import model as models
 from distill.models.application import plan_of
 from distill.models.published import torchvision_loader
@@ -29,7 +29,7 @@ def export_model(model: Path, format: str, output: Path, view: str) -> list[Path
     """Writes a model in another format; returns the files.
 
     model: its folder.
-    format: torchvision, mmdet or onnx.
+    format: torchvision or mmdet.
     output: the file of weights; others of the same name go with it.
     view: a view of one size, or a view set of one: what images are resized to.
 
@@ -168,25 +168,7 @@ def _parts(value: Any) -> Iterator[dict[str, Any]]:
             yield from _parts(inner)
 
 
-def to_onnx(
-    cfg: Config, network: Any, meta: dict[str, Any], view: View, output: Path, model: Path
-) -> list[Path]:
-    """A graph for ONNX Runtime, and what its numbers mean."""
-    if cfg.model.type != "FasterRCNN":
-        raise UserError(f"{model}: {cfg.model.type} is not exported to ONNX; Faster and Keypoint R-CNN are")
-    onnx_graph.write(network, output)
-    about = {
-        "categories": _names(cfg, meta, network.roi_head.bbox_head.num_classes),
-        "view": {"scale": view.scale, "max_side": view.max_side},
-    }
-    if points := next((c["keypoints"] for c in meta["categories"] if c.get("keypoints")), None):
-        about["keypoints"] = points
-    write_json(output.with_suffix(".json"), about)
-    return [output, output.with_suffix(".json")]
-
-
 EXPORTS: dict[str, Callable[..., list[Path]]] = {
     "torchvision": to_torchvision,
     "mmdet": to_mmdet,
-    "onnx": to_onnx,
 }
