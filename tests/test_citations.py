@@ -21,6 +21,13 @@ ELSEWHERE = {
     "config/mine.yaml",  # the user's study
     "config/models/NAME.py",
     "mine.py",  # the user's model config
+    "data.yaml",  # of a dataset of YOLO's, as the next three
+    "mine/data.yaml",
+    "mine-yolo/data.yaml",
+    "yolo11n.yaml",
+    "retinanet_r18_fpn_1x_coco.py",  # mmdet's
+    "pascal_voc.py",  # torchvision's
+    "data/utils.py",  # ultralytics'
     "timing.yaml",  # made by scripts/plan.py
     "config.py",  # of a trained model
     "core/test.py",  # Detectron's, as the next two

@@ -50,25 +50,30 @@ TARGETS = [
 ]
 
 
-def other(schema: dict[str, Any], value: Any) -> Any:
-    """A valid value that is not this one."""
+OF_CROPS = ("padding", "turn")  # of views, which only pose estimators can have
+
+
+def other(schema: dict[str, Any], value: Any, parts: dict[str, Any] | None = None) -> Any:
+    """A valid value that is not this one. parts: `$defs` that the schema may refer to."""
+    schema = {**schema, "$defs": parts or {}}
     new = [*schema.get("enum", ()), "another", "strong", 0.5, 2, [0]]
     if isinstance(value, bool):
         new.insert(0, not value)
     elif isinstance(value, int | float):
         new[:0] = [value + 1, value / 2]
-    elif isinstance(value, list):
-        new.insert(0, [other(schema["items"], one) for one in value or [None]])
+    elif isinstance(value, list) and (value or "enum" in schema.get("items", {})):
+        new.insert(0, [other(schema["items"], one, parts) for one in value or [None]])
     return next(v for v in new if v != value and Draft202012Validator(schema).is_valid(v))
 
 
-def change(schema: Any) -> None:
+def change(schema: Any, parts: dict[str, Any] | None = None) -> None:
     """Changes all defaults in a schema, but for `{}`: that nothing is there."""
+    parts = schema.get("$defs", {}) if parts is None else parts
     for inner in schema.values() if isinstance(schema, dict) else schema if isinstance(schema, list) else ():
-        change(inner)
+        change(inner, parts)
     if isinstance(schema, dict) and schema.get("default", {}) != {}:
         itself = {key: value for key, value in schema.items() if key not in ("default", "$ref")}
-        schema["default"] = other(itself, schema["default"])
+        schema["default"] = other(itself, schema["default"], parts)
 
 
 def change_by_config(values: Any, options: dict[str, Any], key: str = "") -> Any:
@@ -77,7 +82,7 @@ def change_by_config(values: Any, options: dict[str, Any], key: str = "") -> Any
         return {key: change_by_config(value, options, key) for key, value in values.items()}
     if isinstance(values, list):
         return [change_by_config(value, options) for value in values]
-    return other(options.get(key, {}), values)
+    return other(options.get(key, {}), values, options.get("$defs"))
 
 
 def defaults_in(schema: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -102,12 +107,16 @@ class Changed:
         paths = {path.stem: path for path in (folder / "config/schemas").iterdir()}
         schemas = {name: yaml.safe_load(path.read_text()) for name, path in paths.items()}
         models = folder / "config/models/defaults.yaml"
-        by_config = change_by_config(yaml.safe_load(models.read_text()), schemas["models"]["properties"])
+        options = {**schemas["models"]["properties"], "$defs": schemas["models"].get("$defs")}
+        by_config = change_by_config(yaml.safe_load(models.read_text()), options)
         models.write_text(yaml.safe_dump(by_config))
         self.folder, self.by_config = folder, {**by_config["tiny"], **by_config["keypoint_rcnn_tiny"]}
         self.usual: dict[str, dict[str, Any]] = {}
         for name, schema in schemas.items():
+            kept = {key: schema["properties"][key]["default"] for key in OF_CROPS if name == "views"}
             change(schema)
+            for key, value in kept.items():
+                schema["properties"][key]["default"] = value
             self.usual |= defaults_in(schema)
             paths[name].write_text(yaml.safe_dump(schema, sort_keys=False))
         done = project.snakemake("-n", "-p", *TARGETS)
@@ -258,7 +267,7 @@ def fallbacks(tree: ast.AST) -> Iterator[tuple[str, ast.expr]]:
 
 # What only looks like an option of a study: the parts that a view's name leaves out, and no switch, any GPU.
 NONE_OF_A_STUDY = {
-    *(("views", name) for name in ("flip", "max_side", "aspect", "rotate")),
+    *(("views", name) for name in ("flip", "max_side", "aspect", "rotate", "padding", "turn")),
     *(("predictor", "amp"), ("gpus", "device")),
 }
 

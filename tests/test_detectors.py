@@ -166,11 +166,11 @@ tables:
 def test_a_study_of_a_users_detector(tmp_path):
     """A teacher of mmdet, a student of ours: one table."""
     lay_out_arrows(tmp_path, yaml.safe_load(STUDY), warmed=True, labelled=8, unlabelled=4, val=4)
-    narrow("rtmdet", tmp_path).rename(tmp_path / "mine.py")
+    narrow("cascade_rcnn", tmp_path).rename(tmp_path / "mine.py")
     succeed(tmp_path, "--cores", "1", "--show-failed-logs", "boxes")
     run = json.loads((tmp_path / "out/models/teacher/run.json").read_text())
     assert run["spec"]["lr"] == "auto"
-    assert "RTMDet" in (tmp_path / "out/models/teacher/config.py").read_text()
+    assert "CascadeRoIHead" in (tmp_path / "out/models/teacher/config.py").read_text()
     assert json.loads((tmp_path / "out/labels/distilled/annotations.json").read_text())["annotations"]
     assert "student" in (tmp_path / "out/tables/boxes.md").read_text()
     done = snakemake(tmp_path, "-n", "boxes")

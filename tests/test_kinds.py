@@ -33,7 +33,7 @@ def test_folder(tmp_path):
 
 
 def test_unknown_kinds_and_keys():
-    with pytest.raises(UserError, match="dataset x: unknown kind 'zip'; there are coco, folder"):
+    with pytest.raises(UserError, match="dataset x: unknown kind 'zip'; there are coco, yolo, voc, folder"):
         build("x", {"kind": "zip"}, {})
     with pytest.raises(UserError, match="dataset x: kind coco needs annotations, images"):
         build("x", {"kind": "coco"}, {})

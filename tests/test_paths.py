@@ -79,4 +79,11 @@ def test_every_value_of_a_command_is_quoted():
         commands = re.findall(r"^ +shell:\n((?: +[\"'].*\n)+)", path.read_text(), re.M)
         values = {value for command in commands for value in re.findall(r"\{([^}]*)\}", command)}
         bare = {value for value in values if not value.endswith(":q")}
-        assert bare <= {"threads", "params.threads", "params.launcher", "params.amp", "params.size"}, path
+        assert bare <= {
+            "threads",
+            "params.threads",
+            "params.launcher",
+            "params.amp",
+            "params.size",
+            "params.posed",
+        }, path

@@ -22,7 +22,7 @@ def test_one_version():
 def test_every_program_says_the_version():
     """Where it is said is shared, so one is asked; it has arguments that it cannot do without."""
     for path in SCRIPTS.glob("*.py"):
-        assert "run(main)" in ast.unparse(ast.parse(path.read_text()).body[-1]), path
+        assert "run(main" in ast.unparse(ast.parse(path.read_text()).body[-1]), path
     command = [sys.executable, SCRIPTS / "merge_views.py", "--version"]
     assert subprocess.check_output(command, text=True) == f"data distillation {distill.__version__}\n"
 

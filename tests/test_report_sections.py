@@ -122,6 +122,7 @@ def test_the_page_has_every_section(study):
             "chain",
             "results",
             "labels",
+            "review",
             "hidden",
             "comparison",
             "calibration",

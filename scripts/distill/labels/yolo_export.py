@@ -1,7 +1,7 @@
 """Labelled and generated images as one dataset that YOLO programs train on; `datasets.yolo` has the layout.
 
-`train.txt` lists the images of both; where one kind is too few it is repeated there, so that an epoch has
-both in the ratio in which a student sees them (6:4 in Data Distillation, arXiv 1712.04440).
+A list, train.txt, has the images of both; where one kind is too few it is repeated there, so that an epoch
+has both in the ratio in which a student sees them (6:4 in Data Distillation, arXiv 1712.04440).
 """
 
 from collections import Counter
