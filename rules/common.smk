@@ -12,7 +12,7 @@ sys.path.append(str(ROOT / "scripts"))  # last: scripts/ holds programs that mus
 from distill.study import model_config, reruns
 from distill.files import write_json
 from distill.study.lineage import lineage, made_of, trained, trained_on
-from distill.study.needs import margins, shards_of
+from distill.study.needs import margins, missing_packages, shards_of
 from distill.study.paths import check_results
 from distill.program import UserError
 from distill.study.pretrained import published, weights_of

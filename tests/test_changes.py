@@ -244,7 +244,12 @@ def test_a_table_of_imported_models_has_no_training_to_plot(edited):
         {"threads": 2},
         {"unreadable": 0.5},
         {"keep_heatmaps": "none"},
-        {"model": {"config": "keypoint_rcnn_tiny", "iterations": 100, "gpus": 4, "checkpoint_every": 7}},
+        {
+            "model": {
+                **{"config": "keypoint_rcnn_tiny", "iterations": 100, "gpus": 4},
+                **{"checkpoint_every": 7, "tracking": ["mlflow"]},
+            }
+        },
         {"model": {"config": "keypoint_rcnn_tiny", "iterations": 100, "milestones": [0.7, 0.9]}},
         {"model": {"config": "keypoint_rcnn_tiny", "iterations": 100, "nodes": 2}},
     ],

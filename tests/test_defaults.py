@@ -61,8 +61,8 @@ def other(schema: dict[str, Any], value: Any, parts: dict[str, Any] | None = Non
         new.insert(0, not value)
     elif isinstance(value, int | float):
         new[:0] = [value + 1, value / 2]
-    elif value and isinstance(value, list):
-        new.insert(0, [other(schema["items"], one, parts) for one in value])
+    elif isinstance(value, list) and (value or "enum" in schema.get("items", {})):
+        new.insert(0, [other(schema["items"], one, parts) for one in value or [None]])
     return next(v for v in new if v != value and Draft202012Validator(schema).is_valid(v))
 
 

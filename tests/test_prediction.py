@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from distill.models.prediction import detect_boxes, predict_boxes, predict_heatmaps
-from distill.models.predictor import Predictor, batches, in_order_of_shape
+from distill.models.predictor import Predictor
+from distill.models.sources import batches, in_order_of_shape
 from distill.predictions.boxes import xywh_to_xyxy
 from distill.predictions.heatmaps import softmax2d
 from distill.predictions.views import View

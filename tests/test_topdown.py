@@ -47,7 +47,7 @@ def boxes(tmp_path_factory, arrows):
     """The annotated boxes of arrows, a little off, as a detector's."""
     coco = json.loads(arrows.read_text())
     rng = np.random.default_rng(0)
-    from distill.models.predictor import in_order_of_shape
+    from distill.models.sources import in_order_of_shape
 
     order = {image["id"]: n for n, image in enumerate(in_order_of_shape(coco["images"]))}
     found = sorted(

@@ -10,7 +10,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
 from distill import __version__, forks
@@ -86,3 +86,25 @@ def progress(items: Iterable[T], total: int, what: str, every: float = 10.0) -> 
             rate = done / (now - start)
             log.info("%s: %d/%d, %.1f/s, %.0f s left", what, done, total, rate, (total - done) / rate)
     log.info("%s: %d in %.1f s", what, done, time.monotonic() - start)
+
+
+@contextmanager
+def bar(total: int | None, what: str, every: float = 10.0) -> Iterator[Callable[[int], None]]:
+    """A progress bar on a terminal, else a plain line every `every` seconds; to be told how many more are
+    done. total: None where nobody knows."""
+    from tqdm import tqdm
+
+    last = time.monotonic()
+    with tqdm(total=total, unit=f" {what}s", disable=None, dynamic_ncols=True) as shown:
+        done = 0
+
+        def more(count: int) -> None:
+            nonlocal done, last
+            done += count
+            shown.update(count)
+            if shown.disable and time.monotonic() - last >= every:
+                last = time.monotonic()
+                log.info("%d of %s %ss", done, total or "unknown", what)
+
+        yield more
+    log.info("%d %ss", done, what)

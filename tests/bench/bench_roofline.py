@@ -25,7 +25,7 @@ from torch.utils.flop_counter import flop_registry
 sys.path.insert(0, str(Path(__file__).parents[1]))
 sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
 from distill.models.model import build, fit_to_dataset, load_config
-from distill.models.predictor import DIVISOR
+from distill.models.sources import DIVISOR
 from distill.predictions.views import View
 from helpers.options import expand
 

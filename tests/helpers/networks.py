@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from helpers import ROOT
-from helpers.options import training_options
+from helpers.options import generate, training_options
 
 SPEC = training_options(iterations=20, batch=2, lr=0.02, scales=[96, 112], max_side=200, init="none")
 
@@ -46,6 +46,7 @@ def random_model(config: str, categories: list[dict], folder: Path) -> Path:
     import torch
     from mmdet.structures import DetDataSample
 
+    from distill.datasets.images import read_image
     from distill.models import config_file
     from distill.models import model as models
     from helpers.checkpoints import scale_like_trained
@@ -56,9 +57,14 @@ def random_model(config: str, categories: list[dict], folder: Path) -> Path:
     torch.manual_seed(0)
     network = models.build(cfg).eval()
     network.init_weights()
-    shape = {"img_shape": (192, 192), "ori_shape": (192, 192), "scale_factor": (1, 1)}
-    pixels = torch.randn(2, 3, 192, 192)
-    samples = [DetDataSample(metainfo=shape) for _ in pixels]
+    # Of images like those that it is tried on: after noise nearly every score would be exactly 0 or 1, and
+    # NMS keeps any of boxes of equal scores.
+    images = generate(folder / "seen", 4, seed=3, size=(256, 192), style="sketch")["images"]
+    read = [read_image(folder / "seen" / image["file_name"]) for image in images]
+    shape = {"img_shape": (192, 256), "ori_shape": (192, 256), "scale_factor": (1, 1)}
+    samples = [DetDataSample(metainfo=shape) for _ in read]
+    inputs = [torch.from_numpy(one).permute(2, 0, 1) for one in read]
+    pixels = network.data_preprocessor({"inputs": inputs, "data_samples": samples})["inputs"]
     posed = models.has_keypoints(cfg)
 
     def run() -> None:
@@ -68,7 +74,6 @@ def random_model(config: str, categories: list[dict], folder: Path) -> Path:
             network.roi_head.predict_heatmaps(network.extract_feat(pixels), rois)
 
     scale_like_trained(network, SPREAD | ({"roi_head.keypoint_head.deconv": 3.0} if posed else {}), run)
-    folder.mkdir(parents=True)
     task = "keypoints" if posed else "boxes"
     meta = {"model": folder.name, "categories": categories, "iterations": 0, "task": task}
     models.save(folder / "model.pth", network.state_dict(), meta)

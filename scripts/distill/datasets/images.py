@@ -105,11 +105,22 @@ def scan(path: str | Path) -> Scan:
 
 def stated_sizes(path: str | Path) -> set[tuple[int, int]]:
     """(width, height) that an image's header states, upright and as stored; none of a bad file."""
+    found = _stated(path)
+    return set(found or ())
+
+
+def stated_size(path: str | Path) -> tuple[int, int] | None:
+    """(width, height), upright, that an image's header states; None of a bad file."""
+    found = _stated(path)
+    return found and found[0]
+
+
+def _stated(path: str | Path) -> tuple[tuple[int, int], tuple[int, int]] | None:
     try:
         with _regular_file(path) as file, Image.open(file, formats=FORMATS) as image:
-            return set(_sizes(image, image.getexif().get(_ORIENTATION, 1)))
+            return _sizes(image, image.getexif().get(_ORIENTATION, 1))
     except Exception:  # as in _load
-        return set()
+        return None
 
 
 def scan_all(paths: list[Path], what: str) -> Iterator[Scan]:

@@ -5,6 +5,8 @@ import io
 import os
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import dataclass
+from fractions import Fraction
 from functools import partial
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
@@ -15,7 +17,7 @@ from PIL import Image
 
 from distill.datasets.images import hash_bytes, list_files, workers
 from distill.files import replacing
-from distill.program import UserError, progress
+from distill.program import UserError, log, progress
 
 SUFFIXES = (
     ".mp4", ".m4v", ".avi", ".mkv", ".mov", ".webm", ".mpg", ".mpeg", ".flv", ".wmv", ".ts", ".ogv", ".3gp",
@@ -142,6 +144,56 @@ def random_frame(path: Path, rng: np.random.Generator) -> Image.Image:
 def _upright(frame: av.VideoFrame) -> Image.Image:
     image = frame.to_image()
     return image.rotate(frame.rotation, expand=True) if frame.rotation % 360 else image
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One frame, upright. number: from 0, of those that decode. seconds: when it is shown. pixels: (H, W, 3)
+    uint8, BGR."""
+
+    number: int
+    seconds: float
+    pixels: np.ndarray
+
+
+def frames(path: Path) -> Iterator[Frame]:
+    """All frames of a video that decode, one after the other. Raises UserError where none does."""
+    number = -1
+    try:
+        with av.open(str(path)) as container:
+            stream = _stream(container)
+            stream.thread_type = "SLICE"  # one video at a time; frame threads would lose frames
+            for number, frame in enumerate(_frames(container, stream)):
+                pixels = frame.to_ndarray(format="bgr24")
+                turned = np.rot90(pixels, round(frame.rotation / 90) % 4)
+                yield Frame(number, frame.time or 0.0, np.ascontiguousarray(turned))
+    except (av.FFmpegError, ValueError) as error:
+        if number < 0:
+            raise UserError(f"{path}: is not a readable video ({' '.join(str(error).split())})") from None
+        log.warning("%s: breaks off after %d frames", path, number + 1)
+    if number < 0:
+        raise UserError(f"{path}: no frame of it can be decoded")
+
+
+def count_frames(path: Path) -> int | None:
+    """How many frames a video says that it has; None where it does not. Raises UserError where it is none."""
+    try:
+        with av.open(str(path)) as container:
+            stream = _stream(container)
+            if stream.frames:
+                return stream.frames
+            duration, rate = _duration(container, stream), stream.average_rate
+            base = stream.time_base
+            return round(duration * base * rate) if duration and base and rate else None
+    except (av.FFmpegError, ValueError) as error:
+        raise UserError(f"{path}: is not a readable video ({' '.join(str(error).split())})") from None
+
+
+def frame_rate(path: Path) -> Fraction:
+    """Frames a second."""
+    with av.open(str(path)) as container:
+        rate = _stream(container).average_rate
+    return (rate or Fraction(25)).limit_denominator(60000)
 
 
 def _frame_at(path: Path, moment: float) -> av.VideoFrame | None:

@@ -4,6 +4,7 @@ import sys
 import warnings
 from importlib import import_module
 from importlib.util import find_spec
+from typing import Any
 
 from distill.models import mmcv_ext
 
@@ -14,3 +15,10 @@ if find_spec("xtcocotools") is None:
         sys.modules[f"xtcocotools{part}"] = import_module(f"pycocotools{part}")
 warnings.filterwarnings("ignore", category=UserWarning, module="mmengine|mmdet|mmcv|torch.functional")
 warnings.filterwarnings("ignore", category=FutureWarning, module="mmengine|mmdet|mmcv")
+
+
+def __getattr__(name: str) -> Any:
+    """`from distill.models import Predictor`; who only wants another module does not load it."""
+    if name == "Predictor":
+        return import_module("distill.models.predictor").Predictor
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -10,9 +10,10 @@ from distill.datasets.dataset_file import read_dataset, root_of
 from distill.datasets.keypoint_meta import keypoint_meta
 from distill.datasets.kinds import shard
 from distill.files import write_json
-from distill.models.predictor import Image, Predictor, in_order_of_shape
+from distill.models.predictor import Predictor
+from distill.models.sources import Image, in_order_of_shape
 from distill.predictions.boxes import xywh_to_xyxy, xyxy_to_xywh
-from distill.predictions.fixed_boxes import FixedBoxes
+from distill.predictions.fixed_boxes import FixedBoxes, fixed
 from distill.predictions.heatmap_file import LOGITS, HeatmapWriter
 from distill.predictions.views import View
 from distill.program import UserError
@@ -64,13 +65,8 @@ def detect_boxes(
     _, root, images = read_shard(dataset, *shards)
     records: list[dict[str, Any]] = []
     for image, found in Predictor(model, **options).boxes(root, images, view):
-        size = np.array([image["width"], image["height"]] * 2)
-        boxes = view.inverse_boxes(found["boxes"], (image["width"], image["height"])).clip(0, size)
-        sides = boxes[:, 2:] - boxes[:, :2]
-        keep = (found["scores"] >= fixed_boxes["min_score"]) & (sides >= 1).all(1)
-        order = np.argsort(-found["scores"][keep], kind="stable")[: fixed_boxes["per_image"]]
-        rows = np.flatnonzero(keep)[order]
-        records += results(image["id"], found["category_ids"][rows], boxes[rows], found["scores"][rows])
+        boxes, rows = fixed(found, view, (image["width"], image["height"]), fixed_boxes)
+        records += results(image["id"], found["category_ids"][rows], boxes, found["scores"][rows])
     write_json(output, [{"id": number, **record} for number, record in enumerate(records, 1)])
 
 

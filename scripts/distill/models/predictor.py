@@ -1,88 +1,34 @@
-"""A trained model on a device, under views.
+"""A trained model on a device, under views."""
 
-Images of similar shape follow each other, so that those of a batch are padded to one size. An image's padding
-does not depend on its batch, nor therefore on the number of shards.
-"""
-
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Container, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 from mmdet.structures import DetDataSample
+from mmengine.structures import InstanceData
 from torch import nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
-from distill.datasets.images import read_image
 from distill.models.amp import features_in_bfloat16, keep_float32, supported
+from distill.models.application import Application, plan_of
 from distill.models.folding import fold
 from distill.models.model import load, pick_device, pick_workers
-from distill.predictions.crops import Crop
+from distill.models.sources import (
+    SHARD,
+    CroppedImages,
+    Image,
+    Part,
+    Pixels,
+    Source,
+    ViewedImages,
+    batches,
+)
 from distill.predictions.views import View, check_crops, check_images
-from distill.program import UserError, progress
+from distill.program import DEVICE, UserError, log, progress
 
-DIVISOR = 32  # networks pad to their coarsest stride
 CROPS = 8  # of instances, take the memory of an image
-Image = dict[str, Any]
-
-
-class ViewedImages(Dataset):
-    """Images (3, H, W) uint8 of a dataset, resized and turned as in a view, but not mirrored, which the
-    device does faster. `images` are records of the dataset JSON."""
-
-    def __init__(self, root: Path, images: list[Image], view: View) -> None:
-        self.root, self.images, self.view = root, images, replace(view, flip=False)
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def __getitem__(self, index: int) -> tuple[Image, torch.Tensor]:
-        image = self.images[index]
-        size = (image["width"], image["height"])
-        pixels = read_image(self.root / image["file_name"], size, image.get("hash"))
-        return image, torch.from_numpy(self.view.transform_image(pixels)).permute(2, 0, 1)
-
-
-class CroppedImages(Dataset):
-    """The crops (n, 3, h, w) uint8 of the boxes of each image under a view."""
-
-    def __init__(
-        self, root: Path, images: list[Image], regions: dict[int, np.ndarray], crop: Crop, view: View
-    ) -> None:
-        self.root, self.images, self.regions, self.crop, self.view = root, images, regions, crop, view
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def __getitem__(self, index: int) -> torch.Tensor:
-        image = self.images[index]
-        size = (image["width"], image["height"])
-        pixels = read_image(self.root / image["file_name"], size, image.get("hash"))
-        matrices = self.crop.matrices(self.regions[image["id"]], self.view)
-        crops = [cv2.warpAffine(pixels, one, self.crop.size, flags=cv2.INTER_LINEAR) for one in matrices]
-        return torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2)
-
-
-def in_order_of_shape(images: Sequence[Image]) -> list[Image]:
-    """By aspect ratio, then size, then id: then similar shapes are next to each other under every view."""
-    return sorted(images, key=lambda i: (i["width"] / i["height"], i["width"], i["id"]))
-
-
-def batches(images: list[Image], view: View, most: int, divisor: int = DIVISOR) -> list[list[int]]:
-    """Runs of at most `most` consecutive images whose views are padded to the same size, by `divisor`."""
-    runs: list[list[int]] = []
-    last = None
-    for index, image in enumerate(images):
-        width, height = view.size(image["width"], image["height"])
-        shape = (-(-width // divisor), -(-height // divisor))
-        if shape != last or len(runs[-1]) == most:
-            runs.append([])
-        runs[-1].append(index)
-        last = shape
-    return runs
 
 
 def _rows(meta: dict[str, Any], folder: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -109,16 +55,17 @@ class Predictor:
 
     def __init__(
         self,
-        folder: Path,
-        device: str,
+        folder: str | Path,
+        device: str = DEVICE,
         batch: int | None = None,
         workers: int | None = None,
         amp: bool = False,
     ) -> None:
         self.device = pick_device(device)
         self.amp = amp and supported(self.device)
-        self.folder = folder
+        self.folder = Path(folder)
         self.network, self.meta, self.kind = load(folder, self.device)
+        self.divisor = self.network.data_preprocessor.pad_size_divisor
         half = [side // 2 for side in self.kind.sample_size(self.network)]
         sample = torch.randn(1, 3, *half, generator=torch.Generator().manual_seed(0))
         sample = sample.repeat_interleave(2, -1).repeat_interleave(2, -2).to(self.device)
@@ -135,12 +82,40 @@ class Predictor:
         self.batch = batch or (16 if self.device.type == "cuda" else 4)
         self.workers = pick_workers(self.device) if workers is None else workers
         self.category_ids = np.array([category["id"] for category in self.meta["categories"]])
-        self.rows, self.columns = _rows(self.meta, folder)
+        self.rows, self.columns = _rows(self.meta, self.folder)
+
+    def predict(
+        self,
+        images: str | Path | Sequence[str | Path],
+        views: Sequence[str] | None = None,
+        min_score: float = 0.0,
+    ) -> Iterator[tuple[Image, list[dict]]]:
+        """What the model finds on images of anybody's: (record of the image, COCO results), image by image.
+
+        images: a folder, a video, or image files. Those that cannot be read are left out, with a warning.
+        views: a view set of the model's study, or names of views (s0800, s0800-flip); None: the plain view.
+        min_score: the least score of a result.
+
+        Images of similar shape come together. Raises UserError where there is nothing to predict.
+        """
+        source = Source.of([images] if isinstance(images, str | Path) else images)
+        used = Application(self, plan_of(self.folder, views), min_score)
+        for _, (found, lost) in used.results(self.parts(source, used.passes)):
+            for one in lost:
+                log.warning("%(file_name)s is left out: %(reason)s", one)
+            yield from found
+
+    def parts(
+        self, source: Source, views: Sequence[View], done: Container[int] = ()
+    ) -> Iterator[tuple[Part, list[Pixels]]]:
+        """A source in batches, as `Source.parts`."""
+        pinned = self.device.type == "cuda"
+        return source.parts(views, self.batch, self.divisor, self.workers, pinned, SHARD, done)
 
     def _add_up(self, layer: nn.Module, inputs: Any, output: torch.Tensor) -> None:
         self._given = self._given + output.sum(dtype=torch.float32)
 
-    def _check_finite(self, view: View) -> None:
+    def check_finite(self, view: View) -> None:
         """Raises UserError where the network gave NaN or infinity, of which NMS would keep nothing."""
         if not torch.isfinite(self._given):
             what = f"its outputs under {view.name} hold NaN or infinity"
@@ -158,29 +133,36 @@ class Predictor:
         dataset = ViewedImages(root, images, view)
         loader = DataLoader(
             dataset,
-            batch_sampler=batches(images, view, self.batch, self.network.data_preprocessor.pad_size_divisor),
+            batch_sampler=batches(images, view, self.batch, self.divisor),
             collate_fn=list,
             num_workers=self.workers,
             pin_memory=self.device.type == "cuda",
         )
         for number, items in enumerate(progress(loader, len(loader), f"batches of {view.name}")):
             records, pixels = zip(*items, strict=True)
-            inputs = [p.to(self.device, non_blocking=True) for p in pixels]
-            if view.flip:
-                inputs = [p.flip(-1) for p in inputs]
-            samples = [
-                DetDataSample(
-                    metainfo={"img_shape": p.shape[1:], "ori_shape": p.shape[1:], "scale_factor": (1, 1)}
-                )
-                for p in inputs
-            ]
-            data = self.network.data_preprocessor({"inputs": inputs, "data_samples": samples})
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast):
-                result = each(records, data["inputs"], data["data_samples"])
+            result = self.forward(records, pixels, view, each)
             if number == 0:  # later ones only at the end, since asking makes the CPU wait for a GPU
-                self._check_finite(view)
+                self.check_finite(view)
             yield result
-        self._check_finite(view)
+        self.check_finite(view)
+
+    @torch.inference_mode()
+    def forward(
+        self, records: Sequence[Image], pixels: Sequence[torch.Tensor], view: View, each: Callable
+    ) -> Any:
+        """What `each`, as of `run`, returns for one batch. pixels: of `ViewedImages`, (3, H, W) of each."""
+        inputs = [p.to(self.device, non_blocking=True) for p in pixels]
+        if view.flip:
+            inputs = [p.flip(-1) for p in inputs]
+        samples = [
+            DetDataSample(
+                metainfo={"img_shape": p.shape[1:], "ori_shape": p.shape[1:], "scale_factor": (1, 1)}
+            )
+            for p in inputs
+        ]
+        data = self.network.data_preprocessor({"inputs": inputs, "data_samples": samples})
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast):
+            return each(records, data["inputs"], data["data_samples"])
 
     def boxes(self, root: Path, images: list[Image], view: View) -> Iterator[tuple[Image, dict]]:
         """Yields (image, {"boxes" (N, 4) x1, y1, x2, y2 in the view, "scores" (N,), "category_ids" (N,)})."""
@@ -190,16 +172,17 @@ class Predictor:
 
         for batch in self.run(root, images, view, each):
             for image, found in batch:
-                columns = self.columns[found.labels.cpu().numpy()]
-                known = columns >= 0  # an imported model may know categories that the dataset lacks
-                yield (
-                    image,
-                    {
-                        "boxes": found.bboxes.double().cpu().numpy()[known],
-                        "scores": found.scores.double().cpu().numpy()[known],
-                        "category_ids": self.category_ids[columns[known]],
-                    },
-                )
+                yield image, self.found(found)
+
+    def found(self, found: InstanceData) -> dict[str, np.ndarray]:
+        """The boxes of an image, as `boxes` yields them."""
+        columns = self.columns[found.labels.cpu().numpy()]
+        known = columns >= 0  # an imported model may know categories that the dataset lacks
+        return {
+            "boxes": found.bboxes.double().cpu().numpy()[known],
+            "scores": found.scores.double().cpu().numpy()[known],
+            "category_ids": self.category_ids[columns[known]],
+        }
 
     def refined(
         self, root: Path, images: list[Image], regions: dict[int, np.ndarray], view: View
@@ -211,19 +194,21 @@ class Predictor:
         Yields (image, boxes (n, C, 4) in the view, scores (n, C)): for each RoI a box and a score of each of
         C categories.
         """
-        classes = len(self.category_ids)
 
         def each(records, inputs, samples):
-            rois = self._rois(records, regions, view, inputs)
-            found = self.kind.refined(self.network, inputs, samples, rois)
-            return zip(records, found, strict=True)
+            rois = self.rois(records, regions, view, inputs)
+            return zip(records, self.kind.refined(self.network, inputs, samples, rois), strict=True)
 
         for batch in self.run(root, images, view, each):
             for image, sample in batch:
-                scores = sample.scores.double().cpu().numpy()[:, self.rows]
-                boxes = sample.bboxes.double().cpu().numpy().reshape(len(sample), -1, 4)
-                boxes = boxes[:, self.rows] if boxes.shape[1] > 1 else boxes
-                yield image, np.broadcast_to(boxes, (len(sample), classes, 4)), scores
+                yield image, *self.refinements(sample)
+
+    def refinements(self, sample: InstanceData) -> tuple[np.ndarray, np.ndarray]:
+        """Boxes and scores of an image, as `refined` yields them."""
+        scores = sample.scores.double().cpu().numpy()[:, self.rows]
+        boxes = sample.bboxes.double().cpu().numpy().reshape(len(sample), -1, 4)
+        boxes = boxes[:, self.rows] if boxes.shape[1] > 1 else boxes
+        return np.broadcast_to(boxes, (len(sample), len(self.rows), 4)), scores
 
     def heatmaps(
         self, root: Path, images: list[Image], regions: dict[int, np.ndarray], view: View
@@ -236,7 +221,7 @@ class Predictor:
         """
 
         def each(records, inputs, samples):
-            return self.kind.heatmaps(self.network, inputs, self._rois(records, regions, view, inputs))
+            return self.kind.heatmaps(self.network, inputs, self.rois(records, regions, view, inputs))
 
         return self.run(root, images, view, each)
 
@@ -264,11 +249,11 @@ class Predictor:
                 waiting = waiting[most:]
                 data = self.network.data_preprocessor({"inputs": inputs, "data_samples": []})
                 yield self.kind.maps(self.network, data["inputs"])
-        self._check_finite(view)
+        self.check_finite(view)
 
     @staticmethod
-    def _rois(
-        records: list[Image], regions: dict[int, np.ndarray], view: View, inputs: torch.Tensor
+    def rois(
+        records: Sequence[Image], regions: dict[int, np.ndarray], view: View, inputs: torch.Tensor
     ) -> list[torch.Tensor]:
         """The regions of each image in its view, (n, 4) on the device of the inputs."""
         size = [(image["width"], image["height"]) for image in records]

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from mmengine.config import Config
 from mmengine.dist import barrier, get_world_size, is_main_process
+from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from distill.datasets.coco import Coco
@@ -32,6 +33,7 @@ from distill.models import model as models
 from distill.models.networks import Kind, kind_of, own_hooks
 from distill.models.processes import runner_of, start_processes
 from distill.models.provenance import digests, provenance
+from distill.models.tracking import Tracking, backends
 from distill.models.validation import How, Validation, average_precision, points, write_history
 from distill.program import UserError
 
@@ -216,11 +218,16 @@ def _meaning(coco: dict) -> list[tuple]:
     return [(category["name"], category.get("keypoints") or []) for category in coco["categories"]]
 
 
+def without_tracking(spec: dict) -> dict:
+    """The options that have a part in what is trained."""
+    return {key: value for key, value in spec.items() if key != "tracking"}
+
+
 def fingerprint(job: Job, cfg: Config) -> str:
     """Digest of everything that shapes the training, which paths and workers do not."""
     shape = {
         "model": json.loads(json.dumps(cfg.model.to_dict(), default=str)),
-        "spec": job.spec,
+        "spec": without_tracking(job.spec),
         "inputs": job.inputs,
         "optimizer": cfg.optim_wrapper.to_dict(),
     }
@@ -247,6 +254,7 @@ def train(job: Job, workers: int | None = None) -> None:
 
 def _train(job: Job, cfg: Config, categories: list[dict], device: torch.device) -> None:
     kind = kind_of(cfg)
+    trackers = backends(job.spec["tracking"], job.work / "tracking", job.name)
     mark = fingerprint(job, cfg)
     checkpoint = work_folder.prepare(job.work, mark)
     resumes = work_folder.count_resumes(job.work, checkpoint) if is_main_process() else 0
@@ -276,7 +284,8 @@ def _train(job: Job, cfg: Config, categories: list[dict], device: torch.device) 
     if settings := cfg.get("initial_settings"):
         meta["settings"] = settings.to_dict()
     validated = _validation(job, cfg, meta)
-    runner = _run(job, kind, cfg, device, prepare, validated)
+    also = [*_watching(trackers, cfg, categories), *([validated] if validated else [])]
+    runner = _run(job, kind, cfg, device, prepare, also)
     network = getattr(runner.model, "module", runner.model)
     if is_main_process():
         state = validated.best["state"] if validated and validated.best else network.state_dict()
@@ -287,13 +296,18 @@ def _train(job: Job, cfg: Config, categories: list[dict], device: torch.device) 
 
 
 def _run(
-    job: Job, kind: Kind, cfg: Config, device: torch.device, prepare: Callable, hook: Validation | None
+    job: Job,
+    kind: Kind,
+    cfg: Config,
+    device: torch.device,
+    prepare: Callable,
+    also: list[Hook],
 ) -> Runner:
     """The Runner of a training that is done. Raises UserError where somebody's network cannot be trained."""
     runner: Any = None
     try:
         runner = runner_of(cfg, device, prepare)
-        if hook:
+        for hook in also:
             runner.register_hook(hook)
         runner.train()
     except UserError:
@@ -304,6 +318,14 @@ def _run(
         why = f"{type(error).__name__}: {' '.join(str(error).split())}"
         raise UserError(f"{job.config}: the network cannot be trained on boxes here ({why})") from error
     return runner
+
+
+def _watching(trackers: list[Any], cfg: Config, categories: list[dict]) -> list[Hook]:
+    """Not of the config, which the model keeps."""
+    if not trackers:
+        return []
+    interval = next(hook["interval"] for hook in cfg.custom_hooks if hook["type"] == "History")
+    return [Tracking(trackers, interval, categories)]
 
 
 def _validation(job: Job, cfg: Config, meta: dict[str, Any]) -> Validation | None:
@@ -334,7 +356,7 @@ def _write_records(
         job.output / "run.json",
         {
             **provenance(job.name, job.inputs, seconds),
-            "spec": job.spec,
+            "spec": without_tracking(job.spec),
             "seed": job.spec["seed"],
             "fingerprint": mark,
             "processes": get_world_size(),

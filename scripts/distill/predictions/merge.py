@@ -92,7 +92,7 @@ class _Header(msgspec.Struct):
 
 # Of one image under one view: boxes (n, 4; x1, y1, x2, y2, in the original image), scores, categories, and
 # the ids of the fixed boxes that they were predicted in, −1 where there are none, (n,).
-_Boxes = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+Boxes = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
 
 class _Shard:
@@ -120,7 +120,7 @@ def merge_boxes(paths: Sequence[str | Path], dataset: Coco, options: Options) ->
     """
     known = {image["id"]: (image["width"], image["height"]) for image in dataset["images"]}
     seen: dict[Any, str | Path] = {}
-    files: list[Iterator[_Boxes]] = []
+    files: list[Iterator[Boxes]] = []
     shard = _Shard({})
     for path in paths:
         view, sizes, blocks = _read_boxes(path, seen)
@@ -133,26 +133,33 @@ def merge_boxes(paths: Sequence[str | Path], dataset: Coco, options: Options) ->
         if known.get(image_id) != size:
             raise UserError(f"{paths[0]}: image {image_id} of {size} is not in the dataset; {AGAIN}")
     for image_id, *views in zip(shard.sizes, *files, strict=True):
-        seen_by = np.repeat(np.arange(len(views)), [len(view[1]) for view in views])
-        said = _union(views)
-        boxes, scores, categories = _union([_average(views, paths)]) if options.boxes == "average" else said
-        inside = box_math.area(boxes) > 0
-        boxes, scores, categories = voting.vote(
-            boxes[inside], scores[inside], categories[inside],
-            nms=options.nms, vote=options.vote, rule=options.score, beta=options.beta,
-            max_per_image=options.max_per_image,
-        )  # fmt: skip
-        agreement = np.round(of_boxes(boxes, categories, *said, seen_by, len(views)), 3).tolist()
-        boxes = np.round(box_math.xyxy_to_xywh(np.round(boxes, 3)), 3).tolist()
-        columns = (categories.tolist(), boxes, np.round(scores, 6).tolist(), agreement)
-        for category, box, score, (found, overlap, mean) in zip(*columns, strict=True):
-            yield {
-                "image_id": image_id, "category_id": category, "bbox": box, "score": score,
-                "agreement": {"views": found, "overlap": overlap, "score": mean},
-            }  # fmt: skip
+        yield from box_records(image_id, views, options, paths)
 
 
-def _union(views: Sequence[_Boxes]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def box_records(
+    image_id: int, views: Sequence[Boxes], options: Options, names: Sequence[str | Path]
+) -> Iterator[dict]:
+    """Merges the boxes of one image as `merge_boxes` does. names: of the views' files, for messages."""
+    seen_by = np.repeat(np.arange(len(views)), [len(view[1]) for view in views])
+    said = _union(views)
+    boxes, scores, categories = _union([_average(views, names)]) if options.boxes == "average" else said
+    inside = box_math.area(boxes) > 0
+    boxes, scores, categories = voting.vote(
+        boxes[inside], scores[inside], categories[inside],
+        nms=options.nms, vote=options.vote, rule=options.score, beta=options.beta,
+        max_per_image=options.max_per_image,
+    )  # fmt: skip
+    agreement = np.round(of_boxes(boxes, categories, *said, seen_by, len(views)), 3).tolist()
+    boxes = np.round(box_math.xyxy_to_xywh(np.round(boxes, 3)), 3).tolist()
+    columns = (categories.tolist(), boxes, np.round(scores, 6).tolist(), agreement)
+    for category, box, score, (found, overlap, mean) in zip(*columns, strict=True):
+        yield {
+            "image_id": image_id, "category_id": category, "bbox": box, "score": score,
+            "agreement": {"views": found, "overlap": overlap, "score": mean},
+        }  # fmt: skip
+
+
+def _union(views: Sequence[Boxes]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Boxes, scores and categories of all views together."""
     boxes, scores, categories = (np.concatenate([view[i] for view in views]) for i in range(3))
     return boxes, scores, categories
@@ -176,12 +183,12 @@ def _read_boxes(path: str | Path, seen: dict) -> tuple[View, dict[int, tuple[int
     return view, {image.id: (image.width, image.height) for image in header.images}, blocks
 
 
-def _images(path: str | Path, view: View, shard: _Shard, blocks: Iterator[bytes]) -> Iterator[_Boxes]:
+def _images(path: str | Path, view: View, shard: _Shard, blocks: Iterator[bytes]) -> Iterator[Boxes]:
     """What was found on each image of the shard, in its order, which the records must follow."""
     done = 0
 
     def columns(block: bytes) -> list[np.ndarray]:
-        """The place of each record's image in the shard, and the columns of _Boxes."""
+        """The place of each record's image in the shard, and the columns of Boxes."""
         found = coco_results.decode(path, block, coco_results.Prediction)
         place = np.fromiter([shard.position.get(p.image_id, -1) for p in found], np.int64, len(found))
         if (np.diff(place, prepend=done) < 0).any():
@@ -206,7 +213,7 @@ def _images(path: str | Path, view: View, shard: _Shard, blocks: Iterator[bytes]
         done, waiting = complete, [column[starts[-1] :] for column in waiting]
 
 
-def _average(views: Sequence[_Boxes], paths: Sequence[str | Path]) -> _Boxes:
+def _average(views: Sequence[Boxes], paths: Sequence[str | Path]) -> Boxes:
     """The mean over views of boxes and scores (Detectron's AVG heuristics); rows are the same boxes in
     all."""
     first = views[0]

@@ -57,7 +57,7 @@ def merge_heatmaps(
             raise UserError(f"{paths[0]}: its instances are not those of {boxes}; {AGAIN}")
         if unknown := set(rows.image_id.tolist()) - known:
             raise UserError(f"{paths[0]}: image {min(unknown)} is not in the dataset; {AGAIN}")
-        yield from _keypoint_records(rows, average, options)
+        yield from keypoint_records(rows, average, options)
 
 
 def _check_crops(views: Sequence[View], kind: str, options: Options) -> None:
@@ -111,9 +111,10 @@ def _average_heatmaps(
     return first, average
 
 
-def _keypoint_records(
+def keypoint_records(
     rows: heatmap_file.Block, average: heatmaps.Average | crop_heatmaps.CropAverage, options: Options
 ) -> Iterator[dict]:
+    """Keypoints of merged heatmaps of instances, `rows`, as `merge_heatmaps` yields them."""
     more: dict[str, np.ndarray] = {}
     if isinstance(average, heatmaps.Average):
         boxes = box_math.xywh_to_xyxy(rows.box)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
 
 from distill.study.lineage import lineage, trained
 from distill.study.references import boxes_of
@@ -45,6 +46,17 @@ def needs(study: Study, rows: Iterable[Row]) -> Needs:
         if study["models"][model]["task"] == "keypoints":
             found.add((boxes_of(study["models"], model), dataset, "boxes"))
     return Needs(frozenset(trained(study, models)), frozenset(found))
+
+
+def missing_packages(names: Iterable[str]) -> list[str]:
+    """Those of some packages that are not installed here."""
+    missing = []
+    for name in names:
+        try:
+            version(name)
+        except PackageNotFoundError:
+            missing.append(name)
+    return missing
 
 
 def shards_of(study: Study, dataset: str) -> int:

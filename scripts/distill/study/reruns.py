@@ -16,6 +16,7 @@ from distill.study.schema import defaults
 from distill.study.types import Calibrate, Dataset, MergeOfViews, Model, Study, Table, Task
 
 OF_KEYPOINTS = ("average", "size_dependent", "plain", "upsample")  # merge options; the others are of boxes
+UNSEEN = ("checkpoint_every", "tracking")  # of a training, in what it makes
 OF_ROWS = ("name", "views", "x", "evaluations")
 # These were compared at their defaults too before others were left out, and results are there that say so.
 CALIBRATE = ("instances", "per", "keypoints", "score_floor", "agnostic_nms")
@@ -31,12 +32,12 @@ def of_dataset(spec: Dataset, root: Path) -> Options:
 
 
 def of_training(model: Model, root: Path) -> Options:
-    """Not how often checkpoints are written. Of a config from outside, with a digest of what packages have of
-    it; its other files are inputs of the job."""
+    """Not how often checkpoints are written, nor where the training can be watched. Of a config from outside,
+    with a digest of what packages have of it; its other files are inputs of the job."""
     mine = _unusual(training(model), defaults(root, "models"))
     if digest := packaged(model["config"], root):
         mine["packaged"] = digest
-    return {key: mine[key] for key in sorted(mine) if key != "checkpoint_every"}
+    return {key: mine[key] for key in sorted(mine) if key not in UNSEEN}
 
 
 def of_merge(options: MergeOfViews, task: Task, root: Path) -> Options:

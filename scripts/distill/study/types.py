@@ -86,6 +86,7 @@ class Training(TypedDict):
     validate: int
     keep: str
     checkpoint_every: int | str
+    tracking: list[str]
     ratio: NotRequired[list[float]]
 
 

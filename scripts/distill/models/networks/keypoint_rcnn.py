@@ -1,8 +1,11 @@
 """Keypoint R-CNN: Faster R-CNN with a heatmap for each keypoint in each box."""
 
+from collections.abc import Callable
+
 from mmdet.models.detectors import BaseDetector
 from mmdet.structures.bbox import bbox2roi
 from mmengine.config import Config
+from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
 from distill.datasets.coco import Coco
@@ -35,3 +38,15 @@ class KeypointRCNN(FasterRCNN):
 
     def heatmaps(self, network: BaseDetector, inputs: Tensor, regions: list[Tensor]) -> Tensor:
         return network.roi_head.predict_heatmaps(network.extract_feat(inputs), bbox2roi(regions))
+
+    def both(
+        self,
+        network: BaseDetector,
+        inputs: Tensor,
+        samples: list,
+        choose: Callable[[list[InstanceData]], list[Tensor]],
+    ) -> Tensor:
+        features = network.extract_feat(inputs)
+        proposals = network.rpn_head.predict(features, samples, rescale=False)
+        found = network.roi_head.predict(features, proposals, samples, rescale=False)
+        return network.roi_head.predict_heatmaps(features, bbox2roi(choose(found)))

@@ -1,7 +1,7 @@
 """The protocol of a kind of network."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Literal
 
 from mmdet.models.detectors import BaseDetector
@@ -130,6 +130,16 @@ class Kind(ABC):
     ) -> list[InstanceData]:
         """The boxes and scores, of each category, that the network has for given boxes of each image."""
         raise NotImplementedError
+
+    def both(
+        self,
+        network: BaseDetector,
+        inputs: Tensor,
+        samples: list,
+        choose: Callable[[list[InstanceData]], list[Tensor]],
+    ) -> Tensor:
+        """`heatmaps` in the boxes that `choose` makes of `boxes`."""
+        return self.heatmaps(network, inputs, choose(self.boxes(network, inputs, samples)))
 
     def heatmaps(self, network: BaseDetector, inputs: Tensor, regions: list[Tensor]) -> Tensor:
         """Heatmaps (N, K, h, w) of the keypoints in given boxes of each image."""

@@ -1,0 +1,125 @@
+"""Files of a model in use: results by shard, so that an interrupted run goes on, and all of them as one."""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from distill.files import replacing, write_json
+from distill.models.application import Application
+from distill.models.predictor import Predictor
+from distill.models.provenance import digests
+from distill.models.sources import Image, Source
+from distill.predictions.coco_results import read_lines
+from distill.program import UserError, log
+
+RESULTS = "predictions"  # the last key of a shard
+
+
+def predict_files(
+    predictor: Predictor,
+    source: Source,
+    used: Application,
+    output: Path,
+    each: Callable[[int], None],
+    draw: Callable[[list[Image], list[dict]], None] | None = None,
+) -> None:
+    """Writes the COCO results of a source to `output`, and beside it (`about`) what they are about, as a
+    dataset without annotations.
+
+    each: told how many images are done, since the last time.
+    draw: is given the images of a shard and their results.
+
+    Raises UserError where no image can be read.
+    """
+    folder = output.with_name(f"{output.name}.parts")
+    _claim(folder, _mark(predictor, source, used, draw is not None))
+    done = {int(path.stem) for path in folder.glob("*.json")}
+    for shard in sorted(done):
+        head = read_lines(_shard(folder, shard), RESULTS)[0]
+        each(len(head["images"]) + len(head["unreadable"]))
+    if done:
+        log.info("%s: goes on after %d parts of %s", output, len(done), folder)
+    found: list[tuple[Image, list[dict]]] = []
+    lost: list[dict[str, str]] = []
+    for part, (pairs, unreadable) in used.results(predictor.parts(source, used.passes, done)):
+        found += pairs
+        lost += unreadable
+        each(len(pairs) + len(unreadable))
+        if part.ends == "shard":
+            found.sort(key=lambda pair: pair[0]["id"])
+            images = [image for image, _ in found]
+            records = [record for _, mine in found for record in mine]
+            if draw:
+                draw(images, records)
+            write_json(_shard(folder, part.shard), {"images": images, "unreadable": lost, RESULTS: records})
+            found, lost = [], []
+    try:
+        _gather(folder, predictor, source, output)
+    finally:  # what nobody can read may be mended until the next run
+        shutil.rmtree(folder)
+
+
+def about(output: Path) -> Path:
+    """out.json → out.images.json: which image is which, and the categories; COCO(…).loadRes(out.json)."""
+    return output.with_name(f"{output.stem}.images.json")
+
+
+def _shard(folder: Path, number: int) -> Path:
+    return folder / f"{number:06d}.json"
+
+
+def _mark(predictor: Predictor, source: Source, used: Application, drawn: bool) -> str:
+    """A digest of all that results depend on, but for the images themselves."""
+    plan = used.plan
+    what = {
+        "model": digests({name: predictor.folder / name for name in ("model.pth", "config.py")}),
+        "images": [str(source.root.absolute()), source.names],
+        "views": [view.name for view in (plan.plain, *plan.views)],
+        "options": [asdict(plan.options), plan.fixed_boxes, used.min_score, predictor.amp, drawn],
+    }
+    return hashlib.sha256(json.dumps(what).encode()).hexdigest()
+
+
+def _claim(folder: Path, mark: str) -> None:
+    """Empties the folder of what another run has left."""
+    note = folder / "mark.txt"
+    if not (note.is_file() and note.read_text(errors="replace") == mark):
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        with replacing(note) as temporary:
+            temporary.write_text(mark)
+
+
+def _gather(folder: Path, predictor: Predictor, source: Source, output: Path) -> None:
+    paths = sorted(folder.glob("*.json"))
+    unreadable = [one for path in paths for one in read_lines(path, RESULTS)[0]["unreadable"]]
+    names = [category["name"] for category in predictor.meta["categories"]]
+    if not any(read_lines(path, RESULTS)[0]["images"] for path in paths):
+        first = f"{unreadable[0]['file_name']} {unreadable[0]['reason']}" if unreadable else "it is empty"
+        raise UserError(f"{source.root}: no image of it can be read; {first}")
+    for one in unreadable:
+        log.warning("left out: %(file_name)s, %(reason)s", one)
+    info = {
+        "description": f"what {predictor.meta['model']} was used on, for {', '.join(names)}",
+        "image_root": str(source.root),
+        "skipped": unreadable,
+    }
+
+    def images() -> Iterator[dict[str, Any]]:
+        for path in paths:
+            yield from read_lines(path, RESULTS)[0]["images"]
+
+    def records() -> Iterator[msgspec.Raw]:
+        for path in paths:
+            for block in read_lines(path, RESULTS)[1]:
+                yield from map(msgspec.Raw, block.split(b",\n"))
+
+    categories = predictor.meta["categories"]
+    write_json(about(output), {"info": info, "images": images(), "annotations": [], "categories": categories})
+    write_json(output, records())
