@@ -136,7 +136,7 @@ def to_mmdet(
         net["backbone"]["init_cfg"] = None
     head: Any = (cfg.model.get("roi_head") or {}).get("bbox_head")
     known = len(meta["categories"])
-    classes = _names(cfg, meta, head.num_classes if isinstance(head, dict) else known)
+    classes = _names(cfg, meta, head["num_classes"] if isinstance(head, dict) else known)
     pipeline = [
         dict(type="LoadImageFromFile"),
         dict(type="Resize", scale=(view.max_side, view.scale), keep_ratio=True),
