@@ -54,8 +54,10 @@ def _names(cfg: Config, meta: dict[str, Any], count: int) -> list[str]:
 def to_torchvision(
     cfg: Config, network: Any, meta: dict[str, Any], view: View, output: Path, model: Path
 ) -> list[Path]:
-    """A state dict of torchvision's Faster or Keypoint R-CNN, R-50 FPN; its arguments; and a loader."""
-    what = f"{model}: torchvision has Faster and Keypoint R-CNN, R-50 FPN; this is another network"
+    """A state dict of torchvision's Faster R-CNN, R-50 FPN; its arguments; and a loader."""
+    what = f"{model}: for torchvision, Faster R-CNN, R-50 FPN, is exported; this is another network"
+    if cfg.model.get("roi_head", {}).get("keypoint_head"):
+        raise UserError(f"{what} (it has keypoints)")
     try:
         settings = _torchvision_settings(cfg, meta, view)
         expected = torchvision_loader.build(settings).state_dict()
@@ -107,13 +109,9 @@ def _torchvision_settings(cfg: Config, meta: dict[str, Any], view: View) -> dict
     }
     settings: dict[str, Any] = {"categories": ["background", *names], "arguments": arguments}
     settings["eps"] = net.backbone.norm_cfg.get("eps", 1e-5)
-    pooled = {"boxes": roi.bbox_roi_extractor.roi_layer}
-    if points := roi.get("keypoint_head"):
-        arguments["num_keypoints"] = points.keypoints
-        settings["keypoints"] = next(c["keypoints"] for c in meta["categories"] if c.get("keypoints"))
-        pooled["keypoints"] = roi.keypoint_roi_extractor.roi_layer
-    if any(layer.get("aligned", True) for layer in pooled.values()):
-        settings["pooling"] = {name: layer.get("sampling_ratio", 0) for name, layer in pooled.items()}
+    layer = roi.bbox_roi_extractor.roi_layer
+    if layer.get("aligned", True):
+        settings["pooling"] = {"boxes": layer.get("sampling_ratio", 0)}
     if anchors.type != "TorchvisionAnchorGenerator":
         settings["anchors"] = {"scale": anchors.scales[0], "ratios": list(anchors.ratios)}
     return settings

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from torchvision.models.detection import fasterrcnn_resnet50_fpn, keypointrcnn_resnet50_fpn
+from torchvision.models.detection import fasterrcnn_resnet50_fpn
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.ops import MultiScaleRoIAlign, roi_align
 
@@ -67,12 +67,7 @@ def build(settings: dict) -> torch.nn.Module:
         arguments["rpn_anchor_generator"] = Anchors(**anchors)
     if pooling:
         arguments["box_roi_pool"] = Pooling(7, pooling["boxes"])
-    make = fasterrcnn_resnet50_fpn
-    if "num_keypoints" in arguments:
-        make = keypointrcnn_resnet50_fpn
-        if pooling:
-            arguments["keypoint_roi_pool"] = Pooling(14, pooling["keypoints"])
-    network = make(weights=None, weights_backbone=None, **arguments)
+    network = fasterrcnn_resnet50_fpn(weights=None, weights_backbone=None, **arguments)
     for layer in network.modules():
         if isinstance(layer, torch.nn.BatchNorm2d):
             layer.eps = settings["eps"]
