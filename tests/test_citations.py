@@ -26,6 +26,7 @@ ELSEWHERE = {
     "mine-yolo/data.yaml",
     "yolo11n.yaml",
     "retinanet_r18_fpn_1x_coco.py",  # mmdet's
+    "student.py",  # of an exported model
     "pascal_voc.py",  # torchvision's
     "data/utils.py",  # ultralytics'
     "timing.yaml",  # made by scripts/plan.py
