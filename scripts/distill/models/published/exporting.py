@@ -81,7 +81,7 @@ def to_torchvision(
 
 
 def _background_first(state: State) -> None:
-    """The inverse of `checkpoints.background_last`, under torchvision's names. The background has no boxes."""
+    """The inverse of `checkpoints.background_last`, under torchvision's names. It has no boxes to move."""
     for key in ("weight", "bias"):
         scores, boxes = (f"roi_heads.box_predictor.{layer}.{key}" for layer in ("cls_score", "bbox_pred"))
         state[scores] = state[scores].roll(1, 0)
