@@ -185,8 +185,8 @@ models.student.labels = null => models.student.labels: must be text, not None
 models.student.background = "none" => models.student.background: 'none' is not one of sample, ignore
 models.teacher.amp = 1 => models.teacher.amp: must be boolean
 models.teacher.checkpoint_every = 0 => models.teacher.checkpoint_every
-models.teacher.tracking = tensorboard => models.teacher.tracking
-models.teacher.tracking = [comet] => models.teacher.tracking
+models.teacher.tracking = "tensorboard" => models.teacher.tracking
+models.teacher.tracking = ["comet"] => models.teacher.tracking
 models.teacher.import = {"format": "onnx", "checkpoint": "x"} => models.teacher.import.format: 'onnx' is not one of
 models.teacher = {"import": {"format": "mmdet"}} => models.teacher.import: needs the key 'checkpoint'
 models.teacher = {"import": {"format": "mmdet", "checkpoint": ""}} => models.teacher.import.checkpoint
