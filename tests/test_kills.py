@@ -68,11 +68,11 @@ def kill_in(stage: str, folder: Path, delay: float) -> None:
 
 
 def artifacts(folder: Path) -> dict[str, object]:
-    """What a run writes, without the times in it."""
+    """What a run writes, without the times in it, and what a kill in the middle of writing left behind."""
     found = {}
     for path in sorted((folder / "out").rglob("*")):
         name = str(path.relative_to(folder))
-        if path.is_dir() or re.search(r"\.work/|\.lock$|out/(logs|benchmarks)/|report\.html$", name):
+        if path.is_dir() or re.search(r"\.work/|\.lock$|out/(logs|benchmarks)/|report\.html$|/\.[^/]+\.tmp$", name):
             continue
         found[name] = path.read_bytes()
         if path.name == "run.json":
