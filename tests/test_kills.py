@@ -72,7 +72,9 @@ def artifacts(folder: Path) -> dict[str, object]:
     found = {}
     for path in sorted((folder / "out").rglob("*")):
         name = str(path.relative_to(folder))
-        if path.is_dir() or re.search(r"\.work/|\.lock$|out/(logs|benchmarks)/|report\.html$|/\.[^/]+\.tmp$", name):
+        if path.is_dir() or re.search(
+            r"\.work/|\.lock$|out/(logs|benchmarks)/|report\.html$|/\.[^/]+\.tmp$", name
+        ):
             continue
         found[name] = path.read_bytes()
         if path.name == "run.json":
