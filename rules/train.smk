@@ -84,4 +84,6 @@ onstart:
             f"error: {', '.join(missing)}: no such file; `snakemake … -- download` gets what `init: pretrained` needs"
         )
     if absent := missing_packages(name for model in models for name in model["tracking"]):
-        sys.exit(f"error: tracking: there is no {absent[0]} here; pip install {absent[0]}, or leave it out")
+        sys.exit(
+            f"error: tracking: there is no {absent[0]} here; pip install {absent[0]}, or leave it out"
+        )
