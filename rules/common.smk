@@ -54,9 +54,8 @@ except UserError as error:
 
 R = study["results"]
 os.environ.update(DISTILL_DEVICE=study["device"])  # no parameter of a job: its change runs nothing again
-FORKS = tempfile.TemporaryDirectory(
-    prefix="distill-"
-)  # goes with this run; where short jobs start: distill.forks
+# Where short jobs find a process to be forks of (distill.forks); it goes with this run.
+FORKS = tempfile.TemporaryDirectory(prefix="distill-")
 os.environ.update(DISTILL_FORKS=FORKS.name)
 SHARDS = {name: [f"{shard:03d}" for shard in range(shards_of(study, name))] for name in study["datasets"]}
 ALL_SHARDS = max(SHARDS.values(), key=len)
