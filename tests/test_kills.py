@@ -81,7 +81,7 @@ def artifacts(folder: Path) -> dict[str, object]:
 
 
 def take_halves(found: dict[str, object]) -> list[str]:
-    """Takes out what was half-written when its job was killed, and returns the files that it was to become."""
+    """Takes out what was half-written when its job was killed, and returns what it was to become."""
     halves = {name: re.fullmatch(r"(.*/)\.(.+)\.\d+\.tmp", name) for name in found}
     for name in [name for name, half in halves.items() if half]:
         del found[name]
