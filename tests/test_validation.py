@@ -103,6 +103,21 @@ def test_validation_changes_no_weight_and_says_what_the_evaluation_says(
     assert not (job.work / "validation").exists()
 
 
+def kill_in(job, iteration, monkeypatch):
+    """A training that dies in an iteration, counted from 0."""
+    update = AverageWeights.after_train_iter
+
+    def killed(hook, runner, batch_idx, *rest, **more):
+        if batch_idx == iteration:
+            raise Killed
+        update(hook, runner, batch_idx, *rest, **more)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(AverageWeights, "after_train_iter", killed)
+        with pytest.raises(Killed):
+            train(job)
+
+
 def test_the_best_is_kept_and_after_a_kill_the_same(tmp_path, arrows, keypoint_model, monkeypatch):
     """The second of three validations is the best; the training is killed before the third."""
     aps = iter([0.1, 0.3, 0.2, 0.2])
@@ -114,17 +129,7 @@ def test_the_best_is_kept_and_after_a_kill_the_same(tmp_path, arrows, keypoint_m
 
     monkeypatch.setattr("distill.models.training.average_precision", measure)
     job = validated(tmp_path, arrows, keypoint_model, keep="best")
-    update = AverageWeights.after_train_iter
-
-    def killed(hook, runner, batch_idx, *rest, **more):
-        if batch_idx == 5:
-            raise Killed
-        update(hook, runner, batch_idx, *rest, **more)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(AverageWeights, "after_train_iter", killed)
-        with pytest.raises(Killed):
-            train(job)
+    kill_in(job, 5, monkeypatch)
     train(job)
     kept = read_weights(job.output / "model.pth")["state_dict"]
     assert all(torch.equal(kept[key], seen[1][key]) for key in kept)
@@ -139,17 +144,7 @@ def test_the_best_is_kept_and_after_a_kill_the_same(tmp_path, arrows, keypoint_m
 
 def test_averages_go_on_after_a_kill_as_they_were(tmp_path, arrows, keypoint_model, plain, monkeypatch):
     job = tuned(tmp_path, arrows, keypoint_model)
-    update = AverageWeights.after_train_iter
-
-    def killed(hook, runner, batch_idx, *rest, **more):
-        if batch_idx == 3:
-            raise Killed
-        update(hook, runner, batch_idx, *rest, **more)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(AverageWeights, "after_train_iter", killed)
-        with pytest.raises(Killed):
-            train(job)
+    kill_in(job, 3, monkeypatch)
     train(job)
     assert weights(job) == weights(plain[0])
     train(job)  # it is complete; its mean is still the model
