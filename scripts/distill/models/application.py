@@ -209,11 +209,10 @@ class Application:
             return
         rois = self.predictor.rois(records, batch.regions, view, inputs)
         refined = map(self.predictor.refinements, kind.refined(network, inputs, samples, rois))
-        order = np.argsort(self.predictor.category_ids)
         for image, (boxes, scores) in zip(records, refined, strict=True):
             _, _, categories = batch.instances[image["id"]]
             rows = np.arange(len(categories))
-            chosen = rows, order[np.searchsorted(self.predictor.category_ids, categories, sorter=order)]
+            chosen = rows, self.predictor.places(categories)
             mine = self._inverted(image, view, boxes[chosen], scores[chosen])
             batch.boxes.setdefault(image["id"], []).append((*mine, categories, rows))
 

@@ -103,8 +103,7 @@ def predict_boxes(
         shared = FixedBoxes.read(boxes, images, dataset)
         if unknown := set(shared.category_ids.tolist()) - set(predictor.category_ids.tolist()):
             raise UserError(f"{boxes}: category {min(unknown)} is unknown to {model}, so they share no boxes")
-        order = np.argsort(predictor.category_ids)
-        columns = order[np.searchsorted(predictor.category_ids, shared.category_ids, sorter=order)]
+        columns = predictor.places(shared.category_ids)
         xyxy, scores, done = [np.zeros((0, 4))], [np.zeros(0)], 0
         for _, refined, likely in predictor.refined(root, shared.images, shared.regions, view):
             rows = np.arange(len(likely)), columns[done : done + len(likely)]  # in the file's order

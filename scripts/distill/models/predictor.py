@@ -203,6 +203,11 @@ class Predictor:
             for image, sample in batch:
                 yield image, *self.refinements(sample)
 
+    def places(self, category_ids: np.ndarray) -> np.ndarray:
+        """Where categories, all of them known, are among those that `refined` scores."""
+        order = np.argsort(self.category_ids)
+        return order[np.searchsorted(self.category_ids, category_ids, sorter=order)]
+
     def refinements(self, sample: InstanceData) -> tuple[np.ndarray, np.ndarray]:
         """Boxes and scores of an image, as `refined` yields them."""
         scores = sample.scores.double().cpu().numpy()[:, self.rows]
