@@ -31,7 +31,8 @@ def main() -> None:
     workers = args.pop("workers")
     require(args["spec"], (*TRAINING, *(["ratio"] if args["labels"] else [])), "--spec")
     claim(1, args["device"])
-    from distill.models.training import Job, train
+    from distill.models.training import train
+    from distill.models.training_job import Job
 
     train(Job(**args), workers)
 

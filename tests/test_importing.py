@@ -17,7 +17,7 @@ from distill.models.importing import known_categories, translate
 from distill.models.prediction import predict_boxes
 from distill.models.predictor import Predictor
 from distill.models.published.formats import FORMATS
-from distill.models.training import full_config
+from distill.models.training_job import full_config
 from distill.predictions.views import View
 from distill.program import UserError
 from helpers import ROOT, warm

@@ -17,7 +17,8 @@ from distill.models import model as models
 from distill.models.prediction import predict_boxes
 from distill.models.published.array_pickle import read_arrays
 from distill.models.published.formats import FORMATS
-from distill.models.training import full_config, train
+from distill.models.training import train
+from distill.models.training_job import full_config
 from distill.predictions.views import View
 from distill.program import UserError
 from helpers import ROOT

@@ -21,10 +21,11 @@ from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
 
 from distill import __version__
-from distill.models import amp, training
+from distill.models import amp
 from distill.models.hooks import Finite
 from distill.models.model import load_config, read_weights
-from distill.models.training import fingerprint, full_config, iterations_of, train
+from distill.models.training import train
+from distill.models.training_job import fingerprint, full_config, iterations_of
 from distill.models.work_folder import checkpoints
 from distill.program import UserError
 from helpers import ROOT, SCRIPTS, warm
@@ -272,7 +273,7 @@ def test_automatic_length(spec, images, expected):
 
 
 def test_a_training_of_automatic_length_is_recorded(tmp_path, monkeypatch):
-    monkeypatch.setattr(training, "LEAST", 2)
+    monkeypatch.setattr("distill.models.training_job.LEAST", 2)
     two = draw_dataset(tmp_path / "two", 2, seed=0)
     job = training_job(tmp_path, "faster_rcnn_tiny", two, iterations="auto")
     train(job)

@@ -13,7 +13,7 @@ from distill.datasets.figures import CATEGORY
 from distill.datasets.images import scan
 from distill.datasets.keypoint_meta import keypoint_meta
 from distill.models.data import pose_metainfo
-from distill.models.training import full_config
+from distill.models.training_job import full_config
 from distill.program import UserError, _message
 from helpers.arrows import draw_dataset
 from helpers.networks import SPEC, loader_config, training_job

@@ -11,7 +11,8 @@ from mmengine.structures import InstanceData
 
 from distill.files import read_json
 from distill.models import model as models
-from distill.models.training import full_config, train
+from distill.models.training import train
+from distill.models.training_job import full_config
 from distill.models.work_folder import checkpoints
 from helpers import ROOT
 from helpers.arrows import draw_dataset

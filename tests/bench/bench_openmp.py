@@ -37,7 +37,7 @@ def iterate(config: str, iterations: int) -> None:
     from distill.datasets.figures import generate
     from distill.files import write_json
     from distill.models import model as models
-    from distill.models.training import full_config
+    from distill.models.training_job import full_config
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

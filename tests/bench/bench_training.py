@@ -25,7 +25,8 @@ from mmengine.runner import Runner
 from distill.datasets.figures import generate
 from distill.files import write_json
 from distill.models import model as models
-from distill.models.training import Job, full_config, train
+from distill.models.training import train
+from distill.models.training_job import Job, full_config
 from distill.study.model_config import is_outside, path_of
 from helpers.options import training_options
 

@@ -9,8 +9,8 @@ SPEC = training_options(iterations=20, batch=2, lr=0.02, scales=[96, 112], max_s
 
 
 def training_job(tmp_path: Path, config: str, labelled: Path, name="model", labels=None, **spec):
-    """A Job of distill.models.training with small numbers."""
-    from distill.models.training import Job
+    """A Job of distill.models.training_job with small numbers."""
+    from distill.models.training_job import Job
 
     return Job(
         name,
@@ -30,7 +30,7 @@ def loader_config(job, iterations: int = 10) -> dict:
     from distill.datasets.dataset_file import read_dataset
     from distill.models import model as models
     from distill.models.networks import kind_of
-    from distill.models.training import dataloader
+    from distill.models.training_job import dataloader
 
     coco, cfg = read_dataset(job.labelled), models.load_config(job.config)
     models.fit_to_dataset(cfg, coco["categories"], str(job.labelled))

@@ -19,10 +19,9 @@ def corrected(labels: Coco, files: Mapping[str, Any], only_seen: bool = False) -
 
     Corrected annotations have no score.
 
-    only_seen: without the other images; what is left is as good as what was labelled by hand.
-
     files: name → content of exported files: COCO, where all images listed count as seen, or Label Studio
         tasks, where those with an annotation do.
+    only_seen: without the other images; what is left is as good as what was labelled by hand.
 
     Raises UserError for an image, category or keypoint that the labels do not have, for an image that a file
     has twice or two files correct alike, and where no image is corrected.

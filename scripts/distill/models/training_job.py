@@ -1,0 +1,226 @@
+"""What a training is: a Job, and mmengine's config of it with Detectron's schedule (its SOLVER)."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+from mmengine.dist import get_world_size
+
+from distill.datasets.coco import Coco
+from distill.datasets.dataset_file import read_dataset
+from distill.models import (  # noqa: F401, fill registries
+    amp,
+    averaging,
+    data,
+    hooks,
+    initial,
+    loaders,
+    sampler,
+)
+from distill.models import model as models
+from distill.models.networks import Kind, kind_of, own_hooks
+from distill.models.provenance import digests
+from distill.models.validation import How
+from distill.program import UserError
+
+LEAST = 5000  # iterations of a training whose length is `auto`
+
+
+@dataclass(frozen=True)
+class Job:
+    """One training.
+
+    name: of the model.
+    config: the model config.
+    spec: all of the model's options in the study.
+    labelled, labels: COCO JSON of labelled images, and of generated labels (a student's), or None.
+    init: model.pth, or another checkpoint, to start from; None: as `spec` says.
+    work: the folder of checkpoints.
+    output: the model's folder.
+    device: cpu, cuda or auto.
+    validation: COCO JSON that the training is validated on, if it is. how: it is predicted.
+    """
+
+    name: str
+    config: Path
+    spec: dict
+    labelled: Path
+    labels: Path | None
+    init: Path | None
+    work: Path
+    output: Path
+    device: str
+    validation: Path | None = None
+    how: How | None = None
+
+    @property
+    def published(self) -> dict[str, Any] | None:
+        """Format, checkpoint, … of what it starts from, if that is somebody else's."""
+        return self.spec["init"] if isinstance(self.spec["init"], dict) else None
+
+    @cached_property
+    def inputs(self) -> dict[str, str]:
+        """Digests of the files that shape the training, beside the config."""
+        files = {"labelled": self.labelled, "labels": self.labels, "init": self.init}
+        return digests({**files, "validation": self.validation})
+
+
+def iterations_of(spec: dict, images: int) -> int:
+    """Iterations of a spec; `auto`: 18 epochs like the paper (×360/130 for students), at least LEAST."""
+    if spec["iterations"] != "auto":
+        return int(spec["iterations"])
+    epochs = 18 * (360 / 130 if spec.get("ratio") else 1)
+    return max(LEAST, round(epochs * images / spec["batch"]))
+
+
+def dataloader(job: Job, kind: Kind, cfg: Config, coco: Coco, iterations: int, workers: int) -> dict:
+    """Config of the training samples: labelled ones and, for a student, generated ones in the given ratio."""
+    spec = job.spec
+    same = not isinstance(spec["augment"], dict)
+    strengths = dict.fromkeys(("labelled", "generated"), spec["augment"]) if same else spec["augment"]
+
+    def part(which: str, **options) -> dict[str, Any]:
+        return {**kind.samples(cfg, spec, strengths[which], coco, job.name), **options}
+
+    parts = [part("labelled", ann_file=str(job.labelled))]
+    if job.labels:
+        background = spec["background"] == "sample"
+        options: dict[str, Any] = dict(generated=True, background=background)
+        if spec["weight"] != "none" or not spec["regress"]:
+            options |= dict(weight=spec["weight"], regress=spec["regress"])
+        parts.append(part("generated", ann_file=str(job.labels), **options))
+    mix = {key: spec.get(key) for key in ("batch", "seed", "ratio", "balance")} | {"iterations": iterations}
+    return dict(
+        batch_size=spec["batch"] // get_world_size(),
+        num_workers=workers,
+        persistent_workers=workers > 0,
+        worker_init_fn=dict(type="outlive_signals"),
+        pin_memory=models.pick_device(job.device).type == "cuda",
+        dataset=dict(type="MixedDataset", datasets=parts),
+        sampler=dict(type="RatioSampler", **mix),
+        collate_fn=dict(type="pseudo_collate"),
+    )
+
+
+def uses_bfloat16(job: Job) -> bool:
+    """Whether the training is asked to compute in it, and the hardware does."""
+    return job.spec["amp"] and amp.supported(models.pick_device(job.device))
+
+
+def schedule(job: Job, kind: Kind, iterations: int, optimization: dict[str, Any]) -> dict:
+    """Optimizer and learning rate: linear warm-up; the rate ÷ 10 at each milestone.
+
+    optimization: of the kind of network.
+    """
+    spec = job.spec
+    warmup = min(spec["warmup"], max(1, iterations // 10))
+    wrapper = dict(type="OptimWrapper", **optimization)
+    if kind.half == "network" and uses_bfloat16(job):
+        wrapper["type"] = "BFloat16OptimWrapper"
+    milestones = [round(share * iterations) for share in spec["milestones"]]
+    return dict(
+        optim_wrapper=wrapper,
+        param_scheduler=[
+            dict(type="LinearLR", start_factor=0.1, by_epoch=False, begin=0, end=warmup),
+            dict(
+                type="MultiStepLR", by_epoch=False, begin=0, end=iterations, milestones=milestones, gamma=0.1
+            ),
+        ],
+        train_cfg=dict(type="IterBasedTrainLoop", max_iters=iterations, val_interval=iterations + 1),
+    )
+
+
+def full_config(job: Job, workers: int) -> tuple[Config, list[dict]]:
+    """The complete mmengine config of a training, and the dataset's categories."""
+    coco = read_dataset(job.labelled)
+    spec = job.spec
+    cfg = models.load_config(job.config)
+    if job.init and (settings := initial.settings(job.init, job.published, cfg)):
+        cfg.merge_from_dict({"model": settings, "initial_settings": settings})
+    kind = kind_of(cfg)
+    kind.check(spec, job.name)
+    models.fit_to_dataset(cfg, coco["categories"], str(job.labelled))
+    if spec["init"] != "pretrained":  # otherwise the config's ImageNet weights
+        models.drop_pretrained(cfg)
+    images = len(coco["images"])
+    if job.labels:
+        labels = read_dataset(job.labels)
+        images += len(labels["images"])
+        if _meaning(labels) != _meaning(coco):
+            raise UserError(f"{job.labels}: its categories or keypoints are not those of {job.labelled}")
+    iterations = iterations_of(spec, images)
+    # History and checkpoints are few enough to read and often enough to lose little.
+    interval = max(1, min(50, iterations // 20))
+    every = spec["checkpoint_every"]
+    every = max(interval, min(2500, iterations // 5)) if every == "auto" else int(every)
+    optimization = kind.optimization(cfg, spec, str(job.config))
+    shaping = kind.hooks(cfg, iterations, str(job.config))
+    if spec["ema"] is not None:
+        shaping.append(dict(type="AverageWeights", ema=spec["ema"]))
+    cfg.merge_from_dict(
+        dict(
+            default_scope="mmdet",
+            work_dir=str(job.work),
+            experiment_name="training",
+            train_dataloader=dataloader(job, kind, cfg, coco, iterations, workers),
+            **schedule(job, kind, iterations, optimization),
+            default_hooks=dict(
+                runtime_info=dict(type="RuntimeInfo"),
+                # After History, which has the means of the losses.
+                logger=dict(
+                    type="LoggerHook", interval=interval, log_metric_by_epoch=False, priority="VERY_LOW"
+                ),
+                checkpoint=dict(type="CheckpointHook", interval=every, by_epoch=False, max_keep_ckpts=2),
+                sampler_seed=None,
+            ),
+            custom_hooks=[
+                dict(type="SeedEachStep", seed=spec["seed"]),
+                dict(type="Finite", interval=interval),
+                dict(type="PlainCheckpoint"),
+                dict(type="Clock"),
+                dict(type="History", path=str(job.work / "history.csv"), interval=interval),
+                dict(type="StopOnSignal"),
+                *shaping,
+            ],
+            env_cfg=dict(cudnn_benchmark=False),
+            randomness=dict(seed=spec["seed"]),
+            log_processor=dict(
+                by_epoch=False,
+                window_size=1,
+                custom_cfg=[
+                    dict(data_src=key, method_name="mean", window_size=interval)
+                    for key in ("time", "data_time")
+                ],
+            ),
+            visualizer=dict(type="Visualizer", vis_backends=[]),
+            log_level="INFO",
+        )
+    )
+    return cfg, coco["categories"]
+
+
+def _meaning(coco: dict) -> list[tuple]:
+    """What the outputs of a network that is trained on a dataset stand for."""
+    return [(category["name"], category.get("keypoints") or []) for category in coco["categories"]]
+
+
+def without_tracking(spec: dict) -> dict:
+    """The options that have a part in what is trained."""
+    return {key: value for key, value in spec.items() if key != "tracking"}
+
+
+def fingerprint(job: Job, cfg: Config) -> str:
+    """Digest of everything that shapes the training, which paths and workers do not."""
+    shape = {
+        "model": json.loads(json.dumps(cfg.model.to_dict(), default=str)),
+        "spec": without_tracking(job.spec),
+        "inputs": job.inputs,
+        "optimizer": cfg.optim_wrapper.to_dict(),
+    }
+    if own := own_hooks.shaping(cfg):
+        shape["hooks"] = own
+    return hashlib.blake2b(json.dumps(shape, sort_keys=True).encode(), digest_size=16).hexdigest()
