@@ -20,6 +20,9 @@ def main() -> None:
         nargs="+",
         help="a view set of the model's study (usually plain), or views such as s0800 s0800-flip",
     )
+    parser.add_argument(
+        "--boxes", type=Path, help="folder of the model that finds a pose estimator's instances"
+    )
     parser.add_argument("--min-score", type=float, default=0.0, help="the least score of a result")
     parser.add_argument("--device", default=DEVICE, choices=["auto", "cpu", "cuda"])
     parser.add_argument("--batch", type=int, help="most images in a batch (default 4, on a GPU 16)")
@@ -27,10 +30,10 @@ def main() -> None:
     parser.add_argument("--workers", type=int, help="processes that load images")
     args = parser.parse_args()
     claim(1, args.device)
-    from distill.models.application import Application, plan_of
     from distill.models.sources import Source
+    from distill.models.usage import plan_of
 
-    source, plan = Source.of(args.images), plan_of(args.model, args.views)
+    source, plan = Source.of(args.images), plan_of(args.model, args.views, args.boxes)
     if args.draw and args.draw.exists() and not args.draw.is_dir():
         raise UserError(f"{args.draw}: --draw names a folder")
     from distill.inspection import marked
@@ -38,7 +41,7 @@ def main() -> None:
     from distill.models.predictor import Predictor
 
     predictor = Predictor(args.model, args.device, args.batch, args.workers, args.amp)
-    used, categories = Application(predictor, plan, args.min_score), predictor.meta["categories"]
+    used, categories = predictor.application(plan, args.min_score), predictor.meta["categories"]
 
     def draw(images: list, records: list) -> None:
         marked.draw_images(source.root, images, records, categories, args.draw)

@@ -16,9 +16,10 @@ from distill.datasets.images import read_image
 from distill.datasets.videos import frames
 from distill.files import read_json, write_json
 from distill.models import Predictor, applied
-from distill.models.application import Application, plan_of
+from distill.models.application import Application
 from distill.models.prediction import detect_boxes, predict_boxes, predict_heatmaps
 from distill.models.sources import Source
+from distill.models.usage import plan_of
 from distill.predictions.merge import Options, merge_boxes
 from distill.predictions.merge_heatmaps import merge_heatmaps
 from distill.predictions.views import View

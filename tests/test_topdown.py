@@ -1,7 +1,9 @@
 """Pose estimators of mmpose, trained and predicting through this project, against mmpose itself."""
 
 import json
+import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,7 +11,8 @@ import torch
 import yaml
 
 from distill.datasets.images import read_image
-from distill.models.prediction import predict_boxes, predict_heatmaps
+from distill.files import write_json
+from distill.models.prediction import detect_boxes, predict_boxes, predict_heatmaps
 from distill.models.predictor import Predictor
 from distill.models.training import train
 from distill.predictions.merge_heatmaps import merge_heatmaps
@@ -125,6 +128,60 @@ def test_views_of_crops_are_merged(tmp_path, estimators, arrows, boxes, name):
     print(name, np.abs(found[..., :2] - exact[..., :2]).mean(), found[..., 2].mean(), found[..., 2].max())
     assert (found[..., 2] >= 0).all()
     assert (found[..., 2] <= 1.2).all()
+
+
+@pytest.mark.parametrize("name", ["udp", "rtmpose"])
+def test_an_estimator_in_use_says_what_it_says_in_the_workflow(
+    tmp_path, estimators, keypoint_model, arrows, name
+):
+    """In the boxes of the model that its study names; files round heatmaps."""
+    results, limits, options = (
+        tmp_path / "results",
+        {"min_score": 0.05, "per_image": 5},
+        merge_options(plain=96),
+    )
+    shutil.copytree(estimators / name, results / "models/student")
+    shutil.copytree(keypoint_model, results / "models/detector")
+    merged = {views: {"views": views, "options": options.__dict__} for views in ("plain", "crops")}
+    views = {"plain": ["s0096"], "crops": [view.name for view in VIEWS]}
+    study = {
+        "views": views,
+        "merged": merged,
+        "fixed_boxes": limits,
+        "models": {"student": {"boxes": "detector"}},
+    }
+    write_json(results / "study.json", study)
+    coco = json.loads(arrows.read_text())
+    names = [arrows.parent / "images" / image["file_name"] for image in coco["images"]]
+    ids = {image["file_name"]: image["id"] for image in coco["images"]}
+    found = [
+        record | {"image_id": ids[Path(image["file_name"]).name]}
+        for image, records in Predictor(results / "models/student", "cpu", workers=0).predict(
+            names, ["crops"]
+        )
+        for record in records
+    ]
+    boxes = tmp_path / "boxes.json"
+    detect_boxes(keypoint_model, arrows, PLAIN, (0, 1), limits, boxes, device="cpu", workers=0)
+    paths = [predicted(estimators / name, arrows, boxes, view, tmp_path) for view in VIEWS]
+    expected = list(merge_heatmaps(paths, coco, options, boxes))
+    keys = ("image_id", "category_id", "bbox", "score")
+    found.sort(key=lambda record: record["image_id"])
+    expected.sort(key=lambda record: record["image_id"])
+    assert len(found) > 10
+    assert [[r[key] for key in keys] for r in found] == [[r[key] for key in keys] for r in expected]
+    ours, theirs = (np.array([r["keypoints"] for r in one]).reshape(-1, 3) for one in (found, expected))
+    assert (np.abs(ours - theirs).max(1) < 0.05).mean() > 0.98
+
+
+def test_an_estimator_in_use_needs_boxes(tmp_path, estimators, keypoint_model, arrows):
+    image = sorted((arrows.parent / "images").iterdir())[0]
+    with pytest.raises(UserError, match="finds no instances itself; --boxes names a model that does"):
+        list(Predictor(estimators / "udp", "cpu").predict(image, ["s0096"]))
+    with pytest.raises(UserError, match="finds boxes itself, and needs no"):
+        list(Predictor(keypoint_model, "cpu").predict(image, ["s0096"], boxes=estimators / "udp"))
+    ((_, found),) = Predictor(estimators / "udp", "cpu").predict(image, ["s0096"], boxes=keypoint_model)
+    assert all("keypoints" in record for record in found)
 
 
 def test_what_a_detector_does_is_refused(tmp_path, estimators, arrows, boxes):

@@ -19,10 +19,11 @@ from measure import best_seconds, report
 
 from distill.datasets.figures import CATEGORY, generate
 from distill.datasets.images import read_image
-from distill.models.application import Application, plan_of
+from distill.models.application import Application
 from distill.models.applied import predict_files
 from distill.models.predictor import Predictor
 from distill.models.sources import Source
+from distill.models.usage import plan_of
 from distill.predictions.views import View
 from helpers.networks import random_model
 

@@ -1,111 +1,32 @@
 """A model in use: what it says about images or a video of anybody's, under one view or merged over several.
 
 The same steps as in a study, with the same numbers (keypoints but for the rounding of heatmaps in files), a
-batch at a time and without files between them. Keypoint models detect boxes and predict the heatmaps of the
-plain view in one pass.
+batch at a time and without files between them. Keypoint R-CNNs detect boxes and predict the heatmaps of the
+plain view in one pass; for a pose estimator another model finds the boxes.
 """
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
 import torch
 from mmengine.structures import InstanceData
 
-from distill import strict
 from distill.datasets.keypoint_meta import keypoint_meta
-from distill.files import read_json
-from distill.models.sources import Image, Part, Pixels
+from distill.models.sources import Image, Part, Pixels, Views, cut
+from distill.models.usage import Plan
 from distill.predictions import boxes as box_math
+from distill.predictions.crop_heatmaps import CropAverage, first_frame
 from distill.predictions.fixed_boxes import fixed
 from distill.predictions.heatmap_file import Block
 from distill.predictions.heatmaps import Average
-from distill.predictions.merge import Boxes, Options, box_records
-from distill.predictions.merge_heatmaps import keypoint_records
+from distill.predictions.merge import Boxes, box_records
+from distill.predictions.merge_heatmaps import check_options, keypoint_records
 from distill.predictions.views import View
 from distill.program import UserError
-from distill.study.schema import defaults, suggestion
-
-PROJECT = Path(__file__).parents[3]
-
-
-class _Merged(msgspec.Struct):
-    views: str
-    options: dict[str, Any]
-
-
-class _Study(msgspec.Struct):
-    """All that is taken of study.json."""
-
-    views: dict[str, list[str]]
-    merged: dict[str, _Merged]
-    fixed_boxes: dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Plan:
-    """How images are predicted.
-
-    views: whose predictions are merged.
-    options: of merging.
-    plain: the view that fixed boxes are detected in.
-    fixed_boxes: min_score, per_image.
-    """
-
-    views: tuple[View, ...]
-    options: Options
-    plain: View
-    fixed_boxes: dict[str, Any]
-
-
-def plan_of(model: Path, views: Sequence[str] | None) -> Plan:
-    """What the model's study says, of study.json two folders above; without one, the defaults.
-
-    views: the name of one of the study's view sets, or names of views; of these the first is the plain one.
-        None: what models are evaluated under where nothing is said.
-
-    Raises UserError for an unknown name.
-    """
-    for name in ("model.pth", "config.py"):
-        if not (model / name).is_file():
-            raise UserError(f"{model}: not the folder of a model: there is no {name} in it")
-    views = views or defaults(PROJECT, "study", "evaluate")["views"]
-    path = model.absolute().parent.parent / "study.json"
-    study = None
-    if path.is_file():
-        study = msgspec.convert(read_json(path, like=_Study), _Study)
-    if study and len(views) == 1 and (merged := study.merged.get(views[0])):
-        names, given = study.views[merged.views], merged.options
-        plain = View.parse(study.views["plain"][0])
-    else:
-        names = list(views)
-        try:
-            plain = list(map(View.parse, names))[0]  # noqa: RUF015, all are read
-        except UserError as error:
-            where = f"the view sets of {path}: {', '.join(study.merged)}" if study else ""
-            hint = f"or one of {where}{suggestion(names[0], study.merged)}" if study else _missing(path)
-            raise UserError(f"{error}, {hint}") from None
-        usual = study.merged["plain"].options if study else defaults(PROJECT, "labels", "merge")
-        given = {**usual, "plain": plain.scale}
-    parsed = tuple(map(View.parse, names))
-    if twice := [view.name for i, view in enumerate(parsed) if view in parsed[:i]]:
-        raise UserError(f"the view {twice[0]} is given twice")
-    options = strict.options(Options, given, str(path))
-    if not options.serves_all_sizes(parsed):
-        options = Options(**{**given, "size_dependent": None})
-    limits = study.fixed_boxes if study else defaults(PROJECT, "study", "fixed_boxes")
-    return Plan(parsed, options, plain, limits)
-
-
-def _missing(path: Path) -> str:
-    return (
-        f"and there is no {path} with view sets; name views, or make it: snakemake --configfile … -- {path}"
-    )
 
 
 @dataclass
@@ -115,7 +36,7 @@ class _Batch:
     images, lost: records; why they cannot be read.
     boxes: under each view.
     instances: fixed boxes: (n, 4) x, y, w, h, scores, categories; regions: (n, 4) x1, y1, x2, y2.
-    maps: heatmaps merged so far.
+    maps, crops: heatmaps merged so far, of a pose estimator in crops.
     """
 
     images: dict[int, Image] = field(default_factory=dict)
@@ -124,8 +45,10 @@ class _Batch:
     instances: dict[int, tuple[np.ndarray, np.ndarray, np.ndarray]] = field(default_factory=dict)
     regions: dict[int, np.ndarray] = field(default_factory=dict)
     maps: dict[int, Average] = field(default_factory=dict)
+    crops: dict[int, CropAverage] = field(default_factory=dict)
 
 
+CROPS = 8  # of instances, take the memory of an image
 Result = tuple[list[tuple[Image, list[dict]]], list[dict[str, str]]]  # images with records; unreadable ones
 
 
@@ -134,26 +57,50 @@ class Application:
 
     predictor: a `Predictor`.
     min_score: the least score of a result.
+    finder: the `Predictor` that finds instances for a pose estimator.
+
+    views: of the passes; `fixes`: whether the first of them is to find the boxes of all.
     """
 
-    def __init__(self, predictor: Any, plan: Plan, min_score: float) -> None:
-        self.predictor, self.plan, self.min_score = predictor, plan, min_score
-        if "crops" in predictor.kind.can:
-            raise UserError(f"{predictor.folder}: estimates the poses of given boxes, and finds none itself")
+    def __init__(self, predictor: Any, plan: Plan, min_score: float, finder: Any = None) -> None:
+        self.predictor, self.plan, self.min_score, self.finder = predictor, plan, min_score, finder
+        crops = "crops" in predictor.kind.can
+        if crops and not finder:
+            raise UserError(f"{predictor.folder}: finds no instances itself; --boxes names a model that does")
+        if finder and not crops:
+            raise UserError(f"{predictor.folder}: finds boxes itself, and needs no {finder.folder}")
         self.posed = predictor.meta.get("task") == "keypoints"
         meta = keypoint_meta({"categories": predictor.meta["categories"]}) if self.posed else None
         self.flip_pairs = meta.flip_pairs if meta else ()
         least = max(min_score, plan.fixed_boxes["min_score"])
         self.limits = {**plan.fixed_boxes, "min_score": least}
-        # passes: a view each; fixes: whether the first of them is to find the boxes of all
-        self.fixes, self.passes, self.step = False, list(plan.views), self._propose
-        if self.posed:
+        self.fixes, self.views, self.step = self.posed, list(plan.views), self._propose
+        if crops:
+            self._prepare_crops()
+        elif self.posed:
             others = (view for view in plan.views if view != plan.plain)
-            self.fixes, self.passes, self.step = True, [plan.plain, *others], self._pose
+            self.views, self.step = [plan.plain, *others], self._pose
         elif plan.options.boxes == "average":
             if "refine" not in predictor.kind.can:
                 raise UserError(f"{predictor.folder}: merge.boxes: its network does not score given boxes")
-            self.fixes, self.passes, self.step = True, [plan.plain, *plan.views], self._refine
+            self.fixes, self.views, self.step = True, [plan.plain, *plan.views], self._refine
+
+    def _prepare_crops(self) -> None:
+        """For a pose estimator: boxes in one pass, the crops of all views in another."""
+        predictor, plan = self.predictor, self.plan
+        self.layout = predictor.kind.layout(predictor.network)
+        check_options(plan.views, self.layout.kind, plan.options)
+        unknown = set(self.finder.category_ids.tolist()) - set(predictor.category_ids.tolist())
+        if unknown:
+            raise UserError(f"{self.finder.folder}: category {min(unknown)} is unknown to {predictor.folder}")
+        first = plan.views[first_frame(plan.views)]
+        self.crop_views = [first, *(view for view in plan.views if view != first)]
+        self.views, self.step = [plan.plain], self._find
+
+    @property
+    def passes(self) -> Views:
+        """How often a model sees each image, and how; None: as it is, to be cropped."""
+        return [*self.views, None] if self.finder else self.views
 
     def results(self, parts: Iterator[tuple[Part, list[Pixels]]]) -> Iterator[tuple[Part, Result]]:
         """What is found on the images of a source under all of `passes`: (part, images with their records,
@@ -166,7 +113,7 @@ class Application:
             for number, (part, pixels) in enumerate(parts):
                 self._add(batch, part, pixels)
                 if number == 0:
-                    self.predictor.check_finite(self.passes[0])
+                    (self.finder or self.predictor).check_finite(self.views[0])
                 if not part.ends:
                     continue
                 ended: tuple[Part, Future] = part, thread.submit(self._result, batch, part)
@@ -175,7 +122,7 @@ class Application:
                     yield waiting[0], waiting[1].result()
                 waiting = ended
                 if part.ends == "shard":
-                    self.predictor.check_finite(self.passes[part.number])
+                    self.predictor.check_finite(self.views[-1])
             if waiting:
                 yield waiting[0], waiting[1].result()
 
@@ -187,25 +134,36 @@ class Application:
                 batch.lost[image["id"]] = one
             elif not (self.fixes and part.number) or len(batch.regions.get(image["id"], ())):
                 good.append((image, one))  # in fixed boxes, if it has any
-        if good:
+        if not good:
+            return
+        records, seen = zip(*good, strict=True)
+        if part.number < len(self.views):
             step = partial(self.step, batch, part.number)
-            self.predictor.forward(*zip(*good, strict=True), self.passes[part.number], step)
+            (self.finder or self.predictor).forward(records, seen, self.views[part.number], step)
+        else:
+            self._estimate(batch, records, seen)
 
     def _propose(self, batch: _Batch, number: int, records: Sequence[Image], inputs: Any, samples: Any):
         """The model's own boxes under a view."""
         predicted = self.predictor.kind.boxes(self.predictor.network, inputs, samples)
         for image, instances in zip(records, predicted, strict=True):
             found = self.predictor.found(instances)
-            mine = self._inverted(image, self.passes[number], found["boxes"], found["scores"])
+            mine = self._inverted(image, self.views[number], found["boxes"], found["scores"])
             columns = (*mine, found["category_ids"], np.full(len(mine[1]), -1))
             batch.boxes.setdefault(image["id"], []).append(columns)
 
+    def _find(self, batch: _Batch, number: int, records: Sequence[Image], inputs: Any, samples: Any):
+        """Fixed boxes."""
+        model = self.finder or self.predictor
+        predicted = model.kind.boxes(model.network, inputs, samples)
+        for image, instances in zip(records, predicted, strict=True):
+            self._fix(batch, image, model.found(instances))
+
     def _refine(self, batch: _Batch, number: int, records: Sequence[Image], inputs: Any, samples: Any):
         """Fixed boxes in the first pass; what a view makes of them in the others."""
-        network, kind, view = self.predictor.network, self.predictor.kind, self.passes[number]
+        network, kind, view = self.predictor.network, self.predictor.kind, self.views[number]
         if not number:
-            for image, found in zip(records, kind.boxes(network, inputs, samples), strict=True):
-                self._fix(batch, image, self.predictor.found(found))
+            self._find(batch, number, records, inputs, samples)
             return
         rois = self.predictor.rois(records, batch.regions, view, inputs)
         refined = map(self.predictor.refinements, kind.refined(network, inputs, samples, rois))
@@ -218,7 +176,7 @@ class Application:
 
     def _pose(self, batch: _Batch, number: int, records: Sequence[Image], inputs: Any, samples: Any):
         """Fixed boxes in the first pass; heatmaps in them in all."""
-        network, kind, view = self.predictor.network, self.predictor.kind, self.passes[number]
+        network, kind, view = self.predictor.network, self.predictor.kind, self.views[number]
         counts = view in self.plan.views
 
         def choose(found: list[InstanceData]) -> list[torch.Tensor]:
@@ -241,6 +199,27 @@ class Application:
             if len(mine):
                 average = batch.maps.setdefault(key, Average(self.plan.options.average, self.flip_pairs))
                 average.add(mine, view, self.plan.options.counting(view, batch.instances[key][0]))
+
+    def _estimate(self, batch: _Batch, records: Sequence[Image], seen: Sequence[torch.Tensor]) -> None:
+        """What a pose estimator says of the crops of fixed boxes, under all views."""
+        crop = self.predictor.kind.crop(self.predictor.network)
+        boxes = [batch.regions[image["id"]] for image in records]
+        pixels = [one.permute(1, 2, 0).numpy() for one in seen]
+        starts = np.cumsum([len(mine) for mine in boxes])[:-1]
+        for view in self.crop_views:
+            crops = [cut(one, mine, crop, view) for one, mine in zip(pixels, boxes, strict=True)]
+            maps = [np.split(one, starts) for one in self._maps(torch.cat(crops))]
+            for image, mine, *of_image in zip(records, boxes, *maps, strict=True):
+                key, region = image["id"], crop.regions(mine, view.padding)
+                average = batch.crops.setdefault(key, CropAverage(self.layout, self.flip_pairs, region))
+                counting = self.plan.options.counting(view, batch.instances[key][0])
+                average.add(tuple(of_image), view, region, counting)
+
+    def _maps(self, crops: torch.Tensor) -> tuple[np.ndarray, ...]:
+        """Of crops (n, 3, h, w): `maps` as in `heatmap_file.Block`."""
+        few = [self.predictor.maps(part) for part in crops.split(CROPS * self.predictor.batch)]
+        maps = [torch.cat(parts).float().cpu().numpy() for parts in zip(*few, strict=True)]
+        return tuple(maps) if len(maps) == 1 else (maps[0][..., None, :], maps[1][..., None])
 
     def _fix(self, batch: _Batch, image: Image, found: dict[str, np.ndarray]) -> None:
         boxes, rows = fixed(found, self.plan.plain, (image["width"], image["height"]), self.limits)
@@ -274,7 +253,7 @@ class Application:
             if views := batch.boxes.get(key):
                 names = [view.name for view in self.plan.views]
                 yield from box_records(key, views, self.plan.options, names)
-        elif average := batch.maps.get(key):
+        elif average := batch.maps.get(key) or batch.crops.get(key):
             xywh, scores, categories = batch.instances[key]
             ids = np.full(len(xywh), key)
             yield from keypoint_records(

@@ -78,7 +78,11 @@ def _mark(predictor: Predictor, source: Source, used: Application, drawn: bool) 
     """A digest of all that results depend on, but for the images themselves."""
     plan = used.plan
     what = {
-        "model": digests({name: predictor.folder / name for name in ("model.pth", "config.py")}),
+        "models": [
+            digests({name: one.folder / name for name in ("model.pth", "config.py")})
+            for one in (predictor, used.finder)
+            if one
+        ],
         "images": [str(source.root.absolute()), source.names],
         "views": [view.name for view in (plan.plain, *plan.views)],
         "options": [asdict(plan.options), plan.fixed_boxes, used.min_score, predictor.amp, drawn],

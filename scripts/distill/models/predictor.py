@@ -12,7 +12,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from distill.models.amp import features_in_bfloat16, keep_float32, supported
-from distill.models.application import Application, plan_of
+from distill.models.application import CROPS, Application
 from distill.models.folding import fold
 from distill.models.model import load, pick_device, pick_workers
 from distill.models.sources import (
@@ -23,12 +23,12 @@ from distill.models.sources import (
     Pixels,
     Source,
     ViewedImages,
+    Views,
     batches,
 )
+from distill.models.usage import Plan, plan_of
 from distill.predictions.views import View, check_crops, check_images
 from distill.program import DEVICE, UserError, log, progress
-
-CROPS = 8  # of instances, take the memory of an image
 
 
 def _rows(meta: dict[str, Any], folder: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -89,24 +89,33 @@ class Predictor:
         images: str | Path | Sequence[str | Path],
         views: Sequence[str] | None = None,
         min_score: float = 0.0,
+        boxes: str | Path | None = None,
     ) -> Iterator[tuple[Image, list[dict]]]:
         """What the model finds on images of anybody's: (record of the image, COCO results), image by image.
 
         images: a folder, a video, or image files. Those that cannot be read are left out, with a warning.
         views: a view set of the model's study, or names of views (s0800, s0800-flip); None: the plain view.
         min_score: the least score of a result.
+        boxes: the folder of the model that finds a pose estimator's instances; None: the study's.
 
         Images of similar shape come together. Raises UserError where there is nothing to predict.
         """
         source = Source.of([images] if isinstance(images, str | Path) else images)
-        used = Application(self, plan_of(self.folder, views), min_score)
+        used = self.application(plan_of(self.folder, views, boxes), min_score)
         for _, (found, lost) in used.results(self.parts(source, used.passes)):
             for one in lost:
                 log.warning("%(file_name)s is left out: %(reason)s", one)
             yield from found
 
+    def application(self, plan: Plan, min_score: float) -> Application:
+        """This model as the plan has it used; that which finds instances for it is computed likewise."""
+        finder = None
+        if plan.boxes:
+            finder = Predictor(plan.boxes, str(self.device), self.batch, self.workers, self.amp)
+        return Application(self, plan, min_score, finder)
+
     def parts(
-        self, source: Source, views: Sequence[View], done: Container[int] = ()
+        self, source: Source, views: Views, done: Container[int] = ()
     ) -> Iterator[tuple[Part, list[Pixels]]]:
         """A source in batches, as `Source.parts`."""
         pinned = self.device.type == "cuda"
@@ -250,11 +259,16 @@ class Predictor:
         for number, pixels in enumerate(progress(loader, len(loader), f"images of {view.name}"), 1):
             waiting = torch.cat([waiting, pixels]) if len(waiting) else pixels
             while len(waiting) >= most or (number == len(loader) and len(waiting)):
-                inputs = [one.to(self.device, non_blocking=True) for one in waiting[:most]]
+                yield self.maps(waiting[:most])
                 waiting = waiting[most:]
-                data = self.network.data_preprocessor({"inputs": inputs, "data_samples": []})
-                yield self.kind.maps(self.network, data["inputs"])
         self.check_finite(view)
+
+    @torch.inference_mode()
+    def maps(self, crops: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """What a top-down pose estimator says of crops (n, 3, h, w), as `crops` yields it."""
+        inputs = [one.to(self.device, non_blocking=True) for one in crops]
+        data = self.network.data_preprocessor({"inputs": inputs, "data_samples": []})
+        return self.kind.maps(self.network, data["inputs"])
 
     @staticmethod
     def rois(

@@ -60,9 +60,14 @@ class CroppedImages(Dataset):
         image = self.images[index]
         size = (image["width"], image["height"])
         pixels = read_image(self.root / image["file_name"], size, image.get("hash"))
-        matrices = self.crop.matrices(self.regions[image["id"]], self.view)
-        crops = [cv2.warpAffine(pixels, one, self.crop.size, flags=cv2.INTER_LINEAR) for one in matrices]
-        return torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2)
+        return cut(pixels, self.regions[image["id"]], self.crop, self.view)
+
+
+def cut(pixels: np.ndarray, boxes: np.ndarray, crop: Crop, view: View) -> torch.Tensor:
+    """The crops (n, 3, h, w) of an image (H, W, 3) under a view. boxes: (n, 4) x1, y1, x2, y2."""
+    matrices = crop.matrices(boxes, view)
+    crops = [cv2.warpAffine(pixels, one, crop.size, flags=cv2.INTER_LINEAR) for one in matrices]
+    return torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2)
 
 
 def in_order_of_shape(images: Sequence[Image]) -> list[Image]:
@@ -70,12 +75,14 @@ def in_order_of_shape(images: Sequence[Image]) -> list[Image]:
     return sorted(images, key=lambda i: (i["width"] / i["height"], i["width"], i["id"]))
 
 
-def batches(images: list[Image], view: View, most: int, divisor: int = DIVISOR) -> list[list[int]]:
-    """Runs of at most `most` consecutive images whose views are padded to the same size, by `divisor`."""
+def batches(images: list[Image], view: View | None, most: int, divisor: int = DIVISOR) -> list[list[int]]:
+    """Runs of at most `most` consecutive images whose views are padded to the same size, by `divisor`.
+    view: None: as they are."""
     runs: list[list[int]] = []
     last = None
     for index, image in enumerate(images):
-        width, height = view.size(image["width"], image["height"])
+        size = image["width"], image["height"]
+        width, height = view.size(*size) if view else size
         shape = (-(-width // divisor), -(-height // divisor))
         if shape != last or len(runs[-1]) == most:
             runs.append([])
@@ -102,12 +109,16 @@ class Part:
     unreadable: tuple[dict[str, str], ...] = ()
 
 
+Views = Sequence[View | None]  # None: the image as it is
 Pixels = torch.Tensor | str  # of an image under a view, (3, H, W) uint8; or why it cannot be read
 
 
-def seen(pixels: np.ndarray, view: View) -> torch.Tensor:
-    """An image (H, W, 3) as a model takes it, but not mirrored, which the device does faster."""
-    return torch.from_numpy(replace(view, flip=False).transform_image(pixels)).permute(2, 0, 1)
+def seen(pixels: np.ndarray, view: View | None) -> torch.Tensor:
+    """An image (H, W, 3) as a model takes it, but not mirrored, which the device does faster; without a view
+    as it is."""
+    if view:
+        pixels = replace(view, flip=False).transform_image(pixels)
+    return torch.from_numpy(pixels).permute(2, 0, 1)
 
 
 @dataclass(frozen=True)
@@ -148,7 +159,7 @@ class Source:
 
     def parts(
         self,
-        views: Sequence[View],
+        views: Views,
         most: int,
         divisor: int,
         workers: int,
@@ -175,7 +186,7 @@ class Source:
             yield from DataLoader(Files(self.root, views), sampler=order, num_workers=workers, **options)
 
     def _order(
-        self, views: Sequence[View], most: int, divisor: int, length: int, done: Container[int]
+        self, views: Views, most: int, divisor: int, length: int, done: Container[int]
     ) -> Iterator[Part]:
         with ThreadPool(min(workers(), 16)) as pool:
             for shard, start in enumerate(range(0, len(self.names), length)):
@@ -199,9 +210,7 @@ def _as_is(item: Any) -> Any:
     return item
 
 
-def _under_all(
-    shard: int, images: list[Image], views: Sequence[View], most: int, divisor: int
-) -> Iterator[Part]:
+def _under_all(shard: int, images: list[Image], views: Views, most: int, divisor: int) -> Iterator[Part]:
     """A few images under all views: those that one view pads to the same size, another one may not."""
     parts = [
         Part(shard, number, tuple(images[row] for row in rows))
@@ -215,13 +224,13 @@ def _under_all(
 class Files(Dataset):
     """Image files, asked for by a part."""
 
-    def __init__(self, root: Path, views: Sequence[View]) -> None:
+    def __init__(self, root: Path, views: Views) -> None:
         self.root, self.views = root, views
 
     def __getitem__(self, part: Part) -> tuple[Part, list[Pixels]]:
         return part, [self._read(image, self.views[part.number]) for image in part.images]
 
-    def _read(self, image: Image, view: View) -> Pixels:
+    def _read(self, image: Image, view: View | None) -> Pixels:
         try:
             return seen(read_image(self.root / image["file_name"], (image["width"], image["height"])), view)
         except UserError as error:
@@ -232,7 +241,7 @@ class Frames(IterableDataset):
     """The frames of a video, of which each is decoded once."""
 
     def __init__(
-        self, path: Path, views: Sequence[View], most: int, divisor: int, length: int, done: Container[int]
+        self, path: Path, views: Views, most: int, divisor: int, length: int, done: Container[int]
     ) -> None:
         self.path, self.views, self.most, self.divisor = path, views, most, divisor
         self.length, self.done = length, done

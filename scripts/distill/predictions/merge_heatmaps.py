@@ -44,7 +44,7 @@ def merge_heatmaps(
             f"these are {', '.join(view.name for view in views)}"
         )
     if views and headers[0].layout.kind != "logits":
-        _check_crops(views, headers[0].layout.kind, options)
+        check_options(views, headers[0].layout.kind, options)
         base = crop_heatmaps.first_frame(views)
         paths, headers = ([of[base], *of[:base], *of[base + 1 :]] for of in (list(paths), headers))
     known = {image["id"] for image in dataset["images"]}
@@ -60,8 +60,8 @@ def merge_heatmaps(
         yield from keypoint_records(rows, average, options)
 
 
-def _check_crops(views: Sequence[View], kind: str, options: Options) -> None:
-    """UserError for views and merge options that are not for heatmaps of crops."""
+def check_options(views: Sequence[View], kind: str, options: Options) -> None:
+    """Raises UserError for views and merge options that are not for heatmaps of crops, of their kind."""
     check_crops(dict.fromkeys(views), "merge")
     if options.average != "probability" or options.upsample:
         what = "upsample" if options.upsample else f"average: {options.average}"

@@ -15,9 +15,9 @@ from mmengine.config import Config
 from distill.files import replacing, write_json
 from distill.models import config_file
 from distill.models import model as models
-from distill.models.application import plan_of
 from distill.models.published import torchvision_loader
 from distill.models.published.formats import FORMATS, State
+from distill.models.usage import plan_of
 from distill.predictions.views import View
 from distill.program import UserError
 
