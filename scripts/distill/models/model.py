@@ -74,7 +74,9 @@ def build(cfg: Config) -> BaseDetector:
     """The network of a config, in mmdet's scope, without weights."""
     DefaultScope.get_instance("distill", scope_name="mmdet")
     # Convolutions run faster in this layout, on CPU and on tensor cores.
-    return MODELS.build(cfg.model).to(memory_format=torch.channels_last)
+    network = MODELS.build(cfg.model).to(memory_format=torch.channels_last)
+    kind_of(cfg).arrange(network)
+    return network
 
 
 def save(path: Path, state_dict: dict[str, torch.Tensor], meta: dict[str, Any]) -> None:

@@ -43,6 +43,13 @@ def _rows(meta: dict[str, Any], folder: Path) -> tuple[np.ndarray, np.ndarray]:
     return np.array([rows.index(name) for name in names]), np.array(columns)
 
 
+def _meta(height: int, width: int) -> dict[str, Any]:
+    """What mmdet's networks ask of an image that is as it is. border: top, bottom, left and right of what
+    CornerNet and CenterNet take for a crop."""
+    shape, border = (height, width), (0, height, 0, width)
+    return {"img_shape": shape, "ori_shape": shape, "scale_factor": (1, 1), "border": border}
+
+
 class Predictor:
     """A trained model on a device.
 
@@ -163,12 +170,7 @@ class Predictor:
         inputs = [p.to(self.device, non_blocking=True) for p in pixels]
         if view.flip:
             inputs = [p.flip(-1) for p in inputs]
-        samples = [
-            DetDataSample(
-                metainfo={"img_shape": p.shape[1:], "ori_shape": p.shape[1:], "scale_factor": (1, 1)}
-            )
-            for p in inputs
-        ]
+        samples = [DetDataSample(metainfo=_meta(*p.shape[1:])) for p in inputs]
         data = self.network.data_preprocessor({"inputs": inputs, "data_samples": samples})
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast):
             return each(records, data["inputs"], data["data_samples"])

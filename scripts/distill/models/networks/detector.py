@@ -7,10 +7,12 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import torch
 from mmdet.models.dense_heads.base_dense_head import BaseDenseHead
 from mmdet.models.detectors import BaseDetector, SingleStageDetector, TwoStageDetector
 from mmengine.config import Config
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map_only
 
 from distill.models import backbone, config_file
 from distill.models.networks import own_hooks
@@ -72,6 +74,18 @@ class Detector(Kind):
         for key in [key for key in cfg if key not in OWN]:
             cfg.pop(key)
         return hooks
+
+    def arrange(self, network: BaseDetector) -> None:
+        """Other people's heads reshape what they compute as if its channels came first (CenterNet's does)."""
+        for name, part in network.named_children():
+            if name.endswith("head"):
+                part.to(memory_format=torch.contiguous_format)
+        extract = network.extract_feat
+
+        def contiguous(*inputs: Any) -> Any:
+            return tree_map_only(Tensor, Tensor.contiguous, extract(*inputs))
+
+        network.extract_feat = contiguous
 
     def last_layers(self, network: BaseDetector) -> list[nn.Module]:
         """All layers of its heads: which are the last ones, only they know."""

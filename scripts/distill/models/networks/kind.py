@@ -68,6 +68,12 @@ class Kind(ABC):
             if spec[option] != usual and ability not in self.can:
                 raise UserError(f"model {name}: {option} is for the R-CNNs of config/models alone")
 
+    # --- its network ---
+
+    def arrange(self, network: BaseDetector) -> None:
+        """Prepares a network whose tensors lie with their channels last."""
+        return
+
     # --- its training ---
 
     def samples(
