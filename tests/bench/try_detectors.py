@@ -13,6 +13,8 @@ import tried
 import yaml
 
 CONFIGS = Path(mmdet.__file__).parent / ".mim/configs"
+# Trained on another network's proposals; pooled by an operator that no CPU has.
+SPECIAL = re.compile(r"(^|[/_-])fast-rcnn|_m?dpool")
 SMALLEST = re.compile("tiny|nano|_s_|r18|r50|b0")
 
 
@@ -27,7 +29,7 @@ def families() -> Iterator[tuple[str, str]]:
             for model in models
             if any(result.get("Task") == "Object Detection" for result in model.get("Results") or [])
         ]
-        if names := [name for name in names if (CONFIGS / name).is_file()]:
+        if names := [name for name in names if (CONFIGS / name).is_file() and not SPECIAL.search(name)]:
             yield path.parent.name, min(names, key=lambda n: (not SMALLEST.search(n), len(n), n))
 
 
