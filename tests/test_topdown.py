@@ -236,6 +236,8 @@ def test_a_study_of_pose_estimators_names_their_boxes_and_has_views_of_crops():
         ({"labels": {"distilled": {"teacher": ["teacher", "other"]}},
           "models": {"other": {"config": "keypoint_rcnn_tiny"}}}, "take teachers of one config"),
         ({"models": {"detector": {"labels": "distilled"}}}, "a cycle"),
+        ({"models": {"student": {"augment": {"generated": {"colour": 1, "mixup": 0.5}}}}},
+         "models.student.augment: mixup: student is a pose estimator, which sees crops"),
     ],
 )  # fmt: skip
 def test_mistakes_about_boxes_and_views_of_crops_are_said(change, message):

@@ -15,7 +15,7 @@ from distill.datasets.keypoint_meta import keypoint_meta
 from distill.models.data import pose_metainfo
 from distill.models.training_job import full_config
 from distill.program import UserError, _message
-from helpers.arrows import draw_dataset
+from helpers.arrows import colour_at, draw_dataset
 from helpers.networks import SPEC, loader_config, training_job
 
 
@@ -23,13 +23,6 @@ def build(path, tmp_path, keypoints=3, labels=None, **spec):
     DefaultScope.get_instance("distill", scope_name="mmdet")
     job = training_job(tmp_path, "keypoint_rcnn_tiny", path, labels=labels, ratio=[6, 4], **spec)
     return DATASETS.build(loader_config(job)["dataset"])
-
-
-def colour_at(image, point):
-    """The colour around a point, as the sign of red against blue (BGR channels first)."""
-    x, y = (int(v) for v in point)
-    patch = image[:, max(0, y - 2) : y + 3, max(0, x - 2) : x + 3].astype(float).mean((1, 2))
-    return patch[2] - patch[0]
 
 
 def test_keypoints_follow_flips_and_scales(arrows, tmp_path):
@@ -48,8 +41,8 @@ def test_keypoints_follow_flips_and_scales(arrows, tmp_path):
                     continue
                 # A mirrored arrow has its red barb on its right: the colour stays, the name is swapped.
                 left, right = (2, 1) if sample.flip else (1, 2)
-                assert colour_at(image, points[left, :2]) > 30  # red
-                assert colour_at(image, points[right, :2]) < -30  # blue
+                assert colour_at(image, points[left]) > 30  # red
+                assert colour_at(image, points[right]) < -30  # blue
                 assert points[1, 0] < points[2, 0]  # what is called left stays left of what is called right
                 checked += 1
     assert flips == {True, False}

@@ -10,21 +10,17 @@ from mmengine.runner import Runner
 
 from distill.evaluation.average_precision import evaluate
 from distill.files import read_json
-from distill.models.averaging import GAMMA, AverageWeights
+from distill.models.averaging import GAMMA
 from distill.models.model import read_weights
 from distill.models.prediction import predict_boxes
 from distill.models.training import train
 from distill.models.validation import points
 from distill.predictions.merge import merge_boxes
 from distill.predictions.views import View
-from helpers.networks import training_job
+from helpers.networks import kill_in, training_job
 from helpers.options import fixed_boxes, merge_options
 
 OPTIONS = dict(iterations=6, checkpoint_every=2, scales=[64], lr=0.002, ema=0.6)
-
-
-class Killed(Exception):
-    pass
 
 
 def tuned(tmp_path, arrows, keypoint_model, config="faster_rcnn_tiny", **spec):
@@ -101,21 +97,6 @@ def test_validation_changes_no_weight_and_says_what_the_evaluation_says(
     assert ap > 0.02
     assert history["AP"].iloc[-1] == pytest.approx(100 * ap, abs=5e-4)
     assert not (job.work / "validation").exists()
-
-
-def kill_in(job, iteration, monkeypatch):
-    """A training that dies in an iteration, counted from 0."""
-    update = AverageWeights.after_train_iter
-
-    def killed(hook, runner, batch_idx, *rest, **more):
-        if batch_idx == iteration:
-            raise Killed
-        update(hook, runner, batch_idx, *rest, **more)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(AverageWeights, "after_train_iter", killed)
-        with pytest.raises(Killed):
-            train(job)
 
 
 def test_the_best_is_kept_and_after_a_kill_the_same(tmp_path, arrows, keypoint_model, monkeypatch):

@@ -183,6 +183,14 @@ models.student.labels = "part" => ok it["models"]["student"]["labels"] == "part"
 models.student.labels = 3 => models.student.labels: must be text, not 3
 models.student.labels = null => models.student.labels: must be text, not None
 models.student.background = "none" => models.student.background: 'none' is not one of sample, ignore
+models.teacher.augment = "mosaic" => models.teacher.augment: 'mosaic' is not allowed
+models.teacher.augment = {"labelled": {"mosaic": 1.01}} => models.teacher.augment.labelled.mosaic: 1.01 is greater than the maximum of 1
+models.teacher.augment = {"labelled": {"mixup": -0.1}} => models.teacher.augment.labelled.mixup: -0.1 is less than the minimum of 0
+models.teacher.augment = {"labelled": {"mixup": nan}} => models.teacher.augment.labelled.mixup: nan is no finite number
+models.teacher.augment = {"labelled": {"mosaic": true}} => models.teacher.augment.labelled.mosaic: must be number, not True
+models.teacher.augment = {"labelled": {"mix": 1}} => models.teacher.augment.labelled: unknown key 'mix'
+models.teacher.augment = {"labelled": {"mosaic": 0}} => ok
+models.student.augment = {"generated": {"mosaic": 1, "mixup": 1}} => ok it["models"]["student"]["augment"]["generated"]["mosaic"] == 1
 models.teacher.amp = 1 => models.teacher.amp: must be boolean
 models.teacher.checkpoint_every = 0 => models.teacher.checkpoint_every
 models.teacher.tracking = "tensorboard" => models.teacher.tracking

@@ -59,6 +59,13 @@ def draw_dataset(folder: Path, images: int, seed: int, annotated: bool = True, s
     return path
 
 
+def colour_at(image, point):
+    """Red against blue, of the pixels around a point of an image (3, H, W) in BGR."""
+    x, y = (int(v) for v in point[:2])
+    patch = image[:, max(0, y - 2) : y + 3, max(0, x - 2) : x + 3].astype(float).mean((1, 2))
+    return patch[2] - patch[0]
+
+
 def lay_out_arrows(folder: Path, study: dict, warmed: bool = False, **images: int) -> None:
     """The workflow, and so many images in a folder for each of the datasets."""
     lay_out(folder, study, warmed)

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from helpers import ROOT
 from helpers.options import generate, training_options
 
@@ -35,6 +37,28 @@ def loader_config(job, iterations: int = 10) -> dict:
     coco, cfg = read_dataset(job.labelled), models.load_config(job.config)
     models.fit_to_dataset(cfg, coco["categories"], str(job.labelled))
     return dataloader(job, kind_of(cfg), cfg, coco, iterations, workers=0)
+
+
+class Killed(Exception):
+    pass
+
+
+def kill_in(job, iteration: int, monkeypatch) -> None:
+    """A training with averaged weights that dies in an iteration, counted from 0."""
+    from distill.models.averaging import AverageWeights
+    from distill.models.training import train
+
+    update = AverageWeights.after_train_iter
+
+    def killed(hook, runner, batch_idx, *rest, **more):
+        if batch_idx == iteration:
+            raise Killed
+        update(hook, runner, batch_idx, *rest, **more)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(AverageWeights, "after_train_iter", killed)
+        with pytest.raises(Killed):
+            train(job)
 
 
 SPREAD = {"rpn_head.rpn_cls": 2.0, "rpn_head.rpn_reg": 0.3}

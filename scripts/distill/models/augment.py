@@ -10,6 +10,7 @@ generator, which the draw's key seeds.
 
 from collections.abc import Sequence
 from math import radians, tan
+from typing import Any
 
 import cv2
 import numpy as np
@@ -27,12 +28,18 @@ LEAST_SEEN = 0.25  # share of an instance's box; below, it is ignored
 FILL = 114  # grey, of what lies outside the image
 
 
+def strengths_of(given: str | dict[str, float]) -> dict[str, float]:
+    """What a name in STRENGTHS stands for; strengths stay."""
+    return STRENGTHS[given] if isinstance(given, str) else given
+
+
 def pipeline(strengths: str | dict[str, float]) -> list[dict]:
     """The transforms of a name in STRENGTHS, or of {colour | zoom | affine | cutout: strength from 0 to 2}.
+    Those that make one image of several are `mixing.pipeline`.
 
     They stand behind resizing: what they do is in proportion to the network's input.
     """
-    given = STRENGTHS[strengths] if isinstance(strengths, str) else strengths
+    given = strengths_of(strengths)
     steps = []
     if {"zoom", "affine"} & given.keys():
         zoom, affine = given.get("zoom", 0), given.get("affine", 0)
@@ -76,6 +83,31 @@ def ellipse_bounds(boxes: np.ndarray, matrix: np.ndarray) -> np.ndarray:
     return np.concatenate([centre - half, centre + half], axis=1)
 
 
+def carried(results: dict, matrix: np.ndarray, window: tuple[int, int, int, int]) -> dict[str, Any]:
+    """The instances of an image, its gt_…, after `matrix` (3, 3) of its points, without those out of sight.
+
+    window: x1, y1, x2, y2 of what is seen.
+    """
+    low, high = np.array(window, np.float32).reshape(2, 2)
+    whole = HorizontalBoxes(ellipse_bounds(results["gt_bboxes"].numpy(), matrix).astype(np.float32))
+    boxes = HorizontalBoxes(whole.numpy().clip(np.tile(low, 2), np.tile(high, 2)))
+    sides = np.minimum(boxes.widths.numpy(), boxes.heights.numpy())
+    seen = np.where(sides >= 1, boxes.areas.numpy() / np.maximum(whole.areas.numpy(), 1e-6), 0)
+    kept = seen > 0
+    ignored = results["gt_ignore_flags"] | (seen < LEAST_SEEN)
+    instances = {"gt_bboxes": boxes[kept], "gt_ignore_flags": ignored[kept]}
+    for key in ("gt_bboxes_labels", "gt_weights"):
+        if key in results:
+            instances[key] = results[key][kept]
+    if "gt_keypoints" in results:
+        points = results["gt_keypoints"][kept]
+        points[..., :2] = points[..., :2] @ matrix[:2, :2].T + matrix[:2, 2]
+        outside = (points[..., :2] < low).any(-1) | (points[..., :2] > high).any(-1)
+        points[outside] = 0
+        instances["gt_keypoints"] = points.astype(np.float32)
+    return instances
+
+
 @TRANSFORMS.register_module()
 class WarpInstances(BaseTransform):
     """Enlarges (which crops) or shrinks by up to 1 + `zoom`, turns and shears by up to so many degrees.
@@ -92,13 +124,8 @@ class WarpInstances(BaseTransform):
         rotate, *shear = np.random.uniform(-1, 1, 3) * (self.rotate, self.shear, self.shear)  # noqa: NPY002
         place = np.random.uniform(-1, 1, 2)  # noqa: NPY002
         matrix = warp(height, width, zoom, rotate, shear, place)
-        boxes = HorizontalBoxes(ellipse_bounds(results["gt_bboxes"].numpy(), matrix).astype(np.float32))
-        whole = boxes.areas.numpy()
-        boxes.clip_((height, width))
-        sides = np.minimum(boxes.widths.numpy(), boxes.heights.numpy())
-        seen = np.where(sides >= 1, boxes.areas.numpy() / np.maximum(whole, 1e-6), 0)
-        ignored = results["gt_ignore_flags"] | (seen < LEAST_SEEN)
-        if ignored.all():
+        instances = carried(results, matrix, (0, 0, width, height))
+        if instances["gt_ignore_flags"].all():
             return results
         pixels = np.eye(3)  # OpenCV counts from the centre of the first pixel
         pixels[:2, 2] = 0.5
@@ -106,18 +133,7 @@ class WarpInstances(BaseTransform):
         results["img"] = cv2.warpAffine(
             results["img"], matrix_of_pixels[:2], (width, height), borderValue=(FILL,) * 3
         )
-        kept = seen > 0
-        results["gt_bboxes"], results["gt_ignore_flags"] = boxes[kept], ignored[kept]
-        for key in ("gt_bboxes_labels", "gt_weights"):
-            if key in results:
-                results[key] = results[key][kept]
-        if "gt_keypoints" in results:
-            points = results["gt_keypoints"][kept]
-            points[..., :2] = points[..., :2] @ matrix[:2, :2].T + matrix[:2, 2]
-            outside = (points[..., :2] < 0).any(-1) | (points[..., :2] > (width, height)).any(-1)
-            points[outside] = 0
-            results["gt_keypoints"] = points.astype(np.float32)
-        return results
+        return {**results, **instances}
 
 
 @TRANSFORMS.register_module()

@@ -123,7 +123,7 @@ class CocoJson(BaseDetDataset):
     def prepare_data(self, idx):
         index, key = idx
         np.random.seed(np.random.SeedSequence(key).generate_state(4))  # noqa: NPY002, read by mmcv's transforms
-        return super().prepare_data(index)
+        return self.pipeline(self.get_data_info(index) | {"dataset": self})  # of which `mixing` draws more
 
 
 @DATASETS.register_module()

@@ -121,6 +121,9 @@ def _check_crops(study: Mapping[str, Any], root: Path) -> None:
             raise UserError(
                 f"models.{name}.validate: {name} is a pose estimator, which has no boxes of its own"
             )
+        if name in crops and (mixed := of_several(model.get("augment"))):
+            what = "a pose estimator, which sees crops of single objects"
+            raise UserError(f"models.{name}.augment: {mixed[0]}: {name} is {what}")
     for name, entry in study["labels"].items():
         configs = {models[teacher]["config"] for teacher in entry["teachers"]}
         if len(configs) > 1 and crops.intersection(entry["teachers"]):
@@ -131,6 +134,14 @@ def _check_crops(study: Mapping[str, Any], root: Path) -> None:
     for name, views in used:
         check = check_crops if name in crops else check_images
         check(map(View.parse, study["views"][views]), f"views.{views} for {name}")
+
+
+def of_several(strengths: Any) -> list[str]:
+    """What of a model's `augment` makes one image of several, which crops of single objects cannot be."""
+    if not isinstance(strengths, Mapping):
+        return []
+    asked = [key for key in ("mosaic", "mixup") if strengths.get(key)]
+    return asked + [key for each in strengths.values() for key in of_several(each)]
 
 
 def _check_predictions(where: str, entry: Mapping[str, Any], study: Mapping[str, Any]) -> None:

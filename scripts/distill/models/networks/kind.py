@@ -10,7 +10,7 @@ from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
 from distill.datasets.coco import Coco
-from distill.models import augment
+from distill.models import augment, mixing
 from distill.predictions.crops import Crop
 from distill.predictions.heatmap_file import Layout
 from distill.program import UserError
@@ -93,6 +93,7 @@ class Kind(ABC):
             dict(type="LoadInstances", keypoints=keypoints),
             dict(type="RandomChoiceResize", scales=scales, resize_type="ResizeInstances", keep_ratio=True),
             dict(type="FlipInstances", prob=0.5, flip_indices=flip_indices),
+            *mixing.pipeline(strengths),
             *augment.pipeline(strengths),
             dict(type="PackInstances"),
         ]

@@ -25,6 +25,7 @@ from distill.predictions.codecs import Codec
 from distill.predictions.crops import Crop
 from distill.predictions.heatmap_file import Layout
 from distill.program import UserError
+from distill.study.limits import of_several
 
 HEAT = {"HeatmapHead", "ViPNASHead", "CPMHead", "MSPNHead"}
 SIMCC = {"SimCCHead", "RTMCCHead", "RTMWHead"}
@@ -86,6 +87,13 @@ class TopDown(Detector):
         if (name := wrapper.get("constructor")) and "." not in name:
             wrapper["constructor"] = f"mmpose.{name}"
         return wrapper
+
+    def check(self, spec: Mapping[str, Any], name: str) -> None:
+        super().check(spec, name)
+        if mixed := of_several(spec["augment"]):
+            raise UserError(
+                f"model {name}: augment: {mixed[0]}: a pose estimator sees crops of single objects"
+            )
 
     def samples(
         self, cfg: Config, spec: Mapping[str, Any], strengths: str | dict[str, float], coco: Coco, name: str

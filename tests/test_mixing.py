@@ -1,0 +1,352 @@
+"""Mosaic and mixup: what is planted in four images is found where boxes and keypoints of the one say."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from mmdet.datasets.transforms import MixUp, Mosaic
+from mmdet.registry import DATASETS
+from mmdet.structures.bbox import HorizontalBoxes
+from mmengine.dataset import Compose
+from mmengine.registry import DefaultScope
+
+from distill.datasets.images import read_image
+from distill.models.augment import FILL, LEAST_SEEN
+from distill.models.mixing import MixUpInstances, MosaicInstances, pipeline
+from distill.models.training import train
+from distill.models.training_job import full_config
+from distill.program import UserError
+from helpers.arrows import colour_at, draw_dataset
+from helpers.estimators import config_of
+from helpers.networks import kill_in, loader_config, training_job
+
+PLAIN = 200  # of a planted image, beside its instances
+BOTH = {"mosaic": 1.0, "mixup": 1.0}
+
+
+def code(label):
+    """The grey value of an instance's box; of the mark at its keypoint it is 2 more."""
+    return 4 * label + 20
+
+
+def planted(number, height, width, channel):
+    """Image `number` of a dataset: in one channel, two boxes that do not meet, each of a value of its own.
+
+    Anywhere in each is a mark of 3 by 3 pixels, whose middle is a keypoint.
+    """
+    rng = np.random.default_rng(number)
+    image = np.full((height, width, 3), PLAIN, np.uint8)
+    boxes, points = [], []
+    for half in range(2):
+        w, h = rng.integers(5, width // 2, endpoint=True), rng.integers(5, height, endpoint=True)
+        x, y = half * (width // 2) + rng.integers(0, width // 2 - w + 1), rng.integers(0, height - h + 1)
+        column, row = x + rng.integers(1, w - 1), y + rng.integers(1, h - 1)
+        image[y : y + h, x : x + w, channel] = code(2 * number + half)
+        image[row - 1 : row + 2, column - 1 : column + 2, channel] += 2
+        boxes.append([x, y, x + w, y + h])
+        points.append([[column + 0.5, row + 0.5, 2]])
+    labels = 2 * number + np.arange(2)
+    return {
+        "img": image,
+        "img_shape": image.shape[:2],
+        "gt_bboxes": HorizontalBoxes(np.array(boxes, np.float32)),
+        "gt_bboxes_labels": labels,
+        "gt_ignore_flags": np.zeros(2, bool),
+        "gt_weights": np.stack([labels / 8, labels / 16], 1).astype(np.float32),
+        "gt_keypoints": np.array(points, np.float32),
+        "unsure": False,
+    }
+
+
+class Planted:
+    """A dataset of planted images, of many shapes unless they have one."""
+
+    pipeline = Compose([MosaicInstances(1.0)])  # before which nothing is done to an image
+
+    def __init__(self, size=6, channel=2, shape=None):
+        rng = np.random.default_rng(7)
+        shapes = [shape or tuple(rng.integers(24, 64, 2)) for _ in range(size)]
+        self.images = [planted(n, *map(int, shape), channel) for n, shape in enumerate(shapes)]
+
+    def __len__(self):
+        return len(self.images)
+
+    def get_data_info(self, index):
+        return dict(self.images[index])
+
+
+def draw(mix, dataset, first, seed):
+    np.random.seed(seed)  # noqa: NPY002
+    return mix.transform({**first, "dataset": dataset})
+
+
+def check_instances(found, pixels, labels):
+    """That instances are what values of pixels (H, W) say.
+
+    labels: of the instances that are looked for, each with its whole box. Returns of each that is seen which
+    share is, and the visibility of its keypoint.
+    """
+    cut = []
+    by_label = {label: row for row, label in enumerate(found["gt_bboxes_labels"]) if label in labels}
+    for label, box in labels.items():
+        rows, columns = np.nonzero((pixels == code(label)) | (pixels == code(label) + 2))
+        assert (len(rows) > 0) == (label in by_label)
+        if not len(rows):
+            continue
+        row = by_label[label]
+        seen = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
+        assert found["gt_bboxes"].numpy()[row].tolist() == seen
+        share = len(rows) / np.prod(box[2:] - box[:2])
+        assert found["gt_ignore_flags"][row] == (share < LEAST_SEEN)
+        assert found["gt_weights"][row].tolist() == [label / 8, label / 16]
+        x, y, v = found["gt_keypoints"][row, 0]
+        marks = np.argwhere(pixels == code(label) + 2)
+        if len(marks) == 9:
+            assert [y, x, v] == [*(marks.mean(0) + 0.5), 2]
+        elif v:
+            assert pixels[int(y), int(x)] == code(label) + 2
+        else:
+            assert [x, y] == [0, 0]
+        cut.append((share, v))
+    return cut
+
+
+def wholes(images):
+    """Label → box in its own image."""
+    return {
+        label: box
+        for image in images
+        for label, box in zip(image["gt_bboxes_labels"], image["gt_bboxes"].numpy(), strict=True)
+    }
+
+
+def test_what_is_planted_in_four_images_is_found_in_the_mosaic(monkeypatch):
+    dataset, mosaic = Planted(), MosaicInstances(1.0)
+    cut, seen_images = [], set()
+    for seed in range(150):
+        first = dataset.get_data_info(seed % 6)
+        monkeypatch.setattr(np.random, "randint", without_repetition(seed % 6))
+        mixed = draw(mosaic, dataset, first, seed)
+        monkeypatch.undo()
+        assert mixed["img"].shape == first["img"].shape
+        cut += check_instances(mixed, mixed["img"][..., 2], wholes(dataset.images))
+        seen_images.add(len(set(mixed["gt_bboxes_labels"] // 2)))
+    shares = np.array([share for share, _ in cut])
+    assert (shares == 1).sum() > 50
+    assert ((shares >= LEAST_SEEN) & (shares < 1)).sum() > 50
+    assert (shares < LEAST_SEEN).sum() > 10
+    assert {v for _, v in cut} == {0, 2}
+    assert {1, 2, 3, 4} == seen_images
+    assert dataset.images[0]["gt_keypoints"].tolist() == Planted().images[0]["gt_keypoints"].tolist()
+
+
+def without_repetition(first):
+    """numpy's randint, but partners are different from each other and from the first."""
+    randint = np.random.randint
+
+    def drawn(low, high=None, size=None):
+        if size is None:
+            return randint(low, high)
+        return np.random.permutation([n for n in range(low) if n != first])[:size]  # noqa: NPY002
+
+    return drawn
+
+
+def test_what_is_planted_in_two_images_is_found_in_their_mean():
+    """The first has its boxes in one channel, the second in another, which is told apart from the mean."""
+    firsts, dataset, mixup = Planted(channel=0), Planted(channel=2), MixUpInstances(1.0)
+    shares, larger = [], set()
+    for seed in range(60):
+        first = firsts.get_data_info(seed % 6)
+        for key in ("gt_bboxes_labels", "gt_weights"):
+            first[key] = -1 - first[key]
+        mixed = draw(mixup, dataset, first, seed)
+        assert mixed["img"].shape == first["img"].shape
+        second = 2 * mixed["img"][..., 2].astype(int) - PLAIN
+        labels = wholes(dataset.images)
+        shares += [share for share, _ in check_instances(mixed, second, labels)]
+        beside = np.where(second == FILL, FILL, PLAIN)
+        assert (2 * mixed["img"][..., 0].astype(int) - beside == first["img"][..., 0]).all()
+        for key in ("gt_bboxes_labels", "gt_keypoints", "gt_weights", "gt_ignore_flags"):
+            assert (mixed[key][:2] == first[key]).all()
+        assert (mixed["gt_bboxes"].numpy()[:2] == first["gt_bboxes"].numpy()).all()
+        larger.add(bool((second == FILL).any()))
+    assert min(shares) < LEAST_SEEN < max(shares) == 1
+    assert larger == {True, False}
+
+
+@pytest.mark.parametrize("ratio", [0.5, 0.7, 1.0, 1.31, 1.5])
+def test_the_mosaic_is_the_middle_of_mmdets(monkeypatch, ratio):
+    """Where the images have one size, so that mmdet resizes none."""
+    height, width = 40, 60
+    images = Planted(4, shape=(height, width)).images
+    theirs = {**images[0], "mix_results": images[1:]}
+    theirs = Mosaic(img_scale=(width, height), center_ratio_range=(ratio, ratio)).transform(theirs)
+    corner = np.array([width // 2, height // 2])
+    centre = iter(np.array([int(ratio * width), int(ratio * height)]) - corner)
+    monkeypatch.setattr(np.random, "randint", lambda side: next(centre))
+    ours = MosaicInstances(1.0).mixed(images)
+    middle = theirs["img"][corner[1] : corner[1] + height, corner[0] : corner[0] + width]
+    assert (ours["img"] == middle).all()
+    boxes = HorizontalBoxes(theirs["gt_bboxes"].numpy() - np.tile(corner, 2))
+    boxes.clip_((height, width))
+    inside = boxes.areas.numpy() > 0
+    assert (ours["gt_bboxes"].numpy() == boxes.numpy()[inside]).all()
+    assert (ours["gt_bboxes_labels"] == theirs["gt_bboxes_labels"][inside]).all()
+
+
+@pytest.mark.parametrize("shape", [(40, 60), (32, 50)])
+def test_the_mean_is_mmdets(monkeypatch, shape):
+    """Where the second image fits, or is larger."""
+    first, second = planted(0, *shape, 0), planted(1, 40, 60, 2)
+    cut = 0 if shape == (40, 60) else 5
+    mixup = MixUp(img_scale=(60, 40), ratio_range=(1, 1), flip_ratio=1)
+    monkeypatch.setattr(np.random, "randint", lambda low, high: cut)
+    theirs = mixup.transform({**first, "mix_results": [{**second, "gt_bboxes": second["gt_bboxes"].clone()}]})
+    monkeypatch.setattr(np.random, "randint", lambda low, high: -cut)
+    ours = MixUpInstances(1.0).mixed([first, second])
+    assert (np.abs(ours["img"].astype(int) - theirs["img"]) <= 1).all()  # they cut halves off
+    assert (ours["gt_bboxes"].numpy() == theirs["gt_bboxes"].numpy()).all()
+    assert (ours["gt_bboxes_labels"] == theirs["gt_bboxes_labels"]).all()
+
+
+@pytest.mark.parametrize("kind", [MosaicInstances, MixUpInstances])
+def test_the_probability_is_the_share_of_draws_that_are_mixed(kind):
+    dataset, mix = Planted(shape=(24, 24)), kind(0.3)
+    first = dataset.get_data_info(0)
+    mixed = [draw(mix, dataset, first, seed)["img"] is not first["img"] for seed in range(500)]
+    assert np.mean(mixed) == pytest.approx(0.3, abs=0.05)
+
+
+@pytest.mark.parametrize("kind", [MosaicInstances, MixUpInstances])
+def test_a_mix_with_an_unsure_image_is_unsure(kind):
+    dataset = Planted()
+    first = dataset.get_data_info(0)
+    assert not draw(kind(1.0), dataset, first, 1)["unsure"]
+    for image in dataset.images:
+        image["unsure"] = True
+    assert draw(kind(1.0), dataset, first, 1)["unsure"]
+
+
+def test_where_no_instance_would_count_the_image_stays_as_it_is():
+    dataset = Planted()
+    first = dataset.get_data_info(0)
+    for image in dataset.images:
+        image["gt_ignore_flags"] = np.ones(2, bool)
+    height, width = first["img_shape"]
+    first["gt_bboxes"] = HorizontalBoxes(np.array([[0, 0, width, height]] * 2, np.float32))
+    drawn = [draw(MosaicInstances(1.0), dataset, first, seed) for seed in range(20)]
+    assert {results["img"] is first["img"] for results in drawn} == {True, False}
+    assert not any(results["gt_ignore_flags"].all() for results in drawn)
+
+
+def test_names_and_zeros_mix_nothing():
+    assert pipeline("strong") == pipeline({"colour": 1, "mosaic": 0}) == []
+    assert [step["type"] for step in pipeline(BOTH)] == ["MosaicInstances", "MixUpInstances"]
+
+
+@pytest.fixture
+def generated(tmp_path):
+    """Generated labels with scores, the first image of which has a region that is no background."""
+    path = draw_dataset(tmp_path / "generated", 6, seed=1)
+    coco = json.loads(path.read_text())
+    for annotation in coco["annotations"]:
+        annotation["score"] = 0.5 + annotation["id"] / 100
+    extra = {**coco["annotations"][0], "id": 99, "bbox": [0, 0, 20, 20], "iscrowd": 1}
+    path.write_text(json.dumps({**coco, "annotations": [*coco["annotations"], extra]}))
+    return path
+
+
+def samples(tmp_path, labelled, generated, augment):
+    DefaultScope.get_instance("distill", scope_name="mmdet")
+    options = dict(ratio=[6, 4], weight="score", scales=[64, 96], augment=augment)
+    job = training_job(tmp_path, "keypoint_rcnn_tiny", labelled, labels=generated, **options)
+    return DATASETS.build(loader_config(job)["dataset"])
+
+
+def test_labelled_images_are_mixed_with_labelled_ones_and_generated_with_generated(
+    tmp_path, arrows, generated, monkeypatch
+):
+    dataset = samples(tmp_path, arrows, generated, {"labelled": BOTH, "generated": {"mosaic": 1.0}})
+    alone = samples(tmp_path, arrows, generated, "none")
+    read = []
+    monkeypatch.setattr(
+        "distill.models.data.read_image", lambda path, *rest: read.append(path) or read_image(path, *rest)
+    )
+    partners, unsure = {False: set(), True: set()}, set()
+    for index in range(18):
+        for turn in range(3):
+            del read[:]
+            item, first = dataset[index, (0, turn, index)], alone[index, (0, turn, index)]
+            assert item["inputs"].shape == first["inputs"].shape  # they begin with the same draws
+            mixed, sample = bool((item["inputs"] != first["inputs"]).any()), item["data_samples"]
+            assert sample.img_id == first["data_samples"].img_id
+            read.pop()  # by the second
+            assert len(read) == (5 if index < 12 else 4)
+            assert len({path.rpartition("/")[0] for path in read}) == 1
+            assert sample.generated == (index >= 12) == ("generated" in read[0])
+            partners[sample.generated] |= set(read[1:])
+            kept = len(sample.gt_instances), len(sample.ignored_instances)
+            assert len(sample.gt_instances.get("weights", ())) == (kept[0] if sample.generated else 0)
+            which = read if mixed else read[:1]
+            assert sample.unsure == any("generated/images/0000" in path for path in which)
+            unsure.add(sample.unsure)
+    assert (len(partners[False]), len(partners[True])) == (12, 6)
+    assert unsure == {True, False}
+
+
+def test_keypoints_follow_the_whole_way_into_the_mosaic(tmp_path, arrows, generated):
+    """One barb of an arrow is red, the other blue; which one is called left, mirroring decides."""
+    augment = {"labelled": {"mosaic": 1.0}, "generated": "none"}
+    dataset = samples(tmp_path, arrows, generated, augment)
+    seen, right = 0, 0
+    for index in range(12):
+        for turn in range(5):
+            item = dataset[index, (3, turn, 0)]
+            instances = item["data_samples"].gt_instances
+            for left_barb, right_barb in instances.keypoints.numpy()[:, 1:]:
+                if left_barb[2] and right_barb[2]:
+                    a, b = (colour_at(item["inputs"].numpy(), barb) for barb in (left_barb, right_barb))
+                    right += min(a, b) < -30 and max(a, b) > 30
+                    seen += 1
+    assert seen > 40
+    assert right > 0.9 * seen  # the others are cut off at a barb
+
+
+def test_a_mix_depends_on_its_key_alone(tmp_path, arrows, generated):
+    dataset = samples(tmp_path, arrows, generated, {"labelled": BOTH, "generated": BOTH})
+    for index in (3, 14):
+        first = dataset[index, (0, 5, 1)]
+        dataset[index + 1, (0, 6, 0)]
+        again = dataset[index, (0, 5, 1)]
+        assert (again["inputs"] == first["inputs"]).all()
+        for key, value in first["data_samples"].gt_instances.items():
+            other = again["data_samples"].gt_instances[key]
+            assert (getattr(other, "tensor", other) == getattr(value, "tensor", value)).all()
+        others = [dataset[index, (0, n, 1)]["inputs"] for n in range(6, 10)]
+        assert all(o.shape != first["inputs"].shape or (o != first["inputs"]).any() for o in others)
+
+
+def test_a_killed_training_with_mosaic_and_mixup_ends_with_the_same_bytes(
+    tmp_path, arrows, generated, monkeypatch
+):
+    # mmengine lays out the config's text five times a training, which takes longer than all else here.
+    monkeypatch.setattr("yapf.yapflib.yapf_api.FormatCode", lambda text, **style: (text, True))
+    some = {"mosaic": 0.7, "mixup": 0.5, "zoom": 0.5}
+    options = dict(iterations=6, checkpoint_every=3, scales=[64], ema=0.6, weight="score", ratio=[6, 4])
+    options |= dict(labels=generated, augment={"labelled": some, "generated": BOTH})
+    whole = training_job(tmp_path / "a", "faster_rcnn_tiny", arrows, **options)
+    train(whole)
+    killed = training_job(tmp_path / "b", "faster_rcnn_tiny", arrows, **options)
+    kill_in(killed, 4, monkeypatch)
+    train(killed)
+    assert json.loads((killed.output / "run.json").read_text())["resumes"] == 1
+    assert (killed.output / "model.pth").read_bytes() == (whole.output / "model.pth").read_bytes()
+
+
+def test_a_training_of_a_pose_estimator_refuses_them(tmp_path, arrows):
+    job = training_job(tmp_path, "faster_rcnn_tiny", arrows, augment={"labelled": {"mosaic": 0.5}})
+    job = replace(job, config=config_of(tmp_path / "configs", "hrnet"))
+    with pytest.raises(UserError, match="augment: mosaic: a pose estimator sees crops"):
+        full_config(job, 0)
