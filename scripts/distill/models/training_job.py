@@ -200,7 +200,8 @@ def full_config(job: Job, workers: int) -> tuple[Config, list[dict]]:
             log_level="INFO",
         )
     )
-    return cfg, coco["categories"]
+    # mmengine writes the text of its config into every checkpoint; laying it out takes longer than saving.
+    return Config(cfg.to_dict(), filename=cfg.filename, format_python_code=False), coco["categories"]
 
 
 def _meaning(coco: dict) -> list[tuple]:
