@@ -115,6 +115,27 @@ def test_gradients_of_deformable_convolutions(draw, options):
     gradcheck(modulated, (image, offset, mask, weight, None), fast_mode=True)
 
 
+def test_offsets_of_more_cells_than_the_output_has_are_read_in_their_order(draw):
+    """As mmcv's kernels do, and as mmdet's DyHead needs it: the offsets of a level for one half as fine."""
+    options = ((2, 2), (1, 1), (1, 1), 1, 1)
+    image, offset, mask, weight, bias = convolution(draw, *options, learn=True)
+    (height, width), count = mask.shape[2:], mask.shape[1]
+    more = [
+        torch.cat([one.detach().flatten(1), draw(2, one.shape[1] * 3 * height * width)], 1)
+        .view(2, one.shape[1], 2 * height, 2 * width)
+        .requires_grad_()
+        for one in (offset, mask)
+    ]
+    assert count == 6
+    given = ops.modulated_deform_conv2d(image, *more, weight, bias, *options)
+    assert_equals(given, ops.modulated_deform_conv2d(image, offset, mask, weight, bias, *options).detach())
+
+    def modulated(image, offset, mask):
+        return ops.modulated_deform_conv2d(image, offset, mask, weight.detach(), bias.detach(), *options)
+
+    gradcheck(modulated, (image, *more), fast_mode=True)
+
+
 @pytest.mark.parametrize("wrong", [torch.nan, torch.inf, -torch.inf, 1e30])
 @pytest.mark.parametrize("modulated", [False, True])
 def test_an_offset_that_is_no_number_makes_its_cell_none(draw, wrong, modulated):

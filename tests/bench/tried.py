@@ -17,11 +17,17 @@ SECONDS = 600  # of one network
 
 
 def tried(config: str, labelled: Path, notes: Path) -> None:
+    """Where it cannot be trained, or diverges, once more on larger images and with a low learning rate."""
     import distill.models  # noqa: F401, before mmdet's operators
     from helpers.trial import trial
 
     with tempfile.TemporaryDirectory() as folder:
-        notes.write_text(json.dumps(trial(config, labelled, Path(folder))))
+        seen = trial(config, labelled, Path(folder))
+    if seen.get("trains", "").startswith("no: "):
+        with tempfile.TemporaryDirectory() as folder:
+            again = trial(config, labelled, Path(folder), scales=[320], max_side=400, lr=1e-5)
+        seen = seen if again["trains"].startswith("no: ") else again
+    notes.write_text(json.dumps(seen))
 
 
 def row(family: str, config: str, seen: dict[str, str]) -> str:

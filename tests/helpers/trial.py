@@ -54,7 +54,7 @@ def trial(config: str | Path, labelled: Path, folder: Path, checks=CHECKS, **spe
 
     def predict() -> str:
         predictor = Predictor(job.output, "cpu", workers=0)
-        root, images, view = root_of(coco, labelled), coco["images"][:1], View(SMALL["scales"][0])
+        root, images, view = root_of(coco, labelled), coco["images"][:1], View(job.spec["scales"][0])
         if "crops" in predictor.kind.can:
             (found,) = predictor.crops(root, images, {images[0]["id"]: BOXES}, view)
             assert len(found[0]) == len(BOXES)

@@ -22,7 +22,9 @@ _SCOPES = ("mmdet", "mmpose", "mmpretrain")
 
 def write(path: Path, cfg: Config) -> None:
     """Writes a config such that mmengine, which runs it, finds nothing in its text to substitute."""
-    text = Config(cfg.to_dict()).pretty_text.replace("{{", r"{\x7b")  # two braces are next to each other in strings only
+    text = Config(cfg.to_dict()).pretty_text.replace(
+        "{{", r"{\x7b"
+    )  # two braces are next to each other in strings only
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 

@@ -28,8 +28,8 @@ class FloatRoIExtractor(SingleRoIExtractor):
     """mmdet's, in float32 under autocast too: mmdet gives RoIs the features' type, and bfloat16, of 8 bits,
     moves a side at 1200 pixels by up to 4."""
 
-    def forward(self, feats: tuple[Tensor, ...], rois: Tensor, *args) -> Tensor:
-        return super().forward(tuple(level.float() for level in feats), rois, *args)
+    def forward(self, feats: tuple[Tensor, ...], rois: Tensor, *args, **kwargs) -> Tensor:
+        return super().forward(tuple(level.float() for level in feats), rois, *args, **kwargs)
 
 
 @MODELS.register_module()

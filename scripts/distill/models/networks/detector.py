@@ -76,9 +76,11 @@ class Detector(Kind):
         return hooks
 
     def arrange(self, network: BaseDetector) -> None:
-        """Other people's heads reshape what they compute as if its channels came first (CenterNet's does)."""
-        for name, part in network.named_children():
-            if name.endswith("head"):
+        """Heads of others reshape what they compute as if its channels came first (CenterNet's does), and
+        convolutions of others their weights (those of DetectoRS, which standardise them)."""
+        for name, part in network.named_modules():
+            head = "." not in name and name.endswith("head")
+            if head or (isinstance(part, nn.Conv2d) and type(part) is not nn.Conv2d):
                 part.to(memory_format=torch.contiguous_format)
         extract = network.extract_feat
 

@@ -136,6 +136,7 @@ def modulated_deform_conv_forward(
     **steps: int,
 ) -> None:
     grid = Grid(**steps, groups=group, offset_groups=deformable_group)
+    offset, mask = (_of_cells(values, output.shape) for values in (offset, mask))
     output.copy_(convolve(input, weight, offset, mask, bias if with_bias else None, grid))
 
 
@@ -163,7 +164,20 @@ def modulated_deform_conv_backward(
 ) -> None:
     """Writes the gradients into the tensors whose names begin with `grad_`, but for `grad_output`."""
     grid = Grid(**steps, groups=group, offset_groups=deformable_group)
+    offset, mask = (_of_cells(values, grad_output.shape) for values in (offset, mask))
     found = gradients(grad_output, input, weight, offset, mask, bias if with_bias else None, grid)
     places = (grad_input, grad_weight, grad_offset, grad_mask, grad_bias)
     for place, gradient in zip(places[: 5 if with_bias else 4], found, strict=False):
-        place.copy_(gradient)
+        if place.numel() > gradient.numel():
+            gradient = torch.nn.functional.pad(
+                gradient.flatten(1), (0, place[0].numel() - gradient[0].numel())
+            )
+        place.copy_(gradient.reshape(place.shape))
+
+
+def _of_cells(values: Tensor, output: torch.Size) -> Tensor:
+    """Offsets or masks of an output's cells. mmcv reads one row of cells after the other, however many there
+    are: DyHead gives those of a level to the next coarser one, which has a quarter of them."""
+    height, width = output[2:]
+    count = values.shape[1]
+    return values.flatten(1)[:, : count * height * width].view(-1, count, height, width)
