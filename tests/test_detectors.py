@@ -12,10 +12,11 @@ from distill.models import model as models
 from distill.models.networks import kind_of, own_hooks
 from distill.models.networks.detector import Detector
 from distill.models.predictor import Predictor
+from distill.predictions.views import View
 from distill.program import UserError
 from helpers.arrows import lay_out_arrows
 from helpers.detectors import NARROW, narrow
-from helpers.networks import SPEC, training_job
+from helpers.networks import SPEC, random_model, training_job
 from helpers.trial import in_bfloat16, trial
 from helpers.workflow import snakemake, succeed
 
@@ -46,6 +47,41 @@ def test_every_number_of_categories_is_the_datasets():
         bgr_to_rgb=True,
         pad_size_divisor=32,
     )
+
+
+def test_what_scores_masks_goes_with_them():
+    cfg = settled("mmdet::ms_rcnn/ms-rcnn_r50-caffe_fpn_1x_coco.py")
+    assert cfg.model.roi_head.type == "StandardRoIHead"
+    assert not {"mask_head", "mask_iou_head"} & cfg.model.roi_head.keys()
+
+
+def test_layers_of_others_see_plain_tensors():
+    """Heads, and convolutions that compute their weights; torch's own are faster with the channels last."""
+    cfg = settled("mmdet::detectors/cascade-rcnn_r50-sac_1x_coco.py")
+    models.drop_pretrained(cfg)
+    network = models.build(cfg)
+
+    def plain(layers):
+        return {layer.weight.is_contiguous() for layer in layers if layer.kernel_size != (1, 1)}
+
+    own = [layer for layer in network.backbone.modules() if type(layer).__name__ == "SAConv2d"]
+    assert plain(own) == {True}
+    assert plain(layer for layer in network.neck.modules() if isinstance(layer, nn.Conv2d)) == {False}
+    assert plain(layer for layer in network.rpn_head.modules() if isinstance(layer, nn.Conv2d)) == {True}
+    features = network.extract_feat(torch.zeros(1, 3, 64, 64).to(memory_format=torch.channels_last))
+    assert all(level.is_contiguous() for level in features)
+
+
+def test_images_say_what_networks_of_corners_ask(tmp_path, arrows):
+    """CenterNet and CornerNet subtract the border of what they take for a crop."""
+    predictor = Predictor(random_model("faster_rcnn_tiny", CATEGORIES, tmp_path / "model"), "cpu")
+    seen = []
+    image = {"id": 1, "width": 40, "height": 30}
+    predictor.forward(
+        [image], [torch.zeros(3, 30, 40, dtype=torch.uint8)], View(30), lambda *a: seen.append(a)
+    )
+    ((_, _, (sample,)),) = seen
+    assert sample.metainfo["border"] == (0, 30, 0, 40)
 
 
 def test_nothing_is_drawn_or_downloaded_beside_the_samples():

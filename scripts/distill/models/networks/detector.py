@@ -42,6 +42,8 @@ class Detector(Kind):
             if part is not model.backbone:
                 backbone.drop_weights(part)
         if isinstance(roi_head := model.get("roi_head"), dict):
+            if "mask_iou_head" in roi_head:
+                roi_head.type = "StandardRoIHead"  # what is left of MaskScoringRoIHead
             for key in MASKS:  # the dataset has boxes
                 roi_head.pop(key, None)
         preprocessor = model.setdefault("data_preprocessor", dict(type="DetDataPreprocessor"))
