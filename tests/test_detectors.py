@@ -68,7 +68,7 @@ def test_layers_of_others_see_plain_tensors():
     assert plain(own) == {True}
     assert plain(layer for layer in network.neck.modules() if isinstance(layer, nn.Conv2d)) == {False}
     assert plain(layer for layer in network.rpn_head.modules() if isinstance(layer, nn.Conv2d)) == {True}
-    features = network.extract_feat(torch.zeros(1, 3, 64, 64).to(memory_format=torch.channels_last))
+    features = network.extract_feat(torch.zeros(1, 3, 128, 128).to(memory_format=torch.channels_last))
     assert all(level.is_contiguous() for level in features)
 
 

@@ -43,7 +43,7 @@ class Detector(Kind):
                 backbone.drop_weights(part)
         if isinstance(roi_head := model.get("roi_head"), dict):
             if "mask_iou_head" in roi_head:
-                roi_head.type = "StandardRoIHead"  # what is left of MaskScoringRoIHead
+                roi_head["type"] = "StandardRoIHead"  # what is left of MaskScoringRoIHead
             for key in MASKS:  # the dataset has boxes
                 roi_head.pop(key, None)
         preprocessor = model.setdefault("data_preprocessor", dict(type="DetDataPreprocessor"))
