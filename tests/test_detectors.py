@@ -9,6 +9,7 @@ from mmengine.config import Config
 from torch import nn
 
 from distill.models import model as models
+from distill.models.backbone import weights_file
 from distill.models.networks import kind_of, own_hooks
 from distill.models.networks.detector import Detector
 from distill.models.predictor import Predictor
@@ -49,10 +50,23 @@ def test_every_number_of_categories_is_the_datasets():
     )
 
 
-def test_what_scores_masks_goes_with_them():
-    cfg = settled("mmdet::ms_rcnn/ms-rcnn_r50-caffe_fpn_1x_coco.py")
-    assert cfg.model.roi_head.type == "StandardRoIHead"
-    assert not {"mask_head", "mask_iou_head"} & cfg.model.roi_head.keys()
+@pytest.mark.parametrize(
+    "name", ["ms_rcnn/ms-rcnn_r50-caffe_fpn_1x", "point_rend/point-rend_r50-caffe_fpn_ms-1x"]
+)
+def test_heads_that_need_masks_go_with_them(name):
+    cfg = settled(f"mmdet::{name}_coco.py")
+    models.drop_pretrained(cfg)
+    parts = {part for part, _ in models.build(cfg).roi_head.named_children()}
+    assert parts == {"bbox_roi_extractor", "bbox_head"}
+
+
+def test_weights_of_a_backbone_are_known_by_their_checkpoint():
+    """PVT's `init_cfg` has no type."""
+    cfg = settled("mmdet::pvt/retinanet_pvtv2-b0_fpn_1x_coco.py")
+    with pytest.raises(UserError, match=r"pvt_v2_b0\.pth: no such file"):
+        weights_file(cfg.model.backbone.init_cfg)
+    models.drop_pretrained(cfg)
+    assert cfg.model.backbone.init_cfg is None
 
 
 def test_layers_of_others_see_plain_tensors():

@@ -22,8 +22,7 @@ def address(checkpoint: str) -> str:
 def drop_weights(part: dict[str, Any]) -> None:
     """Has a part of a config start from random weights, if its `init_cfg` names others, in place."""
     given = part.get("init_cfg")
-    kinds = [each.get("type") for each in (given if isinstance(given, list) else [given]) if each]
-    if "Pretrained" in kinds:
+    if any("checkpoint" in each for each in (given if isinstance(given, list) else [given]) if each):
         part["init_cfg"] = None
 
 
@@ -32,7 +31,7 @@ def weights_file(init_cfg: Mapping[str, Any] | None) -> Path | None:
 
     Raises UserError, which says where they come from, if they are not there.
     """
-    if not isinstance(init_cfg, Mapping) or init_cfg["type"] != "Pretrained":
+    if not isinstance(init_cfg, Mapping) or "checkpoint" not in init_cfg:  # PVT's has no type
         return None
     if init_cfg["checkpoint"].startswith(SCHEME):
         return None  # in an installed package, which the backbone knows

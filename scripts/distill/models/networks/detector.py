@@ -20,7 +20,10 @@ from distill.models.networks.kind import Kind
 from distill.program import UserError
 
 LEAST_STRIDE = 32  # images are padded to multiples of this, or of the config's own divisor
-MASKS = ("mask_head", "mask_roi_extractor", "mask_iou_head", "semantic_head", "semantic_roi_extractor")
+MASKS = (
+    *("mask_head", "mask_roi_extractor", "mask_iou_head", "point_head"),
+    *("semantic_head", "semantic_roi_extractor"),
+)
 # Of a data preprocessor: what is drawn beside the samples' own transforms, and what is made of masks.
 WHOLE_BATCHES = ("batch_augments", "pad_mask", "pad_seg", "mask_pad_value", "seg_pad_value")
 OWN = ("model", "initial_settings", "find_unused_parameters")  # what stays of the config
@@ -42,8 +45,8 @@ class Detector(Kind):
             if part is not model.backbone:
                 backbone.drop_weights(part)
         if isinstance(roi_head := model.get("roi_head"), dict):
-            if "mask_iou_head" in roi_head:
-                roi_head["type"] = "StandardRoIHead"  # what is left of MaskScoringRoIHead
+            if {"mask_iou_head", "point_head"} & roi_head.keys():
+                roi_head["type"] = "StandardRoIHead"  # what is left of Mask Scoring R-CNN's and PointRend's
             for key in MASKS:  # the dataset has boxes
                 roi_head.pop(key, None)
         preprocessor = model.setdefault("data_preprocessor", dict(type="DetDataPreprocessor"))
