@@ -60,6 +60,15 @@ def test_heads_that_need_masks_go_with_them(name):
     assert parts == {"bbox_roi_extractor", "bbox_head"}
 
 
+def test_statistics_of_several_processes_are_torchs():
+    name = "mask-rcnn_r50_fpn_rpn-2conv_4conv1fc_syncbn-all_32xb2-ssj-90k_coco.py"
+    cfg = settled(f"mmdet::simple_copy_paste/{name}")
+    assert "MMSyncBN" not in str(cfg.model)
+    models.drop_pretrained(cfg)
+    layers = [layer for layer in models.build(cfg).modules() if isinstance(layer, nn.SyncBatchNorm)]
+    assert len(layers) > 20
+
+
 def test_weights_of_a_backbone_are_known_by_their_checkpoint():
     """PVT's `init_cfg` has no type."""
     cfg = settled("mmdet::pvt/retinanet_pvtv2-b0_fpn_1x_coco.py")

@@ -42,6 +42,8 @@ class Detector(Kind):
             if "num_classes" in part and part is not model.backbone:
                 part["num_classes"] = len(categories)
             part.pop("pretrained", None)
+            if part.get("type") == "MMSyncBN":  # mmcv's, which one process alone cannot even build
+                part["type"] = "SyncBN"
             if part is not model.backbone:
                 backbone.drop_weights(part)
         if isinstance(roi_head := model.get("roi_head"), dict):
