@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
+from mmdet.models.dense_heads import SSDHead
 from mmdet.models.dense_heads.base_dense_head import BaseDenseHead
 from mmdet.models.detectors import BaseDetector, SingleStageDetector, TwoStageDetector
 from mmengine.config import Config
@@ -86,6 +87,8 @@ class Detector(Kind):
         """Heads of others reshape what they compute as if its channels came first (CenterNet's does), and
         convolutions of others their weights (those of DetectoRS, which standardise them)."""
         for name, part in network.named_modules():
+            if isinstance(part, SSDHead):
+                part.loss_cls = None  # which mmdet's prediction asks for, and this head has not
             head = "." not in name and name.endswith("head")
             if head or (isinstance(part, nn.Conv2d) and type(part) is not nn.Conv2d):
                 part.to(memory_format=torch.contiguous_format)
