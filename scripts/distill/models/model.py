@@ -166,8 +166,6 @@ def load(folder: str | Path, device: torch.device) -> tuple[BaseDetector, dict[s
         drop_pretrained(cfg)
         cfg.model.data_preprocessor.non_blocking = True  # images come from pinned memory
         network = revert_sync_batchnorm(build(cfg))
-        if state.keys() - network.state_dict().keys():
-            network.init_weights()  # where some networks share parts (DDQ's decoder has its head's)
     except Exception as error:  # whatever the part of a network raises that is given something else
         raise UserError(f"{config}: no network can be built of it ({' '.join(str(error).split())})") from None
     try:

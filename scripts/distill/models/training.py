@@ -48,7 +48,10 @@ def _train(job: Job, cfg: Config, categories: list[dict], device: torch.device) 
     cfg.launcher = "pytorch" if get_world_size() > 1 else "none"
     pretrained = None if checkpoint else backbone.weights_file(cfg.model.backbone.get("init_cfg"))
 
+    names: list[str] = []
+
     def prepare(network: Any) -> None:
+        names.extend(network.state_dict())
         if pretrained:
             network.backbone.init_cfg = None  # they are read below
         if checkpoint is None:
@@ -74,7 +77,8 @@ def _train(job: Job, cfg: Config, categories: list[dict], device: torch.device) 
     network = getattr(runner.model, "module", runner.model)
     if is_main_process():
         state = validated.best["state"] if validated and validated.best else network.state_dict()
-        models.save(job.output / "model.pth", state, meta)
+        # Some networks grow parts in training that are others of theirs (DDQ's decoder).
+        models.save(job.output / "model.pth", {name: state[name] for name in names}, meta)
         clock = next(hook for hook in runner.hooks if isinstance(hook, hooks.Clock))
         _write_records(job, cfg, clock.seconds, resumes, mark, validated)
         work_folder.keep_newest(job.work)
