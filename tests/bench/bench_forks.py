@@ -45,7 +45,7 @@ def jobs(folder: Path, output: Path, datasets: list[str], scales: list[int]) -> 
             1,
         ]
         boxes = output / f"{name}-boxes.json"
-        limits = '{"min_score": 0.05, "per_image": 20}'
+        limits = '{"min_score": 0.05, "per_image": 4}'  # as many as trained networks find in a figure's image
         yield ["detect_boxes.py", *common, "--view", views[0], "--fixed-boxes", limits, "--output", boxes]
         for view in views:
             yield [
