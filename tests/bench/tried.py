@@ -35,7 +35,8 @@ def row(family: str, config: str, seen: dict[str, str]) -> str:
 
     reasons = [text.removeprefix("no: ") for text in seen.values() if text.startswith("no: ")]
     cells = ["no" if text.startswith("no: ") else text for text in (seen.get(check, "") for check in CHECKS)]
-    why = re.sub(r"[|`<>]", " ", reasons[0])[:160] if reasons else ""
+    why = re.sub(r"^UserError: (\S+: )?", "", reasons[0] if reasons else "").partition(" (the last good")[0]
+    why = re.sub(r"[|`<>]", "", why)[:160]
     return f"| {family} | `{Path(config).name}` | {' | '.join(cells)} | {why} |"
 
 
