@@ -331,8 +331,6 @@ def test_a_mix_depends_on_its_key_alone(tmp_path, arrows, generated):
 def test_a_killed_training_with_mosaic_and_mixup_ends_with_the_same_bytes(
     tmp_path, arrows, generated, monkeypatch
 ):
-    # mmengine lays out the config's text five times a training, which takes longer than all else here.
-    monkeypatch.setattr("yapf.yapflib.yapf_api.FormatCode", lambda text, **style: (text, True))
     some = {"mosaic": 0.7, "mixup": 0.5, "zoom": 0.5}
     options = dict(iterations=6, checkpoint_every=3, scales=[64], ema=0.6, weight="score", ratio=[6, 4])
     options |= dict(labels=generated, augment={"labelled": some, "generated": BOTH})

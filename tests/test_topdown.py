@@ -135,30 +135,21 @@ def test_an_estimator_in_use_says_what_it_says_in_the_workflow(
     tmp_path, estimators, keypoint_model, arrows, name
 ):
     """In the boxes of the model that its study names; files round heatmaps."""
-    results, limits, options = (
-        tmp_path / "results",
-        {"min_score": 0.05, "per_image": 5},
-        merge_options(plain=96),
-    )
+    results, options = tmp_path / "results", merge_options(plain=96)
+    limits = {"min_score": 0.05, "per_image": 5}
     shutil.copytree(estimators / name, results / "models/student")
     shutil.copytree(keypoint_model, results / "models/detector")
     merged = {views: {"views": views, "options": options.__dict__} for views in ("plain", "crops")}
     views = {"plain": ["s0096"], "crops": [view.name for view in VIEWS]}
-    study = {
-        "views": views,
-        "merged": merged,
-        "fixed_boxes": limits,
-        "models": {"student": {"boxes": "detector"}},
-    }
-    write_json(results / "study.json", study)
+    study = {"views": views, "merged": merged, "fixed_boxes": limits}
+    write_json(results / "study.json", {**study, "models": {"student": {"boxes": "detector"}}})
     coco = json.loads(arrows.read_text())
     names = [arrows.parent / "images" / image["file_name"] for image in coco["images"]]
     ids = {image["file_name"]: image["id"] for image in coco["images"]}
+    predictor = Predictor(results / "models/student", "cpu", workers=0)
     found = [
         record | {"image_id": ids[Path(image["file_name"]).name]}
-        for image, records in Predictor(results / "models/student", "cpu", workers=0).predict(
-            names, ["crops"]
-        )
+        for image, records in predictor.predict(names, ["crops"])
         for record in records
     ]
     boxes = tmp_path / "boxes.json"
