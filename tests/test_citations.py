@@ -1,6 +1,7 @@
 """What comments, docstrings and pages cite is there: files of this repository, and names of its modules."""
 
 import ast
+import importlib.util
 import io
 import os
 import re
@@ -14,7 +15,7 @@ OURS = {".ci", ".github"}  # of the hidden folders
 GENERATED = {"results", "data", "logs", "__pycache__"}  # folders that git ignores
 # A path that is no part of an invented one ({model}/config.py, ….yaml); or a name, § and a number.
 CITATION = re.compile(
-    r"(?<![\w./…{}<>*:-])((?:[\w.-]+/)*[\w-][\w.-]*\.(?:md|py|smk|yaml)|[\w.]+ §\s?\d[\d.]*)(?![\w/{])"
+    r"(?<![\w./…{}<>*:+-])((?:[\w.-]+/)*[\w-][\w.+-]*\.(?:md|py|smk|yaml)|[\w.]+ §\s?\d[\d.]*)(?![\w/{])"
 )
 # What is rightly cited and not here: names that stand for any, artifacts, files of other projects.
 ELSEWHERE = {
@@ -25,7 +26,6 @@ ELSEWHERE = {
     "mine/data.yaml",
     "mine-yolo/data.yaml",
     "yolo11n.yaml",
-    "retinanet_r18_fpn_1x_coco.py",  # mmdet's
     "student.py",  # of an exported model
     "pascal_voc.py",  # torchvision's
     "data/utils.py",  # ultralytics'
@@ -38,6 +38,12 @@ ELSEWHERE = {
     "data/datasets/coco.py",
     "configs/Base-Keypoint-RCNN-FPN.yaml",
     "MODEL_ZOO.md",
+}
+# Configs of the installed packages, by their names: the pages cite them, and they go with a version.
+PUBLISHED = {
+    path.name
+    for package in ("mmdet", "mmpose")
+    for path in Path(importlib.util.find_spec(package).origin).parent.glob(".mim/configs/**/*.py")
 }
 # Not read: the changelog tells of what went; a changed comment in a model config trains its models again.
 LEFT = {"CHANGELOG.md", "config/models/faster_rcnn_r50_fpn.py"}
@@ -79,7 +85,7 @@ def is_here(cited: str, source: str) -> bool:
 def missing(text: str, source: str) -> list[str]:
     """The citations of a text that lead nowhere."""
     cited = [name for name in CITATION.findall(text) if not name.startswith("results/")]
-    return [name for name in cited if name not in ELSEWHERE and not is_here(name, source)]
+    return [name for name in cited if name not in ELSEWHERE | PUBLISHED and not is_here(name, source)]
 
 
 def defined(path: Path) -> set[str]:
@@ -140,6 +146,7 @@ def test_a_dead_citation_is_found():
         "{model}/gone.py",
         "….yaml",
         "results/x/gone.md",
+        "retinanet_r18_fpn_1x_coco.py",
     ):
         assert not missing(text, "docs/gpu.md"), text
     assert prose('"""a.md"""\nx = "b.md"  # c.md\ndef f():\n    """d.md"""') == "# c.md\na.md\nd.md"
