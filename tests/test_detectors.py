@@ -8,6 +8,7 @@ import yaml
 from mmengine.config import Config
 from torch import nn
 
+from distill.models import config_file
 from distill.models import model as models
 from distill.models.backbone import weights_file
 from distill.models.networks import kind_of, own_hooks
@@ -16,6 +17,7 @@ from distill.models.predictor import Predictor
 from distill.predictions.views import View
 from distill.program import UserError
 from helpers.arrows import lay_out_arrows
+from helpers.checkpoints import imports
 from helpers.detectors import NARROW, narrow
 from helpers.networks import SPEC, random_model, training_job
 from helpers.trial import in_bfloat16, trial
@@ -198,6 +200,33 @@ def test_heads_are_in_float32(tmp_path, arrows):
     full, half = {torch.float32}, {torch.bfloat16}
     assert seen[False] == {"backbone": full, "neck": full, "bbox_head": full}
     assert seen[True] == {"backbone": half, "neck": half, "bbox_head": full}
+
+
+@pytest.mark.parametrize("name", ["rtmdet", "cascade_rcnn"])
+def test_a_published_one_is_imported_with_its_rows(tmp_path, arrows, name):
+    """The categories that the dataset knows too are found as before, the others not."""
+    config, theirs = narrow(name, tmp_path), [{"id": n, "name": each} for n, each in enumerate("abc")]
+    cfg = models.load_config(config)
+    kind_of(cfg).settle(cfg, theirs, "test")
+    torch.manual_seed(0)
+    state = models.build(cfg).state_dict()
+    models.save(tmp_path / "own/model.pth", state, {"model": "own", "categories": theirs, "task": "boxes"})
+    config_file.write(tmp_path / "own/config.py", cfg)
+    torch.save({"meta": {"CLASSES": tuple("abc")}, "state_dict": state}, tmp_path / "published.pth")
+    wanted = [{"id": 30, "name": "c"}, {"id": 20, "name": "nobody's"}, {"id": 10, "name": "a"}]
+    imported = imports(tmp_path, config, "mmdet", tmp_path / "published.pth", wanted)
+
+    def found(folder):
+        predictor, images = Predictor(folder, "cpu", workers=0), json.loads(arrows.read_text())["images"][:1]
+        ((_, boxes),) = predictor.boxes(arrows.parent / "images", images, View(64))
+        return boxes
+
+    own, ours = found(tmp_path / "own"), found(imported)
+    known = own["category_ids"] != 1
+    assert 2 < known.sum() < len(known)
+    assert ours["category_ids"].tolist() == [[10, 0, 30][i] for i in own["category_ids"][known]]
+    for key in ("boxes", "scores"):
+        assert (ours[key] == own[key][known]).all()
 
 
 STUDY = """

@@ -49,7 +49,6 @@ def test_a_path_starts_from_data_and_takes_the_task_of_its_bases(tmp_path):
         ({"config": "mmdet::../../secret.py"}, "is not installed"),
         ({"config": RTMDET, "freeze_rpn": True}, "freeze_rpn: True: only Faster and Keypoint R-CNN"),
         ({"config": RTMDET, "labels": "distilled", "background": "ignore"}, "background: ignore: only"),
-        ({"config": RTMDET, "import": {"format": "mmdet", "checkpoint": "a"}}, "models.m.import: only"),
         ({"config": "faster_rcnn_tiny", "lr": "auto"}, "has no learning rate of its own"),
     ],
 )

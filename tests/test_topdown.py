@@ -12,6 +12,7 @@ import yaml
 
 from distill.datasets.images import read_image
 from distill.files import write_json
+from distill.models.importing import import_model
 from distill.models.prediction import detect_boxes, predict_boxes, predict_heatmaps
 from distill.models.predictor import Predictor
 from distill.models.training import train
@@ -182,6 +183,35 @@ def test_what_a_detector_does_is_refused(tmp_path, estimators, arrows, boxes):
         predicted(estimators / "hrnet", arrows, boxes, View(96, rotate=90), tmp_path)
 
 
+@pytest.mark.parametrize("name", ["hrnet", "rtmpose"])
+def test_an_imported_checkpoint_of_mmpose_keeps_the_keypoints_of_the_dataset(
+    tmp_path, estimators, arrows, name
+):
+    """It has one more, in another order, and says their names as mmpose's checkpoints do."""
+    weights = torch.load(estimators / name / "model.pth", weights_only=True)["state_dict"]
+    points = next(c["keypoints"] for c in json.loads(arrows.read_text())["categories"] if "keypoints" in c)
+    theirs = [*reversed(points), "antenna"]
+    state = dict(weights)
+    for key in ("head.final_layer.weight", "head.final_layer.bias"):
+        state[key] = torch.cat([weights[key].flip(0), weights[key][:1] + 1])
+    meta = {
+        "cfg": config_of(tmp_path, name).read_text(),
+        "dataset_meta": {"keypoint_id2name": dict(enumerate(theirs)), "sigmas": np.ones(len(theirs))},
+    }
+    torch.save({"meta": meta, "state_dict": state, "message_hub": {}}, tmp_path / "published.pth")
+    spec = {"format": "mmpose", "checkpoint": str(tmp_path / "published.pth")}
+    import_model("zoo", tmp_path / f"{name}.py", spec, arrows, tmp_path / "zoo")
+    imported = torch.load(tmp_path / "zoo/model.pth", weights_only=True)
+    assert imported["meta"]["task"] == "keypoints"
+    assert imported["state_dict"].keys() == weights.keys()
+    assert all(torch.equal(imported["state_dict"][key], value) for key, value in weights.items())
+    assert Predictor(tmp_path / "zoo", "cpu").kind.crop(Predictor(tmp_path / "zoo", "cpu").network)
+    meta["dataset_meta"]["keypoint_id2name"].pop(0)
+    torch.save({"meta": meta, "state_dict": state}, tmp_path / "published.pth")
+    with pytest.raises(UserError, match=f"has {len(theirs)} keypoints; name them in its order with import"):
+        import_model("zoo", tmp_path / f"{name}.py", spec, arrows, tmp_path / "zoo")
+
+
 def test_heads_that_give_coordinates_alone_are_refused(tmp_path, arrows):
     with pytest.raises(UserError, match="RLEHead gives coordinates alone"):
         train(job_of(tmp_path, "deeppose", arrows))
@@ -212,6 +242,20 @@ def test_a_study_of_pose_estimators_names_their_boxes_and_has_views_of_crops():
     assert {"detector-seed0", "teacher-seed0", "student-seed1"} <= wanted.trainings
     assert ("detector-seed0", "unlabelled", "boxes") in wanted.predictions
     assert not any(model.startswith("detector") and view != "boxes" for model, _, view in wanted.predictions)
+
+
+def test_an_imported_estimator_is_of_the_seeds_of_its_boxes():
+    study = yaml.safe_load(STUDY) | {"seeds": [0, 1]}
+    teacher, detector = (study["models"][name] for name in ("teacher", "detector"))
+    teacher["import"] = {"format": "mmpose", "checkpoint": "published.pth"}
+    assert resolve(study, ROOT)["models"]["teacher-seed1"]["boxes"] == "detector-seed1"
+    detector["repeat"] = False
+    models = resolve(study, ROOT)["models"]
+    assert models["teacher"]["boxes"] == models["student-seed1"]["boxes"] == "detector"
+    del detector["repeat"], teacher["import"]
+    teacher["repeat"] = False
+    with pytest.raises(UserError, match="models.teacher.repeat: must be true, as each seed has a detector of"):
+        resolve(study, ROOT)
 
 
 @pytest.mark.parametrize(

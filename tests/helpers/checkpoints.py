@@ -116,10 +116,10 @@ def dataset_of(folder, categories=(PERSON,)):
 
 
 def imports(folder, config, format, checkpoint, categories=(PERSON,), **options):
-    """The folder of the model."""
+    """The folder of the model. config: a name in config/models, or a path."""
     spec = {"format": format, "checkpoint": str(checkpoint), **options}
-    dataset = dataset_of(folder, categories)
-    import_model("zoo", ROOT / f"config/models/{config}.py", spec, dataset, folder / "zoo")
+    path = config if isinstance(config, Path) else ROOT / f"config/models/{config}.py"
+    import_model("zoo", path, spec, dataset_of(folder, categories), folder / "zoo")
     return folder / "zoo"
 
 

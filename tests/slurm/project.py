@@ -8,7 +8,8 @@ from pathlib import Path
 
 import cluster
 
-ROOT = Path(__file__).parents[2]
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
 SETTINGS = {  # of studies that are really run
     "results": "out",
     "device": "auto",  # Slurm's GPUs are fakes: the jobs ask for them and run on the CPU
@@ -29,11 +30,10 @@ class Project:
 
     def start(self, *args: str) -> subprocess.Popen:
         """Starts Snakemake with the project's profile; only the waiting times are shorter."""
-        quick = ["--slurm-init-seconds-before-status-checks", "2", "--seconds-between-status-checks", "2"]
-        quick += ["--latency-wait", "5", *self.options]
+        quick = ["--latency-wait", "5", *self.options]
         log = open(self.folder / "terminal.log", "a")  # noqa: SIM115, closed with the process
         process = subprocess.Popen(
-            [sys.executable, "-m", "snakemake", "--profile", "slurm", *quick, *args],
+            [sys.executable, HERE / "impatient.py", "--profile", "slurm", *quick, *args],
             cwd=self.folder,
             stdout=log,
             stderr=log,

@@ -46,9 +46,12 @@ def import_model(name: str, config: Path, spec: dict[str, Any], labelled: Path, 
     tensors, meta = checkpoints.read(path)
     state, unused, settings = translate(tensors, meta, FORMATS[spec["format"]], cfg, path)
     of_categories, of_keypoints = named_rows.of_network(cfg)
-    classes = named_rows.counted(state, of_categories) or 0
-    known = complete(checkpoints.names_of("categories", classes, spec, meta), classes, "categories", path)
-    predicted = known_categories(coco["categories"], known, "categories" in spec, path, labelled)
+    predicted, known = coco["categories"], None  # a pose estimator knows none: its boxes have them
+    classes = len(predicted)
+    if of_categories:
+        classes = named_rows.counted(state, of_categories) or 0
+        known = complete(checkpoints.names_of("categories", classes, spec, meta), classes, "categories", path)
+        predicted = known_categories(predicted, known, "categories" in spec, path, labelled)
     keypoints = len(coco["categories"][0].get("keypoints") or [])
     if of_keypoints and (points_meta := keypoint_meta(coco)):
         count = named_rows.counted(state, of_keypoints) or 0

@@ -99,8 +99,6 @@ def _check_network(where: str, model: Mapping[str, Any], root: Path) -> None:
     if model.get("lr") == "auto" and not is_outside(model["config"]):
         raise UserError(f"{where}.lr: auto: {model['config']} has no learning rate of its own")
     if not is_our_rcnn(model["config"], root):
-        if "import" in model:
-            raise UserError(f"{where}.import: {ONLY} be imported; start a training from it: `init: path`")
         for option, usual in OF_OUR_RCNN.items():
             if model.get(option, usual) != usual:
                 raise UserError(f"{where}.{option}: {model[option]}: {ONLY}")

@@ -23,7 +23,7 @@ from distill.study.types import Merge, Merged, Model, Study, Task, Training
 
 TRAINING = tuple(key for key in Training.__annotations__ if key != "ratio")  # that is of students alone
 OF_TEACHERS = ("teacher", "views")  # the keys of labels that say how a teacher predicts
-IMPORTED = ("config", "import", "labelled")  # the keys of an imported model
+IMPORTED = ("config", "import", "labelled", "boxes")  # the keys of an imported model
 TASKS: tuple[Task, ...] = get_args(Task)
 CHOICES = ("fraction", "images", "ids", "fold")  # of a subset
 

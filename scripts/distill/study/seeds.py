@@ -161,10 +161,12 @@ def _repeated(study: Study, drawn: set[str]) -> set[str]:
         for name, model in models.items()
         if (model["validation"] in drawn if "import" in model else model["repeat"])
     }
+    # An imported pose estimator predicts in the boxes of another model, which may have been.
+    repeated |= {name for name, model in models.items() if "import" in model and model.get("boxes") in repeated}
     own, each = drawn.union(study["labels"], repeated), "fold" if "folds" in study else "seed"
     for name, model in models.items():
         start = model["init"] if isinstance(model["init"], str) else None
-        made_of = (model["labelled"], model["labels"], start, model["validation"])
+        made_of = (model["labelled"], model["labels"], start, model["validation"], model.get("boxes"))
         if name not in repeated and "import" not in model and (shared := own.intersection(made_of)):
             own_ones = f"each {each} has a {min(shared)} of its own"
             raise UserError(f"models.{name}.repeat: must be true, as {own_ones}")

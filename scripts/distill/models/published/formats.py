@@ -48,7 +48,8 @@ class Format:
 
 
 def stated(what: str, meta: dict[str, Any]) -> list[str] | None:
-    """Names of categories or keypoints that a checkpoint itself states: one of ours, or of mmdet."""
+    """Names of categories or keypoints that a checkpoint itself states: one of ours, of mmdet
+    or of mmpose."""
     about, own = meta.get("dataset_meta"), meta.get("categories")
     names = meta.get("rows") if what == "categories" else None
     if names is None and isinstance(own, list) and own and all(isinstance(each, dict) for each in own):
@@ -56,6 +57,9 @@ def stated(what: str, meta: dict[str, Any]) -> list[str] | None:
         names = [each.get("name") for each in own] if what == "categories" else (points or [None])[0]
     if names is None and what == "categories":
         names = meta.get("CLASSES") or (about.get("classes") if isinstance(about, dict) else None)
+    if names is None and what == "keypoints" and isinstance(about, dict):
+        numbered = about.get("keypoint_id2name")
+        names = [numbered.get(n) for n in range(len(numbered))] if isinstance(numbered, dict) else None
     names = [names] if isinstance(names, str) else names
     if not (isinstance(names, list | tuple) and names and all(isinstance(name, str) for name in names)):
         return None
