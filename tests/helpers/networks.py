@@ -66,17 +66,18 @@ SPREAD |= {"roi_head.bbox_head.fc_reg": 1.0, "roi_head.bbox_head.fc_cls": 2.5}
 
 
 def random_model(config: str, categories: list[dict], folder: Path) -> Path:
-    """The folder of a network of config/models with random weights of the scale of trained ones."""
+    """The folder of a network with random weights, one of config/models with the scale of trained ones."""
     import torch
     from mmdet.structures import DetDataSample
 
     from distill.datasets.images import read_image
     from distill.models import config_file
     from distill.models import model as models
+    from distill.study.model_config import is_outside, path_of
     from helpers.checkpoints import scale_like_trained
 
-    cfg = models.load_config(ROOT / f"config/models/{config}.py")
-    cfg.model.backbone.init_cfg = None
+    cfg = models.load_config(path_of(config, ROOT))
+    models.drop_pretrained(cfg)
     models.fit_to_dataset(cfg, categories, config)
     torch.manual_seed(0)
     network = models.build(cfg).eval()
@@ -97,7 +98,8 @@ def random_model(config: str, categories: list[dict], folder: Path) -> Path:
             rois = torch.tensor([[0, 10.0, 10, 150, 150], [1, 20.0, 30, 90, 120]])
             network.roi_head.predict_heatmaps(network.extract_feat(pixels), rois)
 
-    scale_like_trained(network, SPREAD | ({"roi_head.keypoint_head.deconv": 3.0} if posed else {}), run)
+    if not is_outside(config):
+        scale_like_trained(network, SPREAD | ({"roi_head.keypoint_head.deconv": 3.0} if posed else {}), run)
     task = "keypoints" if posed else "boxes"
     meta = {"model": folder.name, "categories": categories, "iterations": 0, "task": task}
     models.save(folder / "model.pth", network.state_dict(), meta)

@@ -123,7 +123,7 @@ def test_a_signalled_training_ends_like_a_calm_one(cluster, study):
     assert [record(study, model)["resumes"] for model in ("calm", "signalled")] == [0, 2]
 
 
-@pytest.mark.parametrize("model", ["preempted", "preempted-two"])
+@pytest.mark.parametrize("model", [pytest.param("preempted", marks=pytest.mark.slow), "preempted-two"])
 def test_a_preempted_training_writes_a_checkpoint_and_goes_on(cluster, tmp_path, model):
     """There is no retry. Slurm signals all processes of the step, those too that load images, as on a GPU."""
     lay_out(tmp_path, STUDY)
@@ -214,6 +214,7 @@ def test_each_node_gives_the_gpus_and_cores_that_its_processes_are_to_have(clust
     assert [(tmp_path / node).read_text() for node in ("n1", "n2")] == ["0,1 2"] * 2
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_said_and_then_the_training_goes_on(cluster, study):
     disk = study.folder / "out/models"
     disk.mkdir(exist_ok=True)
