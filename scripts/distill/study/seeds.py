@@ -161,8 +161,9 @@ def _repeated(study: Study, drawn: set[str]) -> set[str]:
         for name, model in models.items()
         if (model["validation"] in drawn if "import" in model else model["repeat"])
     }
-    # An imported pose estimator predicts in the boxes of another model, which may have been.
-    repeated |= {name for name, model in models.items() if "import" in model and model.get("boxes") in repeated}
+    # An imported pose estimator predicts in the boxes of another model, which may be repeated.
+    imported = {name: model for name, model in models.items() if "import" in model}
+    repeated |= {name for name, model in imported.items() if model.get("boxes") in repeated}
     own, each = drawn.union(study["labels"], repeated), "fold" if "folds" in study else "seed"
     for name, model in models.items():
         start = model["init"] if isinstance(model["init"], str) else None
