@@ -12,7 +12,9 @@ import yaml
 
 from distill.datasets.images import read_image
 from distill.files import write_json
+from distill.models import model as models
 from distill.models.importing import import_model
+from distill.models.networks import kind_of
 from distill.models.prediction import detect_boxes, predict_boxes, predict_heatmaps
 from distill.models.predictor import Predictor
 from distill.models.training import train
@@ -215,6 +217,14 @@ def test_an_imported_checkpoint_of_mmpose_keeps_the_keypoints_of_the_dataset(
 def test_heads_that_give_coordinates_alone_are_refused(tmp_path, arrows):
     with pytest.raises(UserError, match="RLEHead gives coordinates alone"):
         train(job_of(tmp_path, "deeppose", arrows))
+
+
+def test_no_more_hard_keypoints_are_mined_than_there_are():
+    cfg = models.load_config(
+        "mmpose::body_2d_keypoint/topdown_heatmap/coco/td-hm_rsn18_8xb32-210e_coco-256x192.py"
+    )
+    kind_of(cfg).settle(cfg, [{"id": 1, "name": "arrow", "keypoints": ["tip", "left", "right"]}], "test")
+    assert cfg.model.head.loss[-1].topk == 3
 
 
 STUDY = """

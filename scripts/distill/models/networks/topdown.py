@@ -57,8 +57,10 @@ class TopDown(Detector):
             part.pop("pretrained", None)
             if part is not model.backbone:
                 backbone.drop_weights(part)
-            if "topk" in part:  # of hard keypoints
-                part["topk"] = min(part["topk"], len(sets[0]))
+            if (
+                _name(part.get("type", "")) == "KeypointOHKMMSELoss"
+            ):  # of the 8 hardest keypoints, if it does not say
+                part["topk"] = min(part.get("topk", 8), len(sets[0]))
         head.out_channels = len(sets[0])
         if _name(model.backbone.type) == "CPM":
             model.backbone.out_channels = len(sets[0])
