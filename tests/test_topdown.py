@@ -207,7 +207,8 @@ def test_an_imported_checkpoint_of_mmpose_keeps_the_keypoints_of_the_dataset(
     assert imported["meta"]["task"] == "keypoints"
     assert imported["state_dict"].keys() == weights.keys()
     assert all(torch.equal(imported["state_dict"][key], value) for key, value in weights.items())
-    assert Predictor(tmp_path / "zoo", "cpu").kind.crop(Predictor(tmp_path / "zoo", "cpu").network)
+    predictor = Predictor(tmp_path / "zoo", "cpu")
+    assert predictor.kind.crop(predictor.network)
     meta["dataset_meta"]["keypoint_id2name"].pop(0)
     torch.save({"meta": meta, "state_dict": state}, tmp_path / "published.pth")
     with pytest.raises(UserError, match=f"has {len(theirs)} keypoints; name them in its order with import"):

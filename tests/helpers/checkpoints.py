@@ -21,6 +21,7 @@ from distill.datasets.keypoint_meta import COCO_KEYPOINTS
 from distill.files import write_json
 from distill.models.importing import import_model
 from distill.predictions.views import View
+from distill.study.model_config import path_of
 from helpers import ROOT
 
 SIDE = 224  # shorter side of the images
@@ -116,10 +117,9 @@ def dataset_of(folder, categories=(PERSON,)):
 
 
 def imports(folder, config, format, checkpoint, categories=(PERSON,), **options):
-    """The folder of the model. config: a name in config/models, or a path."""
+    """The folder of the model. config: as a study's, placed."""
     spec = {"format": format, "checkpoint": str(checkpoint), **options}
-    path = config if isinstance(config, Path) else ROOT / f"config/models/{config}.py"
-    import_model("zoo", path, spec, dataset_of(folder, categories), folder / "zoo")
+    import_model("zoo", path_of(config, ROOT), spec, dataset_of(folder, categories), folder / "zoo")
     return folder / "zoo"
 
 

@@ -69,29 +69,45 @@ SPREAD |= {"roi_head.bbox_head.fc_reg": 1.0, "roi_head.bbox_head.fc_cls": 2.5}
 def random_model(config: str, categories: list[dict], folder: Path) -> Path:
     """The folder of a network with random weights, one of config/models with the scale of trained ones."""
     import torch
-    from mmdet.structures import DetDataSample
 
-    from distill.datasets.images import read_image
     from distill.models import config_file
     from distill.models import model as models
     from distill.study.model_config import is_outside, path_of
-    from helpers.checkpoints import scale_like_trained
 
     cfg = models.load_config(path_of(config, ROOT))
     models.drop_pretrained(cfg)
     models.fit_to_dataset(cfg, categories, config)
+    posed = models.has_keypoints(cfg)
     torch.manual_seed(0)
     network = models.build(deepcopy(cfg)).eval()  # DETR's head writes a tensor into what it is made of
     network.init_weights()
-    # Of images like those that it is tried on: after noise nearly every score would be exactly 0 or 1, and
-    # NMS keeps any of boxes of equal scores.
+    if not is_outside(config):
+        scale_rcnn(network, posed, folder)
+    task = "keypoints" if posed else "boxes"
+    meta = {"model": folder.name, "categories": categories, "iterations": 0, "task": task}
+    models.save(folder / "model.pth", network.state_dict(), meta)
+    config_file.write(folder / "config.py", cfg)
+    return folder
+
+
+def scale_rcnn(network, posed: bool, folder: Path) -> None:
+    """Gives random weights of an R-CNN the scale of trained ones.
+
+    Of images like those that it is tried on: after noise nearly every score would be exactly 0 or 1, and NMS
+    keeps any of boxes of equal scores.
+    """
+    import torch
+    from mmdet.structures import DetDataSample
+
+    from distill.datasets.images import read_image
+    from helpers.checkpoints import scale_like_trained
+
     images = generate(folder / "seen", 4, seed=3, size=(256, 192), style="sketch")["images"]
     read = [read_image(folder / "seen" / image["file_name"]) for image in images]
     shape = {"img_shape": (192, 256), "ori_shape": (192, 256), "scale_factor": (1, 1)}
     samples = [DetDataSample(metainfo=shape) for _ in read]
     inputs = [torch.from_numpy(one).permute(2, 0, 1) for one in read]
     pixels = network.data_preprocessor({"inputs": inputs, "data_samples": samples})["inputs"]
-    posed = models.has_keypoints(cfg)
 
     def run() -> None:
         network.predict(pixels, samples, rescale=False)
@@ -99,10 +115,4 @@ def random_model(config: str, categories: list[dict], folder: Path) -> Path:
             rois = torch.tensor([[0, 10.0, 10, 150, 150], [1, 20.0, 30, 90, 120]])
             network.roi_head.predict_heatmaps(network.extract_feat(pixels), rois)
 
-    if not is_outside(config):
-        scale_like_trained(network, SPREAD | ({"roi_head.keypoint_head.deconv": 3.0} if posed else {}), run)
-    task = "keypoints" if posed else "boxes"
-    meta = {"model": folder.name, "categories": categories, "iterations": 0, "task": task}
-    models.save(folder / "model.pth", network.state_dict(), meta)
-    config_file.write(folder / "config.py", cfg)
-    return folder
+    scale_like_trained(network, SPREAD | ({"roi_head.keypoint_head.deconv": 3.0} if posed else {}), run)

@@ -57,10 +57,8 @@ class TopDown(Detector):
             part.pop("pretrained", None)
             if part is not model.backbone:
                 backbone.drop_weights(part)
-            if (
-                _name(part.get("type", "")) == "KeypointOHKMMSELoss"
-            ):  # of the 8 hardest keypoints, if it does not say
-                part["topk"] = min(part.get("topk", 8), len(sets[0]))
+            if _name(part.get("type", "")) == "KeypointOHKMMSELoss":
+                part["topk"] = min(part.get("topk", 8), len(sets[0]))  # 8: its own default
         head.out_channels = len(sets[0])
         if _name(model.backbone.type) == "CPM":
             model.backbone.out_channels = len(sets[0])

@@ -48,8 +48,7 @@ class Format:
 
 
 def stated(what: str, meta: dict[str, Any]) -> list[str] | None:
-    """Names of categories or keypoints that a checkpoint itself states: one of ours, of mmdet
-    or of mmpose."""
+    """Names of categories or keypoints that a checkpoint states: ours, mmdet's or mmpose's."""
     about, own = meta.get("dataset_meta"), meta.get("categories")
     names = meta.get("rows") if what == "categories" else None
     if names is None and isinstance(own, list) and own and all(isinstance(each, dict) for each in own):
