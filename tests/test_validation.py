@@ -1,6 +1,9 @@
 """Trainings that are validated, and whose weights are averaged: what is kept, and exactly so after a kill."""
 
 import json
+import multiprocessing
+import os
+import subprocess
 from dataclasses import replace
 
 import pandas as pd
@@ -13,10 +16,12 @@ from distill.files import read_json
 from distill.models.averaging import GAMMA
 from distill.models.model import read_weights
 from distill.models.prediction import predict_boxes
+from distill.models.predictor import Predictor
 from distill.models.training import train
 from distill.models.validation import points
 from distill.predictions.merge import merge_boxes
 from distill.predictions.views import View
+from distill.program import UserError
 from helpers.networks import kill_in, training_job
 from helpers.options import fixed_boxes, merge_options
 
@@ -137,3 +142,23 @@ def test_keypoints_are_validated_too(tmp_path, arrows, keypoint_model):
     job = validated(tmp_path, arrows, keypoint_model, **options)
     train(job)
     assert (pd.read_csv(job.output / "history.csv")["AP"] > 0).tolist() == [False, True]
+
+
+def test_a_signal_during_validation_writes_a_checkpoint(tmp_path, arrows, keypoint_model, monkeypatch):
+    """Slurm signals the process that loads images for it too, which there is on a GPU."""
+    forward = Predictor.forward
+
+    def signalled(*batch):
+        monkeypatch.setattr(Predictor, "forward", forward)
+        loaders = [str(process.pid) for process in multiprocessing.active_children()]
+        assert len(loaders) == 1
+        subprocess.run(["sh", "-c", f"kill -TERM {os.getpid()} {' '.join(loaders)}"], check=True)
+        return forward(*batch)
+
+    monkeypatch.setattr("distill.models.predictor.pick_workers", lambda device: 1)
+    monkeypatch.setattr(Predictor, "forward", signalled)
+    job = validated(tmp_path, arrows, keypoint_model, validate=6, checkpoint_every=6)
+    with pytest.raises(UserError, match="stopped by a signal at iteration 1; a checkpoint was written"):
+        train(job)
+    assert [path.name for path in job.work.glob("iter_*.pth")] == ["iter_1.pth"]
+    assert not multiprocessing.active_children()

@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader
 from distill.models.amp import features_in_bfloat16, keep_float32, supported
 from distill.models.application import CROPS, Application
 from distill.models.folding import fold
+from distill.models.loaders import outlive_signals
 from distill.models.model import load, pick_device, pick_workers
 from distill.models.sources import (
     SHARD,
@@ -152,6 +153,7 @@ class Predictor:
             batch_sampler=batches(images, view, self.batch, self.divisor),
             collate_fn=list,
             num_workers=self.workers,
+            worker_init_fn=outlive_signals,
             pin_memory=self.device.type == "cuda",
         )
         for number, items in enumerate(progress(loader, len(loader), f"batches of {view.name}")):
@@ -255,7 +257,11 @@ class Predictor:
         check_crops([view], str(self.folder))
         dataset = CroppedImages(root, images, regions, self.kind.crop(self.network), view)
         loader = DataLoader(
-            dataset, batch_size=None, num_workers=self.workers, pin_memory=self.device.type == "cuda"
+            dataset,
+            batch_size=None,
+            num_workers=self.workers,
+            worker_init_fn=outlive_signals,
+            pin_memory=self.device.type == "cuda",
         )
         waiting, most = torch.zeros(0), CROPS * self.batch
         for number, pixels in enumerate(progress(loader, len(loader), f"images of {view.name}"), 1):
