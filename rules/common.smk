@@ -54,9 +54,13 @@ except UserError as error:
 
 R = study["results"]
 os.environ.update(DISTILL_DEVICE=study["device"])  # no parameter of a job: its change runs nothing again
-# Where short jobs find a process to be forks of (distill.forks); it goes with this run.
-FORKS = tempfile.TemporaryDirectory(prefix="distill-")
-os.environ.update(DISTILL_FORKS=FORKS.name)
+# Where short jobs find a process to be forks of (distill.forks); it goes with this run. A job of a cluster has a
+# Snakemake of its own, which runs nothing else: for one fork, a process would be in vain, and another job's is not its.
+if workflow.remote_exec:
+    os.environ.pop("DISTILL_FORKS", None)
+else:
+    FORKS = tempfile.TemporaryDirectory(prefix="distill-")
+    os.environ.update(DISTILL_FORKS=FORKS.name)
 SHARDS = {name: [f"{shard:03d}" for shard in range(shards_of(study, name))] for name in study["datasets"]}
 ALL_SHARDS = max(SHARDS.values(), key=len)
 KEPT = {"all": ALL_SHARDS, "none": []}.get(str(study["keep_heatmaps"]))

@@ -11,11 +11,14 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+import yaml
 
 from distill import forks
 from distill.files import read_json
 from helpers import SCRIPTS
 from helpers.networks import random_model
+from helpers.stand_in import Project
+from helpers.workflow import command
 
 PROGRAM = """
 import os, sys, time
@@ -119,6 +122,22 @@ def test_where_the_import_fails_the_program_runs_by_itself(start):
     out, _ = process.communicate()
     assert process.returncode == 0
     assert out.split()[:3] == [str(os.getpid()), str(process.pid), "False"]
+
+
+@pytest.mark.parametrize("mode", ["default", "remote"])
+def test_a_job_of_a_cluster_keeps_no_process_for_others(tmp_path, sockets, mode):
+    """Its Snakemake, which runs it alone, may have inherited the folder of the one that submitted it."""
+    project = Project(tmp_path)
+    program = "import os, sys; print(os.environ.get('DISTILL_FORKS'), file=open(sys.argv[-1], 'w'))"
+    (tmp_path / "scripts/split_data.py").write_text(program)
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump(project.config))
+    options = ["--cores", "1", "--mode", mode, "--", "out/datasets/val.json"]
+    environ = {**os.environ, forks.FOLDER: str(sockets)}
+    done = subprocess.run(command(*options), cwd=tmp_path, env=environ, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    said = (tmp_path / "out/datasets/val.json").read_text()
+    assert said.startswith("/") == (mode == "default")
+    assert said != str(sockets)
 
 
 def predict(model: Path, dataset: Path, output: Path, device: str, **environ: str) -> str:
