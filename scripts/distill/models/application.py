@@ -146,8 +146,7 @@ class Application:
     def _propose(self, batch: _Batch, number: int, records: Sequence[Image], inputs: Any, samples: Any):
         """The model's own boxes under a view."""
         predicted = self.predictor.kind.boxes(self.predictor.network, inputs, samples)
-        for image, instances in zip(records, predicted, strict=True):
-            found = self.predictor.found(instances)
+        for image, found in zip(records, self.predictor.found(predicted), strict=True):
             mine = self._inverted(image, self.views[number], found["boxes"], found["scores"])
             columns = (*mine, found["category_ids"], np.full(len(mine[1]), -1))
             batch.boxes.setdefault(image["id"], []).append(columns)
@@ -156,8 +155,8 @@ class Application:
         """Fixed boxes."""
         model = self.finder or self.predictor
         predicted = model.kind.boxes(model.network, inputs, samples)
-        for image, instances in zip(records, predicted, strict=True):
-            self._fix(batch, image, model.found(instances))
+        for image, found in zip(records, model.found(predicted), strict=True):
+            self._fix(batch, image, found)
 
     def _refine(self, batch: _Batch, number: int, records: Sequence[Image], inputs: Any, samples: Any):
         """Fixed boxes in the first pass; what a view makes of them in the others."""
@@ -166,7 +165,7 @@ class Application:
             self._find(batch, number, records, inputs, samples)
             return
         rois = self.predictor.rois(records, batch.regions, view, inputs)
-        refined = map(self.predictor.refinements, kind.refined(network, inputs, samples, rois))
+        refined = self.predictor.refinements(kind.refined(network, inputs, samples, rois))
         for image, (boxes, scores) in zip(records, refined, strict=True):
             _, _, categories = batch.instances[image["id"]]
             rows = np.arange(len(categories))
@@ -179,9 +178,9 @@ class Application:
         network, kind, view = self.predictor.network, self.predictor.kind, self.views[number]
         counts = view in self.plan.views
 
-        def choose(found: list[InstanceData]) -> list[torch.Tensor]:
-            for image, instances in zip(records, found, strict=True):
-                self._fix(batch, image, self.predictor.found(instances))
+        def choose(predicted: list[InstanceData]) -> list[torch.Tensor]:
+            for image, found in zip(records, self.predictor.found(predicted), strict=True):
+                self._fix(batch, image, found)
             return self.predictor.rois(records, batch.regions, view, inputs)
 
         if number:

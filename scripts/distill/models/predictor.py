@@ -51,6 +51,17 @@ def _meta(height: int, width: int) -> dict[str, Any]:
     return {"img_shape": shape, "ori_shape": shape, "scale_factor": (1, 1), "border": border}
 
 
+def _read(batch: Sequence[InstanceData], *names: str) -> Iterator[list[np.ndarray]]:
+    """What is known of the instances of each image of a batch, (n, …) of each name, as float64: one copy, for
+    which a GPU is waited for once."""
+    given = [torch.cat([one[name] for one in batch]).float() for name in names]
+    columns = [one[:, None] if one.ndim == 1 else one for one in given]
+    table = torch.cat(columns, 1).cpu().double().numpy()
+    ends = np.cumsum([column.shape[1] for column in columns])[:-1]
+    for rows in np.split(table, np.cumsum([len(one) for one in batch])[:-1]):
+        yield np.split(rows, ends, axis=1)
+
+
 class Predictor:
     """A trained model on a device.
 
@@ -181,21 +192,21 @@ class Predictor:
         """Yields (image, {"boxes" (N, 4) x1, y1, x2, y2 in the view, "scores" (N,), "category_ids" (N,)})."""
 
         def each(records, inputs, samples):
-            return zip(records, self.kind.boxes(self.network, inputs, samples), strict=True)
+            return zip(records, self.found(self.kind.boxes(self.network, inputs, samples)), strict=True)
 
         for batch in self.run(root, images, view, each):
-            for image, found in batch:
-                yield image, self.found(found)
+            yield from batch
 
-    def found(self, found: InstanceData) -> dict[str, np.ndarray]:
-        """The boxes of an image, as `boxes` yields them."""
-        columns = self.columns[found.labels.cpu().numpy()]
-        known = columns >= 0  # an imported model may know categories that the dataset lacks
-        return {
-            "boxes": found.bboxes.double().cpu().numpy()[known],
-            "scores": found.scores.double().cpu().numpy()[known],
-            "category_ids": self.category_ids[columns[known]],
-        }
+    def found(self, batch: Sequence[InstanceData]) -> Iterator[dict[str, np.ndarray]]:
+        """The boxes of each image of a batch, as `boxes` yields them."""
+        for labels, bboxes, scores in _read(batch, "labels", "bboxes", "scores"):
+            columns = self.columns[labels[:, 0].astype(int)]
+            known = columns >= 0  # an imported model may know categories that the dataset lacks
+            yield {
+                "boxes": bboxes[known],
+                "scores": scores[known, 0],
+                "category_ids": self.category_ids[columns[known]],
+            }
 
     def refined(
         self, root: Path, images: list[Image], regions: dict[int, np.ndarray], view: View
@@ -210,23 +221,23 @@ class Predictor:
 
         def each(records, inputs, samples):
             rois = self.rois(records, regions, view, inputs)
-            return zip(records, self.kind.refined(self.network, inputs, samples, rois), strict=True)
+            refined = self.refinements(self.kind.refined(self.network, inputs, samples, rois))
+            return ((image, *of_image) for image, of_image in zip(records, refined, strict=True))
 
         for batch in self.run(root, images, view, each):
-            for image, sample in batch:
-                yield image, *self.refinements(sample)
+            yield from batch
 
     def places(self, category_ids: np.ndarray) -> np.ndarray:
         """Where categories, all of them known, are among those that `refined` scores."""
         order = np.argsort(self.category_ids)
         return order[np.searchsorted(self.category_ids, category_ids, sorter=order)]
 
-    def refinements(self, sample: InstanceData) -> tuple[np.ndarray, np.ndarray]:
-        """Boxes and scores of an image, as `refined` yields them."""
-        scores = sample.scores.double().cpu().numpy()[:, self.rows]
-        boxes = sample.bboxes.double().cpu().numpy().reshape(len(sample), -1, 4)
-        boxes = boxes[:, self.rows] if boxes.shape[1] > 1 else boxes
-        return np.broadcast_to(boxes, (len(sample), len(self.rows), 4)), scores
+    def refinements(self, batch: Sequence[InstanceData]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Boxes and scores of each image of a batch, as `refined` yields them."""
+        for boxes, scores in _read(batch, "bboxes", "scores"):
+            boxes = boxes.reshape(len(scores), -1, 4)
+            boxes = boxes[:, self.rows] if boxes.shape[1] > 1 else boxes
+            yield np.broadcast_to(boxes, (len(scores), len(self.rows), 4)), scores[:, self.rows]
 
     def heatmaps(
         self, root: Path, images: list[Image], regions: dict[int, np.ndarray], view: View
@@ -283,8 +294,7 @@ class Predictor:
         records: Sequence[Image], regions: dict[int, np.ndarray], view: View, inputs: torch.Tensor
     ) -> list[torch.Tensor]:
         """The regions of each image in its view, (n, 4) on the device of the inputs."""
-        size = [(image["width"], image["height"]) for image in records]
-        return [
-            torch.from_numpy(view.forward_boxes(regions[image["id"]], size)).to(inputs)
-            for image, size in zip(records, size, strict=True)
-        ]
+        mine = [view.forward_boxes(regions[i["id"]], (i["width"], i["height"])) for i in records]
+        rows = torch.from_numpy(np.concatenate(mine)).to(inputs.dtype)
+        rows = rows.pin_memory() if inputs.is_cuda else rows
+        return list(rows.to(inputs.device, non_blocking=True).split([len(boxes) for boxes in mine]))

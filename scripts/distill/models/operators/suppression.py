@@ -14,8 +14,9 @@ NAIVE, LINEAR, GAUSSIAN = range(3)  # how the scores of overlapping boxes are lo
 
 def nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int) -> Tensor:
     """Indices of the boxes (N, 4) that survive, best first; `offset` 1 counts pixels (x2 − x1 + 1)."""
-    extent = boxes.new_tensor([0, 0, offset, offset])
-    return torch.ops.torchvision.nms((boxes + extent).float(), scores.float(), iou_threshold)
+    if offset:  # else nothing is copied to a GPU
+        boxes = boxes + boxes.new_tensor([0, 0, offset, offset])
+    return torch.ops.torchvision.nms(boxes.float(), scores.float(), iou_threshold)
 
 
 def softnms(

@@ -1,0 +1,48 @@
+"""What goes to a device and comes from it, a batch at once, is that of each image."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import torch
+from mmengine.structures import InstanceData
+
+from distill.models.predictor import Predictor
+from distill.predictions.views import View
+
+COUNTS = (2, 0, 3)  # instances of each image of a batch
+
+
+def test_boxes_of_a_batch_are_those_of_its_images():
+    """The dataset lacks one of the three categories of the network."""
+    model = SimpleNamespace(columns=np.array([0, -1, 1]), category_ids=np.array([3, 7]))
+    batch = [
+        InstanceData(labels=torch.arange(n) % 3, bboxes=torch.rand(n, 4), scores=torch.rand(n))
+        for n in COUNTS
+    ]
+    found = list(Predictor.found(model, batch))
+    assert [mine["category_ids"].tolist() for mine in found] == [[3], [], [3, 7]]
+    for mine, given in zip(found, batch, strict=True):
+        known = given.labels != 1
+        assert np.array_equal(mine["boxes"], given.bboxes[known].double())
+        assert np.array_equal(mine["scores"], given.scores[known].double())
+
+
+def test_refinements_of_a_batch_are_those_of_its_images():
+    """Categories in another order than the network's; boxes of each of them, and of none."""
+    model = SimpleNamespace(rows=np.array([2, 0]))
+    for boxes in (3, 1):
+        batch = [InstanceData(bboxes=torch.rand(n, 4 * boxes), scores=torch.rand(n, 4)) for n in COUNTS if n]
+        for (sides, scores), given in zip(Predictor.refinements(model, batch), batch, strict=True):
+            each = given.bboxes.view(-1, boxes, 4).expand(-1, 3, 4)
+            assert np.array_equal(sides, each[:, [2, 0]].double())
+            assert np.array_equal(scores, given.scores[:, [2, 0]].double())
+
+
+def test_regions_of_a_batch_are_those_of_its_images():
+    records = [{"id": n, "width": 100 + n, "height": 80} for n in range(len(COUNTS))]
+    regions = {n: 80 * np.random.default_rng(n).random((count, 4)) for n, count in enumerate(COUNTS)}
+    view = View(160, flip=True)
+    rois = Predictor.rois(records, regions, view, torch.zeros(1))
+    for image, mine in zip(records, rois, strict=True):
+        boxes = view.forward_boxes(regions[image["id"]], (image["width"], image["height"]))
+        assert np.array_equal(mine, boxes.astype(np.float32))
