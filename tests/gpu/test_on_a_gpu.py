@@ -14,13 +14,14 @@ import pytest
 import torch
 
 from distill.files import read_json
+from distill.models.amp import supported
 from distill.models.prediction import detect_boxes, predict_boxes, predict_heatmaps
 from distill.models.training import train
 from distill.predictions.merge_heatmaps import merge_heatmaps
 from distill.predictions.views import View
 from helpers import ROOT, SCRIPTS
 from helpers.arrows import draw_dataset
-from helpers.checkpoints import share_in_common
+from helpers.checkpoints import detections, share_in_common
 from helpers.networks import random_model, training_job
 from helpers.options import merge_options
 
@@ -45,14 +46,6 @@ def exact(monkeypatch):
 def model(request, tmp_path_factory, arrows):
     folder = tmp_path_factory.mktemp(request.param) / "model"
     return random_model(request.param, read_json(arrows)["categories"], folder)
-
-
-def detections(path):
-    """Those that can be told apart: of equal scores, either may come first."""
-    records = read_json(path)["predictions"]
-    keys = ("image_id", "category_id", "score")
-    boxes = [(r["bbox"][0], r["bbox"][1], *np.add(r["bbox"][:2], r["bbox"][2:])) for r in records]
-    return [{**{key: r[key] for key in keys}, "box": box} for r, box in zip(records, boxes, strict=True)]
 
 
 @pytest.mark.parametrize(("tf32", "score", "share"), [(False, 1e-3, 0.995), (True, 5e-3, 0.97)])
@@ -116,6 +109,20 @@ def test_a_training_of_50_iterations_is_close_to_that_of_a_cpu(tmp_path, arrows,
         losses[device] = pd.read_csv(job.output / "history.csv")["loss"].to_numpy()
     assert np.allclose(losses[DEVICE][:3], losses["cpu"][:3], rtol=0.02)
     assert losses[DEVICE][-5:].mean() == pytest.approx(losses["cpu"][-5:].mean(), rel=0.15)
+
+
+def test_a_training_with_mixed_precision_is_finite_and_close_to_one_without(tmp_path, arrows):
+    if not supported(torch.device(DEVICE)):
+        pytest.skip("this GPU has no bfloat16 arithmetic")
+    losses = []
+    for mixed in (False, True):
+        options = dict(iterations=50, lr=0.002, amp=mixed)
+        job = job_of(tmp_path / str(mixed), "keypoint_rcnn_tiny", arrows, **options)
+        train(job, workers=0)
+        losses.append(pd.read_csv(job.output / "history.csv")["loss"].to_numpy())
+    assert np.isfinite(losses[1]).all()
+    assert np.allclose(losses[1][:3], losses[0][:3], rtol=0.05)
+    assert losses[1][-5:].mean() == pytest.approx(losses[0][-5:].mean(), rel=0.15)
 
 
 def command(job, *before):

@@ -95,6 +95,14 @@ def small_dataset(folder: Path, coco: dict, root: Path, images: int, categories:
     return folder / "dataset.json"
 
 
+def detections(path: Path) -> list[dict]:
+    """Those of a file of boxes, as `share_in_common` takes them."""
+    records = json.loads(path.read_text())["predictions"]
+    keys = ("image_id", "category_id", "score")
+    boxes = [(r["bbox"][0], r["bbox"][1], *np.add(r["bbox"][:2], r["bbox"][2:])) for r in records]
+    return [{**{key: r[key] for key in keys}, "box": box} for r, box in zip(records, boxes, strict=True)]
+
+
 def share_in_common(first: list[dict], second: list[dict], pixels=0.5, score=1e-3) -> tuple[float, list]:
     """The share of detections {image_id, category_id, box x1 y1 x2 y2, score} that agree one to one, and
     the pairs of their indices."""
