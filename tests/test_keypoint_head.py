@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from mmdet.registry import MODELS
 
 from distill.models import model as _registries  # noqa: F401
 from distill.models.keypoint_head import KeypointHead, encode_keypoints
@@ -33,6 +34,34 @@ def test_keypoints_outside_the_roi_or_not_visible_do_not_count():
     cell, valid = encode_keypoints(keypoints, boxes, 56)
     assert valid.tolist() == [[True, True, False, False, False]]
     assert cell[0, :2].tolist() == [0, 56 * 56 - 1]
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_loss_and_gradient_are_those_of_the_visible_keypoints_alone(weighted):
+    keypoints, boxes = random_case(seed=2)
+    cell, valid = encode_keypoints(keypoints, boxes, 56)
+    weights = torch.rand(6) if weighted else None
+    heatmaps = torch.randn(6, 5, 56, 56, requires_grad=True)
+    head = KeypointHead(5, in_channels=4, convs=1, channels=4)
+    loss = head.loss(heatmaps, keypoints, boxes, weights)["loss_keypoint"]
+    each = torch.nn.functional.cross_entropy(heatmaps.flatten(2)[valid], cell[valid], reduction="none")
+    of_each = torch.ones(6) if weights is None else weights
+    expected = (each * of_each[:, None].expand_as(valid)[valid]).sum() / valid.sum()
+    assert 0 < valid.sum() < valid.numel()
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-6)
+    assert torch.equal(*(torch.autograd.grad(value, heatmaps)[0] for value in (loss, expected)))
+
+
+def test_rois_are_not_rounded_under_autocast():
+    """A side at 1203.3 would be at 1200 in bfloat16."""
+    layer = dict(type="RoIAlign", output_size=7, sampling_ratio=2)
+    extractor = MODELS.build(
+        dict(type="SingleRoIExtractor", roi_layer=layer, out_channels=4, featmap_strides=[4])
+    )
+    features, rois = torch.randn(1, 4, 8, 400).bfloat16(), torch.tensor([[0, 1150.0, 3, 1203.3, 28]])
+    with torch.autocast("cpu", torch.bfloat16):
+        pooled = extractor((features,), rois)
+    assert torch.equal(pooled, extractor((features.float(),), rois))
 
 
 def test_loss_is_the_mean_cross_entropy_over_visible_keypoints():

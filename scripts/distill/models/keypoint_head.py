@@ -12,6 +12,8 @@ from mmengine.dist import all_reduce, get_world_size
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
+IGNORED = -100  # what cross_entropy leaves out
+
 
 def encode_keypoints(keypoints: Tensor, boxes: Tensor, size: int) -> tuple[Tensor, Tensor]:
     """The heatmap cell of each keypoint in its RoI, and whether it takes part in the loss.
@@ -84,13 +86,10 @@ class KeypointHead(BaseModule):
         """Loss of heatmaps (N, K, S, S) whose RoIs are `boxes` (N, 4) with keypoints (N, K, 3). weights: (N,)
         of each RoI's part; None: 1."""
         cell, valid = encode_keypoints(keypoints, boxes, heatmaps.shape[-1])
-        if not valid.any():
-            loss = heatmaps.sum() * 0
-        elif weights is not None:
-            each = F.cross_entropy(heatmaps.flatten(2)[valid], cell[valid], reduction="none")
-            loss = (each * weights[:, None].expand(valid.shape)[valid]).sum()
-        else:
-            loss = F.cross_entropy(heatmaps.flatten(2)[valid], cell[valid], reduction="sum")
+        # What is not valid is left out by its target: to choose rows, the CPU would wait for the GPU.
+        target = cell.masked_fill(~valid, IGNORED).flatten()
+        each = F.cross_entropy(heatmaps.flatten(2).flatten(0, 1), target, reduction="none").view_as(valid)
+        loss = (each if weights is None else each * weights[:, None]).sum()
         count = valid.sum().to(loss)
         if get_world_size() > 1:  # the gradients are averaged over processes, so the count must be too
             all_reduce(count, op="mean")
