@@ -326,7 +326,13 @@ def test_bfloat16_is_fast_on_gpus_from_ampere_on(monkeypatch, major, fast):
     monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: SimpleNamespace(major=major))
     assert amp.supported(torch.device("cuda")) == fast
-    assert amp.supported(torch.device("cpu")) == torch.cpu._is_avx512_bf16_supported()
+
+
+def test_bfloat16_is_not_fast_on_a_cpu_that_torch_knows_nothing_of(monkeypatch):
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True, raising=False)
+    assert amp.supported(torch.device("cpu"))
+    monkeypatch.delattr(torch.cpu, "_is_avx512_bf16_supported")
+    assert not amp.supported(torch.device("cpu"))
 
 
 def test_weights_of_imagenet_are_read_from_a_file_that_is_there(tmp_path, arrows, monkeypatch):

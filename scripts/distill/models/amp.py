@@ -18,7 +18,8 @@ def supported(device: torch.device) -> bool:
     if device.type == "cuda":
         fast = torch.cuda.is_bf16_supported(including_emulation=False)
     else:
-        fast = torch.cpu._is_avx512_bf16_supported()
+        asked = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)  # private: it may go
+        fast = asked()
     if not fast:
         log.warning("amp: this %s has no bfloat16 arithmetic; computing in float32", device.type.upper())
     return fast

@@ -74,10 +74,11 @@ def import_model(name: str, config: Path, spec: dict[str, Any], labelled: Path, 
     }
     models.save(output / "model.pth", state, about)
     config_file.write(output / "config.py", cfg)
+    inputs = digests({"checkpoint": path, "labelled": labelled})
     write_json(
         output / "run.json",
         {
-            **provenance(name, digests({"checkpoint": path, "labelled": labelled}), time.time() - start),
+            **provenance(name, inputs, time.time() - start, torch.device("cpu")),
             "import": spec,
             "settings": settings,
             "unused": unused,

@@ -3,7 +3,8 @@
 import platform
 import subprocess
 from collections.abc import Mapping
-from importlib.metadata import version
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,13 @@ import torch
 from distill import __version__
 from distill.datasets.images import hash_bytes
 
-LIBRARIES = ("torch", "torchvision", "onedl-mmcv", "onedl-mmengine", "onedl-mmdetection")
+LIBRARIES = {  # distribution: module
+    "torch": "torch",
+    "torchvision": "torchvision",
+    "onedl-mmcv": "mmcv",
+    "onedl-mmengine": "mmengine",
+    "onedl-mmdetection": "mmdet",
+}
 
 
 def digests(files: Mapping[str, Path | None]) -> dict[str, str]:
@@ -25,8 +32,8 @@ def digests(files: Mapping[str, Path | None]) -> dict[str, str]:
     return found
 
 
-def provenance(model: str, inputs: Mapping[str, str], seconds: float) -> dict[str, Any]:
-    """The inputs' digests, the commit of the code, versions, the machine, and the wall time."""
+def provenance(model: str, inputs: Mapping[str, str], seconds: float, device: torch.device) -> dict[str, Any]:
+    """The inputs' digests, the commit of the code, versions, the device's name, and the wall time."""
     cpu = platform.processor() or platform.machine()
     return {
         "model": model,
@@ -35,11 +42,19 @@ def provenance(model: str, inputs: Mapping[str, str], seconds: float) -> dict[st
         "versions": {
             "distill": __version__,
             "python": platform.python_version(),
-            **{name: version(name) for name in LIBRARIES},
+            **{name: _version(name, module) for name, module in LIBRARIES.items()},
         },
-        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else cpu,
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else cpu,
         "seconds": round(seconds, 1),
     }
+
+
+def _version(distribution: str, module: str) -> str:
+    """Of what is installed: others publish mmcv and mmdet under other names."""
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return import_module(module).__version__
 
 
 def _commit() -> str:

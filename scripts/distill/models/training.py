@@ -80,7 +80,7 @@ def _train(job: Job, cfg: Config, categories: list[dict], device: torch.device) 
         # Some networks grow parts in training that are others of theirs (DDQ's decoder).
         models.save(job.output / "model.pth", {name: state[name] for name in names}, meta)
         clock = next(hook for hook in runner.hooks if isinstance(hook, hooks.Clock))
-        _write_records(job, cfg, clock.seconds, resumes, mark, validated)
+        _write_records(job, cfg, device, clock.seconds, resumes, mark, validated)
         work_folder.keep_newest(job.work)
 
 
@@ -135,7 +135,13 @@ def _validation(job: Job, cfg: Config, meta: dict[str, Any]) -> Validation | Non
 
 
 def _write_records(
-    job: Job, cfg: Config, seconds: float, resumes: int, mark: str, validated: Validation | None
+    job: Job,
+    cfg: Config,
+    device: torch.device,
+    seconds: float,
+    resumes: int,
+    mark: str,
+    validated: Validation | None,
 ) -> None:
     cfg.load_from, cfg.resume = None, False  # whether it was interrupted makes no difference
     config_file.write(job.output / "config.py", cfg)
@@ -144,7 +150,7 @@ def _write_records(
     write_json(
         job.output / "run.json",
         {
-            **provenance(job.name, job.inputs, seconds),
+            **provenance(job.name, job.inputs, seconds, device),
             "spec": without_tracking(job.spec),
             "seed": job.spec["seed"],
             "fingerprint": mark,
