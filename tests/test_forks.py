@@ -124,6 +124,16 @@ def test_where_the_import_fails_the_program_runs_by_itself(start):
     assert out.split()[:3] == [str(os.getpid()), str(process.pid), "False"]
 
 
+def test_threads_that_wait_for_each_other_sleep():
+    """The library is loaded after this has been set, in programs and in what they start."""
+    code = "import os, sys, distill.program; print(os.environ['OMP_WAIT_POLICY'], 'torch' in sys.modules)"
+    environ = {key: value for key, value in os.environ.items() if key != "OMP_WAIT_POLICY"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={**environ, "PYTHONPATH": str(SCRIPTS)}, capture_output=True
+    )
+    assert done.stdout == b"PASSIVE False\n"
+
+
 @pytest.mark.parametrize("mode", ["default", "remote"])
 def test_a_job_of_a_cluster_keeps_no_process_for_others(tmp_path, sockets, mode):
     """Its Snakemake, which runs it alone, may have inherited the folder of the one that submitted it."""

@@ -84,6 +84,14 @@ def test_lengths_and_views_are_the_papers(studies):
     assert set(study["views"]["plain"]) < set(study["views"]["all"])
 
 
+def test_keypoints_are_trained_and_read_as_in_detectron(studies):
+    """docs/paper.md has the sources."""
+    study = studies["coco"]
+    assert all(merged["options"]["upsample"] for merged in study["merged"].values())
+    assert {m["unposed"] for m in study["models"].values() if m["task"] == "keypoints"} == {"drop"}
+    assert {study["datasets"][name]["keypoint_origin"] for name in ("train", "val")} == {"centre"}
+
+
 def test_the_strong_recipe_is_for_what_is_beyond_the_paper(studies):
     for name, model in studies["coco"]["models"].items():
         strong = {"labelled": "weak", "generated": "strong"} if model["labels"] else {"labelled": "weak"}
