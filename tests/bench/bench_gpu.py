@@ -4,7 +4,8 @@ python tests/bench/bench_gpu.py [--networks r50 r101] [--scales 400 800 1200] [-
 
 Random weights of the scale of trained ones, generated photographs of 640 × 480. Of each network and view: a
 job as `predict_view.py` runs it, loaders included; the bare network, its pixels on the device; mmdet's own,
-without folded normalisation; torchvision's R-50. Beside them bench_roofline.py's roofline of --machine
+without folded normalisation; torchvision's R-50, for boxes of the same weights, exported, on the same images,
+which it resizes itself. Beside them bench_roofline.py's roofline of --machine
 (docs/gpu.md). Of trainings, the GPU hours of table 1a of config/coco.yaml follow. Any Python, torch and
 torchvision will do with which the packages of envs/requirements.txt import.
 """
@@ -25,12 +26,15 @@ import yaml
 from bench_roofline import MACHINES, rows, views
 from measure import ROOT, report
 from mmengine.logging import MMLogger
-from torchvision.models.detection import fasterrcnn_resnet50_fpn, keypointrcnn_resnet50_fpn
+from torchvision.models.detection import keypointrcnn_resnet50_fpn
 
 from distill.datasets.figures import CATEGORY, generate
+from distill.datasets.images import read_image
 from distill.files import write_json
 from distill.models import model as models
 from distill.models.predictor import Predictor
+from distill.models.published import torchvision_loader
+from distill.models.published.exporting import export_model
 from distill.models.training import train
 from distill.predictions.views import View
 from distill.study.needs import needs
@@ -38,7 +42,6 @@ from distill.study.resolve import resolve
 from helpers.networks import random_model, training_job
 
 PERSONS = 5  # boxes of an image that get keypoints, as docs/gpu.md assumes
-TORCHVISION = {"boxes": fasterrcnn_resnet50_fpn, "keypoints": keypointrcnn_resnet50_fpn}
 PREFIX = {"boxes": "faster_rcnn", "keypoints": "keypoint_rcnn"}
 
 
@@ -109,7 +112,7 @@ def predictions(
                 with torch.autocast(predictor.device.type, torch.bfloat16) if amp else nullcontext():
                     row[key] = rate(count, run, predictor.device)
             comparable = name == "r50" and not amp
-            row["torchvision"] = torchvisions(task, scale, predictor) if comparable else ""
+            row["torchvision"] = torchvisions(task, data, view, predictor) if comparable else ""
             machine = f"{args.machine} amp" if amp else args.machine
             same = (roofline["task"] == task) & (roofline["scale"] == scale)
             row["roofline"] = 1000 / float(roofline.loc[same, f"{machine} ms"].iloc[0])
@@ -149,11 +152,20 @@ def job_and_batch(
     return job, batch
 
 
-def torchvisions(task: str, scale: int, predictor: Predictor) -> float:
-    """Images/s of torchvision's own network on pixels in memory; it detects the boxes of keypoints itself."""
-    network = TORCHVISION[task](weights=None, weights_backbone=None).eval().to(predictor.device)
-    network.transform.min_size, network.transform.max_size = (scale,), 2000
-    pixels = [torch.rand(3, 480, 640, device=predictor.device) for _ in range(predictor.batch)]
+def torchvisions(task: str, data: Photographs, view: View, predictor: Predictor) -> float:
+    """Images/s of torchvision's own network on pixels in memory. That of keypoints has its own weights, and
+    detects their boxes itself."""
+    if task == "boxes":
+        weights = predictor.folder / "torchvision.pth"
+        export_model(predictor.folder, "torchvision", weights, view.name)
+        network = torchvision_loader.load(weights)
+    else:
+        network = keypointrcnn_resnet50_fpn(weights=None, weights_backbone=None).eval()
+    network.transform.min_size, network.transform.max_size = (view.scale,), view.max_side
+    network.to(predictor.device)
+    read = [read_image(data.root / image["file_name"]) for image in data.images[: predictor.batch]]
+    pixels = [torch.from_numpy(one[..., ::-1] / np.float32(255)).permute(2, 0, 1) for one in read]
+    pixels = [one.to(predictor.device) for one in pixels]
     return rate(len(pixels), lambda: network(pixels), predictor.device)
 
 

@@ -11,7 +11,7 @@ follows.
 import argparse
 import sys
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -49,11 +49,15 @@ class Machine:
     bytes: int
 
 
-# NVIDIA's data sheets: V100 SXM2; H100 SXM. torch computes float32 convolutions in TF32, products in float32.
+# NVIDIA's data sheets: V100 SXM2; H100 SXM; H200 SXM, whose arithmetic is the H100's. torch computes float32
+# convolutions in TF32, products in float32.
 V100 = Machine(15.7, 15.7, 0.9, 4)
 H100 = Machine(494.7, 66.9, 3.35, 4)
 H100_AMP = Machine(989.4, 989.4, 3.35, 2)
 MACHINES = {"V100": V100, "H100": H100, "H100 amp": H100_AMP}
+MACHINES |= {
+    name.replace("H100", "H200"): replace(MACHINES[name], bandwidth=4.8) for name in ("H100", "H100 amp")
+}
 
 
 class Count(TorchDispatchMode):

@@ -51,12 +51,14 @@ def run_program(name: str, *args: Any) -> dict[str, float]:
 
 
 def report(title: str, rows: list[dict[str, Any]]) -> None:
-    """Prints rows of the same keys as a table, and writes them to results/bench/{program}-{title}.csv."""
+    """Prints rows of the same keys as a table of Markdown, and writes them to results/bench/, as
+    {program}-{title}.csv."""
     cells = [list(rows[0]), *([_text(value) for value in row.values()] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     print(f"\n{title}")
+    cells.insert(1, ["-" * (width - 1) + ":" for width in widths])
     for line in cells:
-        print("  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)))
+        print("|", " | ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)), "|")
     program = Path(sys.argv[0]).stem.removeprefix("bench_")
     path = ROOT / "results/bench" / f"{program}-{title.replace(' ', '-')}.csv"
     path.parent.mkdir(parents=True, exist_ok=True)
