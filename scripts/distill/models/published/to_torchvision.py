@@ -1,0 +1,179 @@
+"""An R-CNN of config/models as torchvision's FasterRCNN or KeypointRCNN, which computes the same.
+
+Settings are read off the config, tensors renamed; that both networks then compute the same of noise is seen before
+anything is written, since a config of somebody else's may say what torchvision has no word for.
+"""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmdet.structures.bbox import bbox2roi
+from mmengine.config import Config
+from torch import Tensor, nn
+from torchvision.models.detection import FasterRCNN
+
+from distill.files import replacing, write_json
+from distill.models.efficientnet_lite import STAGES
+from distill.models.published import torchvision_loader
+from distill.models.published.formats import FORMATS, State, named
+from distill.predictions.views import View
+from distill.program import UserError
+
+TOLERANCE = 1e-3  # of the largest value; sums in another order differ by less
+SIDE = 128  # of the noise, pixels
+REGIONS = [[8.0, 4.0, 60.0, 90.0], [30.0, 40.0, 127.0, 120.0], [5.0, 5.0, 12.0, 9.0]]  # in it
+
+
+def to_torchvision(
+    cfg: Config, network: Any, meta: dict[str, Any], view: View, output: Path, model: Path
+) -> list[Path]:
+    """A state dict of torchvision's network; what it is built of; and a loader."""
+    settings, exported = as_torchvision(cfg, network, meta, view, f"{model}: for torchvision")
+    state = exported.state_dict()
+    with replacing(output) as temporary:
+        torch.save({name: value.contiguous().clone() for name, value in state.items()}, temporary)
+    write_json(output.with_suffix(".json"), settings)
+    with replacing(output.with_suffix(".py")) as temporary:
+        shutil.copyfile(torchvision_loader.__file__, temporary)
+    return [output, output.with_suffix(".json"), output.with_suffix(".py")]
+
+
+@torch.no_grad()
+def as_torchvision(
+    cfg: Config, network: Any, meta: dict[str, Any], view: View, what: str
+) -> tuple[dict[str, Any], FasterRCNN]:
+    """The same network of torchvision's classes.
+
+    cfg, network, meta: of the model.
+    view: what images are resized to.
+    what: is exported, begins the message.
+
+    Returns the settings of `torchvision_loader.build`, and what that makes of them, with weights, in eval mode.
+    Raises UserError for a network that is not an R-CNN of config/models, or differs from it.
+    """
+    what = f"{what} the R-CNNs of config/models are exported; this is another network"
+    state = network.state_dict()
+    try:
+        settings = _settings(cfg, network, meta, view)
+        exported = torchvision_loader.build(settings)
+        expected = exported.state_dict()
+        taken = {name: state[FORMATS["torchvision"].ours(name)] for name in expected}
+    except (AttributeError, KeyError, TypeError) as error:
+        raise UserError(f"{what} ({error})") from None
+    _background_first(taken)
+    if not cfg.model.data_preprocessor.bgr_to_rgb:
+        stem = next(iter(taken))
+        taken[stem] = taken[stem].flip(1)
+    odd = [name for name, value in taken.items() if value.shape != expected[name].shape]
+    if odd or len(taken) != len(state):
+        raise UserError(f"{what} ({odd[0] if odd else 'it has layers of its own'})")
+    exported.load_state_dict(taken)
+    if not _alike(network, exported.eval(), bool(cfg.model.data_preprocessor.bgr_to_rgb)):
+        raise UserError(f"{what} (torchvision's, of the same weights, computes something else)")
+    return settings, exported
+
+
+def _settings(cfg: Config, network: Any, meta: dict[str, Any], view: View) -> dict[str, Any]:
+    """KeyError, AttributeError, TypeError for a config of another network."""
+    net, test = cfg.model, cfg.model.test_cfg
+    pixels, roi, anchors = net.data_preprocessor, net.roi_head, net.rpn_head.anchor_generator
+    if test.rcnn.nms.get("type", "nms") != "nms":
+        raise KeyError(test.rcnn.nms.type)
+    order = slice(None) if pixels.bgr_to_rgb else slice(None, None, -1)
+    names = named(meta, roi.bbox_head.num_classes)
+    points = roi.get("keypoint_head")
+    settings: dict[str, Any] = {"categories": ["background", *names]}
+    if points:
+        settings["keypoints"] = next(each["keypoints"] for each in meta["categories"] if "keypoints" in each)
+    settings["arguments"] = {
+        "min_size": view.scale,
+        "max_size": view.max_side,
+        "image_mean": [value / 255 for value in pixels.mean[order]],
+        "image_std": [value / 255 for value in pixels.std[order]],
+        "rpn_pre_nms_top_n_test": test.rpn.nms_pre,
+        "rpn_post_nms_top_n_test": test.rpn.max_per_img,
+        "rpn_nms_thresh": test.rpn.nms.iou_threshold,
+        "box_score_thresh": test.rcnn.score_thr,
+        "box_nms_thresh": test.rcnn.nms.iou_threshold,
+        "box_detections_per_img": test.rcnn.max_per_img,
+        "bbox_reg_weights": [1 / deviation for deviation in roi.bbox_head.bbox_coder.target_stds],
+    }
+    settings["backbone"], settings["body"] = _body(net.backbone)
+    settings["eps"] = next(m.eps for m in network.backbone.modules() if isinstance(m, nn.BatchNorm2d))
+    normed = net.neck.get("norm_cfg") is not None
+    settings["neck"] = {"in": list(net.neck.in_channels), "out": net.neck.out_channels, "norm": normed}
+    settings["anchors"] = {
+        "scale": anchors.scales[0],
+        "ratios": list(anchors.ratios),
+        "rounded": anchors.type == "TorchvisionAnchorGenerator",
+    }
+    settings["box_head"] = {
+        "pooling": _pooling(roi.bbox_roi_extractor),
+        "width": roi.bbox_head.fc_out_channels,
+    }
+    if points:
+        settings["keypoint_head"] = {
+            "pooling": _pooling(roi.keypoint_roi_extractor),
+            "widths": [points.get("channels", 512)] * points.get("convs", 8),
+            "groups": points.norm_cfg.num_groups if points.get("norm_cfg") else 0,
+            "keypoints": points.keypoints,
+        }
+    return settings
+
+
+def _body(backbone: Any) -> tuple[str, dict[str, Any]]:
+    """The backbone's name in `torchvision_loader.BACKBONES`, and its arguments."""
+    match backbone.type:
+        case "EfficientNetLite":
+            return "efficientnet_lite", {"stages": STAGES[backbone.arch]}
+        case "ResNet" | "ResNeXt":
+            width = backbone.get("base_channels", 64)
+            wide = backbone.type == "ResNeXt"
+            groups, base = (backbone.groups, backbone.base_width) if wide else (1, 64)
+            return "resnet", {"depth": backbone.depth, "width": width, "groups": groups, "base_width": base}
+    raise KeyError(backbone.type)
+
+
+def _pooling(extractor: Any) -> dict[str, Any]:
+    layer = extractor.roi_layer
+    if layer.type != "RoIAlign":
+        raise KeyError(layer.type)
+    samples, aligned = layer.get("sampling_ratio", 0), layer.get("aligned", True)
+    return {"size": layer.output_size, "samples": samples, "aligned": aligned}
+
+
+def _background_first(state: State) -> None:
+    """The inverse of `checkpoints.background_last`, under torchvision's names. It has no boxes to move."""
+    for key in ("weight", "bias"):
+        scores, boxes = (f"roi_heads.box_predictor.{layer}.{key}" for layer in ("cls_score", "bbox_pred"))
+        state[scores] = state[scores].roll(1, 0)
+        state[boxes] = torch.cat([torch.zeros_like(state[boxes][:4]), state[boxes]])
+
+
+def _alike(ours: Any, theirs: Any, rgb: bool) -> bool:
+    """Whether both networks compute the same of noise, of all that is compared before anything is chosen."""
+    noise = torch.randn(1, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
+    regions = [torch.tensor(REGIONS)]
+    features = ours.extract_feat(noise)
+    rois, head = bbox2roi(regions), ours.roi_head
+    found = head._bbox_forward(features, rois)
+    mine = [*features, *sum(ours.rpn_head(features), []), found["cls_score"], found["bbox_pred"]]
+
+    levels = theirs.backbone(noise if rgb else noise.flip(1))
+    heads = theirs.roi_heads
+    sizes = [(SIDE, SIDE)]
+    scores, boxes = heads.box_predictor(heads.box_head(heads.box_roi_pool(levels, regions, sizes)))
+    proposals = theirs.rpn.head(list(levels.values()))
+    other = [*levels.values(), *sum(map(list, proposals), []), scores.roll(-1, 1), boxes[:, 4:]]
+    if heads.has_keypoint():
+        mine.append(head.predict_heatmaps(features, rois))
+        pooled = heads.keypoint_roi_pool(levels, regions, sizes)
+        other.append(heads.keypoint_predictor(heads.keypoint_head(pooled)))
+    return len(mine) == len(other) and all(map(_near, mine, other))
+
+
+def _near(one: Tensor, other: Tensor) -> bool:
+    same = one.shape == other.shape
+    return same and bool((one - other).abs().max() <= TOLERANCE * one.abs().max())
