@@ -73,8 +73,8 @@ def categories(count: int, meta: dict[str, Any]) -> list[str] | None:
 
 
 def named(meta: dict[str, Any], count: int) -> list[str]:
-    """The names of all categories that a network of ours knows: an imported one keeps its own, `rows`. UserError
-    where there are not `count` of them."""
+    """The names of all categories that a network of ours knows: an imported one keeps its own, `rows`.
+    UserError where they are not `count`."""
     names = meta.get("rows") or [category["name"] for category in meta["categories"]]
     if len(names) != count:
         raise UserError(f"its network predicts {count} categories, of which {len(names)} have names")

@@ -1,7 +1,7 @@
-"""An R-CNN of config/models as torchvision's FasterRCNN or KeypointRCNN, which computes the same.
+"""An R-CNN of config/models as torchvision's FasterRCNN or KeypointRCNN.
 
-Settings are read off the config, tensors renamed; that both networks then compute the same of noise is seen before
-anything is written, since a config of somebody else's may say what torchvision has no word for.
+Settings are read off the config, and tensors renamed. A config of somebody else's may say what is not looked
+for here, so both networks have to compute the same of noise before anything is written.
 """
 
 import shutil
@@ -23,13 +23,21 @@ from distill.program import UserError
 
 TOLERANCE = 1e-3  # of the largest value; sums in another order differ by less
 SIDE = 128  # of the noise, pixels
+INPUT = "(3, height, width), float32, RGB from 0 to 1, of any size: it is resized to min_size and max_size"
+OUTPUTS = {
+    "boxes": "(N, 4) x1, y1, x2, y2 in pixels of the image, the best first",
+    "labels": "(N,) numbers of the categories",
+    "scores": "(N,) from 0 to 1",
+    "keypoints": "(N, K, 3) x, y in pixels of the image, and 1",
+    "keypoints_scores": "(N, K) logits",
+}
 REGIONS = [[8.0, 4.0, 60.0, 90.0], [30.0, 40.0, 127.0, 120.0], [5.0, 5.0, 12.0, 9.0]]  # in it
 
 
 def to_torchvision(
     cfg: Config, network: Any, meta: dict[str, Any], view: View, output: Path, model: Path
 ) -> list[Path]:
-    """A state dict of torchvision's network; what it is built of; and a loader."""
+    """A state dict of torchvision's network, what that is built of, and a loader."""
     settings, exported = as_torchvision(cfg, network, meta, view, f"{model}: for torchvision")
     state = exported.state_dict()
     with replacing(output) as temporary:
@@ -50,8 +58,8 @@ def as_torchvision(
     view: what images are resized to.
     what: is exported, begins the message.
 
-    Returns the settings of `torchvision_loader.build`, and what that makes of them, with weights, in eval mode.
-    Raises UserError for a network that is not an R-CNN of config/models, or differs from it.
+    Returns the settings, for people and for `torchvision_loader.build`, and what it makes of them, with the
+    weights, in eval mode. Raises UserError for other networks.
     """
     what = f"{what} the R-CNNs of config/models are exported; this is another network"
     state = network.state_dict()
@@ -87,6 +95,8 @@ def _settings(cfg: Config, network: Any, meta: dict[str, Any], view: View) -> di
     settings: dict[str, Any] = {"categories": ["background", *names]}
     if points:
         settings["keypoints"] = next(each["keypoints"] for each in meta["categories"] if "keypoints" in each)
+    settings["input"] = INPUT
+    settings["outputs"] = {name: OUTPUTS[name] for name in (OUTPUTS if points else list(OUTPUTS)[:3])}
     settings["arguments"] = {
         "min_size": view.scale,
         "max_size": view.max_side,
@@ -98,6 +108,7 @@ def _settings(cfg: Config, network: Any, meta: dict[str, Any], view: View) -> di
         "box_score_thresh": test.rcnn.score_thr,
         "box_nms_thresh": test.rcnn.nms.iou_threshold,
         "box_detections_per_img": test.rcnn.max_per_img,
+        "size_divisible": pixels.pad_size_divisor,
         "bbox_reg_weights": [1 / deviation for deviation in roi.bbox_head.bbox_coder.target_stds],
     }
     settings["backbone"], settings["body"] = _body(net.backbone)
@@ -152,26 +163,33 @@ def _background_first(state: State) -> None:
         state[boxes] = torch.cat([torch.zeros_like(state[boxes][:4]), state[boxes]])
 
 
-def _alike(ours: Any, theirs: Any, rgb: bool) -> bool:
-    """Whether both networks compute the same of noise, of all that is compared before anything is chosen."""
+def _alike(ours: Any, theirs: FasterRCNN, rgb: bool) -> bool:
+    """Whether both networks compute the same of noise before anything is chosen by score."""
     noise = torch.randn(1, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
-    regions = [torch.tensor(REGIONS)]
-    features = ours.extract_feat(noise)
-    rois, head = bbox2roi(regions), ours.roi_head
-    found = head._bbox_forward(features, rois)
-    mine = [*features, *sum(ours.rpn_head(features), []), found["cls_score"], found["bbox_pred"]]
+    found, others = _ours(ours, noise), _theirs(theirs, noise if rgb else noise.flip(1))
+    return len(found) == len(others) and all(map(_near, found, others))
 
-    levels = theirs.backbone(noise if rgb else noise.flip(1))
-    heads = theirs.roi_heads
-    sizes = [(SIDE, SIDE)]
-    scores, boxes = heads.box_predictor(heads.box_head(heads.box_roi_pool(levels, regions, sizes)))
-    proposals = theirs.rpn.head(list(levels.values()))
-    other = [*levels.values(), *sum(map(list, proposals), []), scores.roll(-1, 1), boxes[:, 4:]]
+
+def _ours(network: Any, inputs: Tensor) -> list[Tensor]:
+    """Features, outputs of the RPN, and of the heads in `REGIONS`."""
+    features, head = network.extract_feat(inputs), network.roi_head
+    rois = bbox2roi([torch.tensor(REGIONS)])
+    found = head._bbox_forward(features, rois)
+    scores, boxes = network.rpn_head(features)
+    maps = [head.predict_heatmaps(features, rois)] if getattr(head, "keypoint_head", None) else []
+    return [*features, *scores, *boxes, found["cls_score"], found["bbox_pred"], *maps]
+
+
+def _theirs(network: Any, inputs: Tensor) -> list[Tensor]:
+    """The same of torchvision's."""
+    features, heads = network.backbone(inputs), network.roi_heads
+    regions = features, [torch.tensor(REGIONS)], [(SIDE, SIDE)]
+    classes, deltas = heads.box_predictor(heads.box_head(heads.box_roi_pool(*regions)))
+    scores, boxes = network.rpn.head(list(features.values()))
+    maps = []
     if heads.has_keypoint():
-        mine.append(head.predict_heatmaps(features, rois))
-        pooled = heads.keypoint_roi_pool(levels, regions, sizes)
-        other.append(heads.keypoint_predictor(heads.keypoint_head(pooled)))
-    return len(mine) == len(other) and all(map(_near, mine, other))
+        maps = [heads.keypoint_predictor(heads.keypoint_head(heads.keypoint_roi_pool(*regions)))]
+    return [*features.values(), *scores, *boxes, classes.roll(-1, 1), deltas[:, 4:], *maps]
 
 
 def _near(one: Tensor, other: Tensor) -> bool:

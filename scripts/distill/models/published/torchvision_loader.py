@@ -4,13 +4,13 @@
     detections = load()([image])  # (3, H, W), RGB from 0 to 1
 
 It needs torch and torchvision only. NAME.json has the settings that `build` makes torchvision's FasterRCNN or
-KeypointRCNN of, NAME.pth its state dict. Backbone and heads are torchvision's, in the widths of the network, but
-for EfficientNet-Lite, which torchvision does not have; so are anchors and RoIAlign, where a network was not
-trained with mmdet's.
+KeypointRCNN of, NAME.pth its state dict. The parts are torchvision's, in the widths of the network; here are
+those that it lacks: EfficientNet-Lite, and the anchors and RoIAlign of mmdet, for what was trained with them.
 """
 
 import json
 from collections import OrderedDict
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -59,13 +59,12 @@ def resnet(depth: int, width: int, groups: int, base_width: int) -> nn.Sequentia
 
 def same(
     before: int, after: int, kernel: int, stride: int = 1, groups: int = 1, act: bool = True
-) -> nn.Module:
-    """A normalised convolution with TensorFlow's padding, of maps whose sides the stride divides: what of it is
-    odd is at the right and at the bottom."""
-    padding = kernel - stride if kernel > 1 else 0
-    sides = (padding // 2, padding - padding // 2) * 2
-    layers = OrderedDict(
-        pad=nn.ZeroPad2d(sides),
+) -> nn.Sequential:
+    """A normalised convolution with TensorFlow's padding, of maps whose sides the stride divides: the odd row
+    and column of it are at the bottom and at the right."""
+    padding = kernel - stride
+    layers: OrderedDict[str, nn.Module] = OrderedDict(
+        pad=nn.ZeroPad2d((padding // 2, padding - padding // 2) * 2),
         conv=nn.Conv2d(before, after, kernel, stride, groups=groups, bias=False),
         bn=nn.BatchNorm2d(after),
         act=nn.ReLU6(inplace=True) if act else nn.Identity(),
@@ -89,8 +88,8 @@ class Block(nn.Module):
 
 
 def efficientnet_lite(stages: list[list[int]]) -> nn.Sequential:
-    """EfficientNet-Lite (arXiv 1905.11946), of stages: kernel, channels, blocks, stride, expansion. Those of a
-    stride of 1 belong to the level before."""
+    """EfficientNet-Lite (arXiv 1905.11946) of stages: kernel, channels, blocks, stride, expansion. A stage of
+    stride 1 belongs to the level before."""
     levels, before = [same(3, 32, 3, 2), nn.Sequential()], 32
     for kernel, after, blocks, first, expansion in stages:
         if first > 1:
@@ -102,7 +101,7 @@ def efficientnet_lite(stages: list[list[int]]) -> nn.Sequential:
 
 
 # A function of settings, and which of its children are the levels of strides 4 to 32.
-BACKBONES = {
+BACKBONES: dict[str, tuple[Callable[..., nn.Sequential], tuple[str, ...]]] = {
     "resnet": (resnet, ("layer1", "layer2", "layer3", "layer4")),
     "efficientnet_lite": (efficientnet_lite, ("2", "3", "4", "5")),
 }
@@ -134,7 +133,7 @@ class Pooling(MultiScaleRoIAlign):
         where = [torch.where(level == number)[0] for number in range(len(POOLED))]
         pooled = [
             roi_align(x[name], rois[here], self.output_size, 1 / stride, self.sampling_ratio, aligned=True)
-            for name, here, stride in zip(POOLED, where, STRIDES)
+            for name, here, stride in zip(POOLED, where, STRIDES[:4], strict=True)
         ]
         return torch.cat(pooled)[torch.cat(where).argsort()]
 
@@ -164,7 +163,7 @@ def build(settings: dict) -> FasterRCNN:
     for layer in body.modules():
         if isinstance(layer, nn.BatchNorm2d):
             layer.eps = settings["eps"]
-    channels, names = neck["out"], dict(zip(levels, POOLED))
+    channels, names = neck["out"], dict(zip(levels, POOLED, strict=True))
     backbone = BackboneWithFPN(body, names, neck["in"], channels, norm_layer=norm)
     sizes = tuple((anchors["scale"] * stride,) for stride in STRIDES)
     generator = AnchorGenerator if anchors["rounded"] else Anchors
@@ -185,8 +184,8 @@ def build(settings: dict) -> FasterRCNN:
 
 
 def load(weights: Path | None = None) -> FasterRCNN:
-    """The trained network, which predicts. Its labels are the numbers of `categories` in NAME.json, its keypoints
-    in the order of `keypoints`."""
+    """The trained network, which predicts. Its labels are the numbers of `categories` in NAME.json, its
+    keypoints in the order of `keypoints`."""
     weights = weights or Path(__file__).with_suffix(".pth")
     network = build(json.loads(weights.with_suffix(".json").read_text(encoding="utf-8")))
     network.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
