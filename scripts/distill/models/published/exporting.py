@@ -32,8 +32,11 @@ def export_model(model: Path, format: str, output: Path, view: str) -> list[Path
     output: the file of weights; others of the same name go with it.
     view: a view of one size, or a view set of one: what images are resized to.
 
-    Raises UserError where the format has no such network.
+    Raises UserError where the format has no such network, and for another ending than .pth, of ONNX .onnx.
     """
+    ending = ".onnx" if format == "onnx" else ".pth"
+    if output.suffix != ending:
+        raise UserError(f"{output}: the file of a {format} model is named …{ending}; others go beside it")
     plan = plan_of(model, [view])
     if len(plan.views) > 1 or plan.views[0] != View(plan.views[0].scale, max_side=plan.views[0].max_side):
         raise UserError(f"{view}: a network is exported for one view, which neither mirrors nor turns")

@@ -61,34 +61,43 @@ def as_torchvision(
     Returns the settings, for people and for `torchvision_loader.build`, and what it makes of them, with the
     weights, in eval mode. Raises UserError for other networks.
     """
-    what = f"{what} the R-CNNs of config/models are exported; this is another network"
-    state = network.state_dict()
     try:
-        settings = _settings(cfg, network, meta, view)
-        exported = torchvision_loader.build(settings)
-        expected = exported.state_dict()
-        taken = {name: state[FORMATS["torchvision"].ours(name)] for name in expected}
-    except (AttributeError, KeyError, TypeError) as error:
-        raise UserError(f"{what} ({error})") from None
-    _background_first(taken)
-    if not cfg.model.data_preprocessor.bgr_to_rgb:
-        stem = next(iter(taken))
-        taken[stem] = taken[stem].flip(1)
-    odd = [name for name, value in taken.items() if value.shape != expected[name].shape]
-    if odd or len(taken) != len(state):
-        raise UserError(f"{what} ({odd[0] if odd else 'it has layers of its own'})")
-    exported.load_state_dict(taken)
-    if not _alike(network, exported.eval(), bool(cfg.model.data_preprocessor.bgr_to_rgb)):
-        raise UserError(f"{what} (torchvision's, of the same weights, computes something else)")
+        settings = settings_of(cfg, network, meta, view)
+        exported = torchvision_loader.build(settings).eval()
+        exported.load_state_dict(renamed(network.state_dict(), exported.state_dict(), cfg))
+        if not _alike(network, exported, bool(cfg.model.data_preprocessor.bgr_to_rgb)):
+            raise ValueError("torchvision's, of the same weights, computes something else")
+    except UserError:
+        raise
+    except Exception as error:  # whatever a network raises that is made of other parts
+        why = " ".join(" ".join(map(str, error.args)).split())[:200]
+        raise UserError(
+            f"{what} the R-CNNs of config/models are exported; this is another network ({why})"
+        ) from None
     return settings, exported
 
 
-def _settings(cfg: Config, network: Any, meta: dict[str, Any], view: View) -> dict[str, Any]:
-    """KeyError, AttributeError, TypeError for a config of another network."""
+def renamed(state: State, expected: State, cfg: Config) -> State:
+    """Our tensors under torchvision's names, of images in RGB, with the background before the categories."""
+    taken = {name: state[FORMATS["torchvision"].ours(name)] for name in expected}
+    if len(taken) != len(state):
+        raise ValueError("it has layers of its own")
+    for key in ("weight", "bias"):  # the background has no boxes to move
+        scores, boxes = (f"roi_heads.box_predictor.{layer}.{key}" for layer in ("cls_score", "bbox_pred"))
+        taken[scores] = taken[scores].roll(1, 0)
+        taken[boxes] = torch.cat([torch.zeros_like(taken[boxes][:4]), taken[boxes]])
+    if not cfg.model.data_preprocessor.bgr_to_rgb:
+        stem = next(iter(taken))
+        taken[stem] = taken[stem].flip(1)
+    return taken
+
+
+def settings_of(cfg: Config, network: Any, meta: dict[str, Any], view: View) -> dict[str, Any]:
+    """What `torchvision_loader.build` takes. Some exception or other for a config of another network."""
     net, test = cfg.model, cfg.model.test_cfg
     pixels, roi, anchors = net.data_preprocessor, net.roi_head, net.rpn_head.anchor_generator
-    if test.rcnn.nms.get("type", "nms") != "nms":
-        raise KeyError(test.rcnn.nms.type)
+    if test.rcnn.nms.get("type", "nms") != "nms" or set(net.rpn_head.bbox_coder.target_stds) != {1}:
+        raise ValueError("its NMS, or how it encodes boxes")
     order = slice(None) if pixels.bgr_to_rgb else slice(None, None, -1)
     names = named(meta, roi.bbox_head.num_classes)
     points = roi.get("keypoint_head")
@@ -144,23 +153,15 @@ def _body(backbone: Any) -> tuple[str, dict[str, Any]]:
             wide = backbone.type == "ResNeXt"
             groups, base = (backbone.groups, backbone.base_width) if wide else (1, 64)
             return "resnet", {"depth": backbone.depth, "width": width, "groups": groups, "base_width": base}
-    raise KeyError(backbone.type)
+    raise ValueError(backbone.type)
 
 
 def _pooling(extractor: Any) -> dict[str, Any]:
     layer = extractor.roi_layer
     if layer.type != "RoIAlign":
-        raise KeyError(layer.type)
+        raise ValueError(layer.type)
     samples, aligned = layer.get("sampling_ratio", 0), layer.get("aligned", True)
     return {"size": layer.output_size, "samples": samples, "aligned": aligned}
-
-
-def _background_first(state: State) -> None:
-    """The inverse of `checkpoints.background_last`, under torchvision's names. It has no boxes to move."""
-    for key in ("weight", "bias"):
-        scores, boxes = (f"roi_heads.box_predictor.{layer}.{key}" for layer in ("cls_score", "bbox_pred"))
-        state[scores] = state[scores].roll(1, 0)
-        state[boxes] = torch.cat([torch.zeros_like(state[boxes][:4]), state[boxes]])
 
 
 def _alike(ours: Any, theirs: FasterRCNN, rgb: bool) -> bool:

@@ -143,13 +143,23 @@ def pooling(size: int, samples: int, aligned: bool) -> MultiScaleRoIAlign:
     return (Pooling if aligned else MultiScaleRoIAlign)(POOLED, size, samples)
 
 
+class GroupNorm(nn.GroupNorm):
+    """torch's, whose form in ONNX fails where there is no detection: it leaves a side to be found out."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        groups = x.unflatten(1, (self.num_groups, self.num_channels // self.num_groups))
+        centred = groups - groups.mean((2, 3, 4), keepdim=True)
+        deviation = (centred.square().mean((2, 3, 4), keepdim=True) + self.eps).sqrt()
+        return (centred / deviation).reshape(x.shape) * self.weight[:, None, None] + self.bias[:, None, None]
+
+
 def keypoint_head(before: int, widths: list[int], groups: int) -> nn.Module:
     """groups: of the normalisation, which torchvision's own has not; 0: none."""
     if not groups:
         return KeypointRCNNHeads(before, widths)
     layers = nn.Sequential()
     for width in widths:
-        layers.append(Conv2dNormActivation(before, width, norm_layer=lambda n: nn.GroupNorm(groups, n)))
+        layers.append(Conv2dNormActivation(before, width, norm_layer=lambda n: GroupNorm(groups, n)))
         before = width
     return layers
 
