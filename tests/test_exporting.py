@@ -285,7 +285,7 @@ def as_it_is(net):
         ("retina", as_it_is, "mine.pth torchvision", "R-CNNs of config/models are exported; this is another"),
         ("faster_rcnn_tiny", softly, "mine.pth torchvision", "another network .its NMS"),
         ("faster_rcnn_tiny", dilated, "mine.onnx onnx", "of the same weights, computes something else"),
-        ("faster_rcnn_tiny", as_it_is, "mine.json torchvision", "written to a file named ….pth"),
+        ("faster_rcnn_tiny", as_it_is, "mine.json torchvision", "for torchvision name the file ….pth"),
         ("faster_rcnn_lite", as_it_is, "mine.pth mmdet", "EfficientNetLite is a part of this project"),
         ("keypoint", as_it_is, "mine.pth mmdet", "KeypointHead is a part of this project"),
     ],

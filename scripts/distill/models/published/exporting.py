@@ -36,7 +36,7 @@ def export_model(model: Path, format: str, output: Path, view: str) -> list[Path
     """
     ending = ".onnx" if format == "onnx" else ".pth"
     if output.suffix != ending:
-        raise UserError(f"{output}: a model for {format} is written to a file named …{ending}, others beside it")
+        raise UserError(f"{output}: for {format} name the file …{ending}; others go beside it")
     plan = plan_of(model, [view])
     if len(plan.views) > 1 or plan.views[0] != View(plan.views[0].scale, max_side=plan.views[0].max_side):
         raise UserError(f"{view}: a network is exported for one view, which neither mirrors nor turns")
