@@ -1,4 +1,4 @@
-"""Writes a model for the programs of others: torchvision, mmdet."""
+"""Writes a model for the programs of others: torchvision, mmdet, ONNX."""
 
 import argparse
 from pathlib import Path
@@ -9,9 +9,9 @@ from distill.program import run
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", type=Path, required=True, help="folder with model.pth and config.py")
-    parser.add_argument("--format", required=True, choices=["torchvision", "mmdet"])
+    parser.add_argument("--format", required=True, choices=["torchvision", "mmdet", "onnx"])
     parser.add_argument(
-        "--output", type=Path, required=True, help="file of weights (.pth); others go beside it"
+        "--output", type=Path, required=True, help="file of weights (.pth, .onnx); others go beside it"
     )
     parser.add_argument(
         "--view", default="plain", help="what images are resized to: a view such as s0800, or plain"

@@ -48,9 +48,10 @@ def test_the_study_of_the_readme_can_be_run_with_each_of_its_variants():
     }
     hidden = resolve({**study, "datasets": {"val": study["datasets"]["val"], **hide}}, ROOT)
     assert hidden["datasets"]["unlabelled"]["strip_annotations"]
-    for config, length in (("keypoint_rcnn_tiny", 1500), ("faster_rcnn_r50_fpn", "auto")):
+    for config, length in (("keypoint_rcnn_lite", 500), ("faster_rcnn_r50_fpn", "auto")):
         models = {name: {**model, "iterations": length} for name, model in study["models"].items()}
-        assert resolve({**study, "model": config, "models": models}, ROOT)["models"]["student"]["labels"]
+        model = {**study["model"], "config": config}
+        assert resolve({**study, "model": model, "models": models}, ROOT)["models"]["student"]["labels"]
 
 
 def test_blocks_of_other_pages_are_parts_of_a_study():

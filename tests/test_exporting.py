@@ -5,19 +5,31 @@ import json
 import os
 import subprocess
 import sys
+from functools import cache
+from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pytest
 import torch
-from torchvision.models.detection import FasterRCNN, fasterrcnn_resnet50_fpn
+from torchvision.models.detection import (
+    FasterRCNN,
+    KeypointRCNN,
+    fasterrcnn_resnet50_fpn,
+    keypointrcnn_resnet50_fpn,
+)
 
 from distill.datasets.images import read_image
+from distill.files import read_json
 from distill.models import Predictor, config_file
 from distill.models import model as models
+from distill.models.published import to_onnx, to_torchvision, torchvision_loader
 from distill.models.published.exporting import export_model
+from distill.predictions.heatmaps import decode, softmax2d
 from distill.predictions.views import View
 from distill.program import UserError
-from helpers import SCRIPTS
+from distill.study.model_config import path_of
+from helpers import ROOT, SCRIPTS
 from helpers.checkpoints import share_in_common
 from helpers.detectors import narrow
 from helpers.networks import random_model
@@ -26,6 +38,7 @@ from helpers.options import generate
 CATEGORIES = [{"id": 3, "name": "person"}, {"id": 5, "name": "hat"}]
 POSED = [{"id": 1, "name": "person", "keypoints": ["head", "hand", "foot"]}]
 VIEW = View(192)
+BEST = 20  # detections of an image whose keypoints are compared
 
 
 @pytest.fixture(scope="module")
@@ -40,47 +53,159 @@ def model_of(config, folder):
     return random_model(config, POSED if config.startswith("keypoint") else CATEGORIES, folder / "model")
 
 
-def ours_of(model, figures, view=VIEW):
-    folder, images = figures
-    names = {category["id"]: category["name"] for category in Predictor(model, "cpu").meta["categories"]}
-    return [
-        {"image_id": image["id"], "category_id": names[category], "box": box, "score": score}
-        for image, found in Predictor(model, "cpu").boxes(folder, images, view)
-        for box, score, category in zip(
-            found["boxes"], found["scores"], found["category_ids"].tolist(), strict=True
-        )
-    ]
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    """A function of a config that makes its model once, with random weights."""
+    return cache(lambda config: model_of(config, tmp_path_factory.mktemp(config)))
+
+
+def changed(model, folder, change):
+    """A model whose config was changed, with the same weights."""
+    cfg = config_file.read(model / "config.py")
+    change(cfg.model)
+    folder.mkdir()
+    (folder / "model.pth").symlink_to(model / "model.pth")
+    config_file.write(folder / "config.py", cfg)
+    return folder
+
+
+class Ours:
+    """What a model finds in images under a view."""
+
+    def __init__(self, model, folder, images, view):
+        self.predictor, self.folder, self.images, self.view = Predictor(model, "cpu"), folder, images, view
+        self.names = {category["id"]: category["name"] for category in self.predictor.meta["categories"]}
+        self.found = [
+            record(image, self.names[category], box, score)
+            for image, found in self.predictor.boxes(folder, images, view)
+            for box, score, category in zip(
+                found["boxes"], found["scores"], found["category_ids"].tolist(), strict=True
+            )
+        ]
+
+    def pixels(self, image):
+        """(3, H, W) of the view, from 0 to 1."""
+        pixels = self.view.transform_image(read_image(self.folder / image["file_name"]))
+        return np.ascontiguousarray(pixels[..., ::-1].transpose(2, 0, 1), np.float32) / 255
+
+    def heatmaps(self, image, boxes):
+        """(n, K, 56, 56) of boxes (n, 4) in the view."""
+        boxes = {image["id"]: self.view.inverse_boxes(boxes, (image["width"], image["height"]))}
+        return np.concatenate(list(self.predictor.heatmaps(self.folder, [image], boxes, self.view)))
 
 
 def record(image, name, box, score):
     return {"image_id": image["id"], "category_id": name, "box": np.array(box), "score": float(score)}
 
 
-def rgb(figures, image):
-    """(H, W, 3)."""
-    return np.ascontiguousarray(read_image(figures[0] / image["file_name"])[..., ::-1])
-
-
-def test_torchvision_finds_the_same(tmp_path, figures):
-    model = model_of("faster_rcnn_r50_fpn", tmp_path)
-    weights, about, code = export_model(model, "torchvision", tmp_path / "mine.pth", VIEW.name)
-    spec = importlib.util.spec_from_file_location("mine", code)
+def in_torchvision(files):
+    """The exported network as a function of pixels, with arrays by name."""
+    spec = importlib.util.spec_from_file_location("mine", files[2])
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    network = module.load()
-    assert type(network) is FasterRCNN
-    names = json.loads(about.read_text())["categories"]
-    theirs = []
-    for image in figures[1]:
-        with torch.no_grad():
-            (found,) = network([torch.from_numpy(rgb(figures, image)).permute(2, 0, 1).float() / 255])
+    network, maps = module.load(), [torch.zeros(0)]
+    posed = network.roi_heads.has_keypoint()
+    assert type(network) is (KeypointRCNN if posed else FasterRCNN)
+    if posed:
+        network.roi_heads.keypoint_predictor.register_forward_hook(lambda *call: maps.append(call[-1]))
+
+    @torch.no_grad()
+    def run(pixels):
+        (found,) = network([torch.from_numpy(pixels)])
+        return {name: value.numpy() for name, value in {**found, "heatmaps": maps[-1]}.items()}
+
+    return run
+
+
+def in_onnx_runtime(files):
+    """The same in ONNX Runtime, without heatmaps."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(files[0], options)
+    names = [output.name for output in session.get_outputs()]
+    assert names == list(read_json(files[1])["outputs"])
+    return lambda pixels: dict(zip(names, session.run(None, {"image": pixels}), strict=True))
+
+
+OTHERS = {"torchvision": (in_torchvision, ".pth"), "onnx": (in_onnx_runtime, ".onnx")}
+
+
+def compare(ours, format, folder):
+    """Exports a model and asserts that the other side finds the same; returns the exported files."""
+    other, ending = OTHERS[format]
+    files = export_model(ours.predictor.folder, format, folder / f"mine{ending}", ours.view.name)
+    about, run, theirs = read_json(files[1]), other(files), []
+    for image in ours.images:
+        found = run(ours.pixels(image))
         for label, box, score in zip(found["labels"], found["boxes"], found["scores"], strict=True):
-            theirs.append(record(image, names[label], box, score))
-    ours = ours_of(model, figures)
-    assert len(ours) > 100
-    assert share_in_common(ours, theirs)[0] >= 0.995
+            theirs.append(record(image, about["categories"][label], box, score))
+        if "keypoints" in about:
+            boxes, points = found["boxes"][:BEST].astype(float), found["keypoints"][:BEST, :, :2]
+            maps = ours.heatmaps(image, boxes)
+            if len(seen := found.get("heatmaps", [])):
+                np.testing.assert_allclose(seen[:BEST], maps, atol=1e-3 * np.abs(maps).max())
+            far = np.abs(decode(softmax2d(maps), maps, boxes, upsample=True)[0] - points).max(-1)
+            assert (far <= 0.1).mean() >= 0.995
+    assert len(ours.found) >= 100
+    assert len({round(one["score"], 3) for one in ours.found}) > 50
+    assert share_in_common(ours.found, theirs)[0] >= 0.995
+    return files
+
+
+@pytest.mark.parametrize(
+    ("config", "format"),
+    [("faster_rcnn_lite", "onnx"), ("keypoint_rcnn_lite", "torchvision")],
+)
+def test_the_other_side_finds_the_same(tmp_path, model, figures, config, format):
+    compare(Ours(model(config), figures[0], figures[1][:2], VIEW), format, tmp_path)
+
+
+def sure(net):
+    net.test_cfg.rcnn.score_thr = 0.2
+
+
+def test_a_trained_model_finds_the_same_keypoints_in_images_of_any_size(tmp_path, keypoint_model, arrows):
+    """Of other sizes than the view's torchvision and ONNX Runtime agree, and of an image of nothing."""
+    coco = read_json(arrows)
+    model = changed(keypoint_model, tmp_path / "sure", sure)
+    ours = Ours(model, Path(coco["info"]["image_root"]), coco["images"][:6], View(112))
+    theirs, onnx = (other(compare(ours, format, tmp_path)) for format, (other, _) in OTHERS.items())
+    ours.view = View(150, aspect=1.5)
+    for pixels, some in ((ours.pixels(coco["images"][1]), True), (np.ones((3, 77, 95), np.float32), False)):
+        wanted, found = theirs(pixels), onnx(pixels)
+        assert (len(found["scores"]) > 0) is some
+        for name, value in found.items():
+            np.testing.assert_allclose(value, wanted[name], atol=0.02, err_msg=name)
+
+
+def test_a_resnet_50_is_torchvisions_own(tmp_path, model, figures):
+    ours = Ours(model("faster_rcnn_r50_fpn"), figures[0], figures[1][:1], VIEW)
+    weights = compare(ours, "torchvision", tmp_path)[0]
     plain = fasterrcnn_resnet50_fpn(weights=None, weights_backbone=None, num_classes=3)
     plain.load_state_dict(torch.load(weights, weights_only=True))
+
+
+@pytest.mark.parametrize(
+    "config",
+    ["faster_rcnn_lite2", "keypoint_rcnn_r50_fpn", "faster_rcnn_r101_fpn", "keypoint_rcnn_x101_32x4d_fpn"],
+)
+def test_others_have_all_their_tensors_in_torchvision(config):
+    """That they also compute the same, exporting sees to."""
+    cfg = models.load_config(path_of(config, ROOT))
+    models.drop_pretrained(cfg)
+    models.fit_to_dataset(cfg, POSED, "the test")
+    with torch.device("cpu" if "lite" in config else "meta"):  # mmdet's EfficientNet asks for values
+        network = models.build(cfg)
+        settings = to_torchvision.settings_of(cfg, network, {"categories": POSED}, VIEW)
+        expected = torchvision_loader.build(settings).state_dict()
+        assert shapes(to_torchvision.renamed(network.state_dict(), expected, cfg)) == shapes(expected)
+        if config == "keypoint_rcnn_r50_fpn":
+            own = keypointrcnn_resnet50_fpn(weights_backbone=None, num_classes=2, num_keypoints=3)
+            assert shapes(own.state_dict()) == shapes(expected)
+
+
+def shapes(state):
+    return {name: tuple(value.shape) for name, value in state.items()}
 
 
 RUN = """
@@ -117,10 +242,10 @@ def retina_net(folder):
     return folder
 
 
-def test_mmdet_finds_the_same(tmp_path, figures):
-    folders, view = [model_of("faster_rcnn_tiny", tmp_path), retina_net(tmp_path)], View(208)
-    for model, name in zip(folders, ("faster", "retina"), strict=True):
-        export_model(model, "mmdet", tmp_path / f"{name}.pth", view.name)
+def test_mmdet_finds_the_same(tmp_path, figures, model):
+    folders, view = [model("faster_rcnn_tiny"), retina_net(tmp_path)], View(208)
+    for folder, name in zip(folders, ("faster", "retina"), strict=True):
+        export_model(folder, "mmdet", tmp_path / f"{name}.pth", view.name)
     paths = [str(figures[0] / image["file_name"]) for image in figures[1]]
     done = subprocess.run(
         [sys.executable, "-c", RUN, *paths],
@@ -132,30 +257,60 @@ def test_mmdet_finds_the_same(tmp_path, figures):
     assert done.returncode == 0, done.stderr
     answers = json.loads(done.stdout.splitlines()[-1])
     size = {image["id"]: (image["width"], image["height"]) for image in figures[1]}
-    for number, model in enumerate(folders):
+    for number, folder in enumerate(folders):
         mine = answers[number * len(paths) :][: len(paths)]
         found = zip(figures[1], mine, strict=True)
         theirs = [record(image, *one) for image, columns in found for one in zip(*columns, strict=True)]
-        ours = ours_of(model, figures, view)
+        ours = Ours(folder, *figures, view).found
         ours = [{**one, "box": view.inverse_boxes(one["box"], size[one["image_id"]])} for one in ours]
         assert len(ours) > 50
         assert share_in_common(ours, theirs)[0] >= 0.995
 
 
+def softly(net):
+    net.test_cfg.rcnn.nms.type = "soft_nms"
+
+
+def dilated(net):
+    net.backbone.dilations = (1, 1, 1, 2)
+
+
+def as_it_is(net):
+    pass
+
+
 @pytest.mark.parametrize(
-    ("config", "format", "message"),
+    ("config", "change", "file", "message"),
     [
-        ("faster_rcnn_tiny", "torchvision", "for torchvision, Faster R-CNN, R-50 FPN, is exported"),
-        ("keypoint_rcnn_tiny", "torchvision", "it has keypoints"),
-        ("faster_rcnn_lite", "mmdet", "EfficientNetLite is a part of this project"),
-        ("keypoint_rcnn_tiny", "mmdet", "KeypointHead is a part of this project"),
+        ("retina", as_it_is, "mine.pth torchvision", "R-CNNs of config/models are exported; this is another"),
+        ("faster_rcnn_tiny", softly, "mine.pth torchvision", "another network .its NMS"),
+        ("faster_rcnn_tiny", dilated, "mine.onnx onnx", "of the same weights, computes something else"),
+        ("faster_rcnn_tiny", as_it_is, "mine.json torchvision", "for torchvision name the file ….pth"),
+        ("faster_rcnn_lite", as_it_is, "mine.pth mmdet", "EfficientNetLite is a part of this project"),
+        ("keypoint", as_it_is, "mine.pth mmdet", "KeypointHead is a part of this project"),
     ],
 )
-def test_what_cannot_be_exported_is_refused_in_one_line(tmp_path, config, format, message):
+def test_what_cannot_be_exported_is_refused_in_one_line(
+    request, tmp_path, model, config, change, file, message
+):
+    match config:
+        case "retina":
+            folder = retina_net(tmp_path)
+        case "keypoint":
+            folder = request.getfixturevalue("keypoint_model")
+        case _:
+            folder = model(config)
+    folder, (name, format) = changed(folder, tmp_path / "changed", change), file.split()
     with pytest.raises(UserError, match=message) as error:
-        export_model(model_of(config, tmp_path), format, tmp_path / "mine.pth", VIEW.name)
+        export_model(folder, format, tmp_path / name, VIEW.name)
     assert "\n" not in str(error.value)
     assert not list(tmp_path.glob("mine*"))
+
+
+def test_a_missing_package_is_one_line(tmp_path, model, monkeypatch):
+    monkeypatch.setattr(to_onnx, "find_spec", lambda name: None)
+    with pytest.raises(UserError, match="missing: pip install onnx"):
+        export_model(model("faster_rcnn_tiny"), "onnx", tmp_path / "mine.onnx", VIEW.name)
 
 
 def test_a_view_that_mirrors_is_refused(tmp_path, keypoint_model):

@@ -19,6 +19,7 @@ from torch import Tensor
 from torchvision.models.detection import FasterRCNN_ResNet50_FPN_Weights
 
 from distill.datasets.keypoint_meta import COCO_KEYPOINTS
+from distill.program import UserError
 
 State = dict[str, Tensor]
 BOX_HEAD = "roi_head.bbox_head."
@@ -69,6 +70,15 @@ def categories(count: int, meta: dict[str, Any]) -> list[str] | None:
     """Names of a checkpoint's categories: those that it states, or COCO's if their number fits."""
     known = {1: ["person"], len(_COCO): _COCO, len(_COCO_IDS): _COCO_IDS}
     return stated("categories", meta) or known.get(count)
+
+
+def named(meta: dict[str, Any], count: int) -> list[str]:
+    """The names of all categories that a network of ours knows: an imported one keeps its own, `rows`.
+    UserError where they are not `count`."""
+    names = meta.get("rows") or [category["name"] for category in meta["categories"]]
+    if len(names) != count:
+        raise UserError(f"its network predicts {count} categories, of which {len(names)} have names")
+    return names
 
 
 def keypoints(count: int, meta: dict[str, Any]) -> list[str] | None:
@@ -136,7 +146,10 @@ def _block(rest: str) -> Callable[[re.Match], str]:
 FORMATS = {
     "torchvision": Format(
         (
+            (r"backbone\.body\.(\d)\.", r"backbone.layers.\1."),  # EfficientNet-Lite, as we export it
             (r"backbone\.body\.", "backbone."),
+            (r"backbone\.fpn\.inner_blocks\.(\d)\.1\.", r"neck.lateral_convs.\1.bn."),
+            (r"backbone\.fpn\.layer_blocks\.(\d)\.1\.", r"neck.fpn_convs.\1.bn."),
             (r"backbone\.fpn\.inner_blocks\.(\d)\.(?:0\.)?", r"neck.lateral_convs.\1.conv."),
             (r"backbone\.fpn\.layer_blocks\.(\d)\.(?:0\.)?", r"neck.fpn_convs.\1.conv."),
             (r"rpn\.head\.conv\.(?:0\.0\.)?", "rpn_head.rpn_conv."),
@@ -146,7 +159,12 @@ FORMATS = {
             (r"roi_heads\.box_head\.fc7\.", BOX_HEAD + "shared_fcs.1."),
             (r"roi_heads\.box_predictor\.cls_score\.", BOX_HEAD + "fc_cls."),
             (r"roi_heads\.box_predictor\.bbox_pred\.", BOX_HEAD + "fc_reg."),
-            # Every other module there is a ReLU.
+            (
+                r"roi_heads\.keypoint_head\.(\d+)\.0\.",
+                KEYPOINT_HEAD + r"convs.\1.conv.",
+            ),  # with normalisation
+            (r"roi_heads\.keypoint_head\.(\d+)\.1\.", KEYPOINT_HEAD + r"convs.\1.gn."),
+            # Without, every other module there is a ReLU.
             (r"roi_heads\.keypoint_head\.(\d+)\.", lambda m: f"{KEYPOINT_HEAD}convs.{int(m[1]) // 2}.conv."),
             (r"roi_heads\.keypoint_predictor\.kps_score_lowres\.", KEYPOINT_HEAD + "deconv."),
         ),
