@@ -4,10 +4,10 @@ python tests/bench/bench_gpu.py [--networks r50 r101] [--scales 400 800 1200] [-
 
 Random weights of the scale of trained ones, generated photographs of 640 × 480. Of each network and view: a
 job as `predict_view.py` runs it, loaders included; the bare network, its pixels on the device; mmdet's own,
-without folded normalisation; torchvision's R-50, for boxes of the same weights, exported, on the same images,
-which it resizes itself. Beside them bench_roofline.py's roofline of --machine
-(docs/gpu.md). Of trainings, the GPU hours of table 1a of config/coco.yaml follow. Any Python, torch and
-torchvision will do with which the packages of envs/requirements.txt import.
+without folded normalisation; torchvision's, with the same weights, on the same images, which it resizes
+itself. Beside them bench_roofline.py's roofline of --machine (docs/gpu.md). Of trainings, the GPU hours of
+table 1a of config/coco.yaml follow. Any Python, torch and torchvision will do with which the packages of
+envs/requirements.txt import.
 """
 
 import argparse
@@ -26,7 +26,6 @@ import yaml
 from bench_roofline import MACHINES, rows, views
 from measure import ROOT, report
 from mmengine.logging import MMLogger
-from torchvision.models.detection import keypointrcnn_resnet50_fpn
 
 from distill.datasets.figures import CATEGORY, generate
 from distill.datasets.images import read_image
@@ -111,8 +110,7 @@ def predictions(
                 count, run = mmdet(network)
                 with torch.autocast(predictor.device.type, torch.bfloat16) if amp else nullcontext():
                     row[key] = rate(count, run, predictor.device)
-            comparable = name == "r50" and not amp
-            row["torchvision"] = torchvisions(task, data, view, predictor) if comparable else ""
+            row["torchvision"] = "" if amp else torchvisions(data, view, predictor)
             machine = f"{args.machine} amp" if amp else args.machine
             same = (roofline["task"] == task) & (roofline["scale"] == scale)
             row["roofline"] = 1000 / float(roofline.loc[same, f"{machine} ms"].iloc[0])
@@ -152,17 +150,11 @@ def job_and_batch(
     return job, batch
 
 
-def torchvisions(task: str, data: Photographs, view: View, predictor: Predictor) -> float:
-    """Images/s of torchvision's own network on pixels in memory. That of keypoints has its own weights, and
-    detects their boxes itself."""
-    if task == "boxes":
-        weights = predictor.folder / "torchvision.pth"
-        export_model(predictor.folder, "torchvision", weights, view.name)
-        network = torchvision_loader.load(weights)
-    else:
-        network = keypointrcnn_resnet50_fpn(weights=None, weights_backbone=None).eval()
-    network.transform.min_size, network.transform.max_size = (view.scale,), view.max_side
-    network.to(predictor.device)
+def torchvisions(data: Photographs, view: View, predictor: Predictor) -> float:
+    """Images/s of torchvision's own network on pixels in memory; it detects the boxes of keypoints itself."""
+    weights = predictor.folder / "torchvision.pth"
+    export_model(predictor.folder, "torchvision", weights, view.name)
+    network = torchvision_loader.load(weights).to(predictor.device)
     read = [read_image(data.root / image["file_name"]) for image in data.images[: predictor.batch]]
     pixels = [torch.from_numpy(one[..., ::-1] / np.float32(255)).permute(2, 0, 1) for one in read]
     pixels = [one.to(predictor.device) for one in pixels]
