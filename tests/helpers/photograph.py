@@ -1,6 +1,6 @@
 """Pictures of a study's report for the pages of docs: a section each, from its heading to the next one.
 
-    python tests/helpers/photograph.py results/demo/report.html docs results labels review
+python tests/helpers/photograph.py results/demo/report.html docs results labels review
 """
 
 import argparse
