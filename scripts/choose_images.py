@@ -24,7 +24,8 @@ def main() -> None:
         labels = read_dataset(args.labels)
         scores: dict[int, list[float]] = {image["id"]: [] for image in labels["images"]}
         for annotation in labels["annotations"]:
-            scores[annotation["image_id"]].append(annotation["score"])
+            if not annotation["iscrowd"]:  # no label: what is to be ignored
+                scores[annotation["image_id"]].append(annotation["score"])
         mean = {image: float(np.mean(found)) if found else 1.0 for image, found in scores.items()}
         names = [image["file_name"] for image in sorted(labels["images"], key=lambda i: mean[i["id"]])]
     with replacing(args.output) as temporary:

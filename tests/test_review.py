@@ -87,7 +87,8 @@ def test_what_a_label_covers_or_what_is_far_below_is_not_missed(tmp_path):
     assert list(zip(table["kind"], table["image_id"], strict=True)) == [("label", 1), ("missed", 2)]
 
 
-def test_the_labels_are_those_that_are_written(tmp_path):
+@pytest.mark.parametrize("ignore", [None, 1.5])
+def test_the_labels_are_those_that_are_written(tmp_path, ignore):
     rng = np.random.default_rng(3)
     found = [
         cell(int(rng.integers(1, 7)), float(rng.uniform(0, 380)), float(rng.uniform(0, 1))) for _ in range(60)
@@ -97,17 +98,33 @@ def test_the_labels_are_those_that_are_written(tmp_path):
     labelled = {"images": IMAGES[:2], "categories": categories}
     labelled["annotations"] = [{"image_id": 1, "category_id": c, "bbox": [0, 0, 9, 9]} for c in (4, 4, 9, 9)]
     write_json(tmp_path / "merged.json", found)
-    aim = calibrate_options(agnostic_nms=0.5)
+    aim = calibrate_options(agnostic_nms=0.5, ignore=ignore)
     limits = calibrate(tmp_path / "merged.json", UNLABELLED, labelled, aim)
     generate(tmp_path / "merged.json", UNLABELLED, labelled, limits, tmp_path / "annotations.json")
     table = doubts(tmp_path / "merged.json", UNLABELLED, categories, limits)
     mine = table[table["kind"] == "label"].set_index("label")
-    written = {a["id"]: a for a in read_json(tmp_path / "annotations.json")["annotations"]}
+    found = read_json(tmp_path / "annotations.json")["annotations"]
+    assert any(a["iscrowd"] for a in found) == bool(ignore)
+    written = {a["id"]: a for a in found if not a["iscrowd"]}
     assert set(mine.index) == set(written)
     assert all(
         mine.at[i, "score"] == a["score"] and mine.at[i, "x"] == a["bbox"][0] for i, a in written.items()
     )
     assert len(list(candidates(tmp_path / "merged.json", UNLABELLED, categories, 0.5))) > len(written)
+
+
+def test_what_is_ignored_says_nothing_of_an_image(tmp_path):
+    scores = {1: [0.8], 2: [0.9, 0.1]}  # the last is no label
+    labels = {"images": IMAGES[:2], "categories": [CELL]}
+    labels["annotations"] = [
+        {"id": i, **cell(image, 50.0 * i, score), "area": 400.0, "iscrowd": int(score < 0.5)}
+        for i, (image, score) in enumerate(((k, s) for k, found in scores.items() for s in found), 1)
+    ]
+    write_json(tmp_path / "annotations.json", labels)
+    files = ("--labels", tmp_path / "annotations.json", "--output", tmp_path / "list.txt")
+    done = warm.run("choose_images.py", *files, "--by", "score", "--images", "1")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "list.txt").read_text() == "1.png\n"
 
 
 def test_next_images_are_doubtful_and_not_alike(tmp_path):

@@ -11,6 +11,7 @@ import numpy as np
 
 from distill.datasets.coco import Coco
 from distill.files import write_json
+from distill.labels import thresholds as thresholds_file
 from distill.labels.candidates import candidate_blocks
 from distill.program import UserError, log
 
@@ -69,12 +70,7 @@ def generate(
     instances = thresholds["instances"]
     if {int(key) for key in instances} != {category["id"] for category in labelled["categories"]}:
         raise UserError(f"{output}: thresholds.json is of other categories than the labelled dataset")
-    limits = {
-        int(key): np.inf if entry["threshold"] is None else entry["threshold"]
-        for key, entry in instances.items()
-    }
-    lowest = {int(key): entry.get("ignored_from") for key, entry in instances.items()}
-    lowest = {key: limit if lowest[key] is None else min(limit, lowest[key]) for key, limit in limits.items()}
+    limits, lowest = thresholds_file.limits(thresholds)
     keypoint_threshold = (thresholds["keypoints"] or {}).get("threshold")
     met = sum(entry["met"] for entry in instances.values())
     seen: set[Any] = set()

@@ -21,6 +21,7 @@ import numpy as np
 import pandas as pd
 
 from distill.datasets.coco import Coco
+from distill.labels import thresholds as thresholds_file
 from distill.labels.candidates import Candidates, candidate_blocks, whole_images
 from distill.predictions.boxes import iou, xywh_to_xyxy
 
@@ -47,15 +48,12 @@ def doubts(
     known.
     Raises UserError as `candidate_blocks`.
     """
-    limits = {
-        int(key): np.inf if entry["threshold"] is None else entry["threshold"]
-        for key, entry in thresholds["instances"].items()
-    }
+    limits, lowest = thresholds_file.limits(thresholds)
     visible = (thresholds["keypoints"] or {}).get("threshold")
     nms = thresholds.get("agnostic_nms")
     blocks = candidate_blocks(merged, dataset, categories, nms, agreement=True)
     visible = np.inf if visible is None else visible
-    parts = [_considered(block, visible) for block in whole_images(_numbered(blocks, limits))]
+    parts = [_considered(block, visible) for block in whole_images(_numbered(blocks, limits, lowest))]
     table = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=list(_COLUMNS))
     sign = np.where(table["kind"] == "label", 1, -1)
     table.insert(0, "doubt", 1 / (1 + np.exp(SLOPE * sign * _certainty(table, limits))))
@@ -68,15 +66,20 @@ _COLUMNS = (
 )
 
 
-def _numbered(blocks: Iterator[Candidates], limits: dict[int, float]) -> Iterator[Candidates]:
+def _numbered(
+    blocks: Iterator[Candidates], limits: dict[int, float], lowest: dict[int, float]
+) -> Iterator[Candidates]:
     """Labels and what may be missed, with the number that `generate` gives to a label, else 0, as the last
-    column of `agreement`."""
-    written = 0
+    column of `agreement`. What is written to be ignored has a number too, and is no label."""
+    count = 0
     for block in blocks:
-        limit = np.array([limits[category] for category in block.category_id.tolist()], np.float64)
-        is_label = block.score >= limit
-        number = np.where(is_label, written + np.cumsum(is_label), 0)
-        written += int(is_label.sum())
+        limit, least = (
+            np.array([scores[category] for category in block.category_id.tolist()], np.float64)
+            for scores in (limits, lowest)
+        )
+        is_label, is_written = block.score >= limit, block.score >= least
+        number = np.where(is_label, count + np.cumsum(is_written), 0)
+        count += int(is_written.sum())
         numbered = replace(block, agreement=np.column_stack([block.agreement, number]))
         yield numbered.where(is_label | (block.score >= FAR * limit) & (block.score > 0))
 

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
+import numpy as np
 
 from distill.datasets.checks import LARGEST, MAX_ID
 from distill.files import check
@@ -46,3 +47,16 @@ def read_thresholds(path: str | Path) -> dict[str, Any]:
     if odd := [key for key in thresholds["instances"] if not key.isdecimal()]:
         raise UserError(f"{path}: the thresholds are by the ids of categories, and {odd[0]!r} is none")
     return thresholds
+
+
+def limits(thresholds: dict[str, Any]) -> tuple[dict[int, float], dict[int, float]]:
+    """Category id → the score from which a candidate is a label, and that from which it is written at all:
+    below the first as what is to be ignored."""
+    label = {
+        int(key): np.inf if entry["threshold"] is None else entry["threshold"]
+        for key, entry in thresholds["instances"].items()
+    }
+    lowest = {int(key): entry.get("ignored_from") for key, entry in thresholds["instances"].items()}
+    return label, {
+        key: least if lowest[key] is None else min(least, lowest[key]) for key, least in label.items()
+    }
