@@ -159,6 +159,20 @@ def test_union_of_sets_that_disagree_is_refused(tmp_path):
     assert len(union(one, other, strip_annotations=True)["images"]) == 8
 
 
+def test_images_that_somebody_saw_and_found_empty_join_the_labelled_ones(tmp_path):
+    first, second = Coco(tmp_path / "a"), Coco(tmp_path / "b", images=2, first=4)
+    second.data["annotations"] = []
+    both = union(first.build(), second.build())
+    assert (len(both["images"]), len(both["annotations"])) == (6, 4)
+    bare = union(
+        first.build(strip_annotations=True), second.build()
+    )  # both unlabelled, as far as anyone knows
+    assert (len(bare["images"]), bare["annotations"]) == (6, [])
+    del second.data["annotations"]  # as COCO's files of images that nobody annotated
+    with pytest.raises(UserError, match="different categories: 1 hand; none"):
+        union(first.build(), second.build())
+
+
 def test_union_of_relative_and_absolute_folders(tmp_path, monkeypatch):
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")

@@ -70,7 +70,7 @@ def test_same_config_same_bytes(tmp_path):
     [
         ("bccd/images", "bccd/annotations.json", (364, 4886, 0)),
         ("coco_pose/images", "coco_pose/annotations.json", (303, 1131, 17)),
-        ("coco_pose/unlabeled_images", "coco_pose/unlabeled.json", (465, 0, 0)),
+        ("coco_pose/unlabeled_images", "coco_pose/unlabeled.json", (465, 0, 17)),
         ("mirror_mouse/images", "mirror_mouse/annotations_views.json", (90, 180, 7)),
     ],
 )

@@ -77,7 +77,9 @@ images += {"id": 5, "file_name": "0.png", "width": 40, "height": 30} => images 1
 annotations = 3 => "annotations" is not a list
 annotations = {} => "annotations" is not a list
 annotations = null => "annotations" is not a list
-annotations = [] => ok it["annotations"] == it["categories"] == []
+annotations = [] => ok it["annotations"] == [] and [c["name"] for c in it["categories"]] == ["hand"]
+annotations = []; categories = [] => ok it["annotations"] == it["categories"] == []
+annotations = []; categories.0.name = 5 => category 1 has no name
 del annotations => ok it["annotations"] == it["categories"] == []
 annotations.1 = 5 => annotation 5 is not an object
 annotations.1 = [] => annotation [] is not an object

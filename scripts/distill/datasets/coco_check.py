@@ -34,8 +34,8 @@ def load_coco(path: str, strip: bool = False) -> dict:
     """Reads and checks an annotation file, without looking at the images.
 
     Returns {"images", "annotations", "categories", "repaired": {what: count}}, images and annotations sorted
-    by id, with only the keys that the project uses. With `strip`, and in a file without any annotation, both
-    annotations and categories are empty and images need no width and height.
+    by id, with only the keys that the project uses. With `strip`, and of a file without `annotations`, these
+    and the categories are empty. Images without any annotation need no width and height.
 
     Raises UserError; `OfImage` where it is the size of an image that boxes contradict.
     """
@@ -49,11 +49,16 @@ def check_coco(path: str, data: Any, strip: bool = False) -> dict:
     for key in ("annotations", "categories"):
         if not isinstance(data.get(key, []), list):
             raise UserError(f'{path}: "{key}" is not a list')
-    strip = strip or not data.get("annotations")
-    images = _images(path, data["images"], sized=not strip)
-    if strip:
+    annotated = bool(data.get("annotations")) and not strip
+    images = _images(path, data["images"], sized=annotated)
+    # Categories and an empty list of annotations: the images hold nothing of these, as some of those that a
+    # person has corrected. COCO's files of images that nobody annotated have no such list.
+    empty = data.get("annotations") == [] and bool(data.get("categories")) and not strip
+    if not (annotated or empty):
         return {"images": images, "annotations": [], "categories": [], "repaired": {}}
     categories = check_categories(path, data.get("categories", []))
+    if empty:
+        log.warning("%s: no annotation; its images hold nothing, unless strip_annotations is set", path)
     annotations, repaired = _annotations(path, data["annotations"], images, categories)
     for what, count in repaired.items():
         log.info("%s: %d %s", path, count, what)

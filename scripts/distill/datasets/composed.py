@@ -114,14 +114,14 @@ def _listed(pool: list[dict], ids: str | list, source: dict, of: str) -> list[di
 
 def union(spec: dict, sources: dict, images_dir: Path | None) -> dict:
     """The images of all members. Of an image that is, byte for byte, in several members, the first member's
-    stays. Members have to agree on their categories: objects of a category that one of them lacks would be
-    taught as background. Where ids collide, the later member's are shifted. `image_root` is the members'
-    common folder."""
+    stays. Members have to agree on their categories, if any has an object: objects of a category that one of
+    them lacks would be taught as background. Where ids collide, the later member's are shifted. `image_root`
+    is the members' common folder."""
     names = spec["of"]
     members = [_source(sources, name) for name in names]
     if not members:
         raise UserError("a union needs members: of")
-    if not spec["strip_annotations"]:
+    if not spec["strip_annotations"] and any(member["annotations"] for member in members):
         for name, member in zip(names[1:], members[1:], strict=True):
             _same_categories(names[0], members[0]["categories"], name, member["categories"])
     root, prefixes = _common_root([member["info"]["image_root"] for member in members])

@@ -76,15 +76,15 @@ def shard(items: Sequence[T], index: int, count: int) -> Sequence[T]:
 
 def _coco(spec: dict, sources: dict, images_dir: Path | None) -> dict:
     """An annotation file and its images. Of a labelled set, every image has to be readable and of its
-    annotated size. With `strip_annotations`, or without any annotation in the file, the set is unlabelled:
-    its images may be of another size, and a fraction of them, `unreadable`, may be left out."""
+    annotated size. With `strip_annotations`, or without any annotation in the file, its images may be of
+    another size, and a fraction of them, `unreadable`, may be left out."""
     try:
         coco = load_coco(spec["annotations"], spec["strip_annotations"])
     except OfImage as error:
         raise _wrong_size(spec, error) or error from None
     _check_root(spec["images"], coco["images"], spec["annotations"])
     skipped: list[dict] = []
-    if coco["categories"]:
+    if coco["annotations"]:
         images = _scan_labelled(spec["images"], coco["images"], spec["annotations"])
     else:
         images, skipped = _scan_unlabelled(spec["images"], coco["images"], spec["unreadable"])

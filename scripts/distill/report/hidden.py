@@ -55,7 +55,7 @@ def _annotated(
     of = specs[name].get("of", []) if name in specs else []
     for source in [of] if isinstance(of, str) else of:
         content = dataset(source)
-        if content and content["categories"]:
+        if content and content["annotations"]:
             yield content
         else:
             yield from _annotated(source, specs, dataset)
