@@ -1,6 +1,8 @@
 """new_study.py: a study from what the data are."""
 
 import json
+import shutil
+from contextlib import nullcontext
 from dataclasses import replace
 
 import numpy as np
@@ -8,19 +10,23 @@ import pytest
 import yaml
 
 from distill.datasets.fingerprints import Fingerprint
-from distill.study import proposal
+from distill.program import UserError
+from distill.study import facts, proposal
+from distill.study.references import sources
 from distill.study.resolve import resolve
 from helpers import ROOT, warm
 from helpers.arrows import draw_dataset
+from helpers.options import build
+from helpers.others import voc, yolo
 
-FACTS = proposal.Facts(
+FACTS = facts.Facts(
     images=80,
     side=480,
     aspect=1.5,
     sizes=(0.1, 0.2, 0.5),
     counts={"cat": 90},
     keypoints=0,
-    pairs=0,
+    pairs=(),
     frames=False,
 )
 COCO = {"kind": "coco", "images": "images", "annotations": "train.json"}
@@ -57,7 +63,7 @@ def test_sizes_are_of_the_category_of_the_smallest_and_of_the_largest():
         "annotations": annotations,
         "categories": [{"id": i, "name": f"c{i}"} for i in (1, 2, 3, 4)],
     }
-    found = proposal.facts(coco, [])
+    found = facts.facts_of(coco, [])
     assert found.sizes == pytest.approx((8 / 200, 80 / 200, 80 / 200))
     assert found.counts == {"c1": 80, "c2": 20, "c3": 3, "c4": 0}
     assert (found.side, found.aspect, found.task) == (200, 1.5, "boxes")
@@ -65,7 +71,7 @@ def test_sizes_are_of_the_category_of_the_smallest_and_of_the_largest():
 
 @pytest.mark.parametrize(("moved", "frames"), [(60, True), (128, False)])
 def test_frames_of_one_scene_are_told_by_their_looks(moved, frames):
-    assert proposal.of_one_scene(list(prints(np.random.default_rng(0), 50, moved))) is frames
+    assert facts.of_one_scene(list(prints(np.random.default_rng(0), 50, moved))) is frames
 
 
 @pytest.mark.parametrize("device", ["cpu", "gpu"])
@@ -125,9 +131,9 @@ def data(tmp_path_factory):
     return folder
 
 
-def run(data, output, *options):
+def run(data, output, *options, cwd=None):
     labelled = ("--labelled", data / "train/train.json", "--images", data / "train/images")
-    return warm.run("new_study.py", *labelled, "--device", "cpu", "--output", output, *options)
+    return warm.run("new_study.py", *labelled, "--device", "cpu", "--output", output, *options, cwd=cwd)
 
 
 def test_a_written_study_is_read_as_it_was_meant(data, tmp_path):
@@ -146,6 +152,118 @@ def test_a_written_study_is_read_as_it_was_meant(data, tmp_path):
     assert written["results"] == "results/mine"
     again = run(data, tmp_path / "mine.yaml", "--unlabelled", data / "more")
     assert again.stderr.splitlines()[-1].startswith(f"error: {tmp_path / 'mine.yaml'} is there already")
+
+
+def datasets(path):
+    """Those of a written study, built as the workflow does."""
+    study = resolve(yaml.safe_load(path.read_text()), ROOT)
+    made = {}
+    while len(made) < len(study["datasets"]):
+        for name, spec in study["datasets"].items():
+            if name not in made and set(sources(spec)) <= set(made):
+                own = {key: value for key, value in spec.items() if key != "share_predictions"}
+                made[name] = build(name, own, made)
+    return made
+
+
+def hashes(dataset):
+    return {image["hash"] for image in dataset["images"]}
+
+
+@pytest.mark.parametrize("hide", [(), ("--hide", "0.5")])
+def test_annotated_images_among_the_unlabelled_ones_are_left_out_there(data, tmp_path, hide):
+    shutil.copytree(data, tmp_path / "data")
+    for n, path in enumerate(sorted((data / "more/images").iterdir())):
+        shutil.copy(path, tmp_path / f"data/train/images/other{n}{path.suffix}")
+    done = run(tmp_path / "data", tmp_path / "x.yaml", "--unlabelled", tmp_path / "data/train/images", *hide)
+    assert done.returncode == 0, done.stderr
+    assert "annotated images are among the unlabelled ones" in done.stdout
+    made = datasets(tmp_path / "x.yaml")
+    assert len(made["pool"]["images"]) == 21
+    assert len(made["unlabelled"]["images"]) == 9 + (5 if hide else 0)
+    assert not hashes(made["unlabelled"]) & (hashes(made["val"]) | hashes(made["labelled"]))
+    done = run(data, tmp_path / "y.yaml", "--unlabelled", data / "train/images")
+    assert "all of its 12 images are annotated; give a folder with others" in done.stderr
+
+
+def test_datasets_of_other_programs(data, tmp_path):
+    of_yolo = yolo(tmp_path / "yolo", val="valid/images")
+    yolo(tmp_path / "voc/more", images=5)  # pictures that are others' too
+    for name in ("3", "4"):
+        for kind, end in (("images", "png"), ("labels", "txt")):
+            place = tmp_path / f"yolo/valid/{kind}/{name}.{end}"
+            place.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(tmp_path / f"voc/more/train/{kind}/{name}.{end}", place)
+    of_voc = voc(tmp_path / "voc")
+    (of_voc / "ImageSets/Main/val.txt").write_text("1\n")
+    (of_voc / "ImageSets/Main/train.txt").write_text("0\n2\n")
+    parts_of = {of_yolo: {"labelled": 3, "val": 2}, of_voc: {"labelled": 2, "val": 1}}
+    for path, parts in parts_of.items():
+        output = tmp_path / f"of_{path.stem}.yaml"
+        options = ("--labelled", path, "--unlabelled", data / "more", "--output", output)
+        done = warm.run("new_study.py", *options)
+        assert done.returncode == 0, done.stderr
+        made = datasets(output)
+        sizes = {name: len(made[name]["images"]) for name in ("labelled", "val", "unlabelled")}
+        assert sizes == {**parts, "unlabelled": 9}
+        done = warm.run("new_study.py", *options[:-1], tmp_path / "again.yaml", "--images", tmp_path)
+        assert "--images is for files of COCO" in done.stderr
+    done = warm.run("new_study.py", "--labelled", "train.json", *options[2:-1], tmp_path / "again.yaml")
+    assert "train.json: a file of COCO does not say where its images are; give --images" in done.stderr
+
+
+def test_few_videos_give_many_frames(data, tmp_path):
+    (tmp_path / "videos").mkdir()
+    for name in "abcde":
+        (tmp_path / f"videos/{name}.mp4").write_bytes(b"")
+    done = run(data, tmp_path / "x.yaml", "--unlabelled", tmp_path / "videos")
+    assert done.returncode == 0, done.stderr
+    entry = yaml.safe_load((tmp_path / "x.yaml").read_text())["datasets"]["unlabelled"]
+    assert entry.pop("videos").endswith("videos")
+    assert entry == {"kind": "videos", "frames": 24, "at": "even"}
+    assert [proposal.frames_each(12, n) for n in (1, 7, 120, 5000)] == [120, 18, 1, 1]
+
+
+def test_results_of_another_study_are_not_taken(data, tmp_path):
+    (tmp_path / "results/mine").mkdir(parents=True)
+    (tmp_path / "results/mine/study.json").write_text("{}")
+    done = run(data, tmp_path / "mine.yaml", "--unlabelled", data / "more", cwd=tmp_path)
+    assert "results/mine holds the results of another study" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("images", "val", "hide", "message"),
+    [
+        (2, None, 0.0, "2 labelled images: a fifth of them is none"),
+        (2, COCO, 0.0, None),
+        (3, None, 0.0, None),
+        (
+            6,
+            None,
+            0.95,
+            "of 6 labelled images, of which a fifth is for validation, that leaves no labels",
+        ),
+        (6, COCO, 0.05, "--hide 0.05: of 6 labelled images, that hides none"),
+        (6, None, 0.5, None),
+    ],
+)
+def test_a_part_without_images_is_refused(images, val, hide, message):
+    sources = proposal.Sources(COCO, POOL, val, hide)
+    with pytest.raises(UserError, match=message) if message else nullcontext():
+        proposal.check_parts(replace(FACTS, images=images), sources)
+
+
+def test_what_was_seen_names_categories_pairs_and_copies():
+    found = replace(FACTS, counts={"cat": 90, "dog": 200, "emu": 3, "yak": 0}, alike=4)
+    found = replace(found, keypoints=3, pairs=(("left_eye", "right_eye"),))
+    lines = facts.words(found, True, "cpu")
+    for line in (
+        "most objects are of dog (200), cat (90)",
+        "few objects of yak (0), emu (3)",
+        "3 keypoints, of which a mirror swaps 1 pairs: left_eye and right_eye",
+    ):
+        assert line in lines
+    assert any("4 labelled images look like another one" in line for line in lines)
 
 
 @pytest.mark.parametrize(

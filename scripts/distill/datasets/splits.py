@@ -41,7 +41,7 @@ def check_splits(
     ):
         _refuse_shared(names, files, keys, what)
     counts = {"validation": {names[0]: len(files[0])}, "training": {names[1]: len(files[1])}, "shared": 0}
-    pairs = _alike(*prints)
+    pairs = look_alike(*prints)
     if not pairs:
         return counts
     named = [
@@ -69,7 +69,9 @@ def _refuse_shared(
         )
 
 
-def _alike(validation: Sequence[Fingerprint], training: Sequence[Fingerprint]) -> list[tuple[int, int, int]]:
+def look_alike(
+    validation: Sequence[Fingerprint], training: Sequence[Fingerprint]
+) -> list[tuple[int, int, int]]:
     """(bits that differ, id in the validation set, id in the training set) of pairs that look alike."""
     pairs = []
     for start, bits in distances(looks(list(validation)), looks(list(training))):

@@ -5,20 +5,15 @@ an anchor finds it, few images are seen often, and a student trains as long as i
 """
 
 import math
-import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import yaml
 
-from distill.datasets.coco import Coco
-from distill.datasets.fingerprints import SIDE, Fingerprint, looks
-from distill.datasets.keypoint_meta import keypoint_meta
 from distill.program import UserError
+from distill.study.facts import Facts
 
 STEP = 16  # pixels, of sides
 SMALL = {"cpu": 12, "gpu": 24}  # pixels, of the small objects in training
@@ -33,34 +28,10 @@ NETWORKS = {  # by what is annotated, and the device
 ITERATIONS = (500, 1500)  # on a CPU, least and most …
 PER_IMAGE = 6  # … and for each labelled image
 FEW = 100  # labelled images
+VALIDATED = 0.2  # of the labelled images, where none are given to validate on
 OF_ONE_SIZE = 1.6  # large objects by small ones
-SCENE = 0.45  # of the bits of a perceptual hash: unrelated images differ in half of them, frames in fewer
-RARE = 10  # objects of a category
-
-
-@dataclass(frozen=True)
-class Facts:
-    """What a labelled dataset is like.
-
-    side: median of the images' shorter sides, in pixels. aspect: the largest longer side by the shorter one.
-    sizes: of objects, √(width · height) by the image's shorter side: small, usual and large ones. They are
-        the lower tenth in the category of the smallest, the median, the upper tenth in that of the largest.
-    counts: objects of each category, by name. keypoints, pairs: how many, and pairs that a mirror swaps.
-    frames: whether neighbouring images show one scene.
-    """
-
-    images: int
-    side: float
-    aspect: float
-    sizes: tuple[float, float, float]
-    counts: dict[str, int]
-    keypoints: int
-    pairs: int
-    frames: bool
-
-    @property
-    def task(self) -> str:
-        return "keypoints" if self.keypoints else "boxes"
+PER_LABELLED = 10  # frames of all videos, for each labelled image
+FRAMES = 1000  # of a video, at most
 
 
 @dataclass(frozen=True)
@@ -68,49 +39,35 @@ class Sources:
     """Where the data are, as entries of `datasets`; what is None is made of the labelled images.
 
     hide: the share of labelled images whose labels are hidden, for an upper bound, or 0.
+    overlap: whether annotated images are among the unlabelled ones.
     """
 
     labelled: dict[str, Any]
     unlabelled: dict[str, Any] | None
     val: dict[str, Any] | None
     hide: float
-    unlabelled_images: int = field(default=0)
+    unlabelled_images: int = 0
+    overlap: bool = False
 
 
-def facts(coco: Coco, prints: Sequence[Fingerprint]) -> Facts:
-    """Of a labelled dataset, with the fingerprints of its images in its order."""
-    sides = {image["id"]: sorted((image["width"], image["height"])) for image in coco["images"]}
-    objects = [a for a in coco["annotations"] if not a["iscrowd"]]
-    if not objects:
-        raise UserError("the labelled images hold no object; `--labelled` has to be the file of annotations")
-    names = {category["id"]: category["name"] for category in coco["categories"]}
-    table = pd.DataFrame(
-        {
-            "category": [names[a["category_id"]] for a in objects],
-            "size": [math.sqrt(a["bbox"][2] * a["bbox"][3]) / sides[a["image_id"]][0] for a in objects],
-        }
-    )
-    counts = table["category"].value_counts()
-    common = table[table["category"].map(counts) >= min(RARE, counts.max())]
-    by_category = common.groupby("category")["size"]
-    meta = keypoint_meta(coco) if any(a.get("num_keypoints") for a in objects) else None
-    return Facts(
-        images=len(coco["images"]),
-        side=float(np.median([short for short, _ in sides.values()])),
-        aspect=max(long / short for short, long in sides.values()),
-        sizes=(by_category.quantile(0.1).min(), table["size"].median(), by_category.quantile(0.9).max()),
-        counts={name: int(counts.get(name, 0)) for name in names.values()},
-        keypoints=len(meta.names) if meta else 0,
-        pairs=len(meta.flip_pairs) if meta else 0,
-        frames=of_one_scene(prints),
-    )
+def frames_each(labelled: int, videos: int) -> int:
+    """How many frames of each video make unlabelled images enough for so many labelled ones."""
+    return int(np.clip(math.ceil(PER_LABELLED * labelled / videos), 1, FRAMES))
 
 
-def of_one_scene(prints: Sequence[Fingerprint]) -> bool:
-    """Whether images look more like their neighbours than unrelated ones do."""
-    words = looks(list(prints))
-    bits = np.bitwise_count(words[1:] ^ words[:-1]).sum(axis=-1)
-    return bool(len(bits) and np.median(bits) < SCENE * SIDE**2)
+def check_parts(found: Facts, sources: Sources) -> None:
+    """Raises UserError where a part that the study makes of the labelled images would be empty."""
+    images, of = found.images, f"{found.images} labelled images"
+    if sources.val is None:
+        images = int((1 - VALIDATED) * images + 0.5)
+        if not 0 < images < found.images:
+            raise UserError(f"{of}: a fifth of them is none, to validate on; annotate more, or give --val")
+        of += ", of which a fifth is for validation"
+    if sources.hide and not 0 < (left := int((1 - sources.hide) * images + 0.5)) < images:
+        what = "leaves no labels" if left == 0 else "hides none"
+        raise UserError(
+            f"--hide {sources.hide:g}: of {of}, that {what}; choose another share, or annotate more"
+        )
 
 
 def training_side(found: Facts, device: str) -> int:
@@ -180,7 +137,9 @@ def _datasets(sources: Sources, frames: bool) -> Iterator[tuple[str, dict[str, A
     if sources.val is None:
         yield "everything", own
         parts = (
-            ({"range": [0.8, 1]}, {"range": [0, 0.8]}) if frames else ({"fraction": 0.2}, {"exclude": "val"})
+            ({"range": [1 - VALIDATED, 1]}, {"range": [0, 1 - VALIDATED]})
+            if frames
+            else ({"fraction": VALIDATED}, {"exclude": "val"})
         )
         yield "val", {"kind": "subset", "of": "everything", **parts[0]}
         own = {"kind": "subset", "of": "everything", **parts[1]}
@@ -195,7 +154,12 @@ def _datasets(sources: Sources, frames: bool) -> Iterator[tuple[str, dict[str, A
         )
         yield name, {"kind": "subset", "of": "annotated", **part}
     hidden = {"kind": "subset", "of": "annotated", "exclude": "labelled", "strip_annotations": True}
-    match sources.unlabelled, bool(sources.hide):
+    given = sources.unlabelled
+    if given and sources.overlap:
+        yield "pool", given
+        known = ["val", "annotated" if sources.hide else "labelled"]
+        given = {"kind": "subset", "of": "pool", "exclude": known, "strip_annotations": True}
+    match given, bool(sources.hide):
         case None, _:
             yield "unlabelled", hidden
         case given, False:
@@ -204,24 +168,6 @@ def _datasets(sources: Sources, frames: bool) -> Iterator[tuple[str, dict[str, A
             yield "hidden", hidden
             yield "more", given
             yield "unlabelled", {"kind": "union", "of": ["hidden", "more"]}
-
-
-def words(found: Facts, device: str) -> list[str]:
-    """What was seen, a line each."""
-    low, middle, high = (round(100 * size) for size in found.sizes)
-    categories = "1 category" if len(found.counts) == 1 else f"{len(found.counts)} categories"
-    lines = [f"{found.images} labelled images with {sum(found.counts.values())} objects of {categories}"]
-    lines += [f"objects measure {low}% to {high}% of the image's shorter side, the usual one {middle}%"]
-    if found.keypoints:
-        lines.append(f"{found.keypoints} keypoints, of which a mirror swaps {found.pairs} pairs")
-        if not found.pairs:
-            lines.append("no left and right among them? If there is, name the pairs in `flip_pairs`")
-    if rare := [f"{name} ({count})" for name, count in found.counts.items() if count < RARE]:
-        lines.append(f"few objects of {', '.join(rare[:8])}{' and others' if len(rare) > 8 else ''}")
-    if found.frames:
-        lines.append("images look like their neighbours, as frames of a video: they are split in their order")
-    lines.append(f"for a {'machine without a GPU' if device == 'cpu' else 'GPU'}")
-    return lines
 
 
 COMMENTS = {
@@ -243,10 +189,6 @@ def text(study: Mapping[str, Any], seen: Sequence[str]) -> str:
         else:
             lines.append(_flow({key: value})[1:-1])
     return "\n".join(lines) + "\n"
-
-
-def relative(path: str | Path, folder: str) -> str:
-    return os.path.relpath(os.path.abspath(path), folder)
 
 
 def _flow(value: Any) -> str:

@@ -1,0 +1,78 @@
+"""What somebody has, as entries of `datasets`: whose format it is in, and which images are there twice."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from distill.datasets.coco import Coco
+from distill.datasets.images import SUFFIXES, hash_bytes
+from distill.datasets.videos import SUFFIXES as OF_VIDEOS
+from distill.files import open_file
+from distill.program import UserError
+from distill.strict import read_yaml
+
+Entry = dict[str, Any]
+
+
+def annotated(option: str, path: str, images: str | None, folder: str) -> Entry:
+    """An entry for annotated images: a data.yaml of YOLO, a folder of PASCAL VOC, else a file of COCO.
+
+    option: where `path` comes from, for messages.
+    images: the folder of the images, for COCO alone; the others know it.
+    folder: what the entry's paths are relative to.
+    """
+    place = {"annotations": relative(path, folder)}
+    other = "yolo" if path.endswith((".yaml", ".yml")) else "voc" if os.path.isdir(path) else None
+    if other:
+        return {"kind": other, **place}
+    if images is None:
+        raise UserError(
+            f"{option} {path}: a file of COCO does not say where its images are; give --images FOLDER"
+        )
+    return {"kind": "coco", "images": relative(images, folder), **place}
+
+
+def own_validation(path: str, entry: Entry) -> tuple[Entry, Entry | None]:
+    """The labelled part of an annotated dataset, and its validation part, if its author made one."""
+    if entry["kind"] == "yolo":
+        data = read_yaml(path)
+        apart = isinstance(data, dict) and data.get("val") and data["val"] != data.get("train")
+        return entry, {**entry, "split": "val"} if apart else None
+    if entry["kind"] == "voc" and all(
+        Path(path, f"ImageSets/Main/{split}.txt").is_file() for split in ("train", "val")
+    ):
+        return {**entry, "split": "train"}, {**entry, "split": "val"}
+    return entry, None
+
+
+def unlabelled(path: str, folder: str) -> tuple[Entry, list[str]]:
+    """An entry for a folder of images or of videos, whichever are more, and these files."""
+    walk = ((place, name) for place, _, names in os.walk(path) for name in names)
+    files = [os.path.join(place, name) for place, name in walk if not name.startswith(".")]
+    kinds = {"images": SUFFIXES, "videos": OF_VIDEOS}
+    found = {key: [f for f in files if f.lower().endswith(tuple(ends))] for key, ends in kinds.items()}
+    key = max(found, key=lambda key: len(found[key]))
+    if not found[key]:
+        raise UserError(f"{path}: holds neither images nor videos")
+    return {"kind": "folder" if key == "images" else key, key: relative(path, folder)}, found[key]
+
+
+def shared(files: Sequence[str], datasets: Sequence[Coco]) -> int:
+    """How many of these files are, byte for byte, images of the datasets. Only those are read that are of the
+    length of one of them."""
+    hashes, lengths = set(), set()
+    for dataset in datasets:
+        root = dataset["info"]["image_root"]
+        hashes |= {image["hash"] for image in dataset["images"]}
+        lengths |= {os.path.getsize(os.path.join(root, image["file_name"])) for image in dataset["images"]}
+    count = 0
+    for path in files:
+        if os.path.isfile(path) and os.path.getsize(path) in lengths:
+            with open_file(path) as file:
+                count += hash_bytes(file.read()) in hashes
+    return count
+
+
+def relative(path: str | Path, folder: str) -> str:
+    return os.path.relpath(os.path.abspath(path), folder)
