@@ -1,9 +1,13 @@
 """Labels into CVAT, Label Studio, FiftyOne or YOLO, most doubtful first if wanted; corrected ones back."""
 
 import argparse
+import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 from distill.datasets.dataset_file import read_dataset
 from distill.files import replacing, write_json
@@ -61,6 +65,7 @@ def main() -> None:
     if arguments.command == "import":
         files = {str(path): read_json(path) for path in arguments.files}
         write_json(arguments.output, corrected(labels, files, arguments.only_seen))
+        print(entry(labels, arguments.output))
         return
     if arguments.images is not None and arguments.images < 1:
         parser.error("--images must be at least 1")
@@ -95,6 +100,16 @@ def main() -> None:
                 temporary.write_text(content, encoding="utf-8")
         else:
             write_json(arguments.output / name, content)
+
+
+def entry(labels: dict[str, Any], output: Path) -> str:
+    """The line of a configuration that makes a dataset of corrected labels."""
+    places = {"images": labels["info"].get("image_root") or "IMAGES", "annotations": output}
+    spec = {"kind": "coco", **{key: os.path.abspath(path) for key, path in places.items()}}
+    flow = yaml.safe_dump(
+        {"corrected": spec}, default_flow_style=True, sort_keys=False, width=10**6, allow_unicode=True
+    )
+    return flow.strip()[1:-1]
 
 
 if __name__ == "__main__":

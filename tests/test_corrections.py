@@ -5,6 +5,7 @@ from copy import deepcopy
 
 import numpy as np
 import pytest
+import yaml
 
 from distill.datasets.coco_check import load_coco
 from distill.files import write_json
@@ -222,5 +223,9 @@ def test_the_program_makes_a_dataset(labels, labels_path, tmp_path):
     write_json(tmp_path / "export.json", tasks)
     back = tmp_path / "corrected.json"
     options = ["--labels", labels_path, "--output", back]
-    assert warm.run("exchange_labels.py", "import", tmp_path / "export.json", *options).returncode == 0
+    done = warm.run("exchange_labels.py", "import", tmp_path / "export.json", *options)
+    assert done.returncode == 0
+    assert yaml.safe_load(done.stdout) == {
+        "corrected": {"kind": "coco", "images": labels["info"]["image_root"], "annotations": str(back)}
+    }
     assert geometry(load_coco(str(back))) == geometry(labels)

@@ -63,3 +63,16 @@ def test_blocks_of_other_pages_are_parts_of_a_study():
     datasets = study["datasets"] | corrected["datasets"]
     models = {"student": study["models"]["student"] | corrected["models"]["student"]}
     assert resolve({**study, "datasets": datasets, "models": models}, ROOT)["models"]["student"]
+
+
+@pytest.mark.parametrize(("page", "block"), [("exchange.md", 1), ("from-images-to-student.md", 0)])
+def test_a_second_round_is_a_study(page, block):
+    study = yaml.safe_load(blocks(ROOT / "README.md", "yaml")[0])
+    again = yaml.safe_load(blocks(ROOT / "docs" / page, "yaml")[block])
+    datasets = study["datasets"] | again["datasets"]
+    assert datasets["pool"] == study["datasets"]["unlabelled"]
+    assert again["model"].items() > {"config": study["model"]["config"]}.items()
+    resolved = resolve({**study, "datasets": datasets, "model": {**study["model"], **again["model"]}}, ROOT)
+    assert resolved["models"]["teacher"]["labelled"] == "labelled+corrected"
+    assert resolved["datasets"]["labelled+corrected"]["of"] == ["labelled", "corrected"]
+    assert resolved["datasets"]["corrected"]["annotations"] == "/path/to/seen.json"  # not below `data`
