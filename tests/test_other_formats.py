@@ -36,6 +36,13 @@ def test_classes_and_images_of_yolo(tmp_path):
     assert (len(bare["images"]), bare["categories"]) == (3, [])
 
 
+def test_poses_without_a_mirror_are_told_apart_by_their_names(tmp_path, caplog):
+    path = yolo(tmp_path, kpt_shape=[3, 3], kpt_names={0: ["tip", "left", "right"]})
+    dataset = build("x", {"kind": "yolo", "annotations": str(path)}, {})
+    assert dataset["categories"][0]["flip_pairs"] == [[1, 2]]
+    assert "no flip_idx; in a mirror only keypoints change places whose kpt_names say so" in caplog.text
+
+
 def test_classes_of_voc_are_those_of_all_splits(tmp_path):
     path = voc(tmp_path)
     whole = build("x", {"kind": "voc", "annotations": str(path)}, {})
@@ -49,6 +56,17 @@ def test_classes_of_voc_are_those_of_all_splits(tmp_path):
         (2, 0),
     ]
     assert whole["info"]["image_root"] == str(tmp_path / "JPEGImages")
+
+
+def test_xml_files_of_voc_may_be_beside_the_images(tmp_path):
+    path = voc(tmp_path / "voc")
+    apart = build("x", {"kind": "voc", "annotations": str(path)}, {})
+    (tmp_path / "beside").mkdir()
+    for file in [*path.glob("JPEGImages/*"), *path.glob("Annotations/*")]:
+        file.rename(tmp_path / "beside" / file.name)
+    beside = build("x", {"kind": "voc", "annotations": str(tmp_path / "beside")}, {})
+    assert beside["info"]["image_root"] == str(tmp_path / "beside")
+    assert {**beside, "info": None} == {**apart, "info": None}
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,12 @@ names = null => names must be a list of the classes
 names = [] => names must be a list of the classes
 names = {1: "hand", 2: "cup"} => names must be numbered from 0 to 1, each once
 names = {"0": "hand", "1": "cup"} => names must be numbered from 0 to 1
-names = ["hand", 5] => names: class 1 is called 5; a name is a line of text
+names = [0, 1] => ok [c["name"] for c in it["categories"]] == ["0", "1"]
+names = ["hand", 0.5] => names: class 1 is called 0.5; a name is a line of text
+del names; nc = 3 => ok [c["name"] for c in it["categories"]] == ["class_0", "class_1", "class_2"]
+del names; nc = 0 => names must be a list of the classes
+del names; nc = "2" => names must be a list of the classes
+del names; nc = 1e9 => names must be a list of the classes
 names = ["hand", "a\\nb"] => names: class 1 is called 'a\\nb'; a name is a line of text
 names = ["hand", ""] => names: class 1 is called ''; a name
 names = ["hand", "hand"] => 2 categories are called 'hand'
@@ -49,6 +54,8 @@ kpt_shape = [3, 3]; kpt_names = ["tip"] => kpt_names are not the names of 3 keyp
 LABELS = """
 "0 0.35 0.4 0.5 0.4" => ok it["annotations"][0]["bbox"] == [4, 6, 20, 12]
 "" => ok len(it["annotations"]) == 2
+"0 0.35 0.4 0.5 0.4\\n0 0.35 0.40 0.5 0.4" => ok len(it["annotations"]) == 3 and it["info"]["repaired"] == {"labels written twice taken once": 1}
+"0 0.35 0.4 0.5 0.4\\n1 0.35 0.4 0.5 0.4" => ok len(it["annotations"]) == 4
 "0 0.35 0.4 0.5" => 0.txt, line 1: 4 numbers, not 5
 "\\n1 0.5 0.5 1 1\\n0 0.5 0.5 2 0.1" => 0.txt, line 3: 2 is not a fraction of the image, from 0 to 1
 "0 14 12 20 12" => line 1: 14 is not a fraction
@@ -154,12 +161,12 @@ def test_an_annotation_of_voc(tmp_path, text, expected):
     ("split", "edit", "message"),
     [
         ("val", None, "there is no list val.txt in ImageSets/Main"),
-        ("train", lambda folder: (folder / "Annotations/2.xml").unlink(), "'2' has no file in Annotations"),
-        (None, lambda folder: (folder / "JPEGImages/2.jpg").unlink(), "no image for Annotations/2.xml"),
+        ("train", lambda folder: (folder / "Annotations/2.xml").unlink(), "'2' has no XML file"),
+        (None, lambda folder: (folder / "JPEGImages/2.jpg").unlink(), "JPEGImages: there is no image for "),
         (
             None,
             lambda folder: os.link(folder / "JPEGImages/1.jpg", folder / "JPEGImages/2.png"),
-            "several images 2.jpg, 2.png for Annotations/2.xml",
+            "there are several images 2.jpg, 2.png for ",
         ),
         (None, lambda folder: [path.unlink() for path in folder.glob("*/*.xml")], "no annotations in this"),
     ],

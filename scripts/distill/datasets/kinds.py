@@ -133,19 +133,19 @@ def _yolo(spec: dict, sources: dict, images_dir: Path | None) -> dict:
         images, skipped = _scan_unlabelled(root, images, spec["unreadable"])
     else:
         images = _scan_labelled(root, images, path)
-    annotations = [] if strip else yolo.read_annotations(layout, root, images)
+    annotations, repaired = ([], {}) if strip else yolo.read_annotations(layout, root, images)
     data = {"images": images, "annotations": annotations, "categories": layout.categories}
     coco = check_coco(path, data, strip)
-    info = {"image_root": root, "skipped": skipped, "repaired": coco["repaired"]}
+    info = {"image_root": root, "skipped": skipped, "repaired": repaired | coco["repaired"]}
     return coco | {"info": info, "images": images}
 
 
 def _voc(spec: dict, sources: dict, images_dir: Path | None) -> dict:
     """A folder of PASCAL VOC, or a list of its images; see `voc`."""
-    from distill.datasets.voc import read_voc
+    from distill.datasets.voc import places, read_voc
 
     folder, strip = spec["annotations"], spec["strip_annotations"]
-    root = os.path.join(folder, "JPEGImages")
+    root = places(folder)[1]
     coco = check_coco(folder, read_voc(folder, spec.get("split")), strip)
     _check_root(root, coco["images"], folder)
     skipped: list[dict] = []

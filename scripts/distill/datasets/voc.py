@@ -2,10 +2,11 @@
 
 A box's corners are numbers of pixels, counted from 1, both inside: a box from 1 to W is as wide as the image
 (detectron2's pascal_voc.py). `difficult` objects, which VOC does not evaluate, are crowd regions of COCO.
+A folder without Annotations has XML files beside the images, as labelImg and Roboflow write them.
 """
 
 import os
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Any
 from xml.etree import ElementTree
 
@@ -23,6 +24,13 @@ class _NoDoctype(ElementTree.TreeBuilder):
         raise UserError("has a DOCTYPE, by which a few lines may stand for terabytes; remove it")
 
 
+def places(folder: str) -> tuple[str, str]:
+    """The folders of the XML files and of the images."""
+    if os.path.isdir(os.path.join(folder, "Annotations")):
+        return os.path.join(folder, "Annotations"), os.path.join(folder, "JPEGImages")
+    return folder, folder
+
+
 def read_voc(folder: str, split: str | None) -> dict[str, Any]:
     """The COCO dict of a folder, unchecked, without info. Categories are all that any of the folder's files
     has, numbered from 1 in the order of their names, so that all splits agree.
@@ -30,23 +38,24 @@ def read_voc(folder: str, split: str | None) -> dict[str, Any]:
     split: a list in ImageSets/Main (or ImageSets); None: all images that have an XML file.
     Raises UserError with the file.
     """
-    names = list_files(Path(folder, "Annotations"), (".xml",), "annotations")
+    of_xml, of_images = places(folder)
+    names = list_files(of_xml, (".xml",), "annotations")
     files = {PurePosixPath(name).with_suffix("").as_posix(): name for name in names}
     wanted = list(files) if split is None else _listed(folder, split, files)
     stems: dict[str, list[str]] = {}
-    for image in list_files(Path(folder, "JPEGImages"), SUFFIXES, "images"):
+    for image in list_files(of_images, SUFFIXES, "images"):
         stems.setdefault(PurePosixPath(image).with_suffix("").as_posix(), []).append(image)
-    objects = {stem: _objects(os.path.join(folder, "Annotations", file)) for stem, file in files.items()}
+    objects = {stem: _objects(os.path.join(of_xml, file)) for stem, file in files.items()}
     classes = sorted({name for found, _ in objects.values() for name, *_ in found})
     ids = {name: number for number, name in enumerate(classes, 1)}
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     for number, stem in enumerate(wanted, 1):
         if len(found := stems.get(stem, [])) != 1:
-            what = f"several images {', '.join(found)}" if found else "no image"
-            raise UserError(f"{folder}: JPEGImages has {what} for Annotations/{files[stem]}")
+            what = f"there are several images {', '.join(found)}" if found else "there is no image"
+            raise UserError(f"{of_images}: {what} for {os.path.join(of_xml, files[stem])}")
         mine, size = objects[stem]
-        size = size or max(stated_sizes(os.path.join(folder, "JPEGImages", found[0])), default=(1, 1))
+        size = size or max(stated_sizes(os.path.join(of_images, found[0])), default=(1, 1))
         images.append({"id": number, "file_name": found[0], "width": size[0], "height": size[1]})
         for name, box, difficult in mine:
             record = {"id": len(annotations) + 1, "image_id": number, "category_id": ids[name]}
@@ -67,7 +76,7 @@ def _listed(folder: str, split: str, files: dict[str, str]) -> list[str]:
     lines = [line.strip() for line in read_text(path).splitlines()]
     stems = list(dict.fromkeys(line if line in files else line.split()[0] for line in lines if line))
     if unknown := [stem for stem in stems if stem not in files]:
-        raise UserError(f"{path}: {show(unknown[0])} has no file in Annotations")
+        raise UserError(f"{path}: {show(unknown[0])} has no XML file")
     return stems
 
 

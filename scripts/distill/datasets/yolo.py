@@ -18,10 +18,11 @@ from distill.datasets.checks import show
 from distill.datasets.coco import Coco
 from distill.datasets.images import SUFFIXES, list_files
 from distill.datasets.keypoint_meta import COCO_KEYPOINTS, derive_flip_pairs
-from distill.program import UserError
+from distill.program import UserError, log
 from distill.strict import is_line, read_text, read_yaml
 
 SPLITS = ("train", "val", "test")
+MOST = 10_000  # classes that are not named
 BEYOND = 0.01  # of the image: so far over its edge a fraction is rounding
 
 
@@ -64,17 +65,27 @@ def label_path(image: str) -> str:
     return os.path.splitext(f"{head}/labels/{tail}" if found else image)[0] + ".txt"
 
 
-def read_annotations(layout: Layout, root: str, images: Sequence[Coco]) -> list[dict[str, Any]]:
-    """The annotations of images, files below `root`. Raises UserError where no image has a label."""
+def read_annotations(
+    layout: Layout, root: str, images: Sequence[Coco]
+) -> tuple[list[dict[str, Any]], dict[str, int]]:
+    """The annotations of images, files below `root`, and what was repaired: how often. Raises UserError where
+    no image has a label."""
     annotations: list[dict[str, Any]] = []
+    repeated = 0
     for image in images:
         labels = label_path(os.path.join(root, image["file_name"]))
+        mine: list[dict[str, Any]] = []
         for found in read_labels(labels, layout, (image["width"], image["height"])):
-            annotations.append({"id": len(annotations) + 1, "image_id": image["id"], **found})
+            if found in mine:  # ultralytics takes such a line once, too
+                repeated += 1
+            else:
+                mine.append(found)
+        for number, found in enumerate(mine, len(annotations) + 1):
+            annotations.append({"id": number, "image_id": image["id"], **found})
     if not annotations:
         first = label_path(os.path.join(root, images[0]["file_name"]))
         raise UserError(f"{root}: no image in it has a label; those of the first would be in {first}")
-    return annotations
+    return annotations, {"labels written twice taken once": repeated} if repeated else {}
 
 
 def read_labels(path: str, layout: Layout, size: tuple[int, int]) -> list[dict[str, Any]]:
@@ -139,12 +150,15 @@ def _flat(points: np.ndarray, size: tuple[int, int]) -> list[float]:
 
 
 def _names(path: str, data: Mapping[Any, Any]) -> list[tuple[int, str]]:
-    """Number and name of each class."""
-    names = data.get("names")
+    """Number and name of each class; class_0 … where only their number `nc` is given, as in ultralytics."""
+    names, count = data.get("names"), data.get("nc")
+    if names is None and type(count) is int and 0 < count <= MOST:
+        names = [f"class_{number}" for number in range(count)]
     if isinstance(names, list):
         names = dict(enumerate(names))
     if not isinstance(names, dict) or not names:
         raise UserError(f"{path}: names must be a list of the classes, or a mapping from their numbers")
+    names = {number: str(name) if type(name) is int else name for number, name in names.items()}
     if sorted(names, key=str) != sorted(range(len(names)), key=str):
         raise UserError(f"{path}: names must be numbered from 0 to {len(names) - 1}, each once")
     for number, name in names.items():
@@ -172,6 +186,8 @@ def _keypoints(path: str, data: Mapping[str, Any], count: int) -> dict[str, Any]
         raise UserError(
             f"{path}: flip_idx must say of each of {count} keypoints which one it is in the mirror"
         )
+    if mirrored is None:
+        log.warning("%s: no flip_idx; in a mirror only keypoints change places whose kpt_names say so", path)
     pairs = None if mirrored is None else [[k, m] for k, m in enumerate(mirrored) if k < m]
     names = data.get("kpt_names")
     if isinstance(names, dict) and names:  # of each class; one set of keypoints serves all
