@@ -1,4 +1,7 @@
-"""How well the doubt of a review finds wrong labels and missed objects, where the true labels are hidden."""
+"""How well the doubt of a review finds wrong labels and missed objects, where the true labels are hidden.
+
+`learned` is no doubt that anybody could have: it has seen the hidden labels of the other half of the images.
+"""
 
 import argparse
 from pathlib import Path
@@ -19,7 +22,11 @@ def main() -> None:
     rows = []
     for path in args.studies:
         results = Results(read_study(path), path.parent)
-        rows += [{"labels": name, **row} for name in results.labels for row in review_rows(results, name)]
+        rows += [
+            {"labels": name, **row}
+            for name in results.labels
+            for row in review_rows(results, name, learn=True)
+        ]
     if not rows:
         raise UserError(f"{', '.join(map(str, args.studies))}: no labels with hidden ones to compare with")
     table = pd.DataFrame(rows)

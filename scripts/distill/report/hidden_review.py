@@ -14,11 +14,12 @@ from distill.predictions.boxes import iou, xywh_to_xyxy
 from distill.report.artifacts import Results
 from distill.report.comparison import group_by_image, keypoint_similarity
 from distill.report.hidden import MATCH, hidden_truth
+from distill.report.learned_review import features, held_out
 
 WORST = 0.1  # the share of labels that a person looks through
 
 
-def review_rows(results: Results, labels: str) -> list[dict[str, Any]]:
+def review_rows(results: Results, labels: str, learn: bool = False) -> list[dict[str, Any]]:
     """`audit_review` of a label set; nothing where there are no hidden labels, or not all of its files."""
     entry, thresholds, generated = (
         results.labels[labels],
@@ -32,10 +33,10 @@ def review_rows(results: Results, labels: str) -> list[dict[str, Any]]:
     truth = hidden_truth(entry["dataset"], results.study["datasets"], results.dataset, categories)
     if truth is None:
         return []
-    return audit_review(doubts(merged, unlabelled, categories, thresholds), generated, truth)
+    return audit_review(doubts(merged, unlabelled, categories, thresholds), generated, truth, learn)
 
 
-def audit_review(table: pd.DataFrame, labels: Coco, truth: Coco) -> list[dict[str, Any]]:
+def audit_review(table: pd.DataFrame, labels: Coco, truth: Coco, learn: bool = False) -> list[dict[str, Any]]:
     """Whether doubt finds what is wrong, and finds it better than the score alone.
 
     A label is wrong if no true object of its category overlaps it by IoU `MATCH` and, where both have
@@ -44,6 +45,8 @@ def audit_review(table: pd.DataFrame, labels: Coco, truth: Coco) -> list[dict[st
     table: of `review.doubts`.
     labels: the COCO dict of the labels.
     truth: of `hidden_truth`.
+    learn: whether a doubt that is learned from the hidden labels is to stand beside them (`learned_review`):
+        its area as `learned`, and its worst tenth as `learned_worst`; None where it cannot be.
 
     Returns rows {what, count, found, doubt, score, worst, lowest}: of labels and of what may be missed, how
     many there are, and how many of them are wrong, or missed; the area under the ROC curve by doubt and by
@@ -62,9 +65,10 @@ def audit_review(table: pd.DataFrame, labels: Coco, truth: Coco) -> list[dict[st
     table = table.assign(right=table.index.map(right))
     table = table[table["right"].notna()]
     is_label, right_now = table["kind"] == "label", table["right"].astype(bool)
+    limits = table[is_label].groupby("category_id")["score"].min() if learn else None
     return [
-        _row("labels, wrong", table[is_label], ~right_now[is_label], -1),
-        _row("candidates, missed objects", table[~is_label], right_now[~is_label], 1),
+        _row("labels, wrong", table[is_label], ~right_now[is_label], -1, limits),
+        _row("candidates, missed objects", table[~is_label], right_now[~is_label], 1, limits),
     ]
 
 
@@ -98,16 +102,25 @@ def _posed(label: Coco, real: Coco, sigmas: Sequence[float]) -> bool:
     return not both.any() or bool(keypoint_similarity(label, real, sigmas)[both].mean() >= MATCH)
 
 
-def _row(what: str, table: pd.DataFrame, found: pd.Series, sign: int) -> dict[str, Any]:
-    """sign: 1 where a high score speaks for being found, −1 where a low one does."""
+def _row(
+    what: str, table: pd.DataFrame, found: pd.Series, sign: int, limits: pd.Series | None
+) -> dict[str, Any]:
+    """sign: 1 where a high score speaks for being found, −1 where a low one does. limits: the lowest score of
+    a label, by category, where a doubt is to be learned."""
     by = {"doubt": table["doubt"].to_numpy(), "score": sign * table["score"].to_numpy()}
     hit = found.to_numpy(bool)
     row: dict[str, Any] = {"what": what, "count": len(table), "found": int(hit.sum())}
+    worst = {"doubt": "worst", "score": "lowest"}
+    if limits is not None:
+        learned = held_out(features(table, limits), hit, table["image_id"].to_numpy())
+        if learned is not None:
+            by["learned"], worst["learned"] = learned, "learned_worst"
     row |= {name: area_under_roc(values, hit) for name, values in by.items()}
     first = max(1, round(WORST * len(table)))
-    for name, values in zip(("worst", "lowest"), by.values(), strict=True):
-        row[name] = float(hit[np.argsort(-values, kind="stable")[:first]].mean()) if len(table) else None
-    return row
+    for name, values in by.items():
+        highest = hit[np.argsort(-values, kind="stable")[:first]]
+        row[worst[name]] = float(highest.mean()) if len(table) else None
+    return row if limits is None else row | {key: row.get(key) for key in ("learned", "learned_worst")}
 
 
 def area_under_roc(values: np.ndarray, hit: np.ndarray) -> float | None:
