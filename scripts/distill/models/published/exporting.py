@@ -13,7 +13,7 @@ from mmengine.config import Config
 
 from distill.models import config_file
 from distill.models import model as models
-from distill.models.published.formats import named
+from distill.models.published.formats import named, stated
 from distill.models.published.to_onnx import to_onnx
 from distill.models.published.to_torchvision import to_torchvision
 from distill.models.usage import plan_of
@@ -60,9 +60,9 @@ def to_mmdet(
     net["data_preprocessor"].pop("non_blocking", None)
     if "init_cfg" in net["backbone"]:
         net["backbone"]["init_cfg"] = None
-    head: Any = (cfg.model.get("roi_head") or {}).get("bbox_head")
-    known = len(meta["categories"])
-    classes = named(meta, head["num_classes"] if isinstance(head, dict) else known)
+    heads = {key: value for key, value in net.items() if key != "backbone"}
+    counts = {part["num_classes"] for part in _parts(heads) if "num_classes" in part}
+    classes = named(meta, max(counts)) if counts else stated("categories", meta)
     pipeline = [
         dict(type="LoadImageFromFile"),
         dict(type="Resize", scale=(view.max_side, view.scale), keep_ratio=True),
