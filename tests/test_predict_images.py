@@ -248,16 +248,8 @@ def test_a_video_is_its_frames(tmp_path, box_model, video, monkeypatch):
 
 
 def test_pictures_show_what_was_found(tmp_path, keypoint_model, images):
-    args = [
-        "--model",
-        keypoint_model,
-        "--views",
-        "s0128",
-        "--min-score",
-        0.05,
-        "--output",
-        tmp_path / "o.json",
-    ]
+    args = ["--model", keypoint_model, "--views", "s0128", "--min-score", 0.05]
+    args += ["--output", tmp_path / "o.json"]
     run(*args, "--images", images[0], "--draw", tmp_path / "drawn", "--draw-score", 0.2)
     results = read_json(tmp_path / "o.json")
     found = {record["image_id"] for record in results if record["score"] >= 0.2}
