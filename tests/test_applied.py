@@ -119,6 +119,9 @@ def test_what_fails_after_the_last_part_costs_no_results(place, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         stub.run(source, output, finish=fails(KeyboardInterrupt()))
     assert stub.asked == []
+    with pytest.raises(KeyboardInterrupt):  # nor does what fails in drawing the video
+        stub.run(source, output, finish=fails(KeyboardInterrupt()))
+    assert stub.asked == []
     assert len(read_json(output)) == 3
     assert len(stub.run(source, output, drawn="elsewhere")) == 3  # finished parts are not drawn there
     assert not Path("out.json.parts").exists()
