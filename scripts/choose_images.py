@@ -8,7 +8,7 @@ import numpy as np
 from distill.datasets.dataset_file import read_dataset
 from distill.files import replacing
 from distill.labels.listed import read_next
-from distill.program import run
+from distill.program import at_least, run
 
 
 def main() -> None:
@@ -18,6 +18,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, required=True, help="how many")
     parser.add_argument("--output", type=Path, required=True, help="a list for `ids` of a dataset")
     args = parser.parse_args()
+    at_least(1, images=args.images)
     if args.by == "next":
         names = read_next(args.labels.parent / "next.csv")["file_name"].tolist()
     else:

@@ -1,4 +1,4 @@
-"""Writes a model for the programs of others: torchvision, mmdet, ONNX."""
+"""Writes a model for the programs of others: torchvision, mmdet, mmpose, ONNX."""
 
 import argparse
 from pathlib import Path
@@ -9,7 +9,7 @@ from distill.program import run
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", type=Path, required=True, help="folder with model.pth and config.py")
-    parser.add_argument("--format", required=True, choices=["torchvision", "mmdet", "onnx"])
+    parser.add_argument("--format", required=True, choices=["torchvision", "mmdet", "mmpose", "onnx"])
     parser.add_argument(
         "--output", type=Path, required=True, help="file of weights (.pth, .onnx); others go beside it"
     )

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from distill.cluster.gpus import claim
-from distill.program import DEVICE, UserError, bar, log, run
+from distill.program import DEVICE, at_least, bar, log, run
 
 
 def main() -> None:
@@ -15,6 +15,9 @@ def main() -> None:
     )
     parser.add_argument("--output", type=Path, required=True, help="JSON of COCO results")
     parser.add_argument("--draw", type=Path, help="folder for the images, or the video, with what was found")
+    parser.add_argument(
+        "--draw-score", type=float, default=0.3, help="the least score of what is drawn (default 0.3)"
+    )
     parser.add_argument(
         "--views",
         nargs="+",
@@ -29,30 +32,35 @@ def main() -> None:
     parser.add_argument("--amp", action="store_true", help="bfloat16 where the hardware computes in it")
     parser.add_argument("--workers", type=int, help="processes that load images")
     args = parser.parse_args()
+    at_least(1, batch=args.batch)
+    at_least(0, workers=args.workers)
     claim(1, args.device)
     from distill.models.sources import Source
     from distill.models.usage import plan_of
 
     source, plan = Source.of(args.images), plan_of(args.model, args.views, args.boxes)
-    if args.draw and args.draw.exists() and not args.draw.is_dir():
-        raise UserError(f"{args.draw}: --draw names a folder")
     from distill.inspection import marked
     from distill.models.applied import predict_files
     from distill.models.predictor import Predictor
 
+    if args.draw:
+        marked.check_copies(source, args.draw)
     predictor = Predictor(args.model, args.device, args.batch, args.workers, args.amp)
     used, categories = predictor.application(plan, args.min_score), predictor.meta["categories"]
 
-    def draw(images: list, records: list) -> None:
-        marked.draw_images(source.root, images, records, categories, args.draw)
+    def draw_images(images: list, records: list) -> None:
+        marked.draw_images(source.root, images, records, categories, args.draw, args.draw_score)
 
-    images = draw if args.draw and not source.video else None
+    def draw_video() -> None:
+        copy = args.draw / marked.copy_of(source.names[0], video=True)
+        log.info("drawing %s", copy)
+        marked.draw_video(Path(source.names[0]), args.output, categories, copy, args.draw_score)
+
+    draw = draw_images if args.draw and not source.video else None
+    drawn = f"{args.draw.absolute()} {args.draw_score}" if draw else ""
+    finish = draw_video if args.draw and source.video else None
     with bar(source.count(), "frame" if source.video else "image") as done:
-        predict_files(predictor, source, used, args.output, done, images)
-    if args.draw and source.video:
-        video = Path(source.names[0])
-        log.info("drawing %s", args.draw / f"{video.stem}.mp4")
-        marked.draw_video(video, args.output, categories, args.draw / f"{video.stem}.mp4")
+        predict_files(predictor, source, used, args.output, done, draw, drawn, finish)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from distill.cluster.gpus import claim
 from distill.predictions.views import View
-from distill.program import DEVICE, run
+from distill.program import DEVICE, at_least, run
 
 
 def arguments(description: str) -> argparse.ArgumentParser:
@@ -31,6 +31,8 @@ def main() -> None:
     )
     args = vars(parser.parse_args())
     args["shards"] = (args.pop("shard"), args["shards"])
+    at_least(1, batch=args["batch"])
+    at_least(0, workers=args["workers"])
     claim(1, args["device"])
     from distill.models.prediction import predict_boxes, predict_heatmaps
 

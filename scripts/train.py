@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 
 from distill.cluster.gpus import claim
-from distill.program import DEVICE, require, run
+from distill.program import DEVICE, at_least, require, run
 from distill.study.resolve import TRAINING
 
 
@@ -29,6 +29,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True, help="folder of the model")
     args = vars(parser.parse_args())
     workers = args.pop("workers")
+    at_least(0, workers=workers)
     require(args["spec"], (*TRAINING, *(["ratio"] if args["labels"] else [])), "--spec")
     claim(1, args["device"])
     from distill.models.training import train

@@ -36,6 +36,7 @@ from helpers.networks import random_model
 from helpers.options import generate
 
 CATEGORIES = [{"id": 3, "name": "person"}, {"id": 5, "name": "hat"}]
+ROWS = ["hat", "coat", "person"]  # what a network that was imported predicts
 POSED = [{"id": 1, "name": "person", "keypoints": ["head", "hand", "foot"]}]
 VIEW = View(192)
 BEST = 20  # detections of an image whose keypoints are compared
@@ -225,18 +226,18 @@ print(json.dumps(found))
 
 
 def retina_net(folder):
-    """The folder of a narrow RetinaNet, a detector that has no code of this project."""
+    """The folder of a narrow RetinaNet, a detector that has no code of this project, and rows of its own."""
     cfg = models.load_config(narrow("retinanet", folder))
-    models.fit_to_dataset(cfg, CATEGORIES, "the test")
+    models.fit_to_dataset(cfg, [{"name": name} for name in ROWS], "the test")
     models.drop_pretrained(cfg)
     torch.manual_seed(0)
     network = models.build(cfg)
     network.init_weights()
     network.bbox_head.retina_cls.weight.data *= 100
-    network.bbox_head.retina_cls.bias.data[:] = torch.linspace(-2, -1, 18)
+    network.bbox_head.retina_cls.bias.data[:] = torch.linspace(-2, -1, 27)
     network.bbox_head.retina_reg.weight.data *= 10
     folder = folder / "retina"
-    meta = {"model": "retina", "categories": CATEGORIES, "iterations": 0, "task": "boxes"}
+    meta = {"model": "retina", "categories": CATEGORIES, "rows": ROWS, "task": "boxes"}
     models.save(folder / "model.pth", network.state_dict(), meta)
     config_file.write(folder / "config.py", cfg)
     return folder
@@ -261,6 +262,7 @@ def test_mmdet_finds_the_same(tmp_path, figures, model):
         mine = answers[number * len(paths) :][: len(paths)]
         found = zip(figures[1], mine, strict=True)
         theirs = [record(image, *one) for image, columns in found for one in zip(*columns, strict=True)]
+        theirs = [one for one in theirs if one["category_id"] != "coat"]  # which the dataset lacks
         ours = Ours(folder, *figures, view).found
         ours = [{**one, "box": view.inverse_boxes(one["box"], size[one["image_id"]])} for one in ours]
         assert len(ours) > 50
@@ -287,6 +289,7 @@ def as_it_is(net):
         ("faster_rcnn_tiny", dilated, "mine.onnx onnx", "of the same weights, computes something else"),
         ("faster_rcnn_tiny", as_it_is, "mine.json torchvision", "for torchvision name the file ….pth"),
         ("faster_rcnn_lite", as_it_is, "mine.pth mmdet", "EfficientNetLite is a part of this project"),
+        ("retina", as_it_is, "mine.pth mmpose", "no pose estimator that sees one box at a time"),
         ("keypoint", as_it_is, "mine.pth mmdet", "KeypointHead is a part of this project"),
     ],
 )

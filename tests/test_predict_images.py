@@ -248,19 +248,13 @@ def test_a_video_is_its_frames(tmp_path, box_model, video, monkeypatch):
 
 
 def test_pictures_show_what_was_found(tmp_path, keypoint_model, images):
-    args = [
-        "--model",
-        keypoint_model,
-        "--views",
-        "s0128",
-        "--min-score",
-        0.05,
-        "--output",
-        tmp_path / "o.json",
-    ]
-    run(*args, "--images", images[0], "--draw", tmp_path / "drawn")
-    found = {record["image_id"] for record in read_json(tmp_path / "o.json")}
+    args = ["--model", keypoint_model, "--views", "s0128", "--min-score", 0.05]
+    args += ["--output", tmp_path / "o.json"]
+    run(*args, "--images", images[0], "--draw", tmp_path / "drawn", "--draw-score", 0.2)
+    results = read_json(tmp_path / "o.json")
+    found = {record["image_id"] for record in results if record["score"] >= 0.2}
     assert found
+    assert min(record["score"] for record in results) < 0.2  # the file has them all
     for image in read_json(tmp_path / "o.images.json")["images"]:
         drawn = read_image(tmp_path / f"drawn/{image['file_name']}.jpg", (image["width"], image["height"]))
         changed = np.abs(drawn.astype(int) - read_image(images[0] / image["file_name"])).max()

@@ -1,14 +1,16 @@
 """Pose estimators of mmpose, trained and predicting through this project, against mmpose itself."""
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-import yaml
 
 from distill.datasets.images import read_image
 from distill.files import write_json
@@ -17,14 +19,12 @@ from distill.models.importing import import_model
 from distill.models.networks import kind_of
 from distill.models.prediction import detect_boxes, predict_boxes, predict_heatmaps
 from distill.models.predictor import Predictor
+from distill.models.published.exporting import export_model
 from distill.models.training import train
 from distill.predictions.merge_heatmaps import merge_heatmaps
 from distill.predictions.views import View
 from distill.program import UserError
-from distill.study.needs import needs
-from distill.study.resolve import resolve
-from helpers import ROOT
-from helpers.configs import study_of
+from helpers import SCRIPTS
 from helpers.estimators import config_of
 from helpers.networks import training_job
 from helpers.options import expand, merge_options
@@ -181,6 +181,10 @@ def test_an_estimator_in_use_needs_boxes(tmp_path, estimators, keypoint_model, a
 def test_what_a_detector_does_is_refused(tmp_path, estimators, arrows, boxes):
     with pytest.raises(UserError, match="a pose estimator has no boxes of its own"):
         predict_boxes(estimators / "hrnet", arrows, PLAIN, (0, 1), tmp_path / "x.json", device="cpu")
+    with pytest.raises(
+        UserError, match="is a pose estimator, which mmdet does not have; take --format mmpose"
+    ):
+        export_model(estimators / "hrnet", "mmdet", tmp_path / "mine.pth", PLAIN.name)
     with pytest.raises(UserError, match="s0096-r090 turns or stretches"):
         predicted(estimators / "hrnet", arrows, boxes, View(96, rotate=90), tmp_path)
 
@@ -228,77 +232,52 @@ def test_no_more_hard_keypoints_are_mined_than_there_are():
     assert cfg.model.head.loss[-1].topk == 3
 
 
-STUDY = """
-datasets:
-  labelled: {kind: coco, images: a, annotations: a.json}
-  unlabelled: {kind: folder, images: b}
-  val: {kind: coco, images: c, annotations: c.json}
-models:
-  detector: {config: faster_rcnn_tiny}
-  teacher: {config: "mmpose::body_2d_keypoint/topdown_heatmap/coco/td-hm_res50_8xb64-210e_coco-256x192.py", boxes: detector}
-  student: {config: "mmpose::body_2d_keypoint/rtmpose/coco/rtmpose-m_8xb256-420e_coco-256x192.py", boxes: detector, labels: distilled}
-"""  # noqa: E501
+RUN = """
+import json, sys
+import distill.models  # stands in for compiled operators and xtcocotools; its own modules it does not load
+import numpy as np
+from mmpose.apis import inference_topdown, init_model
+instances, found = json.load(sys.stdin), []
+for name in sys.argv[1:]:
+    model = init_model(f"{name}.py", f"{name}.pth", device="cpu")
+    about = {key: model.dataset_meta[key] for key in ("keypoint_id2name", "flip_indices", "skeleton_links")}
+    poses = [inference_topdown(model, path, np.array([box]), "xywh")[0] for path, box in instances]
+    poses = [pose.pred_instances for pose in poses]
+    found.append([about, [[pose.keypoints[0].tolist(), pose.keypoint_scores[0].tolist()] for pose in poses]])
+assert "distill.models.poses" not in sys.modules
+print(json.dumps(found))
+"""
 
 
-def test_a_study_of_pose_estimators_names_their_boxes_and_has_views_of_crops():
-    study = study_of(STUDY, "seeds: [0, 1]")
-    assert study["models"]["teacher-seed1"]["task"] == "keypoints"
-    assert study["models"]["teacher-seed1"]["boxes"] == "detector-seed1"
-    assert study["labels"]["distilled-seed0"]["views"] == "crops"
-    crops = [View.parse(name) for name in study["views"]["crops"]]
-    assert len({view.as_crop for view in crops}) == len(crops) == 18
-    assert View(200) in crops
-    assert [row["model"] for row in study["tables"]["results"]["rows"]] == ["teacher", "teacher", "student"]
-    wanted = needs(study, study["tables"]["results"]["rows"])
-    assert {"detector-seed0", "teacher-seed0", "student-seed1"} <= wanted.trainings
-    assert ("detector-seed0", "unlabelled", "boxes") in wanted.predictions
-    assert not any(model.startswith("detector") and view != "boxes" for model, _, view in wanted.predictions)
-
-
-def test_an_imported_estimator_is_of_the_seeds_of_its_boxes():
-    study = yaml.safe_load(STUDY) | {"seeds": [0, 1]}
-    teacher, detector = (study["models"][name] for name in ("teacher", "detector"))
-    teacher["import"] = {"format": "mmpose", "checkpoint": "published.pth"}
-    assert resolve(study, ROOT)["models"]["teacher-seed1"]["boxes"] == "detector-seed1"
-    detector["repeat"] = False
-    models = resolve(study, ROOT)["models"]
-    assert models["teacher"]["boxes"] == models["student-seed1"]["boxes"] == "detector"
-    del detector["repeat"], teacher["import"]
-    teacher["repeat"] = False
-    with pytest.raises(UserError, match=r"models\.teacher\.repeat: must be true"):
-        resolve(study, ROOT)
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"models": {"teacher": {"boxes": None}}}, "models.teacher.boxes: must name the model"),
-        ({"models": {"teacher": {"boxes": "teacher"}}}, "teacher has none, being a pose estimator"),
-        ({"models": {"teacher": {"boxes": "detectr"}}}, "no model 'detectr'; did you mean 'detector'"),
-        ({"models": {"detector": {"boxes": "teacher"}}}, "detector has boxes of its own"),
-        ({"labels": {"distilled": {"views": "all"}}}, "views.all for teacher: s0160 and s0200 are the same"),
-        ({"evaluate": {"views": ["plain", "crops"]}, "tables": {"t": {"rows": ["detector"]}}},
-         "views.crops for detector: .*padding and turn are for top-down"),
-        ({"labels": {"distilled": {"teacher": ["teacher", "other"]}},
-          "models": {"other": {"config": "keypoint_rcnn_tiny"}}}, "take teachers of one config"),
-        ({"models": {"detector": {"labels": "distilled"}}}, "a cycle"),
-        ({"models": {"student": {"augment": {"generated": {"colour": 1, "mixup": 0.5}}}}},
-         "models.student.augment: mixup: student is a pose estimator, which sees crops"),
-    ],
-)  # fmt: skip
-def test_mistakes_about_boxes_and_views_of_crops_are_said(change, message):
-    config = yaml.safe_load(STUDY)
-    for key, entries in change.items():
-        for name, entry in entries.items():
-            if isinstance(entry, dict):
-                config.setdefault(key, {}).setdefault(name, {}).update(entry)
-            else:
-                config.setdefault(key, {})[name] = entry
-    for model in config["models"].values():
-        if model.get("boxes", "") is None:
-            del model["boxes"]
-    with pytest.raises(UserError, match=message):
-        resolve(config, ROOT)
+def test_exported_they_say_the_same_in_mmpose(tmp_path, estimators, arrows, boxes):
+    """In pixels of the image, of which mmpose counts from the centre of the first one."""
+    names, view = ["udp", "rtmpose"], View(96, padding=1.4)
+    for name in names:
+        export_model(estimators / name, "mmpose", tmp_path / f"{name}.pth", view.name)
+    coco, merged = json.loads(arrows.read_text()), {}
+    for name in names:
+        path = predicted(estimators / name, arrows, boxes, view, tmp_path)
+        merged[name] = list(merge_heatmaps([path], coco, merge_options(), boxes))
+    files = {image["id"]: str(arrows.parent / "images" / image["file_name"]) for image in coco["images"]}
+    instances = [[files[record["image_id"]], record["bbox"]] for record in merged["udp"]]
+    done = subprocess.run(
+        [sys.executable, "-c", RUN, *names],
+        input=json.dumps(instances),
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(SCRIPTS)},
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    for name, (about, poses) in zip(names, json.loads(done.stdout.splitlines()[-1]), strict=True):
+        assert about["keypoint_id2name"] == {"0": "tip", "1": "left", "2": "right"}
+        assert (about["flip_indices"], about["skeleton_links"]) == ([0, 2, 1], [[0, 1], [0, 2]])
+        off = []
+        for record, (points, scores) in zip(merged[name], poses, strict=True):
+            mine = np.reshape(record["keypoints"], (-1, 3))[:, :2]
+            off += np.abs(mine - 0.5 - points)[np.array(scores) > 0].max(-1).tolist()
+        assert len(off) > 20
+        assert max(off) < 0.1
 
 
 @pytest.mark.parametrize("name", ["hrnet", "rtmpose"])

@@ -68,6 +68,13 @@ def require(options: Any, keys: Iterable[str], where: str) -> None:
         raise UserError(f"{where}: needs {', '.join(missing)} too; defaults are in config/README.md")
 
 
+def at_least(least: int, **options: int | None) -> None:
+    """Raises UserError for an option of a program whose number is below `least`; None: it was not given."""
+    for name, value in options.items():
+        if value is not None and value < least:
+            raise UserError(f"--{name}: must be at least {least}, not {value}")
+
+
 def _message(error: UserError) -> str:
     """In one line: a process that loads images hands on what it raised with its traceback before it."""
     lines = str(error).strip().splitlines() or [""]

@@ -14,11 +14,50 @@ import numpy as np
 from distill.datasets.images import read_image, workers
 from distill.datasets.videos import frame_rate, frames
 from distill.files import replacing
+from distill.models.sources import Source
 from distill.predictions.coco_results import read_lines
+from distill.program import UserError
 from distill.report.marking import mark
 
 QUALITY = 92  # of JPEG
 Record = Mapping[str, Any]
+
+
+def check_copies(source: Source, folder: Path) -> None:
+    """Raises UserError where the copy of an image, or of the video, would take the place of an original or of
+    another copy, or would itself be one of the images the next time.
+
+    folder: of the copies; it need not be there.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{folder}: --draw names a folder")
+    copies = {name: folder.resolve() / copy_of(name, source.video) for name in source.names}
+    if source.whole:
+        root = source.root.resolve()
+        if any(copy.is_relative_to(root) for copy in copies.values()):
+            what = f"drawings in it would be among the images of {source.root} the next time"
+            raise UserError(f"{folder}: {what}; give --draw a folder outside")
+        return
+    originals = {place for name in source.names for place in (_real(Path(name)), Path(name).resolve())}
+    drawn: dict[Path, str] = {}
+    for name, copy in copies.items():
+        if _real(copy) in originals:
+            raise UserError(f"{copy}: a drawing would replace what is to be read; give --draw another folder")
+        if (other := drawn.setdefault(copy, name)) != name:
+            raise UserError(f"{name}: its drawing would replace that of {other}; draw them in two runs")
+
+
+def _real(path: Path) -> Path:
+    """Without links but for its own: what would be replaced by a file that is written there."""
+    return path.parent.resolve() / path.name
+
+
+def copy_of(name: str, video: bool = False) -> Path:
+    """Where the copy of an image or a video is in its folder. What leads out of that, of files that are named
+    one by one, is cut."""
+    if video:
+        return Path(f"{Path(name).stem}.mp4")
+    return Path(*(part for part in Path(f"{name}.jpg").parts if part not in ("/", "..")))
 
 
 def draw_images(
@@ -27,21 +66,24 @@ def draw_images(
     records: Sequence[Record],
     categories: Sequence[Record],
     folder: Path,
+    least: float,
 ) -> None:
     """Writes a JPEG for each image, under its name, into a folder.
 
     root: of the images.
     images, records: of a dataset's JSON; COCO results on them.
+    least: the score from which on results are drawn.
     """
     found: dict[int, list[Record]] = {image["id"]: [] for image in images}
     for record in records:
-        found[record["image_id"]].append(record)
+        if record["score"] >= least:
+            found[record["image_id"]].append(record)
 
     def one(image: Record) -> None:
         pixels = read_image(root / image["file_name"], (image["width"], image["height"]))
         marked = mark(pixels, found[image["id"]], categories)
         data = cv2.imencode(".jpg", marked, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])[1]
-        with replacing(folder / f"{_inside(image['file_name'])}.jpg") as temporary:
+        with replacing(folder / copy_of(image["file_name"])) as temporary:
             temporary.write_bytes(data.tobytes())
 
     with ThreadPool(min(workers(), 16)) as pool:
@@ -49,16 +91,12 @@ def draw_images(
             pass
 
 
-def _inside(name: str) -> Path:
-    """A file name below another folder: what leads out of it, of files that are named one by one, is cut."""
-    return Path(*(part for part in Path(name).parts if part not in ("/", "..")))
-
-
-def draw_video(video: Path, results: Path, categories: Sequence[Record], output: Path) -> None:
+def draw_video(video: Path, results: Path, categories: Sequence[Record], output: Path, least: float) -> None:
     """Writes a video with what was found on each frame; without sound.
 
     results: JSON of COCO results, image_id being the number of the frame, in their order.
     output: the file, .mp4.
+    least: the score from which on results are drawn.
     """
     found = _by_frame(results)
     frame_id, records = next(found, (-1, []))
@@ -69,7 +107,7 @@ def draw_video(video: Path, results: Path, categories: Sequence[Record], output:
             if frame.number == frame_id:
                 mine = records
                 frame_id, records = next(found, (-1, []))
-            marked = mark(frame.pixels, mine, categories)
+            marked = mark(frame.pixels, [one for one in mine if one["score"] >= least], categories)
             height, width = (side - side % 2 for side in marked.shape[:2])  # as H.264 has it
             if stream is None:
                 stream = container.add_stream("libx264", rate=frame_rate(video))

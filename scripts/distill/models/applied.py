@@ -28,17 +28,25 @@ def predict_files(
     output: Path,
     each: Callable[[int], None],
     draw: Callable[[list[Image], list[dict]], None] | None = None,
+    drawn: str = "",
+    finish: Callable[[], None] | None = None,
 ) -> None:
     """Writes the COCO results of a source to `output`, and beside it (`about`) what they are about, as a
     dataset without annotations.
 
     each: told how many images are done, since the last time.
     draw: is given the images of a shard and their results.
+    drawn: what drawings depend on besides: those of a finished shard are not made again.
+    finish: is called when all is written. What fails until it has returned costs no results: they are still
+        in the parts.
 
-    Raises UserError where no image can be read.
+    Raises UserError where no image can be read, or where a file cannot be written for a folder.
     """
+    for path in (output, about(output)):
+        if path.is_dir():
+            raise UserError(f"{path}: is a folder; --output names a file, such as {path / 'out.json'}")
     folder = output.with_name(f"{output.name}.parts")
-    _claim(folder, _mark(predictor, source, used, draw is not None))
+    _claim(folder, _mark(predictor, source, used, drawn))
     done = {int(path.stem) for path in folder.glob("*.json")}
     for shard in sorted(done):
         head = read_lines(_shard(folder, shard), RESULTS)[0]
@@ -61,8 +69,12 @@ def predict_files(
             found, lost = [], []
     try:
         _gather(folder, predictor, source, output)
-    finally:  # what nobody can read may be mended until the next run
+    except UserError:  # what nobody can read may be mended until the next run
         shutil.rmtree(folder)
+        raise
+    if finish:
+        finish()
+    shutil.rmtree(folder)
 
 
 def about(output: Path) -> Path:
@@ -74,7 +86,7 @@ def _shard(folder: Path, number: int) -> Path:
     return folder / f"{number:06d}.json"
 
 
-def _mark(predictor: Predictor, source: Source, used: Application, drawn: bool) -> str:
+def _mark(predictor: Predictor, source: Source, used: Application, drawn: str) -> str:
     """A digest of all that results depend on, but for the images themselves."""
     plan = used.plan
     what = {

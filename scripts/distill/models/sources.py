@@ -4,6 +4,7 @@ Images of similar shape follow each other, so that those of a batch are padded t
 does not depend on its batch, nor therefore on the number of shards.
 """
 
+from collections import Counter
 from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import count, islice
@@ -129,18 +130,20 @@ class Source:
     root: `names` start from it.
     names: of the image files; of a video, the one.
     video: whether it is one.
+    whole: whether the names are all images below `root`, whatever they are the next time.
     """
 
     root: Path
     names: tuple[str, ...]
     video: bool = False
+    whole: bool = False
 
     @classmethod
     def of(cls, paths: Sequence[str | Path]) -> "Source":
         """A folder, image files, or a video. Raises UserError for what is missing, or holds no images."""
         given = [Path(path) for path in paths]
         if len(given) == 1 and given[0].is_dir():
-            return cls(given[0], tuple(list_files(given[0], SUFFIXES, "images")))
+            return cls(given[0], tuple(list_files(given[0], SUFFIXES, "images")), whole=True)
         for path in given:
             if path.is_dir():
                 raise UserError(f"{path}: is a folder; give one folder, or files")
@@ -149,8 +152,8 @@ class Source:
         videos = [path for path in given if path.suffix.lower() in VIDEO_SUFFIXES]
         if videos and len(given) > 1:
             raise UserError(f"{videos[0]}: is a video; give one video, or images")
-        if twice := [str(path) for i, path in enumerate(given) if path in given[:i]]:
-            raise UserError(f"{twice[0]}: is given twice")
+        if twice := next((path for path, times in Counter(given).items() if times > 1), None):
+            raise UserError(f"{twice}: is given twice")
         return cls(Path(), tuple(map(str, given)), bool(videos))
 
     def count(self) -> int | None:

@@ -1,0 +1,113 @@
+"""A model as a checkpoint and a config that mmdet, or mmpose, runs by itself."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from mmdet.registry import MODELS, TASK_UTILS
+from mmengine.config import Config
+
+from distill.datasets.keypoint_meta import keypoint_meta
+from distill.models import config_file
+from distill.models import model as models
+from distill.models.networks.topdown import is_topdown
+from distill.models.published.formats import named, stated
+from distill.predictions.views import View
+from distill.program import UserError
+
+# Classes of ours that only differ in training from mmdet's.
+PLAIN = {"DistillRPNHead": "RPNHead", "DistillRoIHead": "StandardRoIHead"}
+
+
+def to_mmdet(
+    cfg: Config, network: Any, meta: dict[str, Any], view: View, output: Path, model: Path
+) -> list[Path]:
+    """For mmdet's init_detector and inference_detector."""
+    if is_topdown(cfg):
+        raise UserError(f"{model}: is a pose estimator, which mmdet does not have; take --format mmpose")
+    net = _of_others(cfg, model, "mmdet")
+    heads = {key: value for key, value in net.items() if key != "backbone"}
+    counts = {part["num_classes"] for part in _parts(heads) if "num_classes" in part}
+    classes = named(meta, max(counts)) if counts else stated("categories", meta)
+    pipeline = [
+        dict(type="LoadImageFromFile"),
+        dict(type="Resize", scale=(view.max_side, view.scale), keep_ratio=True),
+        dict(
+            type="PackDetInputs", meta_keys=("img_id", "img_path", "ori_shape", "img_shape", "scale_factor")
+        ),
+    ]
+    dataset = dict(type="CocoDataset", metainfo=dict(classes=classes), pipeline=pipeline, test_mode=True)
+    config = dict(default_scope="mmdet", model=net, test_pipeline=pipeline, test_dataloader=_loader(dataset))
+    return _write(output, network, {"dataset_meta": {"classes": classes}}, config)
+
+
+def to_mmpose(
+    cfg: Config, network: Any, meta: dict[str, Any], view: View, output: Path, model: Path
+) -> list[Path]:
+    """For mmpose's init_model and inference_topdown, which are given the boxes of somebody else."""
+    points = keypoint_meta({"categories": meta["categories"]})
+    if not (is_topdown(cfg) and points):
+        raise UserError(f"{model}: is no pose estimator that sees one box at a time; take another --format")
+    net = _of_others(cfg, model, "mmpose")
+    size, udp = tuple(network.head.decoder.input_size), network.test_cfg["use_udp"]
+    net["train_cfg"], net["test_cfg"] = None, dict(flip_test=False)  # as here, where flips are views
+    pipeline = [
+        dict(type="LoadImage"),
+        dict(type="GetBBoxCenterScale", padding=view.padding),
+        dict(type="TopdownAffine", input_size=size, use_udp=udp),
+        dict(type="PackPoseInputs"),
+    ]
+    partner = {k: other for pair in points.flip_pairs for k, other in (pair, pair[::-1])}
+    names = points.names
+    about = dict(
+        dataset_name=meta["model"],
+        keypoint_info={
+            k: dict(name=name, id=k, type="", swap=names[partner[k]] if k in partner else "")
+            for k, name in enumerate(names)
+        },
+        skeleton_info={n: dict(link=(names[a], names[b]), id=n) for n, (a, b) in enumerate(points.skeleton)},
+        joint_weights=[1.0] * len(names),
+        sigmas=list(points.sigmas),
+    )
+    loader = _loader(dict(type="CocoDataset", metainfo=about, pipeline=pipeline, test_mode=True))
+    # mmpose takes the names of keypoints from train_dataloader, the pipeline from test_dataloader.
+    config = dict(default_scope="mmpose", model=net, train_dataloader=loader, test_dataloader=loader)
+    return _write(output, network, {"categories": meta["categories"]}, config)
+
+
+def _of_others(cfg: Config, model: Path, package: str) -> dict[str, Any]:
+    """The network's config, of parts of a package alone. Raises UserError where one of ours is among them."""
+    net = cfg.model.to_dict()
+    for part in _parts(net):
+        part["type"] = PLAIN.get(part["type"], part["type"])
+        found = MODELS.get(part["type"]) or TASK_UTILS.get(part["type"])
+        if found and found.__module__.startswith("distill.") and found.__name__ != "FloatRoIExtractor":
+            what = f"{part['type']} is a part of this project, which {package} alone does not have"
+            raise UserError(f"{model}: {what}")
+    net["data_preprocessor"].pop("non_blocking", None)
+    if "init_cfg" in net["backbone"]:
+        net["backbone"]["init_cfg"] = None
+    return net
+
+
+def _parts(value: Any) -> Iterator[dict[str, Any]]:
+    """The parts of a network's config, each with a `type`."""
+    if isinstance(value, dict):
+        if isinstance(value.get("type"), str):
+            yield value
+        for inner in value.values():
+            yield from _parts(inner)
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            yield from _parts(inner)
+
+
+def _loader(dataset: dict[str, Any]) -> dict[str, Any]:
+    sampler = dict(type="DefaultSampler", shuffle=False)
+    return dict(batch_size=1, num_workers=0, sampler=sampler, dataset=dataset)
+
+
+def _write(output: Path, network: Any, meta: dict[str, Any], config: dict[str, Any]) -> list[Path]:
+    models.save(output, network.state_dict(), meta)
+    config_file.write(output.with_suffix(".py"), Config(config))
+    return [output, output.with_suffix(".py")]
