@@ -25,7 +25,7 @@ NETWORKS = {  # by what is annotated, and the device
     ("boxes", "gpu"): "faster_rcnn_r50_fpn",
     ("keypoints", "gpu"): "keypoint_rcnn_r50_fpn",
 }
-ITERATIONS = (500, 1500)  # on a CPU, least and most …
+ITERATIONS = {"boxes": (500, 1500), "keypoints": (1500, 3000)}  # on a CPU, least and most …
 PER_IMAGE = 6  # … and for each labelled image
 FEW = 100  # labelled images
 VALIDATED = 0.2  # of the labelled images, where none are given to validate on
@@ -102,7 +102,7 @@ def config(found: Facts, sources: Sources, results: str, device: str) -> dict[st
         model["scales"] = [side - 2 * STEP, side - STEP, side, side + STEP]
         model["max_side"] = _step((side + STEP) * min(found.aspect, 2)) + STEP
         model |= {"batch": 4, "lr": 0.0016} if labelled < FEW else {}
-        model["iterations"] = int(np.clip(PER_IMAGE * labelled, *ITERATIONS)) // 100 * 100
+        model["iterations"] = int(np.clip(PER_IMAGE * labelled, *ITERATIONS[found.task])) // 100 * 100
     else:
         model["scales"] = [_step(side * share) for share in np.linspace(0.8, 1, 6)]
         model["iterations"] = "auto"
