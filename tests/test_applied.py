@@ -136,6 +136,14 @@ def test_a_folder_in_the_place_of_the_output_is_seen_first(place, folder):
     assert not stub.asked
 
 
+def test_an_image_is_no_output(place):
+    stub = Stub(place)
+    with pytest.raises(UserError, match=r"a\.jpg: --output names a file of JSON, such as .*a\.json"):
+        stub.run(Source.of(["photos"]), Path("photos/a.jpg"))
+    assert not stub.asked
+    assert Path("photos/a.jpg").is_file()
+
+
 @pytest.mark.parametrize(
     ("program", "option", "message"),
     [

@@ -40,8 +40,11 @@ def predict_files(
     finish: is called when all is written. What fails until it has returned costs no results: they are still
         in the parts.
 
-    Raises UserError where no image can be read, or where a file cannot be written for a folder.
+    Raises UserError where no image can be read, where a file cannot be written for a folder, and for an
+    output that is not called .json.
     """
+    if output.suffix != ".json":  # which no image or video is
+        raise UserError(f"{output}: --output names a file of JSON, such as {output.with_suffix('.json')}")
     for path in (output, about(output)):
         if path.is_dir():
             raise UserError(f"{path}: is a folder; --output names a file, such as {path / 'out.json'}")
