@@ -48,7 +48,8 @@ def start(tmp_path, sockets):
 
     def start(*args: str, imports: str = "colorsys") -> subprocess.Popen:
         path = tmp_path / f"program-{imports}.py"
-        path.write_text(PROGRAM.format(scripts=str(SCRIPTS), imports=imports))
+        if not path.exists():  # another one may be reading it
+            path.write_text(PROGRAM.format(scripts=str(SCRIPTS), imports=imports))
         return subprocess.Popen(
             [sys.executable, path, *args],
             cwd=tmp_path,
