@@ -34,10 +34,10 @@ def iterate(config: str, iterations: int) -> None:
     from bench_training import job_of
     from mmengine.runner import Runner
 
-    from distill.datasets.figures import generate
     from distill.files import write_json
     from distill.models import model as models
     from distill.models.training_job import full_config
+    from helpers.options import generate
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
