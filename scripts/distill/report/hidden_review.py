@@ -65,10 +65,10 @@ def audit_review(table: pd.DataFrame, labels: Coco, truth: Coco, learn: bool = F
     table = table.assign(right=table.index.map(right))
     table = table[table["right"].notna()]
     is_label, right_now = table["kind"] == "label", table["right"].astype(bool)
-    limits = table[is_label].groupby("category_id")["score"].min() if learn else None
+    values = features(table) if learn else None
     return [
-        _row("labels, wrong", table[is_label], ~right_now[is_label], -1, limits),
-        _row("candidates, missed objects", table[~is_label], right_now[~is_label], 1, limits),
+        _row("labels, wrong", table[is_label], ~right_now[is_label], -1, values),
+        _row("candidates, missed objects", table[~is_label], right_now[~is_label], 1, values),
     ]
 
 
@@ -103,24 +103,24 @@ def _posed(label: Coco, real: Coco, sigmas: Sequence[float]) -> bool:
 
 
 def _row(
-    what: str, table: pd.DataFrame, found: pd.Series, sign: int, limits: pd.Series | None
+    what: str, table: pd.DataFrame, found: pd.Series, sign: int, values: pd.DataFrame | None
 ) -> dict[str, Any]:
-    """sign: 1 where a high score speaks for being found, −1 where a low one does. limits: the lowest score of
-    a label, by category, where a doubt is to be learned."""
+    """sign: 1 where a high score speaks for being found, −1 where a low one does. values: features of
+    these rows and others, where a doubt is to be learned."""
     by = {"doubt": table["doubt"].to_numpy(), "score": sign * table["score"].to_numpy()}
     hit = found.to_numpy(bool)
     row: dict[str, Any] = {"what": what, "count": len(table), "found": int(hit.sum())}
     worst = {"doubt": "worst", "score": "lowest"}
-    if limits is not None:
-        learned = held_out(features(table, limits), hit, table["image_id"].to_numpy())
+    if values is not None:
+        learned = held_out(values.loc[table.index].to_numpy(), hit, table["image_id"].to_numpy())
         if learned is not None:
             by["learned"], worst["learned"] = learned, "learned_worst"
-    row |= {name: area_under_roc(values, hit) for name, values in by.items()}
+    row |= {name: area_under_roc(order, hit) for name, order in by.items()}
     first = max(1, round(WORST * len(table)))
-    for name, values in by.items():
-        highest = hit[np.argsort(-values, kind="stable")[:first]]
+    for name, order in by.items():
+        highest = hit[np.argsort(-order, kind="stable")[:first]]
         row[worst[name]] = float(highest.mean()) if len(table) else None
-    return row if limits is None else row | {key: row.get(key) for key in ("learned", "learned_worst")}
+    return row if values is None else row | {key: row.get(key) for key in ("learned", "learned_worst")}
 
 
 def area_under_roc(values: np.ndarray, hit: np.ndarray) -> float | None:
