@@ -7,8 +7,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from distill.datasets.dataset_file import read_dataset
 from distill.files import replacing, write_json
 from distill.labels import yolo_export
@@ -19,6 +17,7 @@ from distill.labels.order import in_order
 from distill.program import UserError, run
 from distill.strict import read_json
 from distill.study import schema
+from distill.study.proposal import flow
 
 
 def main() -> None:
@@ -106,10 +105,7 @@ def entry(labels: dict[str, Any], output: Path) -> str:
     """The line of a configuration that makes a dataset of corrected labels."""
     places = {"images": labels["info"].get("image_root") or "IMAGES", "annotations": output}
     spec = {"kind": "coco", **{key: os.path.abspath(path) for key, path in places.items()}}
-    flow = yaml.safe_dump(
-        {"corrected": spec}, default_flow_style=True, sort_keys=False, width=10**6, allow_unicode=True
-    )
-    return flow.strip()[1:-1]
+    return flow({"corrected": spec})
 
 
 if __name__ == "__main__":

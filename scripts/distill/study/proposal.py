@@ -185,16 +185,16 @@ def text(study: Mapping[str, Any], seen: Sequence[str]) -> str:
         lines += ["", f"# {COMMENTS[key]}"] if key in COMMENTS else []
         if isinstance(value, dict) and key != "model":
             lines.append(f"{key}:")
-            lines += [f"  {_flow({name: item})[1:-1]}" for name, item in value.items()]
+            lines += [f"  {flow({name: item})}" for name, item in value.items()]
         else:
-            lines.append(_flow({key: value})[1:-1])
+            lines.append(flow({key: value}))
     return "\n".join(lines) + "\n"
 
 
-def _flow(value: Any) -> str:
-    return yaml.safe_dump(
-        value, default_flow_style=True, sort_keys=False, width=10**6, allow_unicode=True
-    ).strip()
+def flow(entry: Mapping[str, Any]) -> str:
+    """A key and its value as a line of YAML, with the value in braces or brackets."""
+    whole = yaml.safe_dump(entry, default_flow_style=True, sort_keys=False, width=10**6, allow_unicode=True)
+    return whole.strip()[1:-1]
 
 
 def _step(value: float) -> int:
