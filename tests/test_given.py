@@ -80,6 +80,41 @@ def test_one_file_is_taken_as_it_is(tmp_path):
         assert np.allclose(theirs.get("keypoints", []), mine.get("keypoints", []), atol=0.01)
 
 
+def annotation_file(**changes):
+    """Two images, whose ids and categories are numbered otherwise than in the dataset; a hand, a cup, a crowd."""
+    hand = {"id": 1, "image_id": 7, "category_id": 20, "bbox": [10, 10, 30, 40], "iscrowd": 0}
+    hand["keypoints"] = [12, 13, 2, 20, 30, 1, 0, 0, 0]
+    cup = {"id": 2, "image_id": 8, "category_id": 21, "bbox": [50, 50, 20, 20], "iscrowd": 0}
+    crowd = {**cup, "id": 3, "bbox": [0, 0, 200, 150], "iscrowd": 1}
+    return {
+        "images": [{"id": 7, "file_name": "2.png"}, {"id": 8, "file_name": "0.png"}],
+        "categories": [{"id": 20, "name": "hand"}, {"id": 21, "name": "cup"}],
+        "annotations": [hand, cup | changes, crowd],
+    }
+
+
+def test_annotations_are_predictions_of_score_1(tmp_path):
+    cup, hand = merged(tmp_path, annotation_file())
+    assert (cup["image_id"], cup["category_id"], cup["bbox"], cup["score"]) == (10, 3, [50, 50, 20, 20], 1)
+    assert (hand["image_id"], hand["category_id"], hand["score"]) == (8, 1, 1)
+    assert hand["keypoints"] == [12, 13, 1, 20, 30, 1, 0, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"image_id": 9}, "record 1 (from 0): image_id 9 is none of the 2 images of the file"),
+        ({"image_id": [9]}, "record 1 (from 0): image_id [9] is none of the 2 images of the file"),
+        ({"category_id": 3}, "record 1 (from 0): category_id 3 is none of the 2 categories of the file"),
+        ({"bbox": [0, 0, -5, 5]}, "record 1 (from 0): bbox [0, 0, -5, 5] has a negative size"),
+        ({"score": 3}, "record 1 (from 0): score 3 is not from 0 to 1"),
+    ],
+)
+def test_a_wrong_annotation_is_named(tmp_path, changes, message):
+    with pytest.raises(UserError, match=re.escape(message)):
+        merged(tmp_path, annotation_file(**changes))
+
+
 @pytest.mark.parametrize("rule", voting.RULES)
 def test_several_are_merged_as_by_brute_force(tmp_path, rule):
     rng = np.random.default_rng(1)

@@ -99,8 +99,8 @@ del 0.keypoints => record 0 (from 0): has no keypoints, which are to be learnt
 """
 TEXTS = """
 "" => not a JSON file
-"{}" => is not a list of {image_id, category_id, bbox, score} (COCO results)
-json.dumps({"annotations": json.loads(t)}) => but a COCO annotation file
+"{}" => is not a list of {image_id, category_id, bbox, score} (COCO results), nor an annotation file
+json.dumps({"annotations": json.loads(t)}) => is no COCO annotation file: object missing required field `images`
 "[]" => ok it == []
 t[:50] => not a JSON file
 "\\ufeff" + t => ok len(it) == 3

@@ -1,8 +1,9 @@
 """Predictions of other programs, in the place of a teacher's: files of COCO results in pixels of the image.
 
 A record says its image (`file_name`, or `image_id`: an id or a name), its category (`category_id`: an id or a
-name of the labelled dataset), bbox (x, y, w, h) and score, and of poses x, y, score of each keypoint. A file
-is refused whole, in one line with the record, counted from 0: where one is wrong, others are.
+name of the labelled dataset), bbox (x, y, w, h) and score, and of poses x, y, score of each keypoint. A COCO
+annotation file is taken as well: what has no score has 1, crowd regions are passed over. A file is refused
+whole, in one line with the record, counted from 0: where one is wrong, others are.
 """
 
 from collections.abc import Callable, Sequence
@@ -33,6 +34,23 @@ class _Record(msgspec.Struct, gc=False):
     image_id: int | str | None = None
     file_name: str | None = None
     keypoints: tuple[float, ...] | None = None
+    iscrowd: int = 0
+
+
+class _Image(msgspec.Struct):
+    id: int | str
+    file_name: str
+
+
+class _Category(msgspec.Struct):
+    id: int | str
+    name: str
+
+
+class _AnnotationFile(msgspec.Struct):
+    images: list[_Image]
+    categories: list[_Category]
+    annotations: list[dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -54,7 +72,7 @@ class Given:
 def read(path: str | Path, images: Images, categories: Sequence[Coco], posed: bool) -> Given:
     """Reads and checks a file of another program's predictions.
 
-    path: COCO results.
+    path: COCO results, or a COCO annotation file.
     images: of the dataset that they are on.
     categories: of the labelled dataset.
     posed: whether the categories that have keypoints need them.
@@ -88,7 +106,8 @@ def read(path: str | Path, images: Images, categories: Sequence[Coco], posed: bo
     outside = here & ((boxes[:, 2:] < 0) | (boxes[:, :2] > size)).any(1)
     _refuse(path, outside, lambda i: _lies_outside(xywh[i], images.records[rows[i]]))
     boxes = np.concatenate([np.clip(boxes[:, :2], 0, size), np.clip(boxes[:, 2:], 0, size)], axis=1)
-    keep = here & (box_math.area(boxes) > 0)
+    crowd = np.fromiter((record.iscrowd for record in found), bool, n)
+    keep = here & ~crowd & (box_math.area(boxes) > 0)
     if n and not here.any():
         raise UserError(
             f"{path}: none of its {n} records is on an image of the dataset that is to be labelled"
@@ -108,9 +127,11 @@ def _records(path: str | Path) -> list[_Record]:
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         del content
     values = read_json(path)  # which NaN and doubtful text pass, or are named
+    if isinstance(values, dict) and "annotations" in values:
+        values = _of_annotations(path, values)
     if not isinstance(values, list):
-        wanted = "a list of {image_id, category_id, bbox, score} (COCO results)"
-        raise UserError(f"{path}: is not {wanted}{_kind_of(values)}")
+        wanted = "a list of {image_id, category_id, bbox, score} (COCO results), nor an annotation file"
+        raise UserError(f"{path}: is not {wanted}")
     make_whole(values, ("image_id", "category_id"))
     found = []
     for i, value in enumerate(values):
@@ -121,10 +142,28 @@ def _records(path: str | Path) -> list[_Record]:
     return found
 
 
-def _kind_of(values: Any) -> str:
-    if isinstance(values, dict) and "annotations" in values:
-        return ", but a COCO annotation file: write its annotations, with scores, as a list"
-    return ""
+def _of_annotations(path: str | Path, content: Coco) -> list[Coco]:
+    """The annotations of a COCO dict as results: images and categories by the names that it gives them."""
+    try:
+        file = msgspec.convert(content, _AnnotationFile)
+    except msgspec.ValidationError as error:
+        raise UserError(f"{path}: is no COCO annotation file: {str(error)[0].lower()}{str(error)[1:]}") from None
+    files = {image.id: image.file_name for image in file.images}
+    names = {category.id: category.name for category in file.categories}
+    results = []
+    for i, annotation in enumerate(file.annotations):
+        result = {"score": 1.0, **annotation}
+        for key, name, table in (("image_id", "file_name", files), ("category_id", "category_id", names)):
+            given = annotation.get(key)
+            if not isinstance(given, int | str) or given not in table:
+                there = "images" if table is files else "categories"
+                _wrong(path, i, f"{key} {show(given)} is none of the {len(table)} {there} of the file")
+            result[name] = table[given]
+        points = annotation.get("keypoints")
+        if isinstance(points, list) and "score" not in annotation:  # how visible they are: 0, 1, 2
+            result["keypoints"] = [min(v, 1) if k % 3 == 2 else v for k, v in enumerate(points)]
+        results.append(result)
+    return results
 
 
 def _wrong(path: str | Path, i: int, what: str) -> NoReturn:
