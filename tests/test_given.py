@@ -81,7 +81,7 @@ def test_one_file_is_taken_as_it_is(tmp_path):
 
 
 def annotation_file(**changes):
-    """Two images, whose ids and categories are numbered otherwise than in the dataset; a hand, a cup, a crowd."""
+    """Two images, with other ids than in the dataset, and other categories; a hand, a cup, a crowd."""
     hand = {"id": 1, "image_id": 7, "category_id": 20, "bbox": [10, 10, 30, 40], "iscrowd": 0}
     hand["keypoints"] = [12, 13, 2, 20, 30, 1, 0, 0, 0]
     cup = {"id": 2, "image_id": 8, "category_id": 21, "bbox": [50, 50, 20, 20], "iscrowd": 0}

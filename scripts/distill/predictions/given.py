@@ -147,7 +147,9 @@ def _of_annotations(path: str | Path, content: Coco) -> list[Coco]:
     try:
         file = msgspec.convert(content, _AnnotationFile)
     except msgspec.ValidationError as error:
-        raise UserError(f"{path}: is no COCO annotation file: {str(error)[0].lower()}{str(error)[1:]}") from None
+        raise UserError(
+            f"{path}: is no COCO annotation file: {str(error)[0].lower()}{str(error)[1:]}"
+        ) from None
     files = {image.id: image.file_name for image in file.images}
     names = {category.id: category.name for category in file.categories}
     results = []
