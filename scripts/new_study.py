@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from distill.cluster.gpus import visible
-from distill.datasets.fingerprints import fingerprints
+from distill.datasets.coco import Coco
+from distill.datasets.fingerprints import Fingerprint, fingerprints
 from distill.datasets.kinds import build
 from distill.datasets.splits import check_splits
 from distill.files import replacing
@@ -42,54 +43,10 @@ def main() -> None:
         "--output", type=Path, required=True, help="config/NAME.yaml; results go to results/NAME"
     )
     args = parser.parse_args()
-    if args.output.exists():
-        raise UserError(f"{args.output} is there already; remove it, or choose another name")
-    if args.hide is not None and not 0 < args.hide < 1:
-        raise UserError(f"--hide {args.hide:g}: must be a share between 0 and 1")
-    if not (args.unlabelled or args.hide):
-        raise UserError("nothing is unlabelled: give --unlabelled FOLDER, or hide labels by --hide 0.8")
-    results = f"results/{args.output.stem}"
-    if Path(results, "study.json").exists():
-        raise UserError(
-            f"{results} holds the results of another study; remove it, or choose another --output"
-        )
+    results = checked(args)
     paths = [args.images, args.labelled, args.unlabelled, args.val, args.val_images]
     folder = os.path.commonpath([os.path.dirname(os.path.abspath(path)) for path in paths if path])
-
-    def built(name: str, spec: dict[str, Any]) -> dict[str, Any]:
-        places = {key: str(Path(folder, spec[key])) for key in ("images", "annotations") if key in spec}
-        usual = {"unreadable": defaults(ROOT, "study")["unreadable"]}
-        return build(name, {**usual, **defaults(ROOT, "datasets", spec["kind"]), **spec, **places}, {})
-
-    spec = material.annotated("--labelled", args.labelled, args.images, folder)
-    val = None
-    if args.val:
-        val = material.annotated("--val", args.val, args.val_images or args.images, folder)
-        val |= {"split": "val"} if val["kind"] == "yolo" else {}
-    else:
-        spec, val = material.own_validation(args.labelled, spec)
-    if args.images and "coco" not in {entry["kind"] for entry in (spec, val) if entry}:
-        raise UserError(f"--images is for files of COCO; {args.labelled} says where its images are")
-    coco = built("labelled", spec)
-    prints = list(fingerprints(coco, Path(coco["info"]["image_root"])))
-    found = facts.facts_of(coco, prints)
-    known = [coco]
-    if val:
-        tested = built("val", val)
-        theirs = list(fingerprints(tested, Path(tested["info"]["image_root"])))
-        check_splits(("val", "labelled"), tested, coco, (theirs, prints))
-        known.append(tested)
-    more, count, twice = None, 0, 0
-    if args.unlabelled:
-        more, files = material.unlabelled(args.unlabelled, folder)
-        count = len(files)
-        if more["kind"] == "videos":
-            more |= {"frames": proposal.frames_each(found.images, count), "at": "even"}
-            count *= more["frames"]
-        elif (twice := material.shared(files, known)) == count:
-            hint = "give a folder with others, or hide labels by --hide 0.8"
-            raise UserError(f"{args.unlabelled}: all of its {count} images are annotated; {hint}")
-    sources = proposal.Sources(spec, more, val, args.hide or 0.0, count - twice, twice > 0)
+    found, sources = looked_at(args, folder)
     proposal.check_parts(found, sources)
     device = args.device or ("gpu" if visible(os.environ) else "cpu")
     study = proposal.config(found, sources, results, device)
@@ -101,6 +58,61 @@ def main() -> None:
         resolve(read(path), ROOT)
     print("\n".join(seen))
     print(f"written: {args.output}; now: snakemake --configfile {args.output}")
+
+
+def checked(args: argparse.Namespace) -> str:
+    """The folder of the study's results. Raises UserError where options do not go together, or files are there."""
+    if args.output.exists():
+        raise UserError(f"{args.output} is there already; remove it, or choose another name")
+    if args.hide is not None and not 0 < args.hide < 1:
+        raise UserError(f"--hide {args.hide:g}: must be a share between 0 and 1")
+    if not (args.unlabelled or args.hide):
+        raise UserError("nothing is unlabelled: give --unlabelled FOLDER, or hide labels by --hide 0.8")
+    results = f"results/{args.output.stem}"
+    if Path(results, "study.json").exists():
+        other = "holds the results of another study; remove it, or choose another --output"
+        raise UserError(f"{results} {other}")
+    return results
+
+
+def looked_at(args: argparse.Namespace, folder: str) -> tuple[facts.Facts, proposal.Sources]:
+    """What the labelled images are like, and entries of all datasets, with paths from `folder` on."""
+    spec = material.annotated("--labelled", args.labelled, args.images, folder)
+    val: dict[str, Any] | None
+    if args.val:
+        val = material.annotated("--val", args.val, args.val_images or args.images, folder)
+        if val["kind"] == "yolo":
+            val["split"] = "val"
+    else:
+        spec, val = material.own_validation(args.labelled, spec)
+    if args.images and "coco" not in {entry["kind"] for entry in (spec, val) if entry}:
+        raise UserError(f"--images is for files of COCO; {args.labelled} says where its images are")
+    coco, prints = built("labelled", spec, folder)
+    found = facts.facts_of(coco, prints)
+    known = [coco]
+    if val:
+        tested, theirs = built("val", val, folder)
+        check_splits(("val", "labelled"), tested, coco, (theirs, prints))
+        known.append(tested)
+    if not args.unlabelled:
+        return found, proposal.Sources(spec, None, val, args.hide or 0.0)
+    more, files = material.unlabelled(args.unlabelled, folder)
+    count, twice = len(files), 0
+    if more["kind"] == "videos":
+        more |= {"frames": proposal.frames_each(found.images, count), "at": "even"}
+        count *= more["frames"]
+    elif (twice := material.shared(files, known)) == count:
+        hint = "give a folder with others, or hide labels by --hide 0.8"
+        raise UserError(f"{args.unlabelled}: all of its {count} images are annotated; {hint}")
+    return found, proposal.Sources(spec, more, val, args.hide or 0.0, count - twice, twice > 0)
+
+
+def built(name: str, spec: dict[str, Any], folder: str) -> tuple[Coco, list[Fingerprint]]:
+    """The dataset of an entry, and what its images look like."""
+    places = {key: str(Path(folder, spec[key])) for key in ("images", "annotations") if key in spec}
+    usual = {"unreadable": defaults(ROOT, "study")["unreadable"]}
+    coco = build(name, {**usual, **defaults(ROOT, "datasets", spec["kind"]), **spec, **places}, {})
+    return coco, list(fingerprints(coco, Path(coco["info"]["image_root"])))
 
 
 if __name__ == "__main__":
