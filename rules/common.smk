@@ -39,7 +39,7 @@ VERSIONS = {
     "predict": 1,
     "merge": 1,
     "calibrate": 1,
-    "review": 1,
+    "review": 2,
     "evaluate": 3,
     "report": 3,
 }

@@ -61,7 +61,7 @@ def main() -> None:
 
 
 def checked(args: argparse.Namespace) -> str:
-    """The folder of the study's results. Raises UserError for options that do not go together, and files there."""
+    """The folder of the results. Raises UserError for unfit options, and for files there."""
     if args.output.exists():
         raise UserError(f"{args.output} is there already; remove it, or choose another name")
     if args.hide is not None and not 0 < args.hide < 1:

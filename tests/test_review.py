@@ -46,19 +46,48 @@ def doubted(tmp_path, records, categories=(CELL,), **limits):
     return doubts(tmp_path / "merged.json", UNLABELLED, list(categories), thresholds(**limits))
 
 
-def test_doubt_is_half_at_the_threshold_and_falls_away_from_it(tmp_path):
-    table = doubted(tmp_path, [cell(1, 0, 0.9), cell(1, 50, 0.5), cell(1, 100, 0.49), cell(1, 150, 0.26)])
-    assert table["kind"].tolist() == ["label", "label", "missed", "missed"]
-    assert table["label"].tolist() == [1, 2, 0, 0]
-    expected = [1 / (1 + (0.9 / 0.5) ** 3), 0.5, 1 / (1 + (0.5 / 0.49) ** 3), 1 / (1 + (0.5 / 0.26) ** 3)]
-    assert table["doubt"].tolist() == pytest.approx(expected)
+def sigmoid(value):
+    return 1 / (1 + np.exp(-value))
 
 
-def test_what_few_views_see_is_doubted_more_than_what_all_see(tmp_path):
-    table = doubted(tmp_path, [cell(1, 50 * i, 0.8, mean) for i, mean in enumerate((0.8, 0.7, 0.2))])
-    sure, usual, seldom = table["doubt"]
-    assert sure < usual < 0.25 < seldom
-    assert usual == pytest.approx(1 / (1 + 1.6**3))  # the median changes nothing
+def test_doubt_follows_the_mean_over_views_against_what_is_usual(tmp_path):
+    means = (0.8, 0.7, 0.2)  # of labels with the same score; then of what is below the threshold
+    records = [cell(1, 50 * i, 0.8, mean) for i, mean in enumerate(means)]
+    table = doubted(tmp_path, [*records, cell(1, 200, 0.4, 0.35)])
+    assert table["kind"].tolist() == ["label"] * 3 + ["missed"]
+    assert table["label"].tolist() == [1, 2, 3, 0]
+    expected = [sigmoid(-5 * np.log(mean / 0.7) - 2.25) for mean in means]
+    assert table["doubt"].tolist() == pytest.approx([*expected, sigmoid(2 * np.log(0.35 / 0.7) + 1.2)])
+
+
+def test_where_views_were_not_compared_the_score_counts(tmp_path):
+    scores = [0.9, 0.6, 0.5, 0.49]
+    table = doubted(tmp_path, [cell(1, 50 * i, score) for i, score in enumerate(scores)])
+    expected = [sigmoid(-5 * np.log(score / 0.6) - 2.25) for score in scores[:3]]
+    assert table["doubt"].tolist() == pytest.approx([*expected, sigmoid(2 * np.log(0.49 / 0.6) + 1.2)])
+
+
+def test_without_labels_of_the_category_its_threshold_counts(tmp_path):
+    table = doubted(tmp_path, [cell(1, 0, 0.4)])
+    assert table["kind"].tolist() == ["missed"]
+    assert table["doubt"].tolist() == pytest.approx([sigmoid(2 * np.log(0.4 / 0.5) + 1.2)])
+
+
+@pytest.mark.parametrize(("labels", "known"), [(4, False), (7, True)])
+def test_boxes_unlike_the_others_are_doubted_where_there_are_others(tmp_path, labels, known):
+    rng = np.random.default_rng(2)
+    sides = np.exp(rng.normal(3, 0.2, (labels, 2)))
+    sides[-1] = 90, 8
+    records = [cell(1, 50 * i, 0.8, bbox=[50.0 * i, 0, *wh]) for i, wh in enumerate(sides.tolist())]
+    table = doubted(tmp_path, records)
+    size, shape = np.log(sides).mean(axis=1), np.log(sides[:, 0] / sides[:, 1])
+    odd = np.zeros(labels)
+    for value in (size, shape):
+        apart = np.abs(value - np.median(value))
+        odd += np.minimum(apart / max(np.median(apart), 0.1), 6)
+    expected = sigmoid(5 * 0.06 * odd - 2.25) if known else np.full(labels, sigmoid(-2.25))
+    assert table["doubt"].to_numpy() == pytest.approx(expected)
+    assert not known or table["doubt"].argmax() == labels - 1
 
 
 def test_spread_keypoints_are_doubted_and_the_worst_is_named(tmp_path):
@@ -138,7 +167,7 @@ def test_next_images_are_doubtful_and_not_alike(tmp_path):
     first = next_images(table, UNLABELLED, labelled)
     assert first["image_id"].tolist()[:2] == [1, 3]  # not 2, which is as doubtful as 1, and the same
     assert first["image_id"].tolist()[-2:] == [5, 6]  # in which nothing is
-    assert first["mistakes"][0] == pytest.approx(4 / (1 + (0.51 / 0.5) ** 3), abs=1e-3)
+    assert first["mistakes"][0] == pytest.approx(4 * table["doubt"][0], abs=1e-3)
     assert first.loc[first["image_id"] == 2, "distance"].item() == 0
     known = [{"image_id": 9, "category_id": 4, "bbox": [40 * n, 0, 20, 20]} for n in range(2)]
     labelled = {"images": [{"id": 9}], "annotations": known}

@@ -1,15 +1,15 @@
 """What to look at first: labels most likely wrong or badly placed, and objects most likely missed.
 
-Calibration cuts candidates at the score that gives the expected number of labels, so those near the cut are
-the most doubtful, on both sides of it. What the views say moves them: an object that few views see, or whose
-keypoints are spread over the heatmap, is less certain than its score, which is that of the best view.
+The score of a merged box is that of the best view, or of a vote, and much alike among labels. Better tells
+right from wrong the mean score over all views (`predictions.agreement`), against what is usual for the labels
+of the category, the median; how far keypoints are spread over the heatmap; and how unusual the box is.
 
-    certainty = log(score / threshold) + ½ log(mean score / usual) − ½ (entropy − usual)
+    certainty = log(mean score / usual) − ½ (entropy − usual) − 0.06 (oddness of size + oddness of shape)
 
-with the mean score over the views and the mean entropy of the keypoints (`predictions.agreement`), each
-against what is usual for the labels of the category, the median. That a label is doubted is
-1 / (1 + exp(3 certainty)), that a candidate below the threshold is an object 1 / (1 + exp(−3 certainty)). The
-weights were found on hidden labels: docs/results.md. Predictions that lack agreement have their score alone.
+Oddness is how far log √(width · height), and log(width / height), are from the median of the category's labels,
+in median absolute deviations. A label is right with probability σ(5 certainty + 2.25), and what is no label an
+object with σ(2 certainty + 1.2). The weights were found on hidden labels, and measured on others:
+docs/results.md. Where views were not compared, the merged score stands for their mean.
 """
 
 from collections.abc import Iterator
@@ -25,7 +25,10 @@ from distill.labels import thresholds as thresholds_file
 from distill.labels.candidates import Candidates, candidate_blocks, whole_images
 from distill.predictions.boxes import iou, xywh_to_xyxy
 
-SLOPE, OF_MEAN, OF_ENTROPY = 3.0, 0.5, 0.5
+OF_ENTROPY, OF_ODDNESS = 0.5, 0.06
+OF_LABEL, OF_MISSED = (5.0, 2.25), (2.0, 1.2)  # slope and constant
+LEAST_DEVIATION, MOST_ODDNESS = 0.1, 6.0
+COMPARED = 5  # labels of a category, at least, that say which boxes are usual
 FAR = 0.5  # candidates below this share of the threshold are not taken for missed objects
 COVERED = 0.5  # IoU with a label from which a candidate is no other object
 LISTED = 10_000  # rows of review.csv, at most
@@ -44,8 +47,8 @@ def doubts(
 
     Columns: doubt, from 0 to 1; kind, "label" or "missed"; label, the id of the annotation, 0 where there is
     none; image_id, category_id, score; x, y, width, height; views, overlap (`agreement.of_boxes`); keypoint,
-    the place of the one with the highest entropy, −1 where there is none, and spread, of its peaks. NaN: not
-    known.
+    the place of the one with the highest entropy, −1 where there is none, and spread, of its peaks; mean,
+    entropy and oddness, of which doubt is made. NaN: not known.
     Raises UserError as `candidate_blocks`.
     """
     limits, lowest = thresholds_file.limits(thresholds)
@@ -55,8 +58,11 @@ def doubts(
     visible = np.inf if visible is None else visible
     parts = [_considered(block, visible) for block in whole_images(_numbered(blocks, limits, lowest))]
     table = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=list(_COLUMNS))
-    sign = np.where(table["kind"] == "label", 1, -1)
-    table.insert(0, "doubt", 1 / (1 + np.exp(SLOPE * sign * _certainty(table, limits))))
+    table["oddness"] = _oddness(table)
+    is_label = table["kind"] == "label"
+    slope, constant = (np.where(is_label, *pair) for pair in zip(OF_LABEL, OF_MISSED, strict=True))
+    real = slope * _certainty(table, limits) + constant
+    table.insert(0, "doubt", 1 / (1 + np.exp(np.where(is_label, real, -real))))
     return table
 
 
@@ -130,15 +136,33 @@ def _pose(kept: Candidates, points: np.ndarray, visible: float) -> tuple[np.ndar
 
 
 def _certainty(table: pd.DataFrame, limits: dict[int, float]) -> np.ndarray:
-    """(n,), see the module's docstring; 0 halfway between wrong and right."""
-    limit = table["category_id"].map(limits).clip(lower=LEAST)
-    certainty = np.log(table["score"].clip(lower=LEAST) / limit)
+    """(n,), see the module's docstring; 0 for a label like the others of its category, or at the threshold of
+    one that has no labels."""
+    seen = table["mean"].fillna(table["score"]).astype(float)
+    limit = table["category_id"].map(limits)
+    certainty = _unusual(table, np.log(seen.clip(lower=LEAST)))
+    certainty = certainty.fillna(np.log(table["score"].clip(lower=LEAST) / limit.clip(lower=LEAST)))
+    certainty -= OF_ENTROPY * _unusual(table, table["entropy"].astype(float)).fillna(0)
+    return (certainty - OF_ODDNESS * table["oddness"]).to_numpy(float)
+
+
+def _oddness(table: pd.DataFrame) -> pd.Series:
+    """(n,) of size and shape together; 0 where few labels say what is usual."""
+    sides = np.log(table[["width", "height"]].astype(float).clip(lower=1))
     labels = table["kind"] == "label"
-    mean = np.log(table["mean"].clip(lower=LEAST))
-    for value, weight in ((mean, OF_MEAN), (table["entropy"], -OF_ENTROPY)):
-        usual = value[labels].groupby(table["category_id"]).median()
-        certainty += weight * (value - table["category_id"].map(usual)).fillna(0)
-    return certainty.to_numpy(float)
+    oddness = pd.Series(0.0, table.index)
+    for shape in (sides.mean(axis=1), sides["width"] - sides["height"]):
+        apart = _unusual(table, shape).abs()
+        known = apart[labels].groupby(table["category_id"])
+        deviation = known.median().clip(lower=LEAST_DEVIATION).where(known.size() >= COMPARED)
+        oddness += (apart / table["category_id"].map(deviation)).clip(upper=MOST_ODDNESS).fillna(0)
+    return oddness
+
+
+def _unusual(table: pd.DataFrame, values: pd.Series) -> pd.Series:
+    """Values of all rows, less the median of the labels of their category; NaN where it has none."""
+    usual = values[table["kind"] == "label"].groupby(table["category_id"]).median()
+    return values - table["category_id"].map(usual)
 
 
 def worst_first(table: pd.DataFrame, dataset: Coco, categories: list[Coco]) -> pd.DataFrame:

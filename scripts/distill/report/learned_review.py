@@ -14,9 +14,9 @@ STEPS = 25  # of Newton's method; it needs about six
 
 
 def features(table: pd.DataFrame) -> pd.DataFrame:
-    """What the views say of each row of `labels.review.doubts`, less what is usual for the labels of its
-    category, the median; NaN where they say nothing. Six columns, with the index of the table."""
-    values = table[["views", "overlap", "entropy"]].astype(float)
+    """What views and box say of each row of `labels.review.doubts`, less what is usual for the labels of its
+    category, the median; NaN where they say nothing. Seven columns, with the index of the table."""
+    values = table[["views", "overlap", "entropy", "oddness"]].astype(float)
     for key in ("score", "mean", "spread"):
         values[key] = np.log(table[key].astype(float).clip(lower=LEAST))
     usual = values[table["kind"] == "label"].groupby(table["category_id"]).median()
