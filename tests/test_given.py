@@ -107,6 +107,7 @@ def test_annotations_are_predictions_of_score_1(tmp_path):
         ({"image_id": [9]}, "record 1 (from 0): image_id [9] is none of the 2 images of the file"),
         ({"category_id": 3}, "record 1 (from 0): category_id 3 is none of the 2 categories of the file"),
         ({"bbox": [0, 0, -5, 5]}, "record 1 (from 0): bbox [0, 0, -5, 5] has a negative size"),
+        ({"keypoints": [1, 2, "x"]}, "record 1 (from 0): expected `float`, got `str`"),
         ({"score": 3}, "record 1 (from 0): score 3 is not from 0 to 1"),
     ],
 )

@@ -6,9 +6,9 @@ of the category, the median; how far keypoints are spread over the heatmap; and 
 
     certainty = log(mean score / usual) − ½ (entropy − usual) − 0.06 (oddness of size + oddness of shape)
 
-Oddness is how far log √(width · height), and log(width / height), are from the median of the category's labels,
-in median absolute deviations. A label is right with probability σ(5 certainty + 2.25), and what is no label an
-object with σ(2 certainty + 1.2). The weights were found on hidden labels, and measured on others:
+Oddness is how far log √(width · height), and log(width / height), are from the median of the category's
+labels, in median absolute deviations. A label is right with probability σ(5 certainty + 2.25), and what is no
+label is an object with σ(2 certainty + 1.2). The weights were found on hidden labels, and measured on others:
 docs/results.md. Where views were not compared, the merged score stands for their mean.
 """
 

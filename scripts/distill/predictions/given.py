@@ -142,7 +142,7 @@ def _records(path: str | Path) -> list[_Record]:
     return found
 
 
-def _of_annotations(path: str | Path, content: Coco) -> list[Coco]:
+def _of_annotations(path: str | Path, content: Coco) -> list[Any]:
     """The annotations of a COCO dict as results: images and categories by the names that it gives them."""
     try:
         file = msgspec.convert(content, _AnnotationFile)
@@ -152,7 +152,7 @@ def _of_annotations(path: str | Path, content: Coco) -> list[Coco]:
         ) from None
     files = {image.id: image.file_name for image in file.images}
     names = {category.id: category.name for category in file.categories}
-    results = []
+    results: list[Any] = []
     for i, annotation in enumerate(file.annotations):
         result = {"score": 1.0, **annotation}
         for key, name, table in (("image_id", "file_name", files), ("category_id", "category_id", names)):
@@ -163,7 +163,8 @@ def _of_annotations(path: str | Path, content: Coco) -> list[Coco]:
             result[name] = table[given]
         points = annotation.get("keypoints")
         if isinstance(points, list) and "score" not in annotation:  # how visible they are: 0, 1, 2
-            result["keypoints"] = [min(v, 1) if k % 3 == 2 else v for k, v in enumerate(points)]
+            seen = [min(v, 1) if isinstance(v, int | float) else v for v in points[2::3]]
+            result["keypoints"] = [seen[k // 3] if k % 3 == 2 else v for k, v in enumerate(points)]
         results.append(result)
     return results
 
