@@ -154,6 +154,8 @@ models.teacher.gpus = 3; models.teacher.batch = 4 => models.teacher.batch: 4 is 
 models.teacher.gpus = 3; models.teacher.batch = 4; device = "cpu" => ok
 models.teacher.gpus = 2; models.teacher.nodes = 2; models.teacher.batch = 8 => ok
 models.teacher.ratio = [6, 4] => models.teacher.ratio: is for students; without `labels` no image is generated
+models.student.weight = "score"; merge.score = "quasi_sum" => models.student.weight: score: the scores of its labels are sums
+models.student.weight = "score" => ok
 models.teacher.background = "ignore" => models.teacher.background: is for students
 model.ratio = [1, 1] => ok it["models"]["student"]["ratio"] == [1, 1]
 models.student.ratio = [6, 0] => models.student.ratio.1: 0 is less than or equal to the minimum of 0

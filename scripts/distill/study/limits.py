@@ -31,9 +31,8 @@ def check(config: Mapping[str, Any], study: Mapping[str, Any], root: Path) -> No
     for name, model in study["models"].items():
         _check_model(f"models.{name}", model, config.get("models", {}).get(name, {}), study)
         _check_network(f"models.{name}", model, root)
-        band = study["labels"].get(model["labels"], {"calibrate": {"ignore": None}})["calibrate"]["ignore"]
-        if band is not None and not is_our_rcnn(model["config"], root):
-            raise UserError(f"labels.{model['labels']}.calibrate.ignore: {name} learns from them; {ONLY}")
+        if model["labels"] in study["labels"]:
+            _check_lesson(name, model, study["labels"][model["labels"]], root)
     _check_crops(study, root)
     for name, entry in study["labels"].items():
         for teacher in entry["teachers"]:
@@ -92,6 +91,15 @@ def _check_model(
         return
     if model["batch"] % (processes := model["gpus"] * model["nodes"]):
         raise UserError(f"{where}.batch: {model['batch']} is not a multiple of its {processes} GPUs")
+
+
+def _check_lesson(name: str, model: Mapping[str, Any], labels: Mapping[str, Any], root: Path) -> None:
+    """labels: those that the model learns from."""
+    if labels["calibrate"]["ignore"] is not None and not is_our_rcnn(model["config"], root):
+        raise UserError(f"labels.{model['labels']}.calibrate.ignore: {name} learns from them; {ONLY}")
+    if model.get("weight") == "score" and labels["merge"]["score"] == "quasi_sum":
+        what = "the scores of its labels are sums over views, no weights; take another rule for merge.score"
+        raise UserError(f"models.{name}.weight: score: {what}")
 
 
 def _check_network(where: str, model: Mapping[str, Any], root: Path) -> None:
