@@ -101,6 +101,9 @@ def test_a_proposal_is_a_study(device, keypoints):
     assert config["model"]["config"].startswith(f"{task}_rcnn_{'lite' if device == 'cpu' else 'r50'}")
     teacher, student = (resolved["models"][name] for name in ("teacher", "student"))
     assert teacher["iterations"] == student["iterations"]
+    rival = resolved["models"].get("supervised", teacher)
+    assert (rival["init"], rival["iterations"]) == (student["init"], student["iterations"])
+    assert (student["init"] == "teacher") == bool(keypoints and device == "cpu")
     assert set(resolved["datasets"]) == {"everything", "val", "labelled", "unlabelled"}
     assert resolved["datasets"]["labelled"]["exclude"] == "val"
 
