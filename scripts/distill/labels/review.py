@@ -140,9 +140,9 @@ def _certainty(table: pd.DataFrame, limits: dict[int, float]) -> np.ndarray:
     one that has no labels."""
     seen = table["mean"].fillna(table["score"]).astype(float)
     limit = table["category_id"].map(limits)
-    certainty = _unusual(table, np.log(seen.clip(lower=LEAST)))
+    certainty = unusual(table, np.log(seen.clip(lower=LEAST)))
     certainty = certainty.fillna(np.log(table["score"].clip(lower=LEAST) / limit.clip(lower=LEAST)))
-    certainty -= OF_ENTROPY * _unusual(table, table["entropy"].astype(float)).fillna(0)
+    certainty -= OF_ENTROPY * unusual(table, table["entropy"].astype(float)).fillna(0)
     return (certainty - OF_ODDNESS * table["oddness"]).to_numpy(float)
 
 
@@ -152,14 +152,14 @@ def _oddness(table: pd.DataFrame) -> pd.Series:
     labels = table["kind"] == "label"
     oddness = pd.Series(0.0, table.index)
     for shape in (sides.mean(axis=1), sides["width"] - sides["height"]):
-        apart = _unusual(table, shape).abs()
+        apart = unusual(table, shape).abs()
         known = apart[labels].groupby(table["category_id"])
         deviation = known.median().clip(lower=LEAST_DEVIATION).where(known.size() >= COMPARED)
         oddness += (apart / table["category_id"].map(deviation)).clip(upper=MOST_ODDNESS).fillna(0)
     return oddness
 
 
-def _unusual(table: pd.DataFrame, values: pd.Series) -> pd.Series:
+def unusual(table: pd.DataFrame, values: pd.Series) -> pd.Series:
     """Values of all rows, less the median of the labels of their category; NaN where it has none."""
     usual = values[table["kind"] == "label"].groupby(table["category_id"]).median()
     return values - table["category_id"].map(usual)

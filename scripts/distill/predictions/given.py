@@ -138,7 +138,7 @@ def _records(path: str | Path) -> list[_Record]:
         try:
             found.append(msgspec.convert(value, _Record))
         except msgspec.ValidationError as error:
-            _wrong(path, i, str(error)[0].lower() + str(error)[1:])
+            _wrong(path, i, _said(error))
     return found
 
 
@@ -147,9 +147,7 @@ def _of_annotations(path: str | Path, content: Coco) -> list[Any]:
     try:
         file = msgspec.convert(content, _AnnotationFile)
     except msgspec.ValidationError as error:
-        raise UserError(
-            f"{path}: is no COCO annotation file: {str(error)[0].lower()}{str(error)[1:]}"
-        ) from None
+        raise UserError(f"{path}: is no COCO annotation file: {_said(error)}") from None
     files = {image.id: image.file_name for image in file.images}
     names = {category.id: category.name for category in file.categories}
     results: list[Any] = []
@@ -163,10 +161,15 @@ def _of_annotations(path: str | Path, content: Coco) -> list[Any]:
             result[name] = table[given]
         points = annotation.get("keypoints")
         if isinstance(points, list) and "score" not in annotation:  # how visible they are: 0, 1, 2
-            seen = [min(v, 1) if isinstance(v, int | float) else v for v in points[2::3]]
-            result["keypoints"] = [seen[k // 3] if k % 3 == 2 else v for k, v in enumerate(points)]
+            clipped = [min(v, 1) if isinstance(v, int | float) else v for v in points[2::3]]
+            result["keypoints"] = [*points]
+            result["keypoints"][2::3] = clipped
         results.append(result)
     return results
+
+
+def _said(error: msgspec.ValidationError) -> str:
+    return str(error)[0].lower() + str(error)[1:]
 
 
 def _wrong(path: str | Path, i: int, what: str) -> NoReturn:

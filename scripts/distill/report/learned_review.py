@@ -8,6 +8,8 @@ regression is fitted on one half of the images and asked about the other, and th
 import numpy as np
 import pandas as pd
 
+from distill.labels.review import unusual
+
 LEAST = 1e-3  # a score, or pixels of spread, before the logarithm
 RIDGE = 1.0  # of squared weights of standardised features: as strong as the doubt about a handful of objects
 STEPS = 25  # of Newton's method; it needs about six
@@ -19,8 +21,7 @@ def features(table: pd.DataFrame) -> pd.DataFrame:
     values = table[["views", "overlap", "entropy", "oddness"]].astype(float)
     for key in ("score", "mean", "spread"):
         values[key] = np.log(table[key].astype(float).clip(lower=LEAST))
-    usual = values[table["kind"] == "label"].groupby(table["category_id"]).median()
-    return values - usual.reindex(table["category_id"]).to_numpy()
+    return values.apply(lambda column: unusual(table, column))
 
 
 def held_out(values: np.ndarray, hit: np.ndarray, images: np.ndarray) -> np.ndarray | None:

@@ -135,10 +135,10 @@ def _models(few: bool, on: bool, hidden: bool) -> tuple[dict[str, Any], dict[str
     labels for an upper bound.
     """
     start = {"init": "teacher"} if on else {}
-    student = {
-        **{"labels": "distilled", **start, "augment": {"labelled": "weak", "generated": "strong"}},
-        **({"ratio": [1, 3]} if few else {}),
-    }
+    student: dict[str, Any] = {"labels": "distilled", **start}
+    student["augment"] = {"labelled": "weak", "generated": "strong"}
+    if few:
+        student["ratio"] = [1, 3]
     rivals: dict[str, Any] = {"teacher": {}, **({"supervised": start} if on else {})}
     models = {**rivals, "student": student}
     table: dict[str, Any] = {"rows": ["teacher", {"model": "teacher", "views": "all"}, *list(models)[1:]]}
