@@ -1,3 +1,58 @@
+# Whose predictions are merged: a model's, or those of all teachers of a label set.
+MERGED_MODELS = one_of(
+    [*study["models"], *(entry["together"] for entry in study["labels"].values() if entry["teachers"])]
+)
+
+
+def boxes_to_merge(wildcards):
+    """The shard's fixed boxes, in which all views and all teachers have predicted heatmaps; box models have none."""
+    first = boxes_of(study["models"], wildcards.model.split("+")[0])
+    boxes = f"{R}/predictions/{first}/{wildcards.dataset}/boxes/{wildcards.shard}.json"
+    return [boxes] if has_keypoints(wildcards) else []
+
+
+def predictions(wildcards):
+    """The predictions of a shard, or of all shards, under every view of the set by every model of a+b; where the models
+    share boxes, those of the first."""
+    first, *others = wildcards.model.split("+")
+    merged, keypoints = study["merged"][wildcards.views], has_keypoints(wildcards)
+    owner = boxes_of(study["models"], first)
+    shared = f"@{owner}" if keypoints or merged["options"]["boxes"] == "average" else ""
+    own = "" if keypoints and owner == first else shared
+    return [
+        f"{R}/predictions/{model}/{wildcards.dataset}/{view}{of}/{shard}.{'h5' if keypoints else 'json'}"
+        for model, of in [(first, own), *((other, shared) for other in others)]
+        for view in study["views"][merged["views"]]
+        for shard in ([wildcards.shard] if "shard" in wildcards.keys() else SHARDS[wildcards.dataset])
+    ]
+
+
+def merge_options(wildcards):
+    return json.dumps(study["merged"][wildcards.views]["options"])
+
+
+def merge_meaning(wildcards):
+    options = study["merged"][wildcards.views]["options"]
+    return json.dumps(reruns.of_merge(options, "keypoints" if has_keypoints(wildcards) else "boxes", ROOT))
+
+
+def given_inputs(wildcards):
+    """Other programs' predictions, those that are there (the program names the others), and their datasets."""
+    labels = study["labels"][wildcards.labels]
+    return {
+        "predictions": [path for path in labels["predictions"] if os.path.exists(path)],
+        "dataset": dataset_file(labels["dataset"]),
+        "sources": [dataset_file(name) for name in dict.fromkeys(made_of(study, labels["dataset"]))],
+        "labelled": dataset_file(labels["labelled"]),
+    }
+
+
+def given_options(wildcards):
+    """The merge options; `plain`, which is of heatmaps, is that of all."""
+    plain = next(iter(study["merged"].values()))["options"]["plain"]
+    return {**study["labels"][wildcards.labels]["merge"], "plain": plain}
+
+
 rule merge_views:
     input:
         dataset=f"{R}/datasets/{{dataset}}.json",

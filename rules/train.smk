@@ -1,3 +1,61 @@
+MODEL_FILES = ["model.pth", "config.py", "history.csv", "run.json"]  # an imported one has no history
+
+
+def model_inputs(wildcards):
+    model = study["models"][wildcards.model]
+    config = model_config.files(model["config"], ROOT)
+    inputs = {"config": config[:1], "bases": config[1:], "labelled": dataset_file(model["labelled"])}
+    if "import" in model:
+        return inputs | {"checkpoint": model["import"]["checkpoint"]}
+    if model["labels"]:
+        inputs["labels"] = labels_file(model["labels"])
+    if model["validate"]:
+        inputs["validation"] = dataset_file(model["validation"])
+    if isinstance(model["init"], dict):
+        inputs["init"] = model["init"]["checkpoint"]
+    elif model["init"] in study["models"]:
+        inputs["init"] = f"{R}/models/{model['init']}/model.pth"
+    elif model["init"] not in ("pretrained", "none"):
+        inputs["init"] = model["init"]
+    return inputs
+
+
+def validation(wildcards):
+    """What a training that is validated is told of that: the dataset, and that it is predicted as in a test."""
+    model = study["models"][wildcards.model]
+    how = {
+        "views": study["views"]["plain"],
+        "fixed_boxes": study["fixed_boxes"],
+        "merge": study["merged"]["plain"]["options"],
+    }
+    dataset = dataset_file(model["validation"])
+    return [f"--validation={dataset}", f"--how={json.dumps(how)}"] if model["validate"] else []
+
+
+def config_file(wildcards):
+    """What a program is given of a model's config; its text, not its name, is what counts."""
+    config = study["models"][wildcards.model]["config"]
+    return config if model_config.is_outside(config) else f"config/models/{config}.py"
+
+
+def launcher(wildcards, resources):
+    """What starts a training: python, or torchrun on one node, or on several under Slurm's srun. A step of several
+    nodes has what it asks for of each, and not what its job has. Not compared by Snakemake: see untracked."""
+    gpus, nodes = (study["models"][wildcards.model][key] for key in ("gpus", "nodes"))
+    if not GPU or gpus * nodes == 1:
+        return "python"
+    cpus = resources.get("cpus_per_task") or resources.get("cpus_per_gpu", 0) * gpus or study["threads"]
+    step = f"--nodes={nodes} --ntasks={nodes} --ntasks-per-node=1 --gpus-per-node={gpus}"
+    step += f" --cpus-per-task={cpus}" if cpus > 0 else ""  # below 0, the cluster decides
+    srun = f"srun {step} --kill-on-bad-exit=1 " if nodes > 1 else ""
+    return f"{srun}python scripts/launch.py --gpus {gpus}"
+
+
+def training_resource(value):
+    """A resource that depends on the model's options."""
+    return lambda wildcards, attempt: value(study["models"][wildcards.model], attempt)
+
+
 rule train_teacher:
     input:
         unpack(model_inputs),
