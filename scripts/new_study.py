@@ -51,13 +51,15 @@ def main() -> None:
     device = args.device or ("gpu" if visible(os.environ) else "cpu")
     study = proposal.config(found, sources, results, device)
     study = {"results": study.pop("results"), "data": folder, **study}
-    seen = facts.words(found, sources.overlap, device)
+    seen = facts.words(found, sources.overlap, device) + proposal.words(study, sources.unlabelled_images)
     args.output.parent.mkdir(parents=True, exist_ok=True)
     with replacing(args.output) as path:
         path.write_text(proposal.text(study, seen), encoding="utf-8")
         resolve(read(path), ROOT)
     print("\n".join(seen))
     print(f"written: {args.output}; now: snakemake --configfile {args.output}")
+    if device == "gpu":
+        print(f"but first, for ImageNet's weights: snakemake --configfile {args.output} -- download")
 
 
 def checked(args: argparse.Namespace) -> str:

@@ -33,7 +33,7 @@ COCO = {"kind": "coco", "images": "images", "annotations": "train.json"}
 POOL = {"kind": "folder", "images": "more"}
 
 
-def study(found=FACTS, unlabelled=POOL, val=None, hide=0.0, device="cpu", unlabelled_images=5000):
+def study(found=FACTS, unlabelled=POOL, val=None, hide=0.0, device="cpu", unlabelled_images=700):
     """The proposal, and what it is resolved to."""
     sources = proposal.Sources(COCO, unlabelled, val, hide, unlabelled_images)
     config = proposal.config(found, sources, "results/x", device)
@@ -102,7 +102,8 @@ def test_a_proposal_is_a_study(device, keypoints):
     teacher, student = (resolved["models"][name] for name in ("teacher", "student"))
     assert teacher["iterations"] == student["iterations"]
     rival = resolved["models"].get("supervised", teacher)
-    assert (rival["init"], rival["iterations"]) == (student["init"], student["iterations"])
+    assert rival["init"] == student["init"]
+    assert rival["iterations"] == (student["iterations"] if device == "cpu" else 13800)
     assert (student["init"] == "teacher") == bool(keypoints and device == "cpu")
     assert set(resolved["datasets"]) == {"everything", "val", "labelled", "unlabelled"}
     assert resolved["datasets"]["labelled"]["exclude"] == "val"
@@ -124,6 +125,27 @@ def test_many_unlabelled_images_beside_few_labelled_ones_change_the_ratio():
     assert "ratio" in study()[0]["models"]["student"]
     assert "ratio" not in study(unlabelled_images=100)[0]["models"]["student"]
     assert "ratio" not in study(replace(FACTS, images=2000))[0]["models"]["student"]
+
+
+def test_a_student_without_a_gpu_is_given_as_many_images_as_it_draws():
+    found = replace(FACTS, images=500)
+    config, resolved = study(found, unlabelled_images=50_000)
+    assert config["datasets"]["unlabelled"] == {"kind": "subset", "of": "pool", "images": 2400}
+    model = resolved["models"]["student"]
+    drawn = model["iterations"] * model["batch"] * model["ratio"][1] / sum(model["ratio"])
+    assert drawn == 2 * 2400
+    [line] = proposal.words(config, 50_000)
+    assert line.startswith(
+        "2400 of 50000 unlabelled images are taken: in 1500 iterations a student draws about 4800"
+    )
+    assert study(found, unlabelled_images=2400)[0]["datasets"]["unlabelled"] == POOL
+    config, _ = study(found, unlabelled_images=50_000, device="gpu")
+    assert config["datasets"]["unlabelled"] == POOL
+    assert proposal.words(config, 50_000) == []
+    long = proposal.config(
+        replace(found, images=5000), proposal.Sources(COCO, POOL, COCO, 0), "results/x", "gpu"
+    )
+    assert long["models"]["supervised"]["iterations"] == 15600  # 49.8 epochs of 16 images
 
 
 @pytest.fixture(scope="module")

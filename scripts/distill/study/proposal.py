@@ -28,6 +28,15 @@ NETWORKS = {  # by what is annotated, and the device
 ITERATIONS = {"boxes": (500, 1500), "keypoints": (1500, 3000)}  # on a CPU, least and most …
 PER_IMAGE = 6  # … and for each labelled image
 FEW = 100  # labelled images
+BATCH: dict[bool, dict[str, float]] = {
+    True: {"batch": 4, "lr": 0.0016},
+    False: {"batch": 8},
+}  # on a CPU, whether they are few
+RATIO = {True: (1, 3), False: (6, 4)}  # labelled to generated images, whether they are few beside the others
+PASSES = 2  # over the unlabelled images, at least: on a CPU, more would be predicted and not learned from
+GPU_BATCH = 16
+EPOCHS = 18 * 360 / 130  # of a student whose length is auto, and of its rival over the labelled images
+LEAST = 5000 * 360 / 130  # iterations of the rival
 VALIDATED = 0.2  # of the labelled images, where none are given to validate on
 OF_ONE_SIZE = 1.6  # large objects by small ones
 PER_LABELLED = 10  # frames of all videos, for each labelled image
@@ -101,23 +110,28 @@ def config(found: Facts, sources: Sources, results: str, device: str) -> dict[st
     results: its folder of results. device: cpu or gpu.
     """
     side = training_side(found, device)
-    labelled = found.images * (1 - sources.hide)
+    labelled = found.images * (1 - sources.hide) * (1 if sources.val else 1 - VALIDATED)
+    few = labelled < FEW and sources.unlabelled_images + found.images * sources.hide > 5 * labelled
     model: dict[str, Any] = {"config": NETWORKS[found.task, device]}
+    rival: dict[str, Any] | None
     if device == "cpu":
         model["scales"] = [side - 2 * STEP, side - STEP, side, side + STEP]
         model["max_side"] = _step((side + STEP) * min(found.aspect, 2)) + STEP
-        model |= {"batch": 4, "lr": 0.0016} if labelled < FEW else {}
+        model |= BATCH[labelled < FEW]
         model["iterations"] = int(np.clip(PER_IMAGE * labelled, *ITERATIONS[found.task])) // 100 * 100
+        rival = {"init": "teacher"} if goes_on(found.task, device) else None
+        most = drawn(model, RATIO[few]) // PASSES
     else:
         model["scales"] = [_step(side * share) for share in np.linspace(0.8, 1, 6)]
         model["iterations"] = "auto"
+        rival = {"iterations": 100 * round(max(LEAST, EPOCHS * labelled / GPU_BATCH) / 100)}
+        most = sources.unlabelled_images
     model["augment"] = "weak"
-    few = labelled < FEW and sources.unlabelled_images + found.images - labelled > 5 * labelled
-    models, table = _models(few, goes_on(found.task, device), sources.hide > 0)
+    models, table = _models(few, rival, sources.hide > 0)
     return {
         "results": results,
         "model": model,
-        "datasets": dict(_datasets(sources, found.frames)),
+        "datasets": dict(_datasets(sources, found.frames, most)),
         "views": {
             "plain": [{"scale": side}],
             "all": {"scales": view_sides(found, side, device), "flip": True},
@@ -128,18 +142,24 @@ def config(found: Facts, sources: Sources, results: str, device: str) -> dict[st
     }
 
 
-def _models(few: bool, on: bool, hidden: bool) -> tuple[dict[str, Any], dict[str, Any]]:
+def drawn(model: Mapping[str, Any], ratio: tuple[int, int]) -> int:
+    """How many unlabelled images a student draws, one by one, that is trained so at this ratio."""
+    return model["iterations"] * model["batch"] * ratio[1] // sum(ratio)
+
+
+def _models(few: bool, rival: dict[str, Any] | None, hidden: bool) -> tuple[dict[str, Any], dict[str, Any]]:
     """The models, and the table of them.
 
-    few: whether the labelled images are few beside the others. on: see `goes_on`. hidden: whether there are
-    labels for an upper bound.
+    few: whether the labelled images are few beside the others. rival: the options of a supervised model,
+        where the teacher is not the student's fair rival itself.
+    hidden: whether there are labels for an upper bound.
     """
-    start = {"init": "teacher"} if on else {}
+    start = {key: value for key, value in (rival or {}).items() if key == "init"}
     student: dict[str, Any] = {"labels": "distilled", **start}
     student["augment"] = {"labelled": "weak", "generated": "strong"}
     if few:
-        student["ratio"] = [1, 3]
-    rivals: dict[str, Any] = {"teacher": {}, **({"supervised": start} if on else {})}
+        student["ratio"] = list(RATIO[few])
+    rivals: dict[str, Any] = {"teacher": {}, **({"supervised": rival} if rival else {})}
     models = {**rivals, "student": student}
     table: dict[str, Any] = {"rows": ["teacher", {"model": "teacher", "views": "all"}, *list(models)[1:]]}
     if hidden:
@@ -149,8 +169,11 @@ def _models(few: bool, on: bool, hidden: bool) -> tuple[dict[str, Any], dict[str
     return models, table
 
 
-def _datasets(sources: Sources, frames: bool) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Validation images are set aside first, then those whose labels are hidden. Frames are split by time."""
+def _datasets(sources: Sources, frames: bool, most: int) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Validation images are set aside first, then those whose labels are hidden. Frames are split by time.
+
+    most: how many unlabelled images are taken.
+    """
     name, own = "labelled", sources.labelled
     if sources.val is None:
         yield "everything", own
@@ -173,10 +196,13 @@ def _datasets(sources: Sources, frames: bool) -> Iterator[tuple[str, dict[str, A
         yield name, {"kind": "subset", "of": "annotated", **part}
     hidden = {"kind": "subset", "of": "annotated", "exclude": "labelled", "strip_annotations": True}
     given = sources.unlabelled
-    if given and sources.overlap:
-        yield "pool", given
+    taken: dict[str, Any] = {"images": most} if sources.unlabelled_images > most else {}
+    if sources.overlap:
         known = ["val", "annotated" if sources.hide else "labelled"]
-        given = {"kind": "subset", "of": "pool", "exclude": known, "strip_annotations": True}
+        taken = {"exclude": known, **taken, "strip_annotations": True}
+    if given and taken:
+        yield "pool", given
+        given = {"kind": "subset", "of": "pool", **taken}
     match given, bool(sources.hide):
         case None, _:
             yield "unlabelled", hidden
@@ -192,8 +218,22 @@ COMMENTS = {
     "model": "The network, and how it is trained; lengths in iterations, sides in pixels.",
     "datasets": "What is learned from, what is to be labelled, and what tells how good a model is.",
     "views": "Shorter sides in pixels: of the usual view, and of those that are merged into labels.",
-    "models": "Trained as long as the student, its fair rival: the supervised model, or else the teacher.",
+    "models": "Compare the student with the supervised model, or, where there is none, with the teacher.",
 }
+
+
+def words(study: Mapping[str, Any], unlabelled: int) -> list[str]:
+    """What is to be said of the study, a line each. unlabelled: how many such images are given."""
+    taken = [
+        entry["images"]
+        for entry in study["datasets"].values()
+        if entry.get("of") == "pool" and "images" in entry
+    ]
+    return [
+        f"{images} of {unlabelled} unlabelled images are taken: in {study['model']['iterations']} iterations"
+        f" a student draws about {PASSES * images}; for more of them, raise `images` and `iterations`"
+        for images in taken
+    ]
 
 
 def text(study: Mapping[str, Any], seen: Sequence[str]) -> str:
