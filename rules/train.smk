@@ -20,16 +20,19 @@ def model_inputs(wildcards):
     return inputs
 
 
+# A training that is validated predicts as in a test.
+HOW = {
+    "views": study["views"]["plain"],
+    "fixed_boxes": study["fixed_boxes"],
+    "merge": study["merged"]["plain"]["options"],
+}
+
+
 def validation(wildcards):
-    """What a training that is validated is told of that: the dataset, and that it is predicted as in a test."""
+    """What a training that is validated is told of that: the dataset, and how it is predicted."""
     model = study["models"][wildcards.model]
-    how = {
-        "views": study["views"]["plain"],
-        "fixed_boxes": study["fixed_boxes"],
-        "merge": study["merged"]["plain"]["options"],
-    }
     dataset = dataset_file(model["validation"])
-    return [f"--validation={dataset}", f"--how={json.dumps(how)}"] if model["validate"] else []
+    return [f"--validation={dataset}", f"--how={json.dumps(HOW)}"] if model["validate"] else []
 
 
 def config_file(wildcards):
@@ -84,7 +87,7 @@ rule train_teacher:
         tasks_per_gpu=training_resource(lambda model, attempt: 0 if model["nodes"] > 1 else None),
     params:
         version=version("train"),
-        meaning=lambda wildcards: reruns.of_training(study["models"][wildcards.model], ROOT),
+        meaning=lambda wildcards: reruns.of_training(study["models"][wildcards.model], ROOT, HOW),
         options=lambda wildcards, input: [
             f"--{key}={input[key]}" for key in ("labels", "init") if key in input.keys()
         ],

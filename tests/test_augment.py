@@ -35,6 +35,7 @@ def planted(rng, height=180, width=240, count=3):
         "gt_bboxes": HorizontalBoxes(boxes),
         "gt_bboxes_labels": np.arange(count),
         "gt_ignore_flags": np.zeros(count, bool),
+        "unsure": False,
         "gt_keypoints": points.astype(np.float32),
     }
 
@@ -101,10 +102,12 @@ def test_what_leaves_the_image_goes_and_what_is_cut_is_ignored(monkeypatch):
     results["gt_bboxes"].tensor[0, 2] = 47  # of which 3 of 7 columns stay
     cut = STILL.transform(results)
     assert list(cut["gt_ignore_flags"]) == [False, False, False]
+    assert not cut["unsure"]
     results = planted(np.random.default_rng(1))
     results["gt_bboxes"].tensor[0, 2] = 45  # of which 1 of 5 stays: too little
     cut = STILL.transform(results)
     assert list(cut["gt_ignore_flags"]) == [True, False, False]
+    assert cut["unsure"]  # so that no anchor on the rest is background
     shift[0, 2] = -60
     cut = STILL.transform(planted(np.random.default_rng(1)))
     assert list(cut["gt_bboxes_labels"]) == [1, 2]
@@ -137,6 +140,7 @@ def test_keypoints_under_a_patch_are_there_but_not_to_be_seen():
             assert v == (1 if covered else 2)
             assert covered or not ignored
             hidden += covered
+        assert results["unsure"] == results["gt_ignore_flags"].any()
     assert hidden > 5
 
 

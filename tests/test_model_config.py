@@ -99,7 +99,7 @@ def test_a_config_from_outside_counts_by_its_text(tmp_path):
 
 def test_an_update_of_the_package_is_noticed(tmp_path, monkeypatch):
     model = study_of(SMALLEST, f"model: '{RTMDET}'")["models"]["teacher"]
-    before = reruns.of_training(model, ROOT)
+    before = reruns.of_training(model, ROOT, {})
     file = model_config.path_of
     changed = tmp_path / "changed.py"
     changed.write_bytes(file(RTMDET).read_bytes() + b"# changed\n")
@@ -108,4 +108,4 @@ def test_an_update_of_the_package_is_noticed(tmp_path, monkeypatch):
         "path_of",
         lambda config, root=Path(): changed if config == RTMDET else file(config, root),
     )
-    assert reruns.of_training(model, ROOT) != before
+    assert reruns.of_training(model, ROOT, {}) != before

@@ -271,7 +271,7 @@ def test_a_new_option_with_a_default_makes_nothing_again(tmp_path):
             *(reruns.of_dataset(spec, root) for spec in study["datasets"].values()),
             *(reruns.of_merge(study["merged"]["all"]["options"], task, root) for task in TASKS),
             *(reruns.of_calibration(calibration, root), reruns.of_table(table, root)),
-            *(reruns.of_training(model, root) for model in study["models"].values()),
+            *(reruns.of_training(model, root, {}) for model in study["models"].values()),
             reruns.of_study(study, root),
         ]
 

@@ -434,4 +434,6 @@ def test_what_decides_reruns_is_the_same_for_whole_numbers_only():
     )
     assert whole["labels"]["distilled"]["calibrate"] == point["labels"]["distilled"]["calibrate"]
     assert of_merge(whole["merged"]["all"]["options"], "boxes", ROOT) == {}
-    assert of_training(whole["models"]["teacher"], ROOT) == of_training(point["models"]["teacher"], ROOT)
+    assert of_training(whole["models"]["teacher"], ROOT, {}) == of_training(
+        point["models"]["teacher"], ROOT, {}
+    )

@@ -4,8 +4,8 @@ A student that sees its generated images as the teacher saw them learns little m
 STAC (arXiv 2005.04757) and Noisy Student (arXiv 1911.04252) add strong augmentation to self-training.
 
 Keypoints follow exactly, and so do the boxes of ellipses (`ellipse_bounds`); a pixel's centre is at +0.5. An
-instance of which too little is left counts neither as object nor as background. All is drawn from numpy's
-generator, which the draw's key seeds.
+instance of which too little is left counts neither as object nor as background: it is ignored, and the image
+`unsure` (see `heads`). All is drawn from numpy's generator, which the draw's key seeds.
 """
 
 from collections.abc import Sequence
@@ -84,7 +84,8 @@ def ellipse_bounds(boxes: np.ndarray, matrix: np.ndarray) -> np.ndarray:
 
 
 def carried(results: dict, matrix: np.ndarray, window: tuple[int, int, int, int]) -> dict[str, Any]:
-    """The instances of an image, its gt_…, after `matrix` (3, 3) of its points, without those out of sight.
+    """The instances of an image, its gt_…, after `matrix` (3, 3) of its points, without those out of sight;
+    and whether it is `unsure`.
 
     window: x1, y1, x2, y2 of what is seen.
     """
@@ -94,8 +95,13 @@ def carried(results: dict, matrix: np.ndarray, window: tuple[int, int, int, int]
     sides = np.minimum(boxes.widths.numpy(), boxes.heights.numpy())
     seen = np.where(sides >= 1, boxes.areas.numpy() / np.maximum(whole.areas.numpy(), 1e-6), 0)
     kept = seen > 0
-    ignored = results["gt_ignore_flags"] | (seen < LEAST_SEEN)
-    instances = {"gt_bboxes": boxes[kept], "gt_ignore_flags": ignored[kept]}
+    cut = kept & (seen < LEAST_SEEN)
+    ignored = results["gt_ignore_flags"] | cut
+    instances = {
+        "gt_bboxes": boxes[kept],
+        "gt_ignore_flags": ignored[kept],
+        "unsure": results["unsure"] or bool(cut.any()),
+    }
     for key in ("gt_bboxes_labels", "gt_weights"):
         if key in results:
             instances[key] = results[key][kept]
@@ -161,7 +167,9 @@ class EraseInstances(RandomErasing):
         sides = np.maximum(np.minimum(boxes[:, None, 2:], patches[:, 2:]) - corner, 0)
         area = HorizontalBoxes(boxes).areas.numpy()
         erased = sides.prod(-1).sum(-1) / np.maximum(area, 1e-6)
-        results["gt_ignore_flags"] = results["gt_ignore_flags"] | (erased >= self.bbox_erased_thr)
+        hidden = erased >= self.bbox_erased_thr
+        results["gt_ignore_flags"] = results["gt_ignore_flags"] | hidden
+        results["unsure"] = results["unsure"] or bool(hidden.any())
         if "gt_keypoints" in results:
             points = results["gt_keypoints"]
             place = points[:, :, None, :2]

@@ -1,9 +1,11 @@
 """The weights of ImageNet that a model config names, from a file that is there: no job downloads anything."""
 
+import inspect
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from mmdet.registry import MODELS
 from mmengine.runner.checkpoint import get_external_models, get_torchvision_models
 
 from distill.models.efficientnet_lite import SCHEME
@@ -24,6 +26,17 @@ def drop_weights(part: dict[str, Any]) -> None:
     given = part.get("init_cfg")
     if any("checkpoint" in each for each in (given if isinstance(given, list) else [given]) if each):
         part["init_cfg"] = None
+
+
+def learn_all(model: dict[str, Any]) -> None:
+    """Has the backbone of a model's config learn as a whole, in place: what nobody has trained is not to be
+    frozen, nor are statistics to be kept of batches that were never taken."""
+    part = model["backbone"]
+    with MODELS.switch_scope_and_registry(model.get("_scope_", "mmdet")) as registry:
+        kinds = inspect.getmro(registry.get(part["type"]) or object)
+    part.pop("frozen_stages", None)  # none of mmdet's and mmpose's backbones freezes any unless told to
+    if any("norm_eval" in inspect.signature(kind).parameters for kind in kinds):
+        part["norm_eval"] = False
 
 
 def weights_file(init_cfg: Mapping[str, Any] | None) -> Path | None:

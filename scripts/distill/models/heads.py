@@ -2,7 +2,8 @@
 
 An image's metainfo carries `generated` (its labels come from a teacher) and `background`: False leaves out
 everything that matches no instance, both in the RPN and in the box head (Data Distillation, section 4).
-`unsure` images have regions of which nobody knows whether they are objects: they are no background either.
+`unsure` images have regions of which nobody knows whether they are objects, or objects of which augmentation
+has left too little: they are no background either.
 
 Instances may have `weights` (N, 2), of their class (and keypoints) and of their box in the loss; else 1.
 """

@@ -52,11 +52,11 @@ class Mix(BaseTransform):
         mixed = self.mixed(images)
         if mixed["gt_ignore_flags"].all():  # nothing to learn is in sight: the image stays as it is
             return results
-        return {**results, **mixed, "unsure": any(image["unsure"] for image in images)}
+        return {**results, **mixed}
 
     @abstractmethod
     def mixed(self, images: Sequence[dict]) -> dict[str, Any]:
-        """`img`, of the first one's size, and the instances of images."""
+        """`img`, of the first one's size, the instances of images, and whether it is `unsure`."""
 
 
 def alone(dataset: BaseDataset, index: int) -> dict:
@@ -100,7 +100,8 @@ class MixUpInstances(Mix):
         room = np.subtract(first["img_shape"], second["img_shape"])
         y, x = (int(np.random.randint(min(0, r), max(0, r) + 1)) for r in room)  # noqa: NPY002
         canvas = np.full_like(first["img"], FILL)
-        found = [{key: first[key] for key in first if key.startswith("gt_")}, paste(second, canvas, x, y)]
+        own = {key: first[key] for key in first if key.startswith("gt_") or key == "unsure"}
+        found = [own, paste(second, canvas, x, y)]
         return {"img": cv2.addWeighted(first["img"], 0.5, canvas, 0.5, 0), **joined(found)}
 
 
@@ -118,7 +119,8 @@ def paste(image: dict, canvas: np.ndarray, x: int, y: int) -> dict[str, Any]:
 
 
 def joined(found: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """The instances of several images as those of one."""
+    """The instances of several images as those of one, which is `unsure` if one of them is."""
     both = {key: [instances[key] for instances in found] for key in found[0]}
-    boxes = HorizontalBoxes.cat(both.pop("gt_bboxes"))
-    return {"gt_bboxes": boxes, **{key: np.concatenate(values) for key, values in both.items()}}
+    boxes, unsure = HorizontalBoxes.cat(both.pop("gt_bboxes")), any(both.pop("unsure"))
+    arrays = {key: np.concatenate(values) for key, values in both.items()}
+    return {"gt_bboxes": boxes, "unsure": unsure, **arrays}

@@ -16,7 +16,7 @@ from distill.models.networks import Kind, kind_of
 from distill.models.processes import runner_of, start_processes
 from distill.models.provenance import provenance
 from distill.models.tracking import Tracking, backends
-from distill.models.training_job import Job, fingerprint, full_config, uses_bfloat16, without_tracking
+from distill.models.training_job import Job, fingerprint, full_config, seen, uses_bfloat16
 from distill.models.validation import Validation, average_precision, points, write_history
 from distill.program import UserError
 
@@ -151,7 +151,7 @@ def _write_records(
         job.output / "run.json",
         {
             **provenance(job.name, job.inputs, seconds, device),
-            "spec": without_tracking(job.spec),
+            "spec": seen(job.spec),
             "seed": job.spec["seed"],
             "fingerprint": mark,
             "processes": get_world_size(),

@@ -15,6 +15,7 @@ from distill.datasets.dataset_file import read_dataset
 from distill.models import (  # noqa: F401, fill registries
     amp,
     averaging,
+    backbone,
     data,
     hooks,
     initial,
@@ -26,6 +27,7 @@ from distill.models.networks import Kind, kind_of, own_hooks
 from distill.models.provenance import digests
 from distill.models.validation import How
 from distill.program import UserError
+from distill.study.reruns import UNSEEN
 
 LEAST = 5000  # iterations of a training whose length is `auto`
 
@@ -117,7 +119,6 @@ def schedule(job: Job, kind: Kind, iterations: int, optimization: dict[str, Any]
     optimization: of the kind of network.
     """
     spec = job.spec
-    warmup = min(spec["warmup"], max(1, iterations // 10))
     wrapper = dict(type="OptimWrapper", **optimization)
     if kind.half == "network" and uses_bfloat16(job):
         wrapper["type"] = "BFloat16OptimWrapper"
@@ -125,7 +126,7 @@ def schedule(job: Job, kind: Kind, iterations: int, optimization: dict[str, Any]
     return dict(
         optim_wrapper=wrapper,
         param_scheduler=[
-            dict(type="LinearLR", start_factor=0.1, by_epoch=False, begin=0, end=warmup),
+            dict(type="LinearLR", start_factor=0.1, by_epoch=False, begin=0, end=spec["warmup"]),
             dict(
                 type="MultiStepLR", by_epoch=False, begin=0, end=iterations, milestones=milestones, gamma=0.1
             ),
@@ -146,6 +147,8 @@ def full_config(job: Job, workers: int) -> tuple[Config, list[dict]]:
     models.fit_to_dataset(cfg, coco["categories"], str(job.labelled))
     if spec["init"] != "pretrained":  # otherwise the config's ImageNet weights
         models.drop_pretrained(cfg)
+    if spec["init"] == "none":
+        backbone.learn_all(cfg.model)
     images = len(coco["images"])
     if job.labels:
         labels = read_dataset(job.labels)
@@ -209,19 +212,21 @@ def _meaning(coco: dict) -> list[tuple]:
     return [(category["name"], category.get("keypoints") or []) for category in coco["categories"]]
 
 
-def without_tracking(spec: dict) -> dict:
+def seen(spec: dict) -> dict:
     """The options that have a part in what is trained."""
-    return {key: value for key, value in spec.items() if key != "tracking"}
+    return {key: value for key, value in spec.items() if key not in UNSEEN}
 
 
 def fingerprint(job: Job, cfg: Config) -> str:
     """Digest of everything that shapes the training, which paths and workers do not."""
     shape = {
         "model": json.loads(json.dumps(cfg.model.to_dict(), default=str)),
-        "spec": without_tracking(job.spec),
+        "spec": seen(job.spec),
         "inputs": job.inputs,
         "optimizer": cfg.optim_wrapper.to_dict(),
     }
+    if job.spec["keep"] == "best" and job.how:
+        shape["how"] = job.how
     if own := own_hooks.shaping(cfg):
         shape["hooks"] = own
     return hashlib.blake2b(json.dumps(shape, sort_keys=True).encode(), digest_size=16).hexdigest()

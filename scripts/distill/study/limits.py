@@ -87,7 +87,11 @@ def _check_model(
         raise UserError(f"{where}.labels: the dataset {labels!r} has no annotations")
     if model.get("keep") == "best" and not model["validate"]:
         raise UserError(f"{where}.keep: the best of none; add `validate: 5`, say")
-    if "import" in model or study["device"] == "cpu":
+    if "import" in model:
+        return
+    if (side := max(model["scales"])) > model["max_side"]:
+        raise UserError(f"{where}.scales: {side} is more than max_side, {model['max_side']}; raise that, too")
+    if study["device"] == "cpu":
         return
     if model["batch"] % (processes := model["gpus"] * model["nodes"]):
         raise UserError(f"{where}.batch: {model['batch']} is not a multiple of its {processes} GPUs")

@@ -31,12 +31,17 @@ def of_dataset(spec: Dataset, root: Path) -> Options:
     return {key: mine[key] for key in sorted(mine) if key != "unreadable"}
 
 
-def of_training(model: Model, root: Path) -> Options:
+def of_training(model: Model, root: Path, how: Mapping[str, Any]) -> Options:
     """Not how often checkpoints are written, nor where the training can be watched. Of a config from outside,
-    with a digest of what packages have of it; its other files are inputs of the job."""
+    with a digest of what packages have of it; its other files are inputs of the job.
+
+    how: the training is validated. It decides which weights are the best.
+    """
     mine = _unusual(training(model), defaults(root, "models"))
     if digest := packaged(model["config"], root):
         mine["packaged"] = digest
+    if model["keep"] == "best":
+        mine["how"] = json.dumps(how)
     return {key: mine[key] for key in sorted(mine) if key not in UNSEEN}
 
 

@@ -179,10 +179,10 @@ def _augment(given: str | dict[str, Any], role: str, root: Path) -> str | dict[s
 
 
 def _by_config(config: str, root: Path) -> dict[str, Any]:
-    """The defaults of config/models/defaults.yaml for a model config."""
-    table = _defaults(root)
-    group = "outside" if model_config.is_outside(config) else config.rpartition("_")[2]
-    return {**table["default"], **table.get(group, {}), **table.get(config, {})}
+    """The defaults of config/models/defaults.yaml for a model config; …_lite2 has those of …_lite."""
+    table, name = _defaults(root), config.rstrip("0123456789")
+    group = "outside" if model_config.is_outside(config) else name.rpartition("_")[2]
+    return {**table["default"], **table.get(group, {}), **table.get(name, {})}
 
 
 def _defaults(root: Path) -> dict[str, Any]:

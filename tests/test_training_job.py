@@ -1,0 +1,40 @@
+"""What a training is made of: its config, and the digest by which an interrupted one is known again."""
+
+from dataclasses import replace
+
+import pytest
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from distill.models.model import build
+from distill.models.training_job import fingerprint, full_config
+from helpers.networks import training_job
+
+
+@pytest.mark.parametrize(
+    "config", ["faster_rcnn_r50_fpn", "faster_rcnn_lite", "mmdet::retinanet/retinanet_r18_fpn_1x_coco.py"]
+)
+def test_from_random_weights_all_of_a_network_learns(tmp_path, arrows, config):
+    """Published configs freeze a stem, and normalise by statistics, that nobody has trained then."""
+    job = training_job(tmp_path, config, arrows, init="none", lr="auto" if "::" in config else 0.02)
+    network = build(full_config(replace(job, config=config) if "::" in config else job, 0)[0]).train()
+    assert all(parameter.requires_grad for parameter in network.parameters())
+    norms = [module for module in network.modules() if isinstance(module, _BatchNorm)]
+    assert norms
+    assert all(norm.training for norm in norms)
+
+
+def test_a_warm_up_that_is_asked_for_is_not_cut(tmp_path, arrows):
+    job = training_job(tmp_path, "faster_rcnn_tiny", arrows, iterations=20, warmup=15)
+    assert full_config(job, 0)[0].param_scheduler[0]["end"] == 15
+
+
+def test_an_interrupted_training_is_known_again_by_what_shapes_it(tmp_path, arrows):
+    def digest(how=None, **spec):
+        job = replace(training_job(tmp_path, "faster_rcnn_tiny", arrows, **spec), how=how)
+        return fingerprint(job, full_config(job, 0)[0])
+
+    views = [{"views": [view], "fixed_boxes": {}, "merge": {}} for view in ("s0100", "s0200")]
+    assert digest(checkpoint_every=7, tracking=["tensorboard"]) == digest()
+    assert digest(seed=1) != digest()
+    assert digest(views[0], keep="last") == digest(views[1], keep="last")
+    assert digest(views[0], keep="best") != digest(views[1], keep="best")  # other weights would be the best
