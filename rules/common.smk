@@ -41,7 +41,7 @@ VERSIONS = {
     "calibrate": 1,
     "review": 2,
     "evaluate": 3,
-    "report": 3,
+    "report": 4,
 }
 
 try:

@@ -11,7 +11,7 @@ from pycocotools.cocoeval import COCOeval
 
 from distill.datasets.keypoint_meta import keypoint_meta
 from distill.evaluation.average_precision import evaluate
-from distill.evaluation.resampling import folds_too, image_weights, interval, seeds_too
+from distill.evaluation.resampling import folds_too, image_weights, interval, resampled_ap, seeds_too
 from helpers.arrows import draw_dataset
 from helpers.studied import predictions
 
@@ -105,9 +105,63 @@ def test_an_interval_covers_the_truth_as_often_as_it_says():
     weights = image_weights(60) / 60
     covered = []
     for _ in range(400):
-        low, high = interval(weights @ rng.normal(size=60))
+        low, high = interval(weights @ (found := rng.normal(size=60)), found.mean())
         covered.append(low <= 0 <= high)
     assert 0.90 < np.mean(covered) < 0.98
+
+
+@pytest.mark.parametrize(("seeds", "luck"), [(3, 5.0), (3, 1.0), (5, 5.0)])
+def test_an_interval_over_few_seeds_covers_the_truth(seeds, luck):
+    """Of means of normal numbers of 60 images; each seed has a luck, in units of the error of that mean.
+    Three seeds drawn with replacement would cover the truth in three of four cases."""
+    rng = np.random.default_rng(0)
+    weights = image_weights(60) / 60
+    covered = []
+    for _ in range(300):
+        aps = rng.normal(size=(60, 1)) + luck / np.sqrt(60) * rng.normal(size=seeds)
+        low, high = interval(seeds_too((weights @ aps).T), aps.mean())
+        covered.append(low <= 0 <= high)
+    assert 0.91 < np.mean(covered) < 0.99
+
+
+def test_two_seeds_give_no_interval():
+    assert np.isnan(interval(seeds_too(np.random.default_rng(0).normal(size=(2, 1000))), 0.0)).all()
+
+
+def detections(rng, images, objects=8):
+    """COCOeval's matches of made-up detections: of each object that is found how far its box is right."""
+    for image in range(images):
+        there = rng.poisson(objects)
+        iou = rng.uniform(0.42, 0.97, there)
+        iou, false = iou[iou > 0.5], rng.poisson(objects / 2)
+        scores = np.concatenate([0.6 * iou + rng.normal(0, 0.2, len(iou)), rng.beta(2, 4, false)])
+        order = np.argsort(-scores)
+        matched = np.concatenate([iou > np.linspace(0.5, 0.95, 10)[:, None], np.zeros((10, false))], axis=1)
+        yield {
+            "category_id": 1,
+            "image_id": image,
+            "gtIgnore": np.zeros(there),
+            "dtScores": scores[order],
+            "dtMatches": matched[:, order],
+            "dtIgnore": np.zeros_like(matched),
+        }
+
+
+def test_an_interval_of_ap_covers_that_of_many_images():
+    """AP of resamples of few images is higher than that of the images."""
+    rng = np.random.default_rng(0)
+    everything = np.ones((1, 4000), dtype=int)
+    truth = resampled_ap(list(detections(rng, 4000)), range(4000), everything)[0]
+    weights, covered, shift = image_weights(40)[:400], [], []
+    for _ in range(150):
+        found = list(detections(rng, 40))
+        ap = resampled_ap(found, range(40), everything[:, :40])[0]
+        resamples = resampled_ap(found, range(40), weights)
+        low, high = interval(resamples, ap)
+        covered.append(low <= truth <= high)
+        shift.append((resamples.mean() - ap) / resamples.std())
+    assert np.mean(shift) > 0.15
+    assert 0.9 < np.mean(covered) < 0.99
 
 
 @pytest.mark.parametrize("luck", [0.5, 1.5])
@@ -122,7 +176,7 @@ def test_an_interval_over_folds_covers_the_truth_and_not_of_one_level_alone(luck
         means = np.broadcast_to(folds.mean(axis=0), (1000, 5))
         apart = np.stack([np.roll(weights @ folds[:, n], 200 * n) for n in range(5)])
         ways = folds_too((weights @ folds).T), folds_too(means.T), apart.mean(axis=0)
-        ends = np.array([interval(way) for way in ways])
+        ends = np.array([interval(way, folds.mean()) for way in ways])
         covered += (ends[:, 0] <= 0) & (ends[:, 1] >= 0)
     both, folds_only, images_only = covered / 300
     assert 0.88 < both < 0.995
@@ -143,6 +197,6 @@ def test_folds_are_drawn_alike_for_two_rows_and_their_images_apart():
 def test_too_many_resamples_without_a_value_give_no_interval():
     values = np.arange(1000.0)
     values[:20] = np.nan
-    assert interval(values)[0] > 20
+    assert interval(values, 500)[0] > 20
     values[:30] = np.nan
-    assert np.isnan(interval(values)).all()
+    assert np.isnan(interval(values, 500)).all()

@@ -116,7 +116,19 @@ def test_intervals_are_paired_over_images_and_seeds():
     text = markdown(table)
     assert " [+5.0, +5.0] |" in text
     assert "of the mean APs: 47% [50%, 50%]; paper: 52%" in text
-    assert "[95% interval, bootstrap over images and seeds, paired in gains and shares]" in text
+    assert "[95% interval over images and seeds, paired in gains and shares]" in text
+
+
+def test_a_model_that_all_seeds_share_is_one():
+    spec, evaluations = study(gains={"student": {"over": "teacher"}})
+    spec["rows"][0]["evaluations"] = ["teacher-0.json"] * 3
+    for path in ("teacher-1.json", "teacher-2.json"):
+        del evaluations[path]
+    frame = build(spec, evaluations).frame.set_index("row")
+    assert frame.loc["teacher", ["seeds", "AP"]].tolist() == pytest.approx([1, 38])
+    assert np.isnan(frame.loc["teacher", "AP sd"])
+    assert frame.loc["student", "gain"] == pytest.approx(np.mean(APS["student"]) * 100 - 38)
+    assert frame.loc["student", "gain sd"] == pytest.approx(100 * np.std(APS["student"], ddof=1))
 
 
 def test_folds_are_resampled_each_by_itself():
@@ -137,7 +149,7 @@ def test_folds_are_resampled_each_by_itself():
     assert student[["folds", "gain low", "gain high"]].tolist() == pytest.approx([3, 5, 5])
     text = markdown(folds)
     assert text.startswith("| row | views | folds | AP |")
-    assert "over the folds; [95% interval, bootstrap over images and folds, paired" in text
+    assert "over the folds; [95% interval over images and folds, paired" in text
     assert "(folds: 50%, 43%, 50%; of the mean APs: 47% [50%, 50%]" in text
 
 

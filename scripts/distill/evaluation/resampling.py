@@ -1,15 +1,17 @@
-"""How sure an AP is: the bootstrap over the images of a test, and over the seeds or folds of a training.
+"""How sure an AP is: the bootstrap over the images of a test, and what few seeds or folds of a training say.
 
 B resamples of the images of a dataset are drawn once and for all, so those of two models on one dataset are
 of the same images: differences are paired. w (B, N) says how often each of the N images is in each resample;
-D is a number of detections. Efron & Tibshirani, An Introduction to the Bootstrap, chapters 6 and 13.
+D is a number of detections. Efron & Tibshirani, An Introduction to the Bootstrap, chapters 6, 13 and 14.
 """
 
 from collections.abc import Iterator, Sequence
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
 
+NORMAL = NormalDist()
 RESAMPLES = 1000
 CONFIDENCE = 95  # percent of an interval
 AT_ONCE = 20_000_000  # numbers in memory
@@ -101,10 +103,19 @@ def _average(true: np.ndarray, ignored: np.ndarray, weight: np.ndarray) -> np.nd
 
 
 def seeds_too(aps: np.ndarray) -> np.ndarray:
-    """(S, B) AP of S seeds → (B,) its means over as many seeds, drawn with replacement: alike for equal S."""
+    """(S, B) AP of S seeds → (B,) what its mean over all seeds may be: Student's t of S − 1 degrees of
+    freedom about their mean, as sums of the seeds' AP with weights that are the same for equal S. Seeds drawn
+    with replacement would vary too little, where they are few.
+
+    NaN for two seeds, of which nearly nothing follows; of one, the images alone vary.
+    """
     seeds, resamples = aps.shape
-    drawn = np.random.default_rng(1).integers(seeds, size=(resamples, seeds))
-    return aps[drawn, np.arange(resamples)[:, None]].mean(axis=1)
+    if seeds < 3:
+        return aps[0] if seeds == 1 else np.full(resamples, np.nan)
+    rng = np.random.default_rng(1)
+    normal = rng.normal(size=(seeds, resamples))
+    spread = (normal - normal.mean(axis=0)) / np.sqrt(seeds * rng.chisquare(seeds - 1, resamples))
+    return ((1 / seeds + spread) * aps).sum(axis=0)
 
 
 def folds_too(aps: np.ndarray) -> np.ndarray:
@@ -117,12 +128,20 @@ def folds_too(aps: np.ndarray) -> np.ndarray:
     return aps[drawn, (np.arange(resamples)[:, None] + apart) % max(1, resamples)].mean(axis=1)
 
 
-def interval(values: np.ndarray) -> tuple[float, float]:
-    """The percentile interval at CONFIDENCE; NaN where there are no resamples, or more than its tail of them
-    has no value."""
-    tail = (100 - CONFIDENCE) / 2
+def interval(values: np.ndarray, estimate: float) -> tuple[float, float]:
+    """The bias-corrected percentile interval at CONFIDENCE (Efron & Tibshirani, chapter 14, without
+    acceleration): AP of resamples, in which images are there twice, is a little above that of the images.
+
+    values: of the resamples. estimate: of the images themselves.
+
+    NaN where there are no resamples, or more than a tail of them has no value.
+    """
+    tail = (100 - CONFIDENCE) / 200
     known = values[~np.isnan(values)]
-    if not len(known) or len(known) < len(values) * (1 - tail / 100):
+    if not len(known) or len(known) < len(values) * (1 - tail) or np.isnan(estimate):
         return np.nan, np.nan
-    low, high = np.percentile(known, [tail, 100 - tail])
+    below = (np.mean(known < estimate) + np.mean(known <= estimate)) / 2
+    shift = 2 * NORMAL.inv_cdf(float(np.clip(below, 1 / len(known), 1 - 1 / len(known))))
+    ends = [NORMAL.cdf(shift + NORMAL.inv_cdf(share)) for share in (tail, 1 - tail)]
+    low, high = np.quantile(known, ends)
     return float(low), float(high)

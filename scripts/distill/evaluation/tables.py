@@ -78,7 +78,7 @@ def _resampled(row: dict[str, Any], evaluations: dict[str, Any], task: str) -> n
 
 
 def _means(spec: dict[str, Any], name: str, evaluations: dict[str, Any]) -> np.ndarray:
-    """(resamples,) mean AP of the row of that name over resampled seeds or folds, on resampled images."""
+    """(resamples,) what the mean AP of the row of that name may be, over seeds or folds and images."""
     resample = resampling.folds_too if _over(spec) == "folds" else resampling.seeds_too
     return resample(_resampled(_row(spec["rows"], name), evaluations, spec["task"]))
 
@@ -119,7 +119,8 @@ def build(spec: dict[str, Any], evaluations: dict[str, dict[str, Any]]) -> Table
     reference = _references(spec, [column for column, _, _ in columns])
 
     records = []
-    for row in rows:
+    for row in rows:  # a model that all seeds share is one
+        row = {**row, "evaluations": list(dict.fromkeys(row["evaluations"]))}
         record = {"row": row["name"], "views": row["views"], _over(spec): len(row["evaluations"])}
         if any("x" in row for row in rows):
             x = row.get("x", np.nan)
@@ -129,7 +130,7 @@ def build(spec: dict[str, Any], evaluations: dict[str, dict[str, Any]]) -> Table
             record |= {column: values.mean(), f"{column} sd": _spread(values)}
             if column == "AP":
                 means = _means(spec, row["name"], evaluations)
-                record["AP low"], record["AP high"] = resampling.interval(means)
+                record["AP low"], record["AP high"] = resampling.interval(means, values.mean())
             if any(column in numbers for numbers in reference.values()):
                 number = reference.get(row["name"], {}).get(column, np.nan)
                 record |= {f"{column} reference": number, f"{column} difference": values.mean() - number}
@@ -169,7 +170,7 @@ def _gain(name: str, gain: dict[str, Any], spec: dict[str, Any], evaluations: di
     result = {"gain": gains.mean(), "gain sd": _spread(gains), "gain over": gain["over"]}
     ours, others = (_means(spec, row, evaluations) for row in (name, gain["over"]))
     if ours.shape == others.shape:
-        result["gain low"], result["gain high"] = resampling.interval(ours - others)
+        result["gain low"], result["gain high"] = resampling.interval(ours - others, gains.mean())
     if "reference" in gain:
         low, high = np.broadcast_to(gain["reference"], 2).tolist()
         difference = gains.mean() - np.clip(gains.mean(), low, high)
@@ -207,7 +208,7 @@ def _gaps(spec: dict[str, Any], evaluations: dict[str, Any]) -> list[Gap]:
         of_means = float(share(baseline.mean(), student.mean(), upper.mean()))
         means = [_means(spec, row, evaluations) for row in (best, name, named["upper"])]
         shares, alike = share(baseline, student, upper), len({each.shape for each in means}) == 1
-        low, high = resampling.interval(share(*means)) if alike else (np.nan, np.nan)
+        low, high = resampling.interval(share(*means), of_means) if alike else (np.nan, np.nan)
         gaps.append(Gap(best, name, named["upper"], shares, of_means, low, high, _over(spec)))
     return gaps
 
@@ -265,7 +266,7 @@ def markdown(table: Table) -> str:
         text += f"; mean ± standard deviation over the {table.over}"
     if table.frame.get("AP low", pd.Series(dtype=float)).notna().any():
         over = f"images and {table.over}" if several else "images"
-        text += f"; [{resampling.CONFIDENCE}% interval, bootstrap over {over}, paired in gains and shares]"
+        text += f"; [{resampling.CONFIDENCE}% interval over {over}, paired in gains and shares]"
     if "gain" in table.frame:
         pairs = table.frame.dropna(subset="gain")[["row", "gain over"]].itertuples(index=False)
         text += "; gain in AP: " + ", ".join(f"{escape(row)} over {escape(other)}" for row, other in pairs)
