@@ -94,6 +94,11 @@ def looked_at(args: argparse.Namespace, folder: str) -> tuple[facts.Facts, propo
     known = [coco]
     if val:
         tested, theirs = built("val", val, folder)
+        if spec["kind"] == val["kind"] == "voc" and coco["categories"] != tested["categories"]:
+            names = sorted({each["name"] for one in (coco, tested) for each in one["categories"]})
+            spec["names"] = val["names"] = names  # neither folder shows them all
+            (coco, prints), (tested, theirs) = built("labelled", spec, folder), built("val", val, folder)
+            found = facts.facts_of(coco, prints)
         check_splits(("val", "labelled"), tested, coco, (theirs, prints))
         known.append(tested)
     if not args.unlabelled:

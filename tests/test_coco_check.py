@@ -162,6 +162,13 @@ def test_annotation_ids_from_0_are_shifted(coco):
     assert [a["id"] for a in coco.build()["annotations"]] == [1, 2, 3, 4]
 
 
+def test_images_that_hold_nothing_need_no_size(coco):
+    coco.data["annotations"] = []
+    for image in coco.data["images"]:
+        del image["width"], image["height"]
+    assert [(image["width"], image["height"]) for image in coco.build()["images"]] == [(40, 30)] * 4
+
+
 def test_images_without_instances_stay(coco):
     coco.data["annotations"] = coco.data["annotations"][:1]
     assert ids(coco.build()) == [1, 2, 3, 4]

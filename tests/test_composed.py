@@ -71,6 +71,9 @@ def test_listed_subsets(tmp_path):
     path.write_text("# four of them\n3.png\n\n10 # an id, not the file 10.png\n12\n0\n")
     assert ids(subset(whole, ids=str(path))) == [1, 4, 10, 12]
     assert ids(subset(whole, ids=["0.png", 12])) == [1, 12]
+    file = whole["images"][0]["file_name"] = " 0#1.png"  # of which a comment would leave another image
+    path.write_text(f"{file}\n1.png#1\n")
+    assert ids(subset(whole, ids=str(path))) == [1, 2]
     path.write_text("3.png\n77\n78\n")
     with pytest.raises(UserError, match=r"ids.txt: '77' is no image of set \(and 1 more such problems\)"):
         subset(whole, ids=str(path))

@@ -1,17 +1,20 @@
 """Datasets of YOLO and PASCAL VOC come in as they were meant; labels go out as YOLO programs read them."""
 
+import re
 from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
+from PIL import Image
 
 from distill.datasets.kinds import build as build_spec
 from distill.datasets.yolo import label_path
 from distill.files import write_json
 from distill.labels import yolo_export
 from distill.program import UserError
+from helpers import warm
 from helpers.annotated import Coco, subset
 from helpers.options import build, dataset_spec
 from helpers.others import voc, yolo
@@ -56,6 +59,31 @@ def test_classes_of_voc_are_those_of_all_splits(tmp_path):
         (2, 0),
     ]
     assert whole["info"]["image_root"] == str(tmp_path / "JPEGImages")
+
+
+def test_names_number_the_classes_of_folders_that_do_not_show_them_all(tmp_path):
+    spec = {"kind": "voc", "annotations": str(voc(tmp_path))}
+    made = build("x", {**spec, "names": ["hand", "dog", "cup"]}, {})
+    assert [(each["id"], each["name"]) for each in made["categories"]] == [
+        (1, "hand"),
+        (2, "dog"),
+        (3, "cup"),
+    ]
+    assert {a["category_id"] for a in made["annotations"]} == {1, 3}
+    with pytest.raises(UserError, match=r"Annotations/1\.xml: 'cup' is none of `names`, 'hand'$"):
+        build("x", {**spec, "names": ["hand"]}, {})
+
+
+@pytest.mark.parametrize("size", [(40, 30), (30, 40)])
+def test_the_size_of_an_image_that_voc_does_not_state_is_the_upright_one(tmp_path, size):
+    path = voc(tmp_path)
+    xml = path / "Annotations/0.xml"
+    xml.write_text(re.sub("<size>.*</size>", "", xml.read_text()))
+    turned = Image.new("RGB", size)
+    turned.getexif()[0x0112] = 6
+    turned.save(path / "JPEGImages/0.jpg", exif=turned.getexif())
+    image = build("x", {"kind": "voc", "annotations": str(path)}, {})["images"][0]
+    assert (image["width"], image["height"]) == size[::-1]
 
 
 def test_xml_files_of_voc_may_be_beside_the_images(tmp_path):
@@ -143,6 +171,28 @@ def test_names_that_would_share_a_file_of_labels_are_kept_apart(tmp_path):
             assert len(Path(label).read_text().split()) == (0 if line.endswith("3.png") else 14)
     with pytest.raises(UserError, match="is not empty"):
         yolo_export.export(parts["labels"], parts["labels"], parts["val"], (6, 4), tmp_path / "out")
+
+
+def test_an_export_into_this_folder_has_its_labels_where_others_look(figures, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    yolo_export.export(**figures, ratio=(6, 4), output=Path("."))
+    assert len(list(tmp_path.glob("labels/*/*.txt"))) == len(list(tmp_path.glob("images/*/*"))) == 17
+
+
+def test_images_that_other_programs_turn_are_not_exported_as_they_are_stored(tmp_path):
+    coco = Coco(tmp_path, images=2)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.open(coco.images / "0.png").save(coco.images / "0.png", exif=exif)
+    parts = dict.fromkeys(("labels", "labelled", "val"), coco.build())
+    with pytest.raises(
+        UserError, match=r"0\.png: is annotated as it is stored, while other programs turn it"
+    ):
+        yolo_export.export(**parts, ratio=(6, 4), output=tmp_path / "out")
+    write_json(tmp_path / "labels.json", parts["labels"])
+    options = ("--labels", tmp_path / "labels.json", "--output", tmp_path / "tasks")
+    done = warm.run("exchange_labels.py", "export", "label-studio", *options)
+    assert "0.png: is annotated as it is stored" in done.stderr
 
 
 def test_what_cannot_be_exported_is_named(figures, tmp_path):

@@ -1,5 +1,7 @@
 """Images of a validation set in a training set: the same are refused, those that look alike are named."""
 
+from contextlib import nullcontext
+
 import cv2
 import numpy as np
 import pytest
@@ -98,6 +100,34 @@ def test_images_that_look_alike_are_named(val, train, caplog):
     assert pairs == {(f"{val.path}/{seed}.png", f"{train.path}/{name}") for seed, name in made.items()}
     assert [pair["bits"] for pair in alike["pairs"]] == sorted(pair["bits"] for pair in alike["pairs"])
     assert "3 pairs of images of val and train look alike" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("theirs", "what"),
+    [
+        (
+            [{"id": 1, "name": "bird"}, {"id": 2, "name": "cat"}],
+            "category 1, 'cat' in train, is 'bird' there",
+        ),
+        ([{"id": 1, "name": "cat"}], "category 2, 'dog' in train, is missing there"),
+        (
+            [{"id": 1, "name": "cat", "keypoints": ["tail", "nose"]}, {"id": 2, "name": "dog"}],
+            "category 1, 'cat' in train, has other keypoints there",
+        ),
+        ([{"id": 1, "name": "cat"}, {"id": 2, "name": "dog"}, {"id": 3, "name": "emu"}], None),
+    ],
+)
+def test_categories_have_the_same_numbers_in_both(val, train, theirs, what):
+    """Predictions say numbers: AP of a cat would be that of a bird."""
+    validation, training = val.dataset(), train.dataset()
+    cat = {"id": 1, "name": "cat", "keypoints": ["nose", "tail"]}
+    training |= {"categories": [cat, {"id": 2, "name": "dog"}], "annotations": [{"image_id": 1}]}
+    validation |= {"categories": theirs, "annotations": [{"image_id": 1}]}
+    prints = tuple(list(fingerprints(each.dataset(), each.path)) for each in (val, train))
+    with pytest.raises(UserError, match=f"^val: {what}") if what else nullcontext():
+        check_splits(("val", "train"), validation, training, prints)
+    training["annotations"] = []  # images whose labels have the numbers of labelled ones
+    check_splits(("val", "train"), validation, training, prints)
 
 
 def test_distances_are_those_of_every_pair():

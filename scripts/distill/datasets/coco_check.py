@@ -59,7 +59,7 @@ def check_coco(path: str, data: Any, strip: bool = False) -> dict:
     categories = check_categories(path, data.get("categories", []))
     if empty:
         log.warning("%s: no annotation; its images hold nothing, unless strip_annotations is set", path)
-    annotations, repaired = _annotations(path, data["annotations"], images, categories)
+    annotations, repaired = ([], {}) if empty else _annotations(path, data["annotations"], images, categories)
     for what, count in repaired.items():
         log.info("%s: %d %s", path, count, what)
     return {"images": images, "annotations": annotations, "categories": categories, "repaired": repaired}

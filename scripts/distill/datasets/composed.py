@@ -80,9 +80,9 @@ def _rank(image: dict, seed: int) -> bytes:
 
 
 def _listed(pool: list[dict], ids: str | list, source: dict, of: str) -> list[dict]:
-    """Images named in a file (one a line; # begins a comment) or a list: by file name, by id, or by file name
-    without its suffix, in this order of precedence; or the images of a COCO file, by id: the same photograph
-    has another file name in COCO 2014. Unknown ones are refused; excluded ones stay out."""
+    """Images named in a file (one a line; # begins a comment but in a name) or a list: by file name, by id,
+    or by file name without its suffix, in this order of precedence; or the images of a COCO file, by id: the same photograph has another file name in COCO 2014. Unknown ones are refused, excluded ones
+    stay out."""
     problems = Problems(ids if isinstance(ids, str) else "ids")
     if isinstance(ids, str) and ids.endswith(".json"):
         named = read_json(ids)
@@ -92,8 +92,7 @@ def _listed(pool: list[dict], ids: str | list, source: dict, of: str) -> list[di
         unique_ids(named["images"], "image", problems)
         wanted = [str(image["id"]) for image in named["images"]]
     elif isinstance(ids, str):
-        lines = (line.split("#")[0].strip() for line in read_text(ids).splitlines())
-        wanted = [line for line in lines if line]
+        wanted = read_text(ids).splitlines()
     else:
         wanted = [str(item) for item in ids]
     table: dict[str, dict | None] = {}
@@ -104,10 +103,11 @@ def _listed(pool: list[dict], ids: str | list, source: dict, of: str) -> list[di
     table |= {image["file_name"]: image for image in source["images"]}
     kept = set()
     for item in wanted:
-        if image := table.get(item):
+        without = item.split("#")[0].strip() if isinstance(ids, str) else item  # its comment
+        if image := table.get(item) or table.get(without):
             kept.add(image["id"])
-        else:
-            problems.add(f"{show(item)} is no image of {of}")
+        elif without:
+            problems.add(f"{show(without)} is no image of {of}")
     problems.refuse()
     return [image for image in pool if image["id"] in kept]
 

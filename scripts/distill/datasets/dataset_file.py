@@ -110,7 +110,7 @@ def read_source(path: str | Path) -> dict[str, Any]:
 
 def root_of(dataset: Mapping[str, Any], path: str | Path) -> Path:
     """The folder of the images of the dataset that `path` was. Raises UserError if it names none."""
-    if not (root := dataset["info"].get("image_root")):
+    if not (root := (dataset.get("info") or {}).get("image_root")):
         raise UserError(f"{path}: does not say where its images are (info.image_root)")
     return Path(root)
 

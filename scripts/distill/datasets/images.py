@@ -8,10 +8,11 @@ import hashlib
 import io
 import os
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -113,6 +114,16 @@ def stated_size(path: str | Path) -> tuple[int, int] | None:
     """(width, height), upright, that an image's header states; None of a bad file."""
     found = _stated(path)
     return found and found[0]
+
+
+def check_upright(path: Path, image: Mapping[str, Any]) -> Path:
+    """The path of an annotated image that is to be shown by other programs. Raises UserError where EXIF turns
+    it, and it is annotated as it is stored."""
+    true = stated_size(path)
+    if true and true != (image["width"], image["height"]):
+        what = "is annotated as it is stored, while other programs turn it as its EXIF says"
+        raise UserError(f"{path}: {what}; turn its pixels, and annotate it anew")
+    return path
 
 
 def _stated(path: str | Path) -> tuple[tuple[int, int], tuple[int, int]] | None:

@@ -146,7 +146,7 @@ def _voc(spec: dict, sources: dict, images_dir: Path | None) -> dict:
 
     folder, strip = spec["annotations"], spec["strip_annotations"]
     root = places(folder)[1]
-    coco = check_coco(folder, read_voc(folder, spec.get("split")), strip)
+    coco = check_coco(folder, read_voc(folder, spec.get("split"), spec.get("names", ())), strip)
     _check_root(root, coco["images"], folder)
     skipped: list[dict] = []
     if strip:
@@ -284,7 +284,7 @@ KINDS: dict[str, _Kind] = {
         set(),
     ),
     "yolo": (_yolo, {"annotations", "split", "strip_annotations", "unreadable"}, set()),
-    "voc": (_voc, {"annotations", "strip_annotations", "unreadable"}, {"split"}),
+    "voc": (_voc, {"annotations", "strip_annotations", "unreadable"}, {"split", "names"}),
     "folder": (_folder, {"images", "unreadable"}, set()),
     "subset": (
         subset,

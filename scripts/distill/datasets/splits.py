@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from distill.datasets.checks import show
 from distill.datasets.fingerprints import Fingerprint, distances, looks
 from distill.program import UserError, log
 
@@ -22,12 +23,13 @@ def check_splits(
     prints: tuple[Sequence[Fingerprint], Sequence[Fingerprint]],
 ) -> dict[str, Any]:
     """Raises UserError where an image of the validation set has the bytes, or the decoded pixels, of one of
-    the training set. Images that only look alike, as frames of a video do, are no error: they are counted,
-    and the most alike named.
+    the training set, or where a category's number means another one in it. Images that only look alike, as
+    frames of a video do, are no error: they are counted, and the most alike named.
 
     names, prints: of the validation set, of the training set. Returns counts of images and, if any look
     alike, `alike`: {count, pairs: [{validation, training, bits}]}.
     """
+    _refuse_other_categories(names, validation, training)
     files = [
         {image["id"]: join(dataset["info"]["image_root"], image["file_name"]) for image in dataset["images"]}
         for dataset in (validation, training)
@@ -53,6 +55,30 @@ def check_splits(
         *(len(pairs), *names, ", ".join(f"{p['validation']} and {p['training']}" for p in named[:5])),
     )
     return {**counts, "alike": {"count": len(pairs), "pairs": named}}
+
+
+def _refuse_other_categories(
+    names: tuple[str, str], validation: Mapping[str, Any], training: Mapping[str, Any]
+) -> None:
+    """A model says numbers of categories, and of keypoints, as they are in what it was trained on."""
+    if not training["annotations"]:  # generated labels have the categories of labelled images
+        return
+    tested = {category["id"]: category for category in validation["categories"]}
+    for category in training["categories"]:
+        number, other = category["id"], tested.get(category["id"])
+        points = [each["keypoints"] for each in (category, other) if each and each.get("keypoints")]
+        if other is None:
+            what = "is missing"
+        elif other["name"] != category["name"]:
+            what = f"is {show(other['name'])}"
+        elif len(points) == 2 and points[0] != points[1]:
+            what = "has other keypoints"
+        else:
+            continue
+        raise UserError(
+            f"{names[0]}: category {number}, {show(category['name'])} in {names[1]}, {what} there, so AP"
+            " would be of something else; give both the same list of categories (folders of VOC: `names`)"
+        )
 
 
 def _refuse_shared(

@@ -6,12 +6,13 @@ A folder without Annotations has XML files beside the images, as labelImg and Ro
 """
 
 import os
+from collections.abc import Sequence
 from pathlib import PurePosixPath
 from typing import Any
 from xml.etree import ElementTree
 
 from distill.datasets.checks import LARGEST, show
-from distill.datasets.images import SUFFIXES, list_files, stated_sizes
+from distill.datasets.images import SUFFIXES, list_files, stated_size
 from distill.files import open_file
 from distill.program import UserError
 from distill.strict import is_line, read_text
@@ -31,23 +32,28 @@ def places(folder: str) -> tuple[str, str]:
     return folder, folder
 
 
-def read_voc(folder: str, split: str | None) -> dict[str, Any]:
-    """The COCO dict of a folder, unchecked, without info. Categories are all that any of the folder's files
-    has, numbered from 1 in the order of their names, so that all splits agree.
+def read_voc(folder: str, split: str | None, names: Sequence[str] = ()) -> dict[str, Any]:
+    """The COCO dict of a folder, unchecked, without info.
 
     split: a list in ImageSets/Main (or ImageSets); None: all images that have an XML file.
+    names: of the categories, numbered from 1. Without them all that any of the folder's files has, in the
+        order of their names, so that all splits agree.
+
     Raises UserError with the file.
     """
     of_xml, of_images = places(folder)
-    names = list_files(of_xml, (".xml",), "annotations")
-    files = {PurePosixPath(name).with_suffix("").as_posix(): name for name in names}
+    xml = list_files(of_xml, (".xml",), "annotations")
+    files = {PurePosixPath(name).with_suffix("").as_posix(): name for name in xml}
     wanted = list(files) if split is None else _listed(folder, split, files)
     stems: dict[str, list[str]] = {}
     for image in list_files(of_images, SUFFIXES, "images"):
         stems.setdefault(PurePosixPath(image).with_suffix("").as_posix(), []).append(image)
     objects = {stem: _objects(os.path.join(of_xml, file)) for stem, file in files.items()}
-    classes = sorted({name for found, _ in objects.values() for name, *_ in found})
-    ids = {name: number for number, name in enumerate(classes, 1)}
+    found_in = {name: stem for stem, (found, _) in objects.items() for name, *_ in found}
+    if names and (unknown := sorted(found_in.keys() - set(names))):
+        what = f"{show(unknown[0])} is none of `names`, {', '.join(map(show, names))}"
+        raise UserError(f"{os.path.join(of_xml, files[found_in[unknown[0]]])}: {what}")
+    ids = {name: number for number, name in enumerate(names or sorted(found_in), 1)}
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     for number, stem in enumerate(wanted, 1):
@@ -55,7 +61,7 @@ def read_voc(folder: str, split: str | None) -> dict[str, Any]:
             what = f"there are several images {', '.join(found)}" if found else "there is no image"
             raise UserError(f"{of_images}: {what} for {os.path.join(of_xml, files[stem])}")
         mine, size = objects[stem]
-        size = size or max(stated_sizes(os.path.join(of_images, found[0])), default=(1, 1))
+        size = size or stated_size(os.path.join(of_images, found[0])) or (1, 1)
         images.append({"id": number, "file_name": found[0], "width": size[0], "height": size[1]})
         for name, box, difficult in mine:
             record = {"id": len(annotations) + 1, "image_id": number, "category_id": ids[name]}
