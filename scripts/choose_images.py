@@ -8,7 +8,7 @@ import numpy as np
 from distill.datasets.dataset_file import read_dataset
 from distill.files import replacing
 from distill.labels.listed import read_next
-from distill.program import at_least, run
+from distill.program import UserError, at_least, log, run
 
 
 def main() -> None:
@@ -25,10 +25,17 @@ def main() -> None:
         labels = read_dataset(args.labels)
         scores: dict[int, list[float]] = {image["id"]: [] for image in labels["images"]}
         for annotation in labels["annotations"]:
-            if not annotation["iscrowd"]:  # no label: what is to be ignored
-                scores[annotation["image_id"]].append(annotation["score"])
+            if annotation["iscrowd"]:  # no label: what is to be ignored
+                continue
+            if "score" not in annotation:
+                raise UserError(
+                    f"{args.labels}: annotation {annotation['id']} has no score; give generated labels"
+                )
+            scores[annotation["image_id"]].append(annotation["score"])
         mean = {image: float(np.mean(found)) if found else 1.0 for image, found in scores.items()}
         names = [image["file_name"] for image in sorted(labels["images"], key=lambda i: mean[i["id"]])]
+    if len(names) < args.images:
+        log.warning("%s: lists %d images, not %d", args.output, len(names), args.images)
     with replacing(args.output) as temporary:
         temporary.write_text("".join(f"{name}\n" for name in names[: args.images]), encoding="utf-8")
 

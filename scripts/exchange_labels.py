@@ -5,9 +5,10 @@ import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
 
-from distill.datasets.dataset_file import read_dataset
+from distill.datasets.coco import Coco
+from distill.datasets.dataset_file import read_dataset, root_of
+from distill.datasets.images import check_upright
 from distill.files import replacing, write_json
 from distill.labels import yolo_export
 from distill.labels.corrections import corrected
@@ -62,30 +63,55 @@ def main() -> None:
     arguments = parser.parse_args()
     labels = read_dataset(arguments.labels)
     if arguments.command == "import":
-        files = {str(path): read_json(path) for path in arguments.files}
-        write_json(arguments.output, corrected(labels, files, arguments.only_seen))
-        print(entry(labels, arguments.output))
+        bring_home(arguments, labels)
         return
     if arguments.images is not None and arguments.images < 1:
         parser.error("--images must be at least 1")
     if arguments.images and not arguments.order:
         parser.error("--images needs --order")
-    if arguments.tool == "yolo":
-        if arguments.order:
-            parser.error("--order is for tools in which people look at labels, not for yolo")
-        if arguments.labelled is None or arguments.val is None:
-            raise UserError("export yolo: needs --labelled and --val, the datasets that belong to the labels")
-        ratio = arguments.ratio or schema.defaults(Path(__file__).parents[1], "models")["ratio"]
-        if not all(0 < part < 1000 for part in ratio):
-            raise UserError("--ratio: needs two numbers above 0 and below 1000")
-        labelled, val = map(read_dataset, (arguments.labelled, arguments.val))
-        yolo_export.export(labels, labelled, val, ratio, arguments.output)
-        return
-    labels["annotations"] = [a for a in labels["annotations"] if not a["iscrowd"]]  # others are no labels
+    if arguments.tool != "yolo":
+        export_for_tool(arguments, labels)
+    elif arguments.order:
+        parser.error("--order is for tools in which people look at labels, not for yolo")
+    else:
+        export_yolo(arguments, labels)
+
+
+def bring_home(arguments: argparse.Namespace, labels: Coco) -> None:
+    """Writes the corrected labels, and prints the entry of their dataset."""
+    for path in (*arguments.files, arguments.labels):
+        if path.resolve() == arguments.output.resolve():
+            raise UserError(f"--output {path}: is read, and would be replaced; choose another name")
+    files = {str(path): read_json(path) for path in arguments.files}
+    write_json(arguments.output, corrected(labels, files, arguments.only_seen))
+    print(entry(labels, arguments.output))
+
+
+def export_yolo(arguments: argparse.Namespace, labels: Coco) -> None:
+    """Writes labelled and generated images as one dataset of YOLO's."""
+    if arguments.labelled is None or arguments.val is None:
+        raise UserError("export yolo: needs --labelled and --val, the datasets that belong to the labels")
+    ratio = arguments.ratio or schema.defaults(Path(__file__).parents[1], "models")["ratio"]
+    if not all(0 < part < 1000 for part in ratio):
+        raise UserError("--ratio: needs two numbers above 0 and below 1000")
+    labelled, val = map(read_dataset, (arguments.labelled, arguments.val))
+    paths = (arguments.labels, arguments.labelled, arguments.val)
+    for dataset, path in zip((labels, labelled, val), paths, strict=True):
+        root_of(dataset, path)
+    yolo_export.export(labels, labelled, val, ratio, arguments.output)
+
+
+def export_for_tool(arguments: argparse.Namespace, labels: Coco) -> None:
+    """Writes labels for a tool in which people look at them."""
+    kept = [a for a in labels["annotations"] if not a["iscrowd"]]  # others are no labels
+    labels = {**labels, "annotations": kept}
     if arguments.order:
         folder = arguments.labels.parent
         following = read_next(folder / "next.csv") if arguments.order == "next" else None
         labels = in_order(labels, read_review(folder / "review.csv"), following, arguments.images)
+    root = labels["info"].get("image_root")
+    for image in labels["images"] if root else ():
+        check_upright(Path(root, image["file_name"]), image)
     to: dict[str, Callable[..., dict]] = {
         "cvat": to_cvat,
         "fiftyone": to_fiftyone,
@@ -101,7 +127,7 @@ def main() -> None:
             write_json(arguments.output / name, content)
 
 
-def entry(labels: dict[str, Any], output: Path) -> str:
+def entry(labels: Coco, output: Path) -> str:
     """The line of a configuration that makes a dataset of corrected labels."""
     places = {"images": labels["info"].get("image_root") or "IMAGES", "annotations": output}
     spec = {"kind": "coco", **{key: os.path.abspath(path) for key, path in places.items()}}

@@ -1,5 +1,6 @@
 """What a model in use writes: not over what it reads, and nothing is predicted twice for a full disk."""
 
+import os
 import sys
 from contextlib import nullcontext
 from pathlib import Path
@@ -71,6 +72,12 @@ def test_nothing_is_drawn_over_or_among_what_is_read(place, images, draw, messag
 def test_an_image_counts_once(place):
     with pytest.raises(UserError, match=r"a\.jpg: is given twice"):
         Source.of(["a.jpg", "photos/a.jpg", "./a.jpg"])
+
+
+def test_a_name_that_no_result_can_hold_is_refused_before_anything_is_predicted(place):
+    Path(os.fsdecode(b"caf\xe9.jpg")).touch()
+    with pytest.raises(UserError, match=r"'caf\\udce9\.jpg': the name has unprintable characters"):
+        Source.of([os.fsdecode(b"caf\xe9.jpg")])
 
 
 class Stub:

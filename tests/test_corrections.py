@@ -229,3 +229,8 @@ def test_the_program_makes_a_dataset(labels, labels_path, tmp_path):
         "corrected": {"kind": "coco", "images": labels["info"]["image_root"], "annotations": str(back)}
     }
     assert geometry(load_coco(str(back))) == geometry(labels)
+    for read in (labels_path, tmp_path / "export.json"):
+        before, options = read.read_bytes(), ["--labels", labels_path, "--output", read]
+        done = warm.run("exchange_labels.py", "import", tmp_path / "export.json", *options)
+        assert f"--output {read}: is read, and would be replaced" in done.stderr
+        assert read.read_bytes() == before

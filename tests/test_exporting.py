@@ -327,6 +327,14 @@ def test_what_cannot_be_exported_is_refused_in_one_line(
     assert not list(tmp_path.glob("mine*"))
 
 
+def test_a_model_is_not_exported_over_itself(model):
+    folder = model("faster_rcnn_tiny")
+    before = (folder / "model.pth").read_bytes()
+    with pytest.raises(UserError, match="is the model's own folder"):
+        export_model(folder, "torchvision", folder / "model.pth", VIEW.name)
+    assert (folder / "model.pth").read_bytes() == before
+
+
 def test_a_missing_package_is_one_line(tmp_path, model, monkeypatch):
     monkeypatch.setattr(to_onnx, "find_spec", lambda name: None)
     with pytest.raises(UserError, match="missing: pip install onnx"):

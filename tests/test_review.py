@@ -155,6 +155,12 @@ def test_what_is_ignored_says_nothing_of_an_image(tmp_path):
     done = warm.run("choose_images.py", *files, "--by", "score", "--images", "1")
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "list.txt").read_text() == "1.png\n"
+    done = warm.run("choose_images.py", *files, "--by", "score", "--images", "3")
+    assert "lists 2 images, not 3" in done.stderr
+    del labels["annotations"][0]["score"]  # somebody has corrected it
+    write_json(tmp_path / "annotations.json", labels)
+    done = warm.run("choose_images.py", *files, "--by", "score", "--images", "1")
+    assert done.stderr.splitlines()[-1].endswith("annotation 1 has no score; give generated labels")
 
 
 def test_next_images_are_doubtful_and_not_alike(tmp_path):

@@ -8,7 +8,8 @@ import pytest
 from helpers import ROOT
 from helpers.options import generate, training_options
 
-SPEC = training_options(iterations=20, batch=2, lr=0.02, scales=[96, 112], max_side=200, init="none")
+SMALL = dict(iterations=20, batch=2, lr=0.02, scales=[96, 112], max_side=200, init="none")
+SPEC = training_options(**SMALL)
 
 
 def training_job(tmp_path: Path, config: str, labelled: Path, name="model", labels=None, **spec):
@@ -18,7 +19,7 @@ def training_job(tmp_path: Path, config: str, labelled: Path, name="model", labe
     return Job(
         name,
         ROOT / f"config/models/{config}.py",
-        {**SPEC, **spec},
+        training_options(**{**SMALL, **spec}),
         labelled,
         labels,
         None,

@@ -67,5 +67,5 @@ def keypoint_fields(points: Mapping[str, tuple[float, float, int]], category: Co
     """points: x, y, v by keypoint name."""
     if unknown := points.keys() - set(category.get("keypoints") or ()):
         raise UserError(f"{category['name']} has no keypoint {show(min(unknown))}")
-    flat = [value for name in category["keypoints"] for value in points.get(name, (0, 0, 0))]
+    flat = [value for name in category.get("keypoints") or () for value in points.get(name, (0, 0, 0))]
     return {"keypoints": flat, "num_keypoints": sum(v > 0 for v in flat[2::3])}

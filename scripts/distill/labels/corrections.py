@@ -77,7 +77,10 @@ def _summarise(answers: Mapping[str, Answer], seen: int, labels: Coco, annotatio
         if answer.left:
             found = (f"{what}: {len(names)} (first on {names[0]})" for what, names in answer.left.items())
             log.warning("%s: not taken: %s", file, "; ".join(found))
-    was, now = (Counter(a["category_id"] for a in file) for file in (labels["annotations"], annotations))
+    was, now = (
+        Counter(a["category_id"] for a in file if not a.get("iscrowd"))
+        for file in (labels["annotations"], annotations)
+    )
     for category in labels["categories"]:
         say = log.warning if was[category["id"]] and not now[category["id"]] else log.info
         say("%s: %d instances, before %d", category["name"], now[category["id"]], was[category["id"]])

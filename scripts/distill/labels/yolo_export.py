@@ -4,6 +4,7 @@ A list, train.txt, has the images of both; where one kind is too few it is repea
 has both in the ratio in which a student sees them (6:4 in Data Distillation, arXiv 1712.04440).
 """
 
+import os
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ import numpy as np
 import yaml
 
 from distill.datasets.coco import Coco
+from distill.datasets.images import check_upright
 from distill.datasets.keypoint_meta import KeypointMeta, keypoint_meta
 from distill.datasets.yolo import label_path
 from distill.files import replacing
@@ -58,7 +60,7 @@ def export(labels: Coco, labelled: Coco, val: Coco, ratio: tuple[float, float], 
     for part in parts.values():
         for name, source in part.files.items():
             _link(source, output / name)
-            _write(Path(label_path(str(output / name))), part.labels[name])
+            _write(Path(label_path(os.path.abspath(output / name))), part.labels[name])
     train = interleaved([[*parts[name].files] for name in PARTS[:2]], ratio)
     for file, names in (("train.txt", train), ("val.txt", [*parts["val"].files])):
         _write(output / file, "".join(f"./{name}\n" for name in names))
@@ -100,7 +102,7 @@ def _part(name: str, dataset: Coco, classes: Mapping[str, int], meta: KeypointMe
         if label_path(str(file)) in taken:  # of another ending
             file = file.with_name(f"{path.stem}-{image['id']}{path.suffix}")
         taken.add(label_path(str(file)))
-        files[str(file)] = root / path
+        files[str(file)] = check_upright(root / path, image)
         lines = (_line(a, numbers[a["category_id"]], image, meta) for a in of_image[image["id"]])
         labels[str(file)] = "".join(lines)
     return Part(files, labels)

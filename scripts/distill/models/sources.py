@@ -23,6 +23,7 @@ from distill.datasets.videos import count_frames, frames
 from distill.predictions.crops import Crop
 from distill.predictions.views import View
 from distill.program import UserError
+from distill.strict import is_line
 
 DIVISOR = 32  # networks pad to their coarsest stride
 SHARD = 256  # images, or frames: what an interruption can cost
@@ -149,6 +150,8 @@ class Source:
                 raise UserError(f"{path}: is a folder; give one folder, or files")
             if not path.exists():
                 raise UserError(f"{path}: no such file or folder")
+            if not is_line(str(path)):
+                raise UserError(f"{str(path)!r}: the name has unprintable characters: rename it")
         videos = [path for path in given if path.suffix.lower() in VIDEO_SUFFIXES]
         if videos and len(given) > 1:
             raise UserError(f"{videos[0]}: is a video; give one video, or images")

@@ -1,5 +1,6 @@
 """How a model is used on images of anybody's: under which views, merged how, in whose boxes."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,7 +63,8 @@ def plan_of(model: Path, views: Sequence[str] | None, boxes: str | Path | None =
         if not (model / name).is_file():
             raise UserError(f"{model}: not the folder of a model: there is no {name} in it")
     views = views or defaults(PROJECT, "study", "evaluate")["views"]
-    path = model.absolute().parent.parent / "study.json"
+    model = Path(os.path.abspath(model))  # without .., and with links as they are
+    path = model.parent.parent / "study.json"
     study = None
     if path.is_file():
         study = msgspec.convert(read_json(path, like=_Study), _Study)
@@ -86,8 +88,8 @@ def plan_of(model: Path, views: Sequence[str] | None, boxes: str | Path | None =
     if not options.serves_all_sizes(parsed):
         options = Options(**{**given, "size_dependent": None})
     limits = study.fixed_boxes if study else defaults(PROJECT, "study", "fixed_boxes")
-    if boxes is None and study and (finder := study.models.get(model.absolute().name, {}).get("boxes")):
-        boxes = model.absolute().with_name(finder)
+    if boxes is None and study and (finder := study.models.get(model.name, {}).get("boxes")):
+        boxes = model.with_name(finder)
     return Plan(parsed, options, plain, limits, Path(boxes) if boxes else None)
 
 

@@ -125,7 +125,7 @@ def decode(
     """
     boxes = np.asarray(boxes, dtype=np.float64)
     cells = probability.shape[-1]
-    flat = probability.reshape(*probability.shape[:-2], -1)
+    flat = probability.reshape(*probability.shape[:-2], cells**2)
     peak = flat.argmax(axis=-1)[..., None]
     score = np.take_along_axis(flat, peak, axis=-1)[..., 0]
     if upsample:

@@ -23,7 +23,8 @@ COMPARED = 5000  # images, at most, each with each
 class Facts:
     """What a labelled dataset is like.
 
-    side: median of the images' shorter sides, in pixels. aspect: the largest longer side by the shorter one.
+    side: median of the images' shorter sides, in pixels. aspect: longer side by shorter one, which nine of
+        ten images do not exceed.
     sizes: of objects, √(width · height) by the image's shorter side: small, usual and large ones. They are
         the lower tenth in the category of the smallest, the median, the upper tenth in that of the largest.
     counts: objects of each category, by name. keypoints: how many. pairs: names of those that a mirror swaps.
@@ -65,7 +66,7 @@ def facts_of(coco: Coco, prints: Sequence[Fingerprint]) -> Facts:
     return Facts(
         images=len(coco["images"]),
         side=float(np.median([short for short, _ in sides.values()])),
-        aspect=max(long / short for short, long in sides.values()),
+        aspect=float(np.quantile([long / short for short, long in sides.values()], 0.9)),
         sizes=(by_category.quantile(0.1).min(), table["size"].median(), by_category.quantile(0.9).max()),
         counts={name: int(counts.get(name, 0)) for name in names.values()},
         keypoints=len(meta.names) if meta else 0,

@@ -38,6 +38,7 @@ GPU_BATCH = 16
 EPOCHS = 18 * 360 / 130  # of a student whose length is auto, and of its rival over the labelled images
 LEAST = 5000 * 360 / 130  # iterations of the rival
 VALIDATED = 0.2  # of the labelled images, where none are given to validate on
+WIDEST = 4  # longer side by shorter one, in training
 OF_ONE_SIZE = 1.6  # large objects by small ones
 PER_LABELLED = 10  # frames of all videos, for each labelled image
 FRAMES = 1000  # of a video, at most
@@ -116,7 +117,7 @@ def config(found: Facts, sources: Sources, results: str, device: str) -> dict[st
     rival: dict[str, Any] | None
     if device == "cpu":
         model["scales"] = [side - 2 * STEP, side - STEP, side, side + STEP]
-        model["max_side"] = _step((side + STEP) * min(found.aspect, 2)) + STEP
+        model["max_side"] = _step((side + STEP) * min(found.aspect, WIDEST)) + STEP
         model |= BATCH[labelled < FEW]
         model["iterations"] = int(np.clip(PER_IMAGE * labelled, *ITERATIONS[found.task])) // 100 * 100
         rival = {"init": "teacher"} if goes_on(found.task, device) else None

@@ -110,7 +110,8 @@ def _dataset(names: _Names, name: str, spec: Dataset, run: Repetition) -> Datase
     elif draws(spec):
         copy["seed"] += run.seed
     if isinstance(copy.get("ids"), str):
-        copy["ids"] = copy["ids"].replace("{seed}", str(run.seed))
+        number = run.fold[0] if run.fold[1] > 1 else run.seed
+        copy["ids"] = copy["ids"].replace("{seed}", str(number))
     return cast(Dataset, copy)
 
 

@@ -26,11 +26,14 @@ def export_model(model: Path, format: str, output: Path, view: str) -> list[Path
     output: the file of weights; others of the same name go with it.
     view: a view of one size, or a view set of one: what images are resized to.
 
-    Raises UserError where the format has no such network, and for another ending than .pth, of ONNX .onnx.
+    Raises UserError where the format has no such network, for another ending than .pth, of ONNX .onnx, and
+    for the model's own folder.
     """
     ending = ".onnx" if format == "onnx" else ".pth"
     if output.suffix != ending:
         raise UserError(f"{output}: for {format} name the file …{ending}; others go beside it")
+    if output.resolve().parent == model.resolve():
+        raise UserError(f"{output}: is the model's own folder; give another one")
     plan = plan_of(model, [view])
     first = plan.views[0]
     padding = first.padding if format == "mmpose" else View.padding
