@@ -81,8 +81,8 @@ def _rank(image: dict, seed: int) -> bytes:
 
 def _listed(pool: list[dict], ids: str | list, source: dict, of: str) -> list[dict]:
     """Images named in a file (one a line; # begins a comment but in a name) or a list: by file name, by id,
-    or by file name without its suffix, in this order of precedence; or the images of a COCO file, by id: the same photograph has another file name in COCO 2014. Unknown ones are refused, excluded ones
-    stay out."""
+    or by file name without its suffix, in this order of precedence; or the images of a COCO file, by id: the
+    same photograph has another file name in COCO 2014. Unknown ones are refused, excluded ones stay out."""
     problems = Problems(ids if isinstance(ids, str) else "ids")
     if isinstance(ids, str) and ids.endswith(".json"):
         named = read_json(ids)
