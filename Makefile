@@ -36,7 +36,7 @@ test-gpu: env  ## on a GPU; .venv/bin/python may be another one, with the packag
 
 bench: demo  ## ratios measured side by side; of the demo's models, too
 	$(BIN)/pip install --quiet --no-deps -r envs/bench.txt
-	for program in tests/bench/bench_*.py; do $(BIN)/python $$program; done
+	for program in tests/bench/bench_*.py; do $(BIN)/python $$program || echo "$$program: failed"; done
 
 lint: env
 	$(BIN)/ruff check .
