@@ -97,6 +97,16 @@ def test_a_config_from_outside_counts_by_its_text(tmp_path):
     assert set(project.plan(target)) == {"train_teacher"}
 
 
+def test_a_larger_network_of_a_kind_is_trained_as_the_smaller_one():
+    for task in ("faster", "keypoint"):
+        lite, lite2 = (
+            study_of(SMALLEST, f"model: {{config: {task}_rcnn_{size}}}") for size in ("lite", "lite2")
+        )
+        assert lite2["views"] == lite["views"]
+        for name, model in lite["models"].items():
+            assert {**lite2["models"][name], "config": model["config"]} == model
+
+
 def test_an_update_of_the_package_is_noticed(tmp_path, monkeypatch):
     model = study_of(SMALLEST, f"model: '{RTMDET}'")["models"]["teacher"]
     before = reruns.of_training(model, ROOT, {})

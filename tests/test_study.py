@@ -200,6 +200,7 @@ datasets:
   others: {kind: subset, of: all, fold: rest, seed: 2}
   labelled: {kind: subset, of: others, images: 3}
   unlabelled: {kind: subset, of: others, exclude: labelled, strip_annotations: true}
+  more: {kind: subset, of: others, ids: "more-{seed}.txt"}
 model: faster_rcnn_tiny
 models: {teacher: {}, student: {labels: distilled}, upper: {labelled: others}}
 """
@@ -214,6 +215,7 @@ def test_folds_repeat_a_study_each_with_a_validation_set_of_its_own():
         **study["datasets"]["labelled-fold0"],
         **{"of": "others-fold2", "seed": 12, "kind": ""},
     }
+    assert study["datasets"]["more-fold2"]["ids"] == "more-2.txt"
     student = study["models"]["student-fold2"]
     assert (student["seed"], student["labels"], student["validation"]) == (12, "distilled-fold2", "val-fold2")
     assert study["evaluate"]["on"] == ["val-fold0", "val-fold1", "val-fold2"]

@@ -165,6 +165,7 @@ models.student.ratio = "6:4" => models.student.ratio: must be list, not '6:4'
 models.teacher.scales = [] => models.teacher.scales
 models.teacher.scales = [640.0] => models.teacher.scales.0: must be integer, not 640.0
 models.teacher.scales = 640 => models.teacher.scales: must be list, not 640
+models.teacher.scales = [300, 420] => models.teacher.scales: 420 is more than max_side, 300; raise that, too
 models.teacher.max_side = nan => models.teacher.max_side: nan is no finite number
 models.teacher.milestones = [0.5, 1] => models.teacher.milestones.1
 models.teacher.milestones = [nan] => models.teacher.milestones: nan is no finite number
