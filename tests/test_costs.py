@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from distill.cluster.costs import critical_path, estimate, line, parse
+from distill.cluster.costs import critical_path, estimate, line, parse, timing
 from distill.study.resolve import resolve
 from helpers import ROOT
 from helpers.workflow import lay_out
@@ -81,10 +81,50 @@ def test_the_timing_run_is_a_study(project):
     assert study["results"] == "out/timing"
 
 
+@pytest.mark.parametrize("path", sorted((ROOT / "config").glob("*.yaml")), ids=lambda path: path.stem)
+def test_the_timing_run_of_every_study_is_one(path):
+    config = yaml.safe_load(path.read_text())
+    study = resolve(config, ROOT)
+    timed = resolve(timing(config, study), ROOT)
+    assert {m["config"] for m in timed["models"].values()} == {m["config"] for m in study["models"].values()}
+    assert not any("folds" in spec for spec in timed["datasets"].values())
+
+
+def test_the_timing_run_of_folds_of_unions_and_of_pose_estimators(tmp_path):
+    (tmp_path / "mine.py").write_text('_base_ = "mmdet::retinanet/retinanet_r18_fpn_1x_coco.py"\n')
+    pose = "mmpose::body_2d_keypoint/topdown_heatmap/coco/td-hm_hrnet-w32_8xb64-210e_coco-256x192.py"
+    config = {
+        "folds": 3,
+        "data": str(tmp_path),
+        "datasets": {
+            "all": {"kind": "figures", "images": 60},
+            "val": {"kind": "subset", "of": "all", "fold": "held"},
+            "rest": {"kind": "subset", "of": "all", "fold": "rest"},
+            "labelled": {"kind": "subset", "of": "rest", "images": 20},
+            "more": {"kind": "subset", "of": "rest", "exclude": "labelled", "images": 5},
+        },
+        "models": {
+            "teacher": {"config": "mine.py", "labelled": ["labelled", "more"], "iterations": 5},
+            "pose": {"config": pose, "boxes": "teacher", "iterations": 5},
+        },
+        "evaluate": {"on": {"boxes": "val", "keypoints": "val"}},
+        "views": {"plain": [{"scale": 100}], "all": [{"scale": 100}]},
+        "tables": {"t": {"rows": ["teacher"]}},
+    }
+    study = resolve(config, ROOT)
+    timed = resolve(timing(config, study), ROOT)
+    models = {model["config"]: model for model in timed["models"].values()}
+    assert set(models) == {str(tmp_path / "mine.py"), pose}
+    assert timed["models"][models[pose]["boxes"]]["config"].endswith("mine.py")
+    assert timed["datasets"]["few"]["of"] == "labelled"
+    assert (timed["datasets"]["val"]["range"], timed["datasets"]["rest"]["range"]) == ([0.5, 1], [0, 0.5])
+
+
 def test_a_wrong_target_is_one_line(project):
     failed = plan(project, "nothing")
     assert failed.returncode == 1
-    assert "Traceback" not in failed.stderr
+    assert "No rule to produce nothing" in failed.stderr
+    assert len(failed.stderr.splitlines()) == 1
 
 
 def test_costs_lie_on_a_line():

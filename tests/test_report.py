@@ -67,9 +67,11 @@ def study(tmp_path: Path) -> tuple[dict, Path]:
             "distilled": {
                 **dict(teacher="teacher", teachers=["teacher"], together="teacher"),
                 **dict(dataset="unlabelled", labelled="labelled", views="all", merged="all"),
+                "calibrate": {"instances": 1.0},
             }
         },
-        "datasets": {},
+        "datasets": {name: {"kind": "coco"} for name in ("labelled", "unlabelled", "val", "corrected")},
+        "selected": {},
         "evaluate": {"on": ["val"], "views": ["plain"]},
         "tables": {"main": {}},
     }
@@ -186,6 +188,21 @@ def test_a_student_of_corrected_labels_is_the_student(study):
     report = Report(resolved, results)
     assert report.headline()["student"] == pytest.approx(45.2)
     assert "corrected" in [row["name"] for row in report.dataset_rows()]
+
+
+def test_the_page_says_how_labels_came_about(study):
+    resolved, results = study
+    entry = resolved["labels"]["distilled"]
+    page = " ".join(Report(resolved, results).render().split())
+    assert "an unlabelled image gets as many instances on average as a labelled one has" in page
+    assert "No person drew these: they are what the student learns from" in page
+    entry["calibrate"]["instances"] = 0.5
+    assert "gets 0.5 × as many on average" in " ".join(Report(resolved, results).render().split())
+    entry["calibrate"]["instances"] = None
+    entry |= {"teacher": None, "teachers": [], "predictions": ["drawn.json"]}
+    page = " ".join(Report(resolved, results).render().split())
+    assert "nothing is calibrated" in page
+    assert "No person drew these" not in page
 
 
 def test_seeds_are_one_family_with_the_mean_of_their_ap(study):

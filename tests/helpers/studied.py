@@ -170,8 +170,10 @@ def make(
             "distilled": {
                 **dict(teacher="teacher", teachers=["teacher"], together="teacher"),
                 **dict(dataset="unlabelled", labelled="labelled", views="all", merged="all"),
+                "calibrate": {"instances": 1.0},
             }
         },
+        "selected": {},
         "evaluate": {"on": ["val"], "views": ["plain"]},
         "tables": {
             "main": table_spec(

@@ -23,7 +23,10 @@ def graph(config: Path, targets: list[str]) -> list[Job]:
     command = [sys.executable, "-m", "snakemake", "-n", "--forceall", "--nolock", "--configfile", str(config)]
     done = subprocess.run([*command, "--", *targets], capture_output=True, text=True)
     if done.returncode:
-        raise UserError(done.stderr.strip().removeprefix("error: "))
+        said = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]
+        ours = [line for line in said if line.startswith("error: ")]
+        wrong = [line for line in said if "No rule to produce" in line]
+        raise UserError((ours or wrong or said or ["Snakemake failed"])[-1].strip().removeprefix("error: "))
     return parse(done.stdout + done.stderr)
 
 

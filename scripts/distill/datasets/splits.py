@@ -43,18 +43,18 @@ def check_splits(
     ):
         _refuse_shared(names, files, keys, what)
     counts = {"validation": {names[0]: len(files[0])}, "training": {names[1]: len(files[1])}, "shared": 0}
-    pairs = look_alike(*prints)
-    if not pairs:
+    count, pairs = look_alike(*prints)
+    if not count:
         return counts
     named = [
         {"validation": files[0][tested], "training": files[1][trained], "bits": bits}
-        for bits, tested, trained in sorted(pairs)[:SHOWN]
+        for bits, tested, trained in pairs
     ]
     log.warning(
         "%d pairs of images of %s and %s look alike, the most: %s",
-        *(len(pairs), *names, ", ".join(f"{p['validation']} and {p['training']}" for p in named[:5])),
+        *(count, *names, ", ".join(f"{p['validation']} and {p['training']}" for p in named[:5])),
     )
-    return {**counts, "alike": {"count": len(pairs), "pairs": named}}
+    return {**counts, "alike": {"count": count, "pairs": named}}
 
 
 def _refuse_other_categories(
@@ -97,10 +97,17 @@ def _refuse_shared(
 
 def look_alike(
     validation: Sequence[Fingerprint], training: Sequence[Fingerprint]
-) -> list[tuple[int, int, int]]:
-    """(bits that differ, id in the validation set, id in the training set) of pairs that look alike."""
-    pairs = []
+) -> tuple[int, list[tuple[int, int, int]]]:
+    """How many pairs look alike, and the SHOWN most alike of them: (bits that differ, id in the validation
+    set, id in the training set)."""
+    count, pairs = 0, []
     for start, bits in distances(looks(list(validation)), looks(list(training))):
-        for row, column in np.argwhere(bits <= ALIKE).tolist():
+        found = np.flatnonzero(bits <= ALIKE)
+        count += len(found)
+        if len(found) > SHOWN:  # of frames of one scene, all
+            found = found[np.argpartition(bits.ravel()[found], SHOWN)[:SHOWN]]
+        rows, columns = np.unravel_index(found, bits.shape)
+        for row, column in zip(rows.tolist(), columns.tolist(), strict=True):
             pairs.append((int(bits[row, column]), validation[start + row].id, training[column].id))
-    return pairs
+        pairs = sorted(pairs)[:SHOWN]
+    return count, pairs

@@ -6,6 +6,7 @@ from typing import Any
 
 from distill.report.artifacts import Results
 from distill.report.wording import duration, number, plural, ratio
+from distill.study.references import boxes_of
 
 Card = dict[str, Any]
 
@@ -91,16 +92,18 @@ def _labels(results: Results, family: str, name: str) -> Card:
     if not teachers:
         lines += _times(calibrated=results.seconds("labels", name))
         return _card_of_labels(lines, entries)
-    places = [*results.study["views"][labels["views"]], "boxes"]
-    # In a teacher's own boxes, or in those that it shares with the first one.
-    places += [f"{view}@{teachers[0]}" for view in places[:-1]]
+    while dataset in results.study["selected"]:  # whose predictions it shares
+        dataset = results.study["selected"][dataset]
+    finder = boxes_of(results.models, teachers[0])
+    views = results.study["views"][labels["views"]]
+    # In a teacher's own boxes, or in those that all share, which were found first.
+    places = [
+        (teacher, place) for teacher in teachers for view in views for place in (view, f"{view}@{finder}")
+    ]
+    places += [(finder, "boxes"), (finder, "detected")]
     lines += _times(
-        predicted=_sum(
-            results.seconds("predictions", teacher, dataset, place)
-            for teacher in teachers
-            for place in places
-        ),
-        merged=results.seconds("merged", labels["together"], dataset, labels["merged"]),
+        predicted=_sum(results.seconds("predictions", teacher, dataset, place) for teacher, place in places),
+        merged=results.seconds("merged", labels["together"], labels["dataset"], labels["merged"]),
         calibrated=results.seconds("labels", name),
     )
     return _card_of_labels(lines, entries)

@@ -125,7 +125,8 @@ class Report(Results):
             if thresholds["keypoints"]:
                 rows.append({"name": "keypoints (mean per instance)", **thresholds["keypoints"]})
             drawn = [*self._histograms(name, thresholds), *self._counts(name)]
-            result.append({"name": family, "rows": rows, "charts": drawn})
+            instances = self.labels[name]["calibrate"]["instances"]
+            result.append({"name": family, "rows": rows, "charts": drawn, "instances": instances})
         return result
 
     def _histograms(self, name: str, thresholds: Mapping[str, Any]) -> list[Markup]:
@@ -180,8 +181,11 @@ class Report(Results):
 
     def galleries(self) -> list[dict[str, Any]]:
         """Generated labels drawn on their images."""
-        found = ((family, self.generated(name)) for family, name in self.shown_labels.items())
-        return [{"name": family, **gallery(labels, self.album)} for family, labels in found if labels]
+        return [
+            {"name": family, "predicted": bool(self.labels[name]["teachers"]), **gallery(labels, self.album)}
+            for family, name in self.shown_labels.items()
+            if (labels := self.generated(name))
+        ]
 
     def reviews(self) -> list[dict[str, Any]]:
         """What to look at first of each label set, as pictures."""
@@ -236,11 +240,16 @@ class Report(Results):
         used += [entry["dataset"] for entry in self.labels.values()]
         used += [m["labels"] for m in self.models.values() if m["labels"] and m["labels"] not in self.labels]
         used += [model["validation"] for model in self.models.values()]
-        datasets = [(f, self.dataset(members[0])) for f, members in self.families(used).items()]
+        kinds = {name: spec["kind"] for name, spec in self.study["datasets"].items()}
         return [
-            {"name": family, **describe(dataset), "left_out": dataset["info"].get("skipped") or []}
-            for family, dataset in datasets
-            if dataset
+            {
+                "name": family,
+                **describe(dataset),
+                "left_out": dataset["info"].get("skipped") or [],
+                "left_out_as": "video" if kinds[members[0]] == "videos" else "image",
+            }
+            for family, members in self.families(used).items()
+            if (dataset := self.dataset(members[0]))
         ]
 
     def repairs(self) -> list[dict[str, Any]]:

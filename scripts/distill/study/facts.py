@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 
 from distill.datasets.coco import Coco
-from distill.datasets.fingerprints import SIDE, Fingerprint, looks
+from distill.datasets.fingerprints import SIDE, Fingerprint, distances, looks
 from distill.datasets.keypoint_meta import keypoint_meta
-from distill.datasets.splits import look_alike
+from distill.datasets.splits import ALIKE
 from distill.program import UserError
 
 SCENE = 0.45  # of the bits of a perceptual hash: unrelated images differ in half of them, frames in fewer
@@ -86,9 +86,9 @@ def of_one_scene(prints: Sequence[Fingerprint]) -> bool:
 def _alike(prints: Sequence[Fingerprint]) -> int:
     if len(prints) > COMPARED:
         return 0
-    return len(
-        {image for _, one, other in look_alike(prints, prints) if one != other for image in (one, other)}
-    )
+    words = looks(list(prints))
+    others = (((bits <= ALIKE).sum(axis=1) > 1).sum() for _, bits in distances(words, words))
+    return int(sum(others))
 
 
 def _listed(items: Iterable[str]) -> str:

@@ -17,6 +17,7 @@ from distill.study.types import Calibrate, Dataset, MergeOfViews, Model, Study, 
 
 OF_KEYPOINTS = ("average", "size_dependent", "plain", "upsample")  # merge options; the others are of boxes
 UNSEEN = ("checkpoint_every", "tracking")  # of a training, in what it makes
+ELSEWHERE = ("device", "threads")  # of a study, in its results
 OF_ROWS = ("name", "views", "x", "evaluations")
 # These were compared at their defaults too before others were left out, and results are there that say so.
 CALIBRATE = ("instances", "per", "keypoints", "score_floor", "agnostic_nms")
@@ -78,7 +79,11 @@ def of_study(study: Study, root: Path) -> str:
             del options["plain"]
         merged[name] = {**entry, "options": options}
     usual = {key: defaults(root, key) for key in ("models", "tables")}
-    models = {name: _unusual(model, usual["models"]) for name, model in study["models"].items()}
+    unseen = (*UNSEEN, "gpus", "nodes")
+    models = {
+        name: {key: value for key, value in _unusual(model, usual["models"]).items() if key not in unseen}
+        for name, model in study["models"].items()
+    }
     tables = {name: _unusual(table, usual["tables"]) for name, table in study["tables"].items()}
     labels = {
         name: {
@@ -89,7 +94,7 @@ def of_study(study: Study, root: Path) -> str:
         for name, entry in study["labels"].items()
     }
     parts = {"datasets": datasets, "merged": merged, "models": models, "tables": tables, "labels": labels}
-    content = json.dumps({**study, **parts})
+    content = json.dumps({key: {**study, **parts}[key] for key in study if key not in ELSEWHERE})
     return hashlib.sha256(content.encode()).hexdigest()
 
 
