@@ -11,6 +11,7 @@ if "datasets" not in config and not workflow.overwrite_configfiles:
 
 
 include: "rules/common.smk"
+include: "rules/inputs.smk"
 include: "rules/download.smk"
 include: "rules/datasets.smk"
 include: "rules/train.smk"

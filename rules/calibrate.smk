@@ -1,24 +1,3 @@
-def merged_of(name):
-    """The merged predictions that labels are made of: of their teachers, or of other programs."""
-    labels = study["labels"][name]
-    if not labels["teachers"]:
-        return f"{R}/labels/{name}/predictions.json"
-    return f"{R}/merged/{labels['together']}/{labels['dataset']}/{labels['merged']}.json"
-
-
-def label_inputs(wildcards):
-    labels = study["labels"][wildcards.labels]
-    return {
-        "merged": merged_of(wildcards.labels),
-        "dataset": dataset_file(labels["dataset"]),
-        "labelled": dataset_file(labels["labelled"]),
-    }
-
-
-def calibration(wildcards):
-    return study["labels"][wildcards.labels]["calibrate"]
-
-
 rule calibrate_threshold:
     input:
         unpack(label_inputs),

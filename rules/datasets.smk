@@ -3,19 +3,6 @@ localrules:
     check_splits,
 
 
-def dataset_files(wildcards):
-    """The files and folders that a dataset is read from, but not the images of an annotation file. What `download`
-    gets is left out, since that must not run unless asked for; and what is missing, which the program then names.
-    """
-    spec = study["datasets"][wildcards.dataset]
-    keys = ["annotations", "videos", "ids"] + (["images"] if spec["kind"] == "folder" else [])
-    paths = [spec[key] for key in keys if isinstance(spec.get(key), str)]
-    if spec["kind"] == "voc":  # a folder's time is that of what is in itself
-        inner = [os.path.join(path, folder) for path in paths for folder in ("Annotations", "JPEGImages")]
-        paths = [path for path in inner if os.path.isdir(path)] or paths
-    return [path for path in paths if path not in DOWNLOADED and os.path.exists(path)]
-
-
 rule split_data:
     input:
         sources=lambda wildcards: [

@@ -1,20 +1,3 @@
-def split_checks(wildcards):
-    """The files that prove that no image of the validation set is among those that the models are trained on here."""
-    used = trained_on(study, wildcards.model.split("+"))
-    return expand(f"{R}/datasets/splits/{{{{dataset}}}}/{{training}}.json", training=used)
-
-
-def selections():
-    """The view selection for every label set: of its teachers' predictions under its views on the validation set."""
-    paths = []
-    for entry in study["labels"].values():
-        if not entry["teachers"]:
-            continue
-        validation = study["models"][entry["teacher"]]["validation"]
-        paths.append(f"{R}/selection/{entry['together']}/{validation}/{entry['merged']}.csv")
-    return paths
-
-
 rule evaluate:
     input:
         dataset=f"{R}/datasets/{{dataset}}.json",

@@ -2,28 +2,6 @@
 # among its inputs and parameters; the fewer there are, the sooner it starts.
 
 
-MARGINS = margins(study)  # datasets that keypoint models only label
-KEPT = {"all": ALL_SHARDS, "none": []}.get(str(study["keep_heatmaps"]))
-if KEPT is None:
-    KEPT = [f"{shard:03d}" for shard in study["keep_heatmaps"]]
-AMP = " --amp" if study["predict_amp"] else ""
-MODEL_TO_RUN = expand(f"{R}/models/{{{{model}}}}/{{file}}", file=["model.pth", "config.py"])
-
-
-def box_owners():
-    """The models whose boxes get heatmaps, their own or a pose estimator's."""
-    models = study["models"]
-    return [boxes_of(models, name) for name, model in models.items() if model["task"] == "keypoints"]
-
-
-def boxes_to_predict(wildcards):
-    """The shard's fixed boxes that a view is predicted in: those of the model after the @, or those of a keypoint
-    model. A box model needs none: it proposes boxes under every view."""
-    own = boxes_of(study["models"], wildcards.model) if has_keypoints(wildcards) else ""
-    owner = wildcards.of.removeprefix("@") or own
-    return [f"{R}/predictions/{owner}/{wildcards.dataset}/boxes/{wildcards.shard}.json"] if owner else []
-
-
 rule detect_boxes:
     input:
         dataset=f"{R}/datasets/{{dataset}}.json",
