@@ -16,9 +16,10 @@ from distill.models.networks import Kind, kind_of
 from distill.models.processes import runner_of, start_processes
 from distill.models.provenance import provenance
 from distill.models.tracking import Tracking, backends
-from distill.models.training_job import Job, fingerprint, full_config, seen, uses_bfloat16
+from distill.models.training_job import Job, fingerprint, full_config, uses_bfloat16
 from distill.models.validation import Validation, average_precision, points, write_history
 from distill.program import UserError
+from distill.study.reruns import seen
 
 
 def train(job: Job, workers: int | None = None) -> None:

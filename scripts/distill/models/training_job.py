@@ -27,7 +27,7 @@ from distill.models.networks import Kind, kind_of, own_hooks
 from distill.models.provenance import digests
 from distill.models.validation import How
 from distill.program import UserError
-from distill.study.reruns import UNSEEN
+from distill.study.reruns import seen
 
 LEAST = 5000  # iterations of a training whose length is `auto`
 
@@ -210,11 +210,6 @@ def full_config(job: Job, workers: int) -> tuple[Config, list[dict]]:
 def _meaning(coco: dict) -> list[tuple]:
     """What the outputs of a network that is trained on a dataset stand for."""
     return [(category["name"], category.get("keypoints") or []) for category in coco["categories"]]
-
-
-def seen(spec: dict) -> dict:
-    """The options that have a part in what is trained."""
-    return {key: value for key, value in spec.items() if key not in UNSEEN}
 
 
 def fingerprint(job: Job, cfg: Config) -> str:

@@ -28,11 +28,7 @@ NETWORKS = {  # by what is annotated, and the device
 ITERATIONS = {"boxes": (500, 1500), "keypoints": (1500, 3000)}  # on a CPU, least and most …
 PER_IMAGE = 6  # … and for each labelled image
 FEW = 100  # labelled images
-BATCH: dict[bool, dict[str, float]] = {
-    True: {"batch": 4, "lr": 0.0016},
-    False: {"batch": 8},
-}  # on a CPU, whether they are few
-RATIO = {True: (1, 3), False: (6, 4)}  # labelled to generated images, whether they are few beside the others
+RATIO, RATIO_OF_FEW = (6, 4), (1, 3)  # labelled to generated images; where they are few beside the others
 PASSES = 2  # over the unlabelled images, at least: on a CPU, more would be predicted and not learned from
 GPU_BATCH = 16
 EPOCHS = 18 * 360 / 130  # of a student whose length is auto, and of its rival over the labelled images
@@ -112,23 +108,24 @@ def config(found: Facts, sources: Sources, results: str, device: str) -> dict[st
     """
     side = training_side(found, device)
     labelled = found.images * (1 - sources.hide) * (1 if sources.val else 1 - VALIDATED)
-    few = labelled < FEW and sources.unlabelled_images + found.images * sources.hide > 5 * labelled
+    others = sources.unlabelled_images + found.images * sources.hide
+    ratio = RATIO_OF_FEW if labelled < FEW and others > 5 * labelled else RATIO
     model: dict[str, Any] = {"config": NETWORKS[found.task, device]}
     rival: dict[str, Any] | None
     if device == "cpu":
         model["scales"] = [side - 2 * STEP, side - STEP, side, side + STEP]
         model["max_side"] = _step((side + STEP) * min(found.aspect, WIDEST)) + STEP
-        model |= BATCH[labelled < FEW]
+        model |= {"batch": 4, "lr": 0.0016} if labelled < FEW else {"batch": 8}
         model["iterations"] = int(np.clip(PER_IMAGE * labelled, *ITERATIONS[found.task])) // 100 * 100
         rival = {"init": "teacher"} if goes_on(found.task, device) else None
-        most = drawn(model, RATIO[few]) // PASSES
+        most = drawn(model, ratio) // PASSES
     else:
         model["scales"] = [_step(side * share) for share in np.linspace(0.8, 1, 6)]
         model["iterations"] = "auto"
         rival = {"iterations": 100 * round(max(LEAST, EPOCHS * labelled / GPU_BATCH) / 100)}
         most = sources.unlabelled_images
     model["augment"] = "weak"
-    models, table = _models(few, rival, sources.hide > 0)
+    models, table = _models(ratio, rival, sources.hide > 0)
     return {
         "results": results,
         "model": model,
@@ -148,18 +145,20 @@ def drawn(model: Mapping[str, Any], ratio: tuple[int, int]) -> int:
     return model["iterations"] * model["batch"] * ratio[1] // sum(ratio)
 
 
-def _models(few: bool, rival: dict[str, Any] | None, hidden: bool) -> tuple[dict[str, Any], dict[str, Any]]:
+def _models(
+    ratio: tuple[int, int], rival: dict[str, Any] | None, hidden: bool
+) -> tuple[dict[str, Any], dict[str, Any]]:
     """The models, and the table of them.
 
-    few: whether the labelled images are few beside the others. rival: the options of a supervised model,
-        where the teacher is not the student's fair rival itself.
+    ratio: labelled to generated images.
+    rival: the options of a supervised model, where the teacher is not the student's fair rival itself.
     hidden: whether there are labels for an upper bound.
     """
     start = {key: value for key, value in (rival or {}).items() if key == "init"}
     student: dict[str, Any] = {"labels": "distilled", **start}
     student["augment"] = {"labelled": "weak", "generated": "strong"}
-    if few:
-        student["ratio"] = list(RATIO[few])
+    if ratio != RATIO:
+        student["ratio"] = list(ratio)
     rivals: dict[str, Any] = {"teacher": {}, **({"supervised": rival} if rival else {})}
     models = {**rivals, "student": student}
     table: dict[str, Any] = {"rows": ["teacher", {"model": "teacher", "views": "all"}, *list(models)[1:]]}

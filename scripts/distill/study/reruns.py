@@ -43,7 +43,12 @@ def of_training(model: Model, root: Path, how: Mapping[str, Any]) -> Options:
         mine["packaged"] = digest
     if model["keep"] == "best":
         mine["how"] = json.dumps(how)
-    return {key: mine[key] for key in sorted(mine) if key not in UNSEEN}
+    return dict(sorted(seen(mine).items()))
+
+
+def seen(options: Mapping[str, Any], *others: str) -> Options:
+    """The options that have a part in what a training makes. others: more that have none."""
+    return {key: value for key, value in options.items() if key not in (*UNSEEN, *others)}
 
 
 def of_merge(options: MergeOfViews, task: Task, root: Path) -> Options:
@@ -79,9 +84,8 @@ def of_study(study: Study, root: Path) -> str:
             del options["plain"]
         merged[name] = {**entry, "options": options}
     usual = {key: defaults(root, key) for key in ("models", "tables")}
-    unseen = (*UNSEEN, "gpus", "nodes")
     models = {
-        name: {key: value for key, value in _unusual(model, usual["models"]).items() if key not in unseen}
+        name: seen(_unusual(model, usual["models"]), "gpus", "nodes")
         for name, model in study["models"].items()
     }
     tables = {name: _unusual(table, usual["tables"]) for name, table in study["tables"].items()}
