@@ -273,7 +273,7 @@ def test_automatic_length(spec, images, expected):
 
 
 def test_a_training_of_automatic_length_is_recorded(tmp_path, monkeypatch):
-    monkeypatch.setattr("distill.models.training_job.LEAST", 2)
+    monkeypatch.setattr("distill.study.lengths.LEAST", 2)
     two = draw_dataset(tmp_path / "two", 2, seed=0)
     job = training_job(tmp_path, "faster_rcnn_tiny", two, iterations="auto")
     train(job)

@@ -27,9 +27,8 @@ from distill.models.networks import Kind, kind_of, own_hooks
 from distill.models.provenance import digests
 from distill.models.validation import How
 from distill.program import UserError
+from distill.study.lengths import automatic_length
 from distill.study.reruns import seen
-
-LEAST = 5000  # iterations of a training whose length is `auto`
 
 
 @dataclass(frozen=True)
@@ -72,11 +71,10 @@ class Job:
 
 
 def iterations_of(spec: dict, images: int) -> int:
-    """Iterations of a spec; `auto`: 18 epochs like the paper (×360/130 for students), at least LEAST."""
+    """Iterations of a spec that learns from so many images, labelled or not."""
     if spec["iterations"] != "auto":
         return int(spec["iterations"])
-    epochs = 18 * (360 / 130 if spec.get("ratio") else 1)
-    return max(LEAST, round(epochs * images / spec["batch"]))
+    return automatic_length(images, spec["batch"], student=bool(spec.get("ratio")))
 
 
 def dataloader(job: Job, kind: Kind, cfg: Config, coco: Coco, iterations: int, workers: int) -> dict:

@@ -14,6 +14,7 @@ import yaml
 
 from distill.program import UserError
 from distill.study.facts import Facts
+from distill.study.lengths import LONGER, automatic_length
 
 STEP = 16  # pixels, of sides
 SMALL = {"cpu": 12, "gpu": 24}  # pixels, of the small objects in training
@@ -31,8 +32,6 @@ FEW = 100  # labelled images
 RATIO, RATIO_OF_FEW = (6, 4), (1, 3)  # labelled to generated images; where they are few beside the others
 PASSES = 2  # over the unlabelled images, at least: on a CPU, more would be predicted and not learned from
 GPU_BATCH = 16
-EPOCHS = 18 * 360 / 130  # of a student whose length is auto, and of its rival over the labelled images
-LEAST = 5000 * 360 / 130  # iterations of the rival
 VALIDATED = 0.2  # of the labelled images, where none are given to validate on
 WIDEST = 4  # longer side by shorter one, in training
 OF_ONE_SIZE = 1.6  # large objects by small ones
@@ -122,7 +121,8 @@ def config(found: Facts, sources: Sources, results: str, device: str) -> dict[st
     else:
         model["scales"] = [_step(side * share) for share in np.linspace(0.8, 1, 6)]
         model["iterations"] = "auto"
-        rival = {"iterations": 100 * round(max(LEAST, EPOCHS * labelled / GPU_BATCH) / 100)}
+        longer = LONGER * automatic_length(round(labelled), GPU_BATCH)  # in epochs, as long as the student
+        rival = {"iterations": 100 * round(longer / 100)}
         most = sources.unlabelled_images
     model["augment"] = "weak"
     models, table = _models(ratio, rival, sources.hide > 0)
