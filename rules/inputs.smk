@@ -84,18 +84,13 @@ def training_resource(value):
 # --- predict ---
 
 
-MARGINS = margins(study)  # datasets that keypoint models only label
+# By model/dataset: where boxes are detected only for labels of keypoints.
+MARGINS = {f"{model}/{dataset}": margin for (model, dataset), margin in margins(study).items()}
 KEPT = {"all": ALL_SHARDS, "none": []}.get(str(study["keep_heatmaps"]))
 if KEPT is None:
     KEPT = [f"{shard:03d}" for shard in study["keep_heatmaps"]]
 AMP = " --amp" if study["predict_amp"] else ""
 MODEL_TO_RUN = expand(f"{R}/models/{{{{model}}}}/{{file}}", file=["model.pth", "config.py"])
-
-
-def box_owners():
-    """The models whose boxes get heatmaps, their own or a pose estimator's."""
-    models = study["models"]
-    return [boxes_of(models, name) for name, model in models.items() if model["task"] == "keypoints"]
 
 
 def boxes_to_predict(wildcards):

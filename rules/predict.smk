@@ -35,18 +35,15 @@ rule detect_boxes:
 # Where images are only to be labelled, boxes that cannot become labels get no heatmaps.
 rule choose_boxes:
     input:
-        dataset=f"{R}/datasets/{{dataset}}.json",
-        labelled=lambda wildcards: map(dataset_file, MARGINS[wildcards.dataset].labelled),
-        detected=expand(
-            f"{R}/predictions/{{{{model}}}}/{{{{dataset}}}}/detected/{{shard}}.json", shard=ALL_SHARDS
-        ),
+        dataset=lambda wildcards: dataset_file(wildcards.pair.split("/")[1]),
+        labelled=lambda wildcards: map(dataset_file, MARGINS[wildcards.pair].labelled),
+        detected=expand(f"{R}/predictions/{{{{pair}}}}/detected/{{shard}}.json", shard=ALL_SHARDS),
     output:
-        boxes=expand(f"{R}/predictions/{{{{model}}}}/{{{{dataset}}}}/boxes/{{shard}}.json", shard=ALL_SHARDS),
+        boxes=expand(f"{R}/predictions/{{{{pair}}}}/boxes/{{shard}}.json", shard=ALL_SHARDS),
     log:
-        f"{R}/logs/predictions/{{model}}/{{dataset}}/boxes.log",
+        f"{R}/logs/predictions/{{pair}}/boxes.log",
     wildcard_constraints:
-        model=one_of(box_owners()),
-        dataset=one_of(MARGINS),
+        pair=one_of(MARGINS),
     conda:
         "../envs/distill.yaml"
     resources:
@@ -54,8 +51,8 @@ rule choose_boxes:
         runtime=60,
     params:
         version=version("predict"),
-        per_label=lambda wildcards: MARGINS[wildcards.dataset].per_label,
-        agnostic_nms=lambda wildcards: MARGINS[wildcards.dataset].agnostic_nms,
+        per_label=lambda wildcards: MARGINS[wildcards.pair].per_label,
+        agnostic_nms=lambda wildcards: MARGINS[wildcards.pair].agnostic_nms,
     shell:
         "python scripts/choose_boxes.py --dataset {input.dataset:q} --labelled {input.labelled:q}"
         " --per-label {params.per_label:q} --agnostic-nms {params.agnostic_nms:q}"

@@ -47,6 +47,18 @@ def test_more_keypoint_labels_need_predictions_only_beyond_the_margin(edited):
     assert models_of(plan["detect_boxes"]) == {"student"}
 
 
+def test_labels_of_another_teacher_leave_the_predictions_of_the_first_alone(edited):
+    models, labels = edited.config["models"], edited.config["labels"]
+    models["other"] = {**models["teacher"], "seed": 1}
+    labels["more"] = {"teacher": "other", "calibrate": {"instances": 3, "agnostic_nms": 0.8}}
+    models["other-student"] = {**models["student"], "labels": "more"}
+    edited.config["tables"]["keypoints"]["rows"].append("other-student")
+    plan = edited.plan("keypoints")
+    assert models_of(plan["train_teacher"]) == models_of(plan["choose_boxes"]) == {"other"}
+    assert models_of(plan["infer_view_heatmaps"]) == {"other", "other-student"}
+    assert models_of(plan["retrain_student"]) == {"other-student"}
+
+
 @pytest.mark.parametrize(
     ("option", "teacher"), [({"average": "logit"}, "teacher"), ({"vote": 0.7}, "box-teacher")]
 )

@@ -88,15 +88,15 @@ def margins_of(extra=""):
 
 def test_the_margin_reaches_as_far_as_any_label_set_does():
     model, aims = "model: keypoint_rcnn_tiny", ("labelled",)
-    assert margins_of(model) == {"unlabelled": Margin(1.5, aims)}
-    assert margins_of(f"{model}\nfixed_boxes: {{per_label: 4}}") == {"unlabelled": Margin(4, aims)}
-    assert margins_of(f"{model}\ncalibrate: {{instances: 1.4}}") == {"unlabelled": Margin(1.5, aims)}
+    assert margins_of(model) == {("teacher", "unlabelled"): Margin(1.5, aims)}
+    assert margins_of(f"{model}\nfixed_boxes: {{per_label: 4}}") == {("teacher", "unlabelled"): Margin(4, aims)}
+    assert margins_of(f"{model}\ncalibrate: {{instances: 1.4}}") == {("teacher", "unlabelled"): Margin(1.5, aims)}
     more = "labels: {distilled: {}, more: {calibrate: {instances: 3}}}"
-    assert margins_of(f"{model}\n{more}") == {"unlabelled": Margin(3, aims)}
+    assert margins_of(f"{model}\n{more}") == {("teacher", "unlabelled"): Margin(3, aims)}
     band = "calibrate: {instances: 2, ignore: 1.25}"
-    assert margins_of(f"{model}\n{band}") == {"unlabelled": Margin(2.5, aims)}
+    assert margins_of(f"{model}\n{band}") == {("teacher", "unlabelled"): Margin(2.5, aims)}
     both = "labels: {distilled: {}, more: {calibrate: {agnostic_nms: 0.7}}}"
-    assert margins_of(f"{model}\n{both}") == {"unlabelled": Margin(1.5, aims, (0.7,))}
+    assert margins_of(f"{model}\n{both}") == {("teacher", "unlabelled"): Margin(1.5, aims, (0.7,))}
 
 
 def test_a_subset_that_shares_predictions_has_the_boxes_of_all():
@@ -110,7 +110,7 @@ datasets:
 models: {teacher: {}, student: {labels: few}}
 labels: {few: {dataset: half}}
 """
-    assert margins_of(extra) == {"unlabelled": Margin(1.5, ("labelled",))}
+    assert margins_of(extra) == {("teacher", "unlabelled"): Margin(1.5, ("labelled",))}
 
 
 @pytest.mark.parametrize(

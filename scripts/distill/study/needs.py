@@ -66,30 +66,31 @@ def shards_of(study: Study, dataset: str) -> int:
     return min(study["shards"], VALIDATION_SHARDS) if small else study["shards"]
 
 
-def margins(study: Study) -> dict[str, Margin]:
-    """Dataset → what a keypoint model's boxes on it have to suffice for, where only labels are made of them.
+def margins(study: Study) -> dict[tuple[str, str], Margin]:
+    """(model, dataset) → what the model's boxes on it have to suffice for, where keypoints are predicted in
+    them and only labels are made of these.
 
-    Not of a dataset that is evaluated on, or labelled without calibration: there all boxes count.
+    Not of a dataset that is evaluated on, nor where labels are not calibrated: there all boxes count.
     """
-    entries: dict[str, list[Labels]] = {}
-    for entry in study["labels"].values():
-        if entry["teachers"] and study["models"][entry["teacher"]]["task"] == "keypoints":
-            entries.setdefault(_predicted(study, entry["dataset"]), []).append(entry)
-    least = study["fixed_boxes"]["per_label"]
+    models, every = study["models"], set()
     evaluated = {_predicted(study, name) for name in study["evaluate"]["on"]}
-    for entry in study["labels"].values():  # all boxes count where they are averaged, too
-        teachers = [study["models"][name]["task"] for name in entry["teachers"]]
-        if entry["merge"]["boxes"] == "average" and "boxes" in teachers:
-            evaluated.add(_predicted(study, entry["dataset"]))
+    entries: dict[tuple[str, str], list[Labels]] = {}
+    for entry in study["labels"].values():
+        dataset = _predicted(study, entry["dataset"])
+        if entry["teachers"] and models[entry["teacher"]]["task"] == "keypoints":
+            entries.setdefault((boxes_of(models, entry["teacher"]), dataset), []).append(entry)
+        elif entry["merge"]["boxes"] == "average":  # all boxes count where they are averaged, too
+            every |= {(teacher, dataset) for teacher in entry["teachers"]}
+    least = study["fixed_boxes"]["per_label"]
     result = {}
-    for dataset, mine in entries.items():
+    for (model, dataset), mine in entries.items():
         wanted = [least, *(_asked(entry["calibrate"]) for entry in mine)]
         asked = [boxes for boxes in wanted if boxes is not None]
-        if len(asked) == len(wanted) and dataset not in evaluated:
+        if len(asked) == len(wanted) and dataset not in evaluated and (model, dataset) not in every:
             labelled = tuple(dict.fromkeys(entry["labelled"] for entry in mine))
             given = (entry["calibrate"]["agnostic_nms"] for entry in mine)
             nms = {value for value in given if value is not None}
-            result[dataset] = Margin(max(asked), labelled, tuple(sorted(nms)))
+            result[model, dataset] = Margin(max(asked), labelled, tuple(sorted(nms)))
     return result
 
 
