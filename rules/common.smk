@@ -8,10 +8,12 @@ from pathlib import Path
 
 ROOT = Path(workflow.basedir)
 sys.path.append(str(ROOT / "scripts"))  # last: scripts/ holds programs that must hide no package
+if not os.path.samefile(os.getcwd(), ROOT):
+    sys.exit(f"error: run snakemake in {ROOT}, whose programs it calls; `results:` of a study may be anywhere")
 
 from distill.study import model_config, reruns
 from distill.files import write_json
-from distill.study.lineage import lineage, made_of, trained, trained_on
+from distill.study.lineage import learnt_by, lineage, made_of, trained, trained_on
 from distill.study.needs import margins, missing_packages, shards_of
 from distill.study.paths import check_results
 from distill.program import UserError

@@ -94,6 +94,9 @@ rule check_splits:
         runtime=30,
     params:
         version=version("dataset"),
+        categories=lambda wildcards: (
+            "" if wildcards.dataset in learnt_by(study, wildcards.validation) else " --images-only"
+        ),
     shell:
         "python scripts/check_splits.py --validation {input.validation:q} --training {input.training:q}"
-        " --fingerprints {input.fingerprints:q} --output {output:q} > {log:q} 2>&1"
+        " --fingerprints {input.fingerprints:q} --output {output:q}{params.categories} > {log:q} 2>&1"

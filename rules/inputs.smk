@@ -45,7 +45,7 @@ def model_inputs(wildcards):
 # A training that is validated predicts as in a test.
 HOW = {
     "views": study["views"]["plain"],
-    "fixed_boxes": study["fixed_boxes"],
+    "fixed_boxes": {key: study["fixed_boxes"][key] for key in ("min_score", "per_image")},
     "merge": study["merged"]["plain"]["options"],
 }
 
@@ -187,7 +187,8 @@ def calibration(wildcards):
 
 
 def split_checks(wildcards):
-    """The files that prove that no image of the validation set is among those that the models are trained on here."""
+    """The files that prove that no image of the validation set is among those that the models, or what they come from,
+    are trained on here."""
     used = trained_on(study, wildcards.model.split("+"))
     return expand(f"{R}/datasets/splits/{{{{dataset}}}}/{{training}}.json", training=used)
 

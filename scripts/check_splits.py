@@ -21,12 +21,14 @@ def main(argv: list[str] | None = None) -> None:
         type=Path,
         help="of both, by fingerprint_images.py",
     )
+    parser.add_argument("--images-only", action="store_true", help="categories may be others")
     parser.add_argument("--output", required=True, type=Path)
     args = parser.parse_args(argv)
     names = (args.validation.stem, args.training.stem)
     validation, training = read_source(args.validation), read_source(args.training)
     ours, theirs = map(read_fingerprints, args.fingerprints)
-    write_json(args.output, check_splits(names, validation, training, (ours, theirs)))
+    found = check_splits(names, validation, training, (ours, theirs), categories=not args.images_only)
+    write_json(args.output, found)
 
 
 if __name__ == "__main__":

@@ -126,6 +126,7 @@ def test_categories_have_the_same_numbers_in_both(val, train, theirs, what):
     prints = tuple(list(fingerprints(each.dataset(), each.path)) for each in (val, train))
     with pytest.raises(UserError, match=f"^val: {what}") if what else nullcontext():
         check_splits(("val", "train"), validation, training, prints)
+    check_splits(("val", "train"), validation, training, prints, categories=False)  # only started from
     training["annotations"] = []  # images whose labels have the numbers of labelled ones
     check_splits(("val", "train"), validation, training, prints)
 

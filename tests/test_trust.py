@@ -112,6 +112,28 @@ def test_anchors_in_unsure_regions_are_no_background(network, shape):
     assert none.any()
 
 
+def test_unsure_regions_take_no_proposal_away_from_an_instance(network):
+    """A candidate of another category, say, on the same object; a crowd takes all that lies in it."""
+    near, far = BOXES[:1] + torch.arange(5.0)[:, None], torch.tensor([[90.0, 95, 110, 115], [0, 100, 20, 120]])
+    truth = InstanceData(bboxes=BOXES, labels=torch.tensor([0, 0]))
+    regions = InstanceData(bboxes=torch.cat([BOXES[:1] + 1, far[:1] - 1]))
+    for unsure, expected in ((True, [1] * 5 + [-1, 0]), (False, [-1] * 5 + [-1, 0])):
+        proposals = InstanceData(priors=torch.cat([near, far]))
+        assigned = network.roi_head._assign(proposals, truth, regions, unsure)
+        assert assigned.gt_inds.tolist() == expected
+
+
+def test_every_layer_has_a_gradient_without_any_proposal_to_learn_from(network):
+    """An image without instances whose background does not count: other processes wait for its gradients."""
+    empty = sample((128, 128), background=False)
+    empty.gt_instances = empty.gt_instances[:0]
+    found = network.loss(torch.randn(1, 3, 128, 128), [empty])
+    network.zero_grad()
+    sum(sum(v) if isinstance(v, list) else v for k, v in found.items() if k.startswith("loss")).backward()
+    assert [name for name, p in network.named_parameters() if p.requires_grad and p.grad is None] == []
+    network.zero_grad()
+
+
 def test_a_training_reads_scores_and_unsure_regions(tmp_path, arrows):
     """Through all transforms: an instance keeps its weight, and one that goes takes it along."""
     from mmdet.registry import DATASETS

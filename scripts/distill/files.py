@@ -1,11 +1,13 @@
 """Files that are whole or absent: everything is written to a temporary name and renamed."""
 
 import codecs
+import glob
 import json
 import os
 import stat
+import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -14,12 +16,20 @@ import msgspec
 from distill.program import UserError
 
 
+ABANDONED = 600  # seconds after which a half-written file that nobody has touched is one of a killed process
+
+
 @contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
-    """Yields a temporary path next to `path`; renames it to `path` on success, removes it on failure."""
+    """Yields a temporary path next to `path`; renames it to `path` on success, removes it on failure, and
+    those that killed processes have left."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    for other in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+        with suppress(FileNotFoundError):
+            if time.time() - other.stat().st_mtime > ABANDONED:
+                other.unlink()
     try:
         yield temporary
         os.replace(temporary, path)

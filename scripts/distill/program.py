@@ -7,10 +7,12 @@ Every program knows `--version`.
 
 import logging
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from types import FrameType
 from typing import Any, TypeVar
 
 from distill import __version__, forks
@@ -38,6 +40,7 @@ def run(main: Callable[[], None], imports: str | None = None) -> None:
         return
     if imports and (code := forks.hand_over(imports)) is not None:
         sys.exit(code)
+    signal.signal(signal.SIGTERM, _end)
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr
     )
@@ -57,6 +60,11 @@ def run(main: Callable[[], None], imports: str | None = None) -> None:
             raise
         print(f"error: {error.strerror}: {error.filename or ''}".rstrip(": "), file=sys.stderr)
         sys.exit(1)
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+    """Where a job is cancelled, what it has half-written goes; training answers in its own way."""
+    sys.exit(128 + number)
 
 
 def require(options: Any, keys: Iterable[str], where: str) -> None:

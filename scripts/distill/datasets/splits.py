@@ -21,15 +21,19 @@ def check_splits(
     validation: Mapping[str, Any],
     training: Mapping[str, Any],
     prints: tuple[Sequence[Fingerprint], Sequence[Fingerprint]],
+    categories: bool = True,
 ) -> dict[str, Any]:
     """Raises UserError where an image of the validation set has the bytes, or the decoded pixels, of one of
     the training set, or where a category's number means another one in it. Images that only look alike, as
     frames of a video do, are no error: they are counted, and the most alike named.
 
-    names, prints: of the validation set, of the training set. Returns counts of images and, if any look
-    alike, `alike`: {count, pairs: [{validation, training, bits}]}.
+    names, prints: of the validation set, of the training set.
+    categories: whether these have to agree; not those of a dataset that only a model to start from has seen.
+
+    Returns counts of images and, if any look alike, `alike`: {count, pairs: [{validation, training, bits}]}.
     """
-    _refuse_other_categories(names, validation, training)
+    if categories:
+        _refuse_other_categories(names, validation, training)
     files = [
         {image["id"]: join(dataset["info"]["image_root"], image["file_name"]) for image in dataset["images"]}
         for dataset in (validation, training)

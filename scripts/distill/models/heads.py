@@ -14,11 +14,13 @@ import torch
 from mmdet.models.dense_heads import RPNHead
 from mmdet.models.roi_heads import StandardRoIHead
 from mmdet.models.roi_heads.roi_extractors import SingleRoIExtractor
+from mmdet.models.task_modules.assigners import AssignResult
 from mmdet.models.task_modules.samplers import SamplingResult
 from mmdet.models.utils import unpack_gt_instances
 from mmdet.registry import MODELS
 from mmdet.structures import SampleList
 from mmdet.structures.bbox import bbox2roi, bbox_overlaps
+from mmengine.structures import InstanceData
 from torch import Tensor
 
 UNSURE = 0.7  # share of an anchor in such a region, as of a proposal in the box head's assigner
@@ -82,7 +84,7 @@ class DistillRoIHead(StandardRoIHead):
         samples = []
         for proposals, truth, crowd, meta in zip(rpn_results_list, instances, ignored, metas, strict=True):
             proposals.priors = proposals.pop("bboxes")
-            assigned = self.bbox_assigner.assign(proposals, truth, crowd)
+            assigned = self._assign(proposals, truth, crowd, meta.get("unsure", False))
             sample = self.bbox_sampler.sample(assigned, proposals, truth)
             if not meta.get("background", True):
                 sample.neg_inds = sample.neg_inds[:0]
@@ -93,10 +95,24 @@ class DistillRoIHead(StandardRoIHead):
             self.bbox_loss(x, samples) if weights is None else self.weighted_bbox_loss(x, samples, weights)
         )
         losses = dict(found["loss_bbox"])
+        # Without any RoI it is not there, and every process must take part in the gradient's reduction.
+        losses.setdefault("loss_cls", found["cls_score"].sum() * 0)
         if self.keypoint_head is not None:
             keypoints = [truth.keypoints for truth in instances]
             losses.update(self.keypoint_loss(x, samples, keypoints, weights))
         return losses
+
+    def _assign(
+        self, proposals: InstanceData, truth: InstanceData, ignored: InstanceData, unsure: bool
+    ) -> AssignResult:
+        """mmdet's assignment. In an unsure image the ignored regions take away background only: they may be
+        the object of a label once more, as a candidate of another category."""
+        if not (unsure and len(ignored)):
+            return self.bbox_assigner.assign(proposals, truth, ignored)
+        assigned = self.bbox_assigner.assign(proposals, truth)
+        inside = bbox_overlaps(proposals.priors, ignored.bboxes, mode="iof").amax(1)
+        assigned.gt_inds[(assigned.gt_inds == 0) & (inside > UNSURE)] = -1
+        return assigned
 
     def weighted_bbox_loss(
         self, x: tuple[Tensor, ...], samples: list[SamplingResult], weights: list[Tensor]
@@ -112,7 +128,8 @@ class DistillRoIHead(StandardRoIHead):
             box_weights[positive] *= mine[:, 1:]
             start += len(sample.priors)
         outputs = found["cls_score"], found["bbox_pred"], rois
-        return {"loss_bbox": self.bbox_head.loss(*outputs, labels, label_weights, boxes, box_weights)}
+        losses = self.bbox_head.loss(*outputs, labels, label_weights, boxes, box_weights)
+        return {**found, "loss_bbox": losses}
 
     def keypoint_loss(
         self,

@@ -7,16 +7,17 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-from mmengine.dist import broadcast_object_list, is_main_process
+from mmengine.dist import broadcast_object_list, get_world_size, is_main_process
 
 from distill.files import replacing
-from distill.program import log
+from distill.program import UserError, log
 
 
 @contextmanager
 def locked(work: Path) -> Iterator[None]:
     """Waits until no other process trains in the work folder (one that outlived its Snakemake, say). For the
-    first process of a training."""
+    first process of a training; where there are several, the others would not wait long for it, so it raises
+    UserError."""
     if not is_main_process():
         yield
         return
@@ -25,8 +26,14 @@ def locked(work: Path) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
+            if get_world_size() > 1:
+                raise UserError(
+                    f"another process is training in {work}; wait for its end, or end it, and run again"
+                ) from None
             log.warning("another process is training in %s; waiting for its end", work)
             fcntl.flock(lock, fcntl.LOCK_EX)
+        except OSError as error:  # a file system without locks
+            log.warning("%s cannot be locked (%s); nothing else may train there", work, error.strerror)
         yield
 
 
@@ -56,19 +63,23 @@ def prepare(work: Path, mark: str) -> Path | None:
     if is_main_process():
         note = work / "fingerprint.txt"
         if not (note.is_file() and note.read_bytes() == mark.encode()):
-            shutil.rmtree(work, ignore_errors=True)
-            work.mkdir(parents=True)
+            shutil.rmtree(work, ignore_errors=True)  # on NFS an open file of it may stay for a while
+            work.mkdir(parents=True, exist_ok=True)
+            for old in checkpoints(work):
+                old.unlink()
             with replacing(note) as temporary:
                 temporary.write_text(mark)
         found = last_checkpoint(work)
+        keep_newest(work, 2)  # those before it are unknown to mmengine, which would not remove them
     decision = [found]
     broadcast_object_list(decision)
     return decision[0]
 
 
-def keep_newest(work: Path) -> None:
-    """Removes all but the last checkpoint, which lets a repetition of a finished training end at once."""
-    for path in checkpoints(work)[:-1]:
+def keep_newest(work: Path, count: int = 1) -> None:
+    """Removes all but the last checkpoints. That of the end lets a repetition of a finished training end at
+    once."""
+    for path in checkpoints(work)[:-count]:
         path.unlink()
 
 

@@ -29,9 +29,23 @@ def trained(study: Study, models: Iterable[str]) -> list[str]:
 
 
 def trained_on(study: Study, models: Iterable[str]) -> list[str]:
-    """The datasets whose images these models, and those whose boxes they need, are trained on here."""
-    both = [model for name in models for model in (name, boxes_of(study["models"], name))]
-    of = [study["models"][name] for name in trained(study, dict.fromkeys(both))]
+    """The datasets whose images these models are trained on here, and all that they come from: those that they
+    start from, the teachers of their labels, and those whose boxes they need."""
+    return _learnt(study, lineage(study, models)[0])
+
+
+def learnt_by(study: Study, validation: str) -> list[str]:
+    """The datasets whose categories have to be those of a validation set: those that models which may be
+    evaluated on it, in tables and as teachers, have learned from, and not only what these start from."""
+    rows = (row for table in study["tables"].values() for row in table["rows"])
+    names = [model for row in rows for model in row["models"]]
+    names += [teacher for entry in study["labels"].values() for teacher in entry["teachers"]]
+    names = [name for name in names if study["models"][name]["validation"] == validation] or names
+    return _learnt(study, [model for name in names for model in (name, boxes_of(study["models"], name))])
+
+
+def _learnt(study: Study, models: Iterable[str]) -> list[str]:
+    of = [study["models"][name] for name in trained(study, dict.fromkeys(models))]
     used = [model["labelled"] for model in of]
     for labels in (model["labels"] for model in of if model["labels"]):
         used.append(study["labels"][labels]["dataset"] if labels in study["labels"] else labels)

@@ -42,7 +42,10 @@ def of_training(model: Model, root: Path, how: Mapping[str, Any]) -> Options:
     if digest := packaged(model["config"], root):
         mine["packaged"] = digest
     if model["keep"] == "best":
-        mine["how"] = json.dumps(how)
+        task = model["task"]
+        seen_of = {"views": how["views"], "merge": of_merge(how["merge"], task, root)}
+        fixed = {"fixed_boxes": how["fixed_boxes"]} if task == "keypoints" else {}
+        mine["how"] = json.dumps(seen_of | fixed)
     return dict(sorted(seen(mine).items()))
 
 
