@@ -61,7 +61,7 @@ rule review_labels:
         runtime=60,
     params:
         version=version("review"),
-        folder=lambda wildcards, output: Path(output.review).parent,
+        folder=subpath(output.review, parent=True),
     shell:
         "python scripts/review_labels.py --merged {input.merged:q} --dataset {input.dataset:q}"
         " --labelled {input.labelled:q} --thresholds {input.thresholds:q} --output {params.folder:q} > {log:q} 2>&1"

@@ -26,7 +26,7 @@ rule split_data:
         meaning=lambda wildcards: reruns.of_dataset(study["datasets"][wildcards.dataset], ROOT),
         spec=untracked(lambda wildcards: json.dumps(study["datasets"][wildcards.dataset])),
         sources=lambda wildcards, input: [f"--source={Path(path).stem}={path}" for path in input.sources],
-        images=lambda wildcards, output: output[0].removesuffix(".json"),
+        images=subpath(output[0], strip_suffix=".json"),
     shell:
         "python scripts/split_data.py --name {wildcards.dataset:q} --spec {params.spec:q} {params.sources:q}"
         " --images {params.images:q} --output {output:q} > {log:q} 2>&1"

@@ -63,6 +63,7 @@ for name, archive in study["downloads"].items():
             "../envs/distill.yaml"
         params:
             names=archive["contents"],
+            folder=subpath(input[0], parent=True),
         shell:
-            'python scripts/extract_archive.py --archive {input:q} --folder "$(dirname {input:q})"'
+            "python scripts/extract_archive.py --archive {input:q} --folder {params.folder:q}"
             " {params.names:q} > {log:q} 2>&1"

@@ -97,7 +97,7 @@ rule report:
         runtime=60,
     params:
         version=version("report"),
-        results=lambda wildcards, output: Path(output[0]).parent,
+        results=subpath(output[0], parent=True),
     shell:
         "python scripts/write_report.py --study {input.study:q} --results {params.results:q} --output {output:q}"
         " > {log:q} 2>&1"

@@ -35,7 +35,7 @@ rule train_teacher:
         spec=untracked(lambda wildcards: json.dumps(training(study["models"][wildcards.model]))),
         validation=untracked(validation),
         threads=untracked(study["threads"]),
-        folder=lambda wildcards, output: Path(output[0]).parent,
+        folder=subpath(output[0], parent=True),
     shell:
         "export OMP_NUM_THREADS={params.threads}; exec {params.launcher} scripts/train.py --name {wildcards.model:q}"
         " --config {params.config:q} --spec {params.spec:q} --labelled {input.labelled:q}"
@@ -65,7 +65,7 @@ rule import_model:
         version=version("import"),
         config=untracked(config_file),
         spec=lambda wildcards: json.dumps(study["models"][wildcards.model]["import"]),
-        folder=lambda wildcards, output: Path(output[0]).parent,
+        folder=subpath(output[0], parent=True),
     shell:
         "python scripts/import_model.py --name {wildcards.model:q} --config {params.config:q} --spec {params.spec:q}"
         " --labelled {input.labelled:q} --output {params.folder:q} > {log:q} 2>&1"

@@ -82,21 +82,24 @@ def test_labels_are_those_of_all_boxes(boxes, tmp_path, per, instances, nms):
     assert len(outputs[0]) > 30
 
 
+PAIR = ("teacher", "unlabelled")
+
+
 def margins_of(extra=""):
     return margins(study_of(SMALLEST, extra))
 
 
 def test_the_margin_reaches_as_far_as_any_label_set_does():
     model, aims = "model: keypoint_rcnn_tiny", ("labelled",)
-    assert margins_of(model) == {("teacher", "unlabelled"): Margin(1.5, aims)}
-    assert margins_of(f"{model}\nfixed_boxes: {{per_label: 4}}") == {("teacher", "unlabelled"): Margin(4, aims)}
-    assert margins_of(f"{model}\ncalibrate: {{instances: 1.4}}") == {("teacher", "unlabelled"): Margin(1.5, aims)}
+    assert margins_of(model) == {PAIR: Margin(1.5, aims)}
+    assert margins_of(f"{model}\nfixed_boxes: {{per_label: 4}}") == {PAIR: Margin(4, aims)}
+    assert margins_of(f"{model}\ncalibrate: {{instances: 1.4}}") == {PAIR: Margin(1.5, aims)}
     more = "labels: {distilled: {}, more: {calibrate: {instances: 3}}}"
-    assert margins_of(f"{model}\n{more}") == {("teacher", "unlabelled"): Margin(3, aims)}
+    assert margins_of(f"{model}\n{more}") == {PAIR: Margin(3, aims)}
     band = "calibrate: {instances: 2, ignore: 1.25}"
-    assert margins_of(f"{model}\n{band}") == {("teacher", "unlabelled"): Margin(2.5, aims)}
+    assert margins_of(f"{model}\n{band}") == {PAIR: Margin(2.5, aims)}
     both = "labels: {distilled: {}, more: {calibrate: {agnostic_nms: 0.7}}}"
-    assert margins_of(f"{model}\n{both}") == {("teacher", "unlabelled"): Margin(1.5, aims, (0.7,))}
+    assert margins_of(f"{model}\n{both}") == {PAIR: Margin(1.5, aims, (0.7,))}
 
 
 def test_a_subset_that_shares_predictions_has_the_boxes_of_all():
@@ -110,7 +113,7 @@ datasets:
 models: {teacher: {}, student: {labels: few}}
 labels: {few: {dataset: half}}
 """
-    assert margins_of(extra) == {("teacher", "unlabelled"): Margin(1.5, ("labelled",))}
+    assert margins_of(extra) == {PAIR: Margin(1.5, ("labelled",))}
 
 
 @pytest.mark.parametrize(

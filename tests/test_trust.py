@@ -114,7 +114,10 @@ def test_anchors_in_unsure_regions_are_no_background(network, shape):
 
 def test_unsure_regions_take_no_proposal_away_from_an_instance(network):
     """A candidate of another category, say, on the same object; a crowd takes all that lies in it."""
-    near, far = BOXES[:1] + torch.arange(5.0)[:, None], torch.tensor([[90.0, 95, 110, 115], [0, 100, 20, 120]])
+    near, far = (
+        BOXES[:1] + torch.arange(5.0)[:, None],
+        torch.tensor([[90.0, 95, 110, 115], [0, 100, 20, 120]]),
+    )
     truth = InstanceData(bboxes=BOXES, labels=torch.tensor([0, 0]))
     regions = InstanceData(bboxes=torch.cat([BOXES[:1] + 1, far[:1] - 1]))
     for unsure, expected in ((True, [1] * 5 + [-1, 0]), (False, [-1] * 5 + [-1, 0])):

@@ -15,7 +15,6 @@ import msgspec
 
 from distill.program import UserError
 
-
 ABANDONED = 600  # seconds after which a half-written file that nobody has touched is one of a killed process
 
 

@@ -18,11 +18,8 @@ from distill.datasets.checks import OfImage, Problems
 from distill.datasets.coco_check import check_coco, load_coco
 from distill.datasets.composed import subset, union
 from distill.datasets.images import SUFFIXES, Scan, list_files, scan_all, stated_sizes
-from distill.datasets.keypoint_meta import KeypointMeta, keypoint_meta
 from distill.program import UserError, log
 from distill.strict import read_json
-
-__all__ = ["KINDS", "KeypointMeta", "build", "keypoint_meta", "shard"]
 
 T = TypeVar("T")
 

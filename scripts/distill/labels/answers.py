@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from distill.datasets.checks import show
+from distill.datasets.coco import Coco
 from distill.program import UserError
 
-Coco = Mapping[str, Any]
 Record = dict[str, Any]
 
 

@@ -53,6 +53,10 @@ class Candidates:
             self.agreement[keep],
         )
 
+    def limits(self, of_category: dict[int, float]) -> np.ndarray:
+        """(n,) that of each one's category."""
+        return np.array([of_category[category] for category in self.category_id.tolist()], np.float64)
+
     def __add__(self, more: "Candidates") -> "Candidates":
         """Both, one after the other."""
         columns = zip(vars(self).values(), vars(more).values(), strict=True)
@@ -122,7 +126,7 @@ def _suppress(block: Candidates, nms: float) -> Candidates:
 
 
 def _reaching(block: Candidates, limits: dict[int, float]) -> Candidates:
-    return block.where(block.score >= np.array([limits[c] for c in block.category_id.tolist()], np.float64))
+    return block.where(block.score >= block.limits(limits))
 
 
 def _all_blocks(

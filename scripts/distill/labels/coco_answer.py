@@ -11,7 +11,8 @@ import msgspec
 import numpy as np
 
 from distill.datasets.checks import are_numbers, make_whole, show
-from distill.labels.answers import Answer, Coco, Record, category_named, image_named, keypoint_fields
+from distill.datasets.coco import Coco
+from distill.labels.answers import Answer, Record, category_named, image_named, keypoint_fields
 from distill.predictions.boxes import iou, xywh_to_xyxy, xyxy_to_xywh
 from distill.program import UserError
 

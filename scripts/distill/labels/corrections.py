@@ -8,7 +8,8 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from distill.labels.answers import Answer, Coco
+from distill.datasets.coco import Coco
+from distill.labels.answers import Answer
 from distill.labels.coco_answer import read_coco
 from distill.labels.label_studio_answer import read_tasks
 from distill.program import UserError, log

@@ -7,8 +7,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from distill.datasets.coco import Coco
 from distill.files import write_json
 from distill.labels import thresholds as thresholds_file
@@ -79,7 +77,7 @@ def generate(
         written = 0
         nms = thresholds.get("agnostic_nms")
         for block in candidate_blocks(merged, dataset, labelled["categories"], nms, lowest):
-            least = np.array([limits[category] for category in block.category_id.tolist()], np.float64)
+            least = block.limits(limits)
             written += int((block.score >= least).sum())
             seen.update(block.image_id[block.score >= least].tolist())
             yield from block.records()

@@ -6,7 +6,8 @@ from typing import Any
 import msgspec
 
 from distill.datasets.checks import are_numbers
-from distill.labels.answers import Answer, Coco, Record, category_named, image_named, keypoint_fields
+from distill.datasets.coco import Coco
+from distill.labels.answers import Answer, Record, category_named, image_named, keypoint_fields
 from distill.program import UserError
 
 _Point = tuple[float, float, int]  # x, y, v

@@ -79,10 +79,7 @@ def _numbered(
     column of `agreement`. What is written to be ignored has a number too, and is no label."""
     count = 0
     for block in blocks:
-        limit, least = (
-            np.array([scores[category] for category in block.category_id.tolist()], np.float64)
-            for scores in (limits, lowest)
-        )
+        limit, least = block.limits(limits), block.limits(lowest)
         is_label, is_written = block.score >= limit, block.score >= least
         number = np.where(is_label, count + np.cumsum(is_written), 0)
         count += int(is_written.sum())

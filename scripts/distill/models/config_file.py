@@ -86,8 +86,3 @@ def check_types(value: Any, path: Path | str) -> None:
     elif isinstance(value, (list, tuple)):
         for item in value:
             check_types(item, path)
-
-
-def _is_module(name: str) -> bool:
-    """Whether there is a module of this name, say in the folder of the call, which would be imported."""
-    return "." not in name and find_spec(name) is not None

@@ -12,41 +12,11 @@ from mmengine.dataset import ConcatDataset
 
 from distill.datasets.dataset_file import read_dataset, root_of
 from distill.datasets.images import read_image
-from distill.datasets.keypoint_meta import KeypointMeta
 from distill.program import UserError
 
 with redirect_stdout(None):  # mmdet says which optional libraries it lacks
     from mmdet.datasets import BaseDetDataset
     from mmdet.datasets.transforms import LoadAnnotations, PackDetInputs, RandomFlip, Resize
-
-
-def pose_metainfo(name: str, meta: KeypointMeta) -> dict:
-    """mmpose's description of a set of keypoints: names, flip_indices, skeleton, sigmas, colours."""
-    from mmpose.datasets.datasets.utils import parse_pose_metainfo  # slow; boxes do without
-
-    swaps = {a: b for pair in meta.flip_pairs for a, b in (pair, pair[::-1])}
-    return parse_pose_metainfo(
-        {
-            "dataset_name": name,
-            "paper_info": {},
-            "keypoint_info": {
-                i: {
-                    "name": point,
-                    "id": i,
-                    "color": [0, 128, 255],
-                    "type": "",
-                    "swap": meta.names[swaps[i]] if i in swaps else "",
-                }
-                for i, point in enumerate(meta.names)
-            },
-            "skeleton_info": {
-                i: {"link": (meta.names[a], meta.names[b]), "id": i, "color": [0, 128, 255]}
-                for i, (a, b) in enumerate(meta.skeleton)
-            },
-            "joint_weights": [1.0] * len(meta.names),
-            "sigmas": list(meta.sigmas),
-        }
-    )
 
 
 @DATASETS.register_module()

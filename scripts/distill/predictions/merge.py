@@ -63,11 +63,11 @@ class Options:
 
     def serves_all_sizes(self, views: Iterable[View]) -> bool:
         """Whether objects of every size have a view that counts for them, see `views.reach_around`."""
-        return self.size_dependent is None or self.plain is None or reach_around(self.plain, views)
+        return self.size_dependent is None or reach_around(self.plain, views)
 
     def counting(self, view: View, boxes: np.ndarray) -> np.ndarray | None:
         """(n,) bool: which of the boxes (n, 4; x, y, w, h) a view counts for; None: all of them."""
-        if self.size_dependent is None or self.plain is None:
+        if self.size_dependent is None:
             return None
         return heatmaps.counts(view, self.plain, boxes[:, 2] * boxes[:, 3], self.size_dependent)
 

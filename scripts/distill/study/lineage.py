@@ -29,8 +29,8 @@ def trained(study: Study, models: Iterable[str]) -> list[str]:
 
 
 def trained_on(study: Study, models: Iterable[str]) -> list[str]:
-    """The datasets whose images these models are trained on here, and all that they come from: those that they
-    start from, the teachers of their labels, and those whose boxes they need."""
+    """The datasets whose images these models are trained on here, and all that they come from: what they start
+    from, the teachers of their labels, and those whose boxes they need."""
     return _learnt(study, lineage(study, models)[0])
 
 

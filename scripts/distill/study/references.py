@@ -95,7 +95,6 @@ def _of_models(
                 raise UserError(f"models.{name}: {boxes}")
         else:
             known(learnt, [*labels, *datasets], f"models.{name}.labels", "label set")
-            _annotated(name, learnt, datasets)
     return needs
 
 
@@ -108,12 +107,6 @@ def _start(name: str, init: str | Import, models: Mapping[str, Model]) -> list[s
     if "/" not in init and not init.endswith((".pth", ".pt", ".safetensors")):  # a path
         known(init, ["pretrained", "none", *models], f"models.{name}.init", "model")
     return []
-
-
-def _annotated(model: str, name: str, datasets: Mapping[str, Dataset]) -> None:
-    """A dataset in the place of generated labels: those of a label set that people have corrected."""
-    if datasets[name].get("strip_annotations") or datasets[name]["kind"] in ("folder", "videos"):
-        raise UserError(f"models.{model}.labels: the dataset {name!r} has no annotations")
 
 
 def _acyclic(needs: Needs) -> None:

@@ -10,7 +10,6 @@ from torch import Tensor, nn
 
 from distill.datasets.coco import Coco
 from distill.datasets.keypoint_meta import keypoint_meta
-from distill.models.data import pose_metainfo
 from distill.models.networks.faster_rcnn import FasterRCNN
 from distill.program import UserError
 
@@ -28,10 +27,9 @@ class KeypointRCNN(FasterRCNN):
             raise UserError(f"{source}: a keypoint model needs categories with one set of keypoints")
         cfg.model.roi_head.keypoint_head.keypoints = counts.pop()
 
-    def keypoints(self, cfg: Config, coco: Coco, name: str) -> tuple[int, list[int] | None]:
+    def keypoints(self, cfg: Config, coco: Coco) -> tuple[int, list[int] | None]:
         meta = keypoint_meta(coco)
-        flip_indices = pose_metainfo(name, meta)["flip_indices"] if meta else None
-        return cfg.model.roi_head.keypoint_head.keypoints, flip_indices
+        return cfg.model.roi_head.keypoint_head.keypoints, list(meta.flip_indices) if meta else None
 
     def last_layers(self, network: BaseDetector) -> list[nn.Module]:
         return [*super().last_layers(network), network.roi_head.keypoint_head.deconv]

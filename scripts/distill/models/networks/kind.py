@@ -86,7 +86,7 @@ class Kind(ABC):
         coco: the labelled dataset.
         name: of the model.
         """
-        keypoints, flip_indices = self.keypoints(cfg, coco, name)
+        keypoints, flip_indices = self.keypoints(cfg, coco)
         scales = [(spec["max_side"], side) for side in spec["scales"]]
         pipeline = [
             dict(type="LoadImage"),
@@ -102,7 +102,7 @@ class Kind(ABC):
         posed = bool(keypoints) and spec["unposed"] == "drop"
         return dict(type="CocoJson", pipeline=pipeline, metainfo=metainfo, posed=posed)
 
-    def keypoints(self, cfg: Config, coco: Coco, name: str) -> tuple[int, list[int] | None]:
+    def keypoints(self, cfg: Config, coco: Coco) -> tuple[int, list[int] | None]:
         """How many keypoints an instance has, and what mirroring makes of each."""
         return 0, None
 

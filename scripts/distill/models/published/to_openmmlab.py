@@ -1,6 +1,5 @@
 """A model as a checkpoint and a config that mmdet, or mmpose, runs by itself."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ from mmengine.config import Config
 from distill.datasets.keypoint_meta import keypoint_meta
 from distill.models import config_file
 from distill.models import model as models
+from distill.models.networks.detector import parts
 from distill.models.networks.topdown import is_topdown
 from distill.models.published.formats import named, stated
 from distill.predictions.views import View
@@ -27,7 +27,7 @@ def to_mmdet(
         raise UserError(f"{model}: is a pose estimator, which mmdet does not have; take --format mmpose")
     net = _of_others(cfg, model, "mmdet")
     heads = {key: value for key, value in net.items() if key != "backbone"}
-    counts = {part["num_classes"] for part in _parts(heads) if "num_classes" in part}
+    counts = {part["num_classes"] for part in parts(heads) if "num_classes" in part}
     classes = named(meta, max(counts)) if counts else stated("categories", meta)
     pipeline = [
         dict(type="LoadImageFromFile"),
@@ -78,7 +78,7 @@ def to_mmpose(
 def _of_others(cfg: Config, model: Path, package: str) -> dict[str, Any]:
     """The network's config, of parts of a package alone. Raises UserError where one of ours is among them."""
     net = cfg.model.to_dict()
-    for part in _parts(net):
+    for part in (part for part in parts(net) if isinstance(part.get("type"), str)):
         part["type"] = PLAIN.get(part["type"], part["type"])
         found = MODELS.get(part["type"]) or TASK_UTILS.get(part["type"])
         if found and found.__module__.startswith("distill.") and found.__name__ != "FloatRoIExtractor":
@@ -88,18 +88,6 @@ def _of_others(cfg: Config, model: Path, package: str) -> dict[str, Any]:
     if "init_cfg" in net["backbone"]:
         net["backbone"]["init_cfg"] = None
     return net
-
-
-def _parts(value: Any) -> Iterator[dict[str, Any]]:
-    """The parts of a network's config, each with a `type`."""
-    if isinstance(value, dict):
-        if isinstance(value.get("type"), str):
-            yield value
-        for inner in value.values():
-            yield from _parts(inner)
-    elif isinstance(value, list | tuple):
-        for inner in value:
-            yield from _parts(inner)
 
 
 def _loader(dataset: dict[str, Any]) -> dict[str, Any]:
