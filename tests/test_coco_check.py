@@ -155,6 +155,13 @@ def test_repairs(coco):
     json.dumps(dataset, allow_nan=False)
 
 
+def test_scores_of_labels_stay(coco):
+    """Of what comes back from other tools, where nobody has corrected it; `weight: score` reads them."""
+    for annotation, score in zip(coco.data["annotations"], (0.25, 7, "high"), strict=False):
+        annotation["score"] = score
+    assert [a.get("score") for a in coco.build()["annotations"]][:3] == [0.25, None, None]
+
+
 def test_annotation_ids_from_0_are_shifted(coco):
     """pycocotools counts a detection matched to annotation 0 as unmatched."""
     for annotation in coco.data["annotations"]:

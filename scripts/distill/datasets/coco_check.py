@@ -243,6 +243,7 @@ def _annotation(a: dict, size: tuple[int, int], category: dict, repaired: Counte
         repaired["boxes over the image's edge clipped"] += 1
     copy = {"id": a["id"], "image_id": a["image_id"], "category_id": a["category_id"]}
     copy |= {"bbox": bbox, "area": area, "iscrowd": int(crowd)}
+    copy |= _score(a.get("score"))
     if category.get("keypoints"):
         copy["keypoints"] = _keypoints(a.get("keypoints"), len(category["keypoints"]), size, repaired)
         copy["num_keypoints"] = sum(v > 0 for v in copy["keypoints"][2::3])
@@ -251,6 +252,11 @@ def _annotation(a: dict, size: tuple[int, int], category: dict, repaired: Counte
     elif a.get("keypoints"):
         raise _Bad(f"has keypoints, but its category {show(category['name'])} does not name any")
     return copy
+
+
+def _score(given: Any) -> dict[str, float]:
+    """That of a generated label that nobody has corrected; other tools' scores may be anything."""
+    return {"score": given} if are_numbers([given], 1) and 0 <= given <= 1 else {}
 
 
 def _keypoints(given: Any, count: int, size: tuple[int, int], repaired: Counter[str]) -> list:

@@ -19,7 +19,7 @@ from distill.inspection.panels import draw, pixels_of, show
 from distill.inspection.showcase import labels_and_student
 from distill.inspection.words import kind_of
 from distill.predictions.crop_heatmaps import CropAverage, first_frame
-from distill.predictions.heatmap_file import COLUMNS, Block, Header, read_blocks, read_header
+from distill.predictions.heatmap_file import COLUMNS, Block, Header, read_blocks, read_header, read_scores
 from distill.predictions.heatmaps import Average
 from distill.predictions.views import View
 from distill.program import UserError
@@ -124,7 +124,7 @@ def heatmaps(path: Path, dataset: Path | None, row: int | None) -> Figure:
     if not header.count:
         raise UserError(f"{path}: holds no instance")
     if row is None:
-        row = int(read_blocks(path, 0, header.count).score.argmax())
+        row = int(read_scores(path).argmax())
     if not 0 <= row < header.count:
         raise UserError(f"{path}: there is no instance {row}; there are 0 … {header.count - 1}")
     one = read_blocks(path, row, row + 1)

@@ -1,7 +1,8 @@
 """What a tool says of labels that people corrected in it, its names found among those of the labels."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from distill.datasets.checks import show
@@ -50,17 +51,35 @@ def category_named(name: str, labels: Coco) -> Coco:
     raise UserError(f"there is no category {show(name)} in the labels, only {known}")
 
 
-def image_named(name: str, images: Mapping[str, Coco]) -> Coco:
-    """By its file name, or by the longest that it ends with, or the one that ends so: tools put folders
-    before it or take them off."""
-    if name in images:
-        return images[name]
-    if ends := [known for known in images if name.endswith(f"/{known}")]:
-        return images[max(ends, key=len)]
-    fits = [image for known, image in images.items() if known.endswith(f"/{name}")]
-    if len(fits) != 1:
-        raise UserError(f"image {show(name)} is {'several' if fits else 'none'} of the labels' images")
-    return fits[0]
+class Images:
+    """Those of labels, found by what tools call them: they put folders before a name or take them off."""
+
+    def __init__(self, images: Sequence[Coco]) -> None:
+        self._named = {image["file_name"]: image for image in images}
+
+    def named(self, name: str) -> Coco:
+        """That of the file name, or of the longest that it ends with, or the one that ends so. Raises
+        UserError where it is none or several."""
+        for known in (name, *_ends(name)):
+            if known in self._named:
+                return self._named[known]
+        fits = self._ending.get(name, [])
+        if len(fits) != 1:
+            raise UserError(f"image {show(name)} is {'several' if fits else 'none'} of the labels' images")
+        return fits[0]
+
+    @cached_property
+    def _ending(self) -> dict[str, list[Coco]]:
+        result: dict[str, list[Coco]] = {}
+        for name, image in self._named.items():
+            for end in _ends(name):
+                result.setdefault(end, []).append(image)
+        return result
+
+
+def _ends(name: str) -> Iterator[str]:
+    """What follows each slash, the longest first."""
+    return (name[at + 1 :] for at, character in enumerate(name) if character == "/")
 
 
 def keypoint_fields(points: Mapping[str, tuple[float, float, int]], category: Coco) -> Record:

@@ -12,7 +12,7 @@ import numpy as np
 
 from distill.datasets.checks import are_numbers, make_whole, show
 from distill.datasets.coco import Coco
-from distill.labels.answers import Answer, Record, category_named, image_named, keypoint_fields
+from distill.labels.answers import Answer, Images, Record, category_named, keypoint_fields
 from distill.predictions.boxes import iou, xywh_to_xyxy, xyxy_to_xywh
 from distill.program import UserError
 
@@ -44,14 +44,12 @@ class _File(msgspec.Struct):
     categories: list[_Category]
 
 
-def read_coco(
-    content: Any, labels: Coco, images: Mapping[str, Coco], before: Mapping[Any, Sequence[Coco]]
-) -> Answer:
-    """All images that the file lists count as seen. images: those of the labels by name; before: the labels
+def read_coco(content: Any, labels: Coco, images: Images, before: Mapping[Any, Sequence[Coco]]) -> Answer:
+    """All images that the file lists count as seen. images: those of the labels; before: the labels
     of each. Raises UserError, without the file's name."""
     file = _converted(content)
     theirs = {category.id: category for category in file.categories}
-    mine = {image.id: image_named(image.file_name, images) for image in file.images}
+    mine = {image.id: images.named(image.file_name) for image in file.images}
     if len(theirs) < len(file.categories) or len(mine) < len(file.images):
         raise UserError("two of its images, or of its categories, have one id")
     spoken_of: set[int] = set()

@@ -7,7 +7,7 @@ import msgspec
 
 from distill.datasets.checks import are_numbers
 from distill.datasets.coco import Coco
-from distill.labels.answers import Answer, Record, category_named, image_named, keypoint_fields
+from distill.labels.answers import Answer, Images, Record, category_named, keypoint_fields
 from distill.program import UserError
 
 _Point = tuple[float, float, int]  # x, y, v
@@ -58,8 +58,8 @@ class _Task(msgspec.Struct):
     annotations: list[_Done]
 
 
-def read_tasks(content: list, labels: Coco, images: Mapping[str, Coco]) -> Answer:
-    """The images whose task has an annotation count as seen. images: those of the labels by name.
+def read_tasks(content: list, labels: Coco, images: Images) -> Answer:
+    """The images whose task has an annotation count as seen. images: those of the labels.
     Raises UserError, without the file's name."""
     if any(isinstance(task, dict) and "annotations" not in task for task in content):
         raise UserError("tasks without annotations; of Label Studio, export JSON, not JSON-MIN")
@@ -75,7 +75,7 @@ def read_tasks(content: list, labels: Coco, images: Mapping[str, Coco]) -> Answe
         name = task.data.file_name or task.data.image
         if not name:
             raise UserError(f"task {number} does not name its image")
-        image = image_named(name, images)
+        image = images.named(name)
         records = answer.begin(image)
         for _ in done[1:]:
             answer.leave("answers to a task that has a later one", image)

@@ -7,13 +7,17 @@ before: the greedy k-centre of core-set selection (Sener & Savarese 2018, arXiv 
 network runs.
 """
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
+from scipy.sparse import csr_array
 
 from distill.datasets.coco import Coco
 
 LISTED = 1000  # images of next.csv, at most
 CENTRES = 2000  # labelled images that distances are measured from, at most
+BLOCK = 32  # of them at once
 
 
 def next_images(table: pd.DataFrame, dataset: Coco, labelled: Coco) -> pd.DataFrame:
@@ -38,13 +42,10 @@ def next_images(table: pd.DataFrame, dataset: Coco, labelled: Coco) -> pd.DataFr
         columns=["image_id", "category_id", "width", "height"],
     )
     known = [image["id"] for image in labelled["images"]]
-    kinds = seen.columns
-    found = np.sqrt(seen.reindex(images, fill_value=0).to_numpy())
-    centres = np.sqrt(
-        _objects(real, pd.Series(1.0, real.index)).reindex(known, fill_value=0)
-        .reindex(columns=kinds, fill_value=0).to_numpy()
-    )  # fmt: skip
-    centres = centres[:: max(1, -(-len(centres) // CENTRES))]
+    kinds = seen.index.droplevel(0).unique()
+    found = _described(seen, images, kinds)
+    centres = _described(_objects(real, pd.Series(1.0, real.index)), known, kinds)
+    centres = centres[:: max(1, -(-centres.shape[0] // CENTRES))]
     mistakes = table.groupby("image_id")["doubt"].sum().reindex(images, fill_value=0.0).to_numpy()
     taken, distance = _spread_out(found, centres, mistakes, LISTED)
     names = [image["file_name"] for image in dataset["images"]]
@@ -60,28 +61,44 @@ def next_images(table: pd.DataFrame, dataset: Coco, labelled: Coco) -> pd.DataFr
     )
 
 
-def _objects(table: pd.DataFrame, weight: pd.Series) -> pd.DataFrame:
-    """Weighted numbers of objects: a row for each image, a column for each category and octave of size."""
+def _objects(table: pd.DataFrame, weight: pd.Series) -> pd.Series:
+    """Weighted numbers of objects, by image, category and octave of size."""
     side = np.sqrt((table["width"] * table["height"]).astype(float).clip(lower=1))
     keys = [table["image_id"], table["category_id"], np.log2(side).astype(int).rename("octave")]
-    return weight.astype(float).groupby(keys).sum().unstack([1, 2], fill_value=0.0)
+    return weight.astype(float).groupby(keys).sum()
+
+
+def _described(numbers: pd.Series, images: list[Any], kinds: pd.Index) -> csr_array:
+    """(images, kinds) the square roots of `_objects`; few of them are not 0. kinds: category and octave."""
+    rows = pd.Index(images).get_indexer(numbers.index.get_level_values(0))
+    columns = kinds.get_indexer(numbers.index.droplevel(0))
+    known = columns >= 0
+    places = rows[known], columns[known]
+    return csr_array((np.sqrt(numbers.to_numpy())[known], places), shape=(len(images), len(kinds)))
 
 
 def _spread_out(
-    found: np.ndarray, centres: np.ndarray, weight: np.ndarray, count: int
+    found: csr_array, centres: csr_array, weight: np.ndarray, count: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Up to `count` rows of `found` (N, D), each the highest of weight (N,) × distance from the nearest of
     the centres (C, D) and of the rows before it, of equals the first; and that distance, (count,)."""
-    nearest = np.full(len(found), np.inf)
-    for centre in centres:
-        nearest = np.minimum(nearest, np.linalg.norm(found - centre, axis=1))
-    if not len(centres):
-        nearest[:] = np.linalg.norm(found, axis=1) + 1
-    taken, distance, free = [], [], np.ones(len(found), bool)
-    for _ in range(min(count, len(found))):
+    squares = found.power(2).sum(axis=1)
+
+    def distances(points: csr_array) -> np.ndarray:
+        """(N, points), as |a|² + |b|² − 2ab: of sparse rows, whose differences are not sparse."""
+        products = (found @ points.T).toarray()
+        return np.sqrt(np.maximum(squares[:, None] + points.power(2).sum(axis=1) - 2 * products, 0))
+
+    nearest = np.full(found.shape[0], np.inf)
+    for start in range(0, centres.shape[0], BLOCK):
+        nearest = np.minimum(nearest, distances(centres[start : start + BLOCK]).min(axis=1))
+    if not centres.shape[0]:
+        nearest[:] = np.sqrt(squares) + 1
+    taken, distance, free = [], [], np.ones(found.shape[0], bool)
+    for _ in range(min(count, found.shape[0])):
         best = int(np.where(free, weight * nearest, -1).argmax())
         taken.append(best)
         distance.append(nearest[best])
         free[best] = False
-        nearest = np.minimum(nearest, np.linalg.norm(found - found[best], axis=1))
+        nearest = np.minimum(nearest, distances(found[[best]])[:, 0])
     return np.array(taken, int), np.array(distance)

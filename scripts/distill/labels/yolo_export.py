@@ -19,7 +19,7 @@ from distill.datasets.images import check_upright
 from distill.datasets.keypoint_meta import KeypointMeta, keypoint_meta
 from distill.datasets.yolo import label_path
 from distill.files import replacing
-from distill.program import UserError, log
+from distill.program import UserError, log, progress
 
 READ = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")  # by ultralytics, of what we read
 PARTS = ("labelled", "generated", "val")
@@ -57,10 +57,14 @@ def export(labels: Coco, labelled: Coco, val: Coco, ratio: tuple[float, float], 
     posed = all(any(a.get("keypoints") for a in dataset["annotations"]) for dataset in (labelled, labels))
     meta = keypoint_meta(labelled) if posed else None
     parts = {name: _part(name, dataset, classes, meta) for name, dataset in datasets.items()}
-    for part in parts.values():
-        for name, source in part.files.items():
-            _link(source, output / name)
-            _write(Path(label_path(os.path.abspath(output / name))), part.labels[name])
+    sources = [source for part in parts.values() for source in part.files.values()]
+    for source in progress(sources, len(sources), "looking for images"):
+        if not source.is_file():
+            raise UserError(f"{source}: no such file; the images have moved since the dataset was made")
+    for name, part in parts.items():
+        for file, source in progress(part.files.items(), len(part.files), f"writing labels, {name}"):
+            _link(source, output / file)
+            _write(Path(label_path(os.path.abspath(output / file))), part.labels[file])
     train = interleaved([[*parts[name].files] for name in PARTS[:2]], ratio)
     for file, names in (("train.txt", train), ("val.txt", [*parts["val"].files])):
         _write(output / file, "".join(f"./{name}\n" for name in names))
@@ -133,8 +137,6 @@ def _description(classes: Mapping[str, int], meta: KeypointMeta | None) -> str:
 
 
 def _link(source: Path, target: Path) -> None:
-    if not source.is_file():
-        raise UserError(f"{source}: no such file; the images have moved since the dataset was made")
     target.parent.mkdir(parents=True, exist_ok=True)
     target.symlink_to(source.resolve())
 

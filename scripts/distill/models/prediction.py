@@ -1,6 +1,7 @@
 """Files of what a model predicts under one view, in its pixels: boxes, or heatmaps in given boxes."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -63,11 +64,13 @@ def detect_boxes(
     options: of `Predictor`.
     """
     _, root, images = read_shard(dataset, *shards)
-    records: list[dict[str, Any]] = []
-    for image, found in Predictor(model, **options).boxes(root, images, view):
-        boxes, rows = fixed(found, view, (image["width"], image["height"]), fixed_boxes)
-        records += results(image["id"], found["category_ids"][rows], boxes, found["scores"][rows])
-    write_json(output, [{"id": number, **record} for number, record in enumerate(records, 1)])
+
+    def records() -> Iterator[dict[str, Any]]:
+        for image, found in Predictor(model, **options).boxes(root, images, view):
+            boxes, rows = fixed(found, view, (image["width"], image["height"]), fixed_boxes)
+            yield from results(image["id"], found["category_ids"][rows], boxes, found["scores"][rows])
+
+    write_json(output, ({"id": number, **record} for number, record in enumerate(records(), 1)))
 
 
 def predict_boxes(
@@ -93,10 +96,12 @@ def predict_boxes(
     """
     _, root, images = read_shard(dataset, *shards)
     predictor = Predictor(model, **options)
-    records: list[dict[str, Any]] = []
+    records: Iterable[dict[str, Any]]
     if boxes is None:
-        for image, found in predictor.boxes(root, images, view):
-            records += results(image["id"], found["category_ids"], found["boxes"], found["scores"])
+        records = chain.from_iterable(
+            results(image["id"], found["category_ids"], found["boxes"], found["scores"])
+            for image, found in predictor.boxes(root, images, view)
+        )
     else:
         if "refine" not in predictor.kind.can:
             raise UserError(f"{model}: scores no given boxes; only the R-CNNs of config/models do")

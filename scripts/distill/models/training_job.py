@@ -77,6 +77,11 @@ def iterations_of(spec: dict, images: int) -> int:
     return automatic_length(images, spec["batch"], student=bool(spec.get("ratio")))
 
 
+def _with_instances(coco: Coco) -> int:
+    """How many images can be learned from."""
+    return len({a["image_id"] for a in coco["annotations"] if not a.get("iscrowd")})
+
+
 def dataloader(job: Job, kind: Kind, cfg: Config, coco: Coco, iterations: int, workers: int) -> dict:
     """Config of the training samples: labelled ones and, for a student, generated ones in the given ratio."""
     spec = job.spec
@@ -147,10 +152,10 @@ def full_config(job: Job, workers: int) -> tuple[Config, list[dict]]:
         models.drop_pretrained(cfg)
     if spec["init"] == "none":
         backbone.learn_all(cfg.model)
-    images = len(coco["images"])
+    images = _with_instances(coco)
     if job.labels:
         labels = read_dataset(job.labels)
-        images += len(labels["images"])
+        images += _with_instances(labels)
         if _meaning(labels) != _meaning(coco):
             raise UserError(f"{job.labels}: its categories or keypoints are not those of {job.labelled}")
     iterations = iterations_of(spec, images)

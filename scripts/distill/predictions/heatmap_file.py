@@ -259,6 +259,12 @@ def _layout(file: h5py.File) -> Layout:
     return Layout(kind, (width, height), codec)
 
 
+def read_scores(path: str | Path) -> np.ndarray:
+    """(N,) of the boxes of all instances."""
+    with _opened(path) as file:
+        return file["score"][:]
+
+
 def read_blocks(path: str | Path, start: int, stop: int) -> Block:
     """Rows start … stop − 1 (fewer at the end). UserError as read_header."""
     with _opened(path) as file:

@@ -19,7 +19,7 @@ from distill.predictions import boxes as box_math
 from distill.predictions import coco_results, heatmaps, voting
 from distill.predictions.agreement import of_boxes
 from distill.predictions.views import View, reach_around
-from distill.program import UserError
+from distill.program import UserError, progress
 
 AGAIN = "delete this shard's predictions and they are made again"
 
@@ -132,7 +132,8 @@ def merge_boxes(paths: Sequence[str | Path], dataset: Coco, options: Options) ->
     for image_id, size in shard.sizes.items():
         if known.get(image_id) != size:
             raise UserError(f"{paths[0]}: image {image_id} of {size} is not in the dataset; {AGAIN}")
-    for image_id, *views in zip(shard.sizes, *files, strict=True):
+    found = zip(shard.sizes, *files, strict=True)
+    for image_id, *views in progress(found, len(shard.sizes), "merging the boxes of images"):
         yield from box_records(image_id, views, options, paths)
 
 

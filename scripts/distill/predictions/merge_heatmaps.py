@@ -15,7 +15,7 @@ from distill.predictions import coco_results, crop_heatmaps, heatmap_file, heatm
 from distill.predictions.agreement import entropy
 from distill.predictions.merge import AGAIN, Options, once
 from distill.predictions.views import View, check_crops
-from distill.program import UserError
+from distill.program import UserError, progress
 
 
 def merge_heatmaps(
@@ -51,7 +51,8 @@ def merge_heatmaps(
     expected = None if boxes is None else read_json(boxes, like=list[coco_results.Prediction])
     if expected is not None and headers and len(expected) != headers[0].count:
         raise UserError(f"{paths[0]}: {headers[0].count} instances where {boxes} has {len(expected)}")
-    for start in range(0, headers[0].count if headers else 0, block):
+    starts = range(0, headers[0].count if headers else 0, block)
+    for start in progress(starts, len(starts), f"merging blocks of {block} instances"):
         rows, average = _average_heatmaps(paths, headers, options, start, start + block)
         if expected is not None and not _same(rows, expected[start : start + block]):
             raise UserError(f"{paths[0]}: its instances are not those of {boxes}; {AGAIN}")

@@ -29,7 +29,7 @@ def trained(study: Study, models: Iterable[str]) -> list[str]:
 
 
 def trained_on(study: Study, models: Iterable[str]) -> list[str]:
-    """The datasets whose images these models are trained on here, and all that they come from: what they start
+    """The datasets whose images these models are trained on here, and all they come from: what they start
     from, the teachers of their labels, and those whose boxes they need."""
     return _learnt(study, lineage(study, models)[0])
 

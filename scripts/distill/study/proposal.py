@@ -14,7 +14,7 @@ import yaml
 
 from distill.program import UserError
 from distill.study.facts import Facts
-from distill.study.lengths import LONGER, automatic_length
+from distill.study.lengths import automatic_length
 
 STEP = 16  # pixels, of sides
 SMALL = {"cpu": 12, "gpu": 24}  # pixels, of the small objects in training
@@ -121,8 +121,8 @@ def config(found: Facts, sources: Sources, results: str, device: str) -> dict[st
     else:
         model["scales"] = [_step(side * share) for share in np.linspace(0.8, 1, 6)]
         model["iterations"] = "auto"
-        longer = LONGER * automatic_length(round(labelled), GPU_BATCH)  # in epochs, as long as the student
-        rival = {"iterations": 100 * round(longer / 100)}
+        longest = automatic_length(round(labelled + others), GPU_BATCH, student=True)
+        rival = {"iterations": 100 * round(longest / 100)}
         most = sources.unlabelled_images
     model["augment"] = "weak"
     models, table = _models(ratio, rival, sources.hide > 0)
@@ -151,11 +151,12 @@ def _models(
     """The models, and the table of them.
 
     ratio: labelled to generated images.
-    rival: the options of a supervised model, where the teacher is not the student's fair rival itself.
+    rival: the options of a supervised model, where the teacher is not the student's fair rival itself; they
+        are the student's too.
     hidden: whether there are labels for an upper bound.
     """
-    start = {key: value for key, value in (rival or {}).items() if key == "init"}
-    student: dict[str, Any] = {"labels": "distilled", **start}
+    shared = rival or {}
+    student: dict[str, Any] = {"labels": "distilled", **shared}
     student["augment"] = {"labelled": "weak", "generated": "strong"}
     if ratio != RATIO:
         student["ratio"] = list(ratio)
@@ -163,7 +164,7 @@ def _models(
     models = {**rivals, "student": student}
     table: dict[str, Any] = {"rows": ["teacher", {"model": "teacher", "views": "all"}, *list(models)[1:]]}
     if hidden:
-        models["upper"] = {"labelled": "annotated", **start}
+        models["upper"] = {"labelled": "annotated", **shared}
         table["rows"].append("upper")
         table["gap"] = {"baseline": list(rivals), "student": "student", "upper": "upper"}
     return models, table
