@@ -12,7 +12,7 @@ from distill.program import UserError
 @pytest.fixture
 def handlers():
     """Those of before are there again afterwards."""
-    numbers = (signal.SIGUSR1, signal.SIGTERM)
+    numbers = (signal.SIGUSR1, signal.SIGTERM, signal.SIGINT)
     before = [signal.getsignal(number) for number in numbers]
     yield
     for number, handler in zip(numbers, before, strict=True):

@@ -94,11 +94,11 @@ def test_killed_run_goes_on_and_ends_with_the_same_bytes(tmp_path, arrows, gener
 
 @pytest.mark.parametrize(
     ("number", "before"),
-    [(signal.SIGUSR1, ()), (signal.SIGTERM, ()), (signal.SIGTERM, TWO)],
-    ids=["before a time limit", "before a preemption", "on two processes"],
+    [(signal.SIGUSR1, ()), (signal.SIGTERM, ()), (signal.SIGTERM, TWO), (signal.SIGINT, ())],
+    ids=["before a time limit", "before a preemption", "on two processes", "Ctrl-C"],
 )
 def test_a_signal_to_all_processes_of_a_step_writes_a_checkpoint(tmp_path, arrows, number, before):
-    """Slurm signals the trainers, the processes that load images, and torchrun. Then all of them end."""
+    """Slurm, or a terminal, signals the trainers, the processes that load images, and torchrun. All end."""
     job = training_job(tmp_path, "faster_rcnn_tiny", arrows, iterations=500, checkpoint_every=500)
     command = [*program(job, *before), "--workers", "2"]
     process = subprocess.Popen(

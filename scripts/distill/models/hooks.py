@@ -115,20 +115,23 @@ class RuntimeInfo(RuntimeInfoHook):
 
 @HOOKS.register_module()
 class StopOnSignal(Hook):
-    """SIGUSR1 (sent by Slurm before the time limit) and SIGTERM (before a preemption) write a checkpoint and
-    end the job, which is put back into the queue unless SIGTERM meant that it is not wanted."""
+    """SIGUSR1 (sent by Slurm before the time limit), SIGTERM (before a preemption) and SIGINT (Ctrl-C) write a
+    checkpoint and end the job, which is put back into the queue where it is still wanted. A second Ctrl-C
+    does not wait for the checkpoint."""
 
     priority = "LOWEST"
 
     def before_train(self, runner) -> None:
         self.received = 0
-        for number in (signal.SIGUSR1, signal.SIGTERM):
+        for number in (signal.SIGUSR1, signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._note)
         # Processes on GPUs agree by a message that waits for the GPU.
         self.interval = 10 if get_backend() == "nccl" else 1
 
     def _note(self, number: int, frame) -> None:
-        self.received = max(self.received, number)  # SIGTERM, the higher, may mean that the job is not wanted
+        self.received = max(self.received, number)  # SIGTERM, the highest, may mean that the job is not wanted
+        if number == signal.SIGINT:
+            signal.signal(number, signal.default_int_handler)
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
         if (batch_idx + 1) % self.interval:
