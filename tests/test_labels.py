@@ -156,6 +156,31 @@ def test_an_object_gets_one_label_of_all_categories(tmp_path, monkeypatch, block
     assert list(candidates(*files, agnostic_nms=0.05)) == [every[i] for i in sorted(expected)]
 
 
+def test_a_category_without_labels_takes_none_from_others(tmp_path):
+    """A teacher that knows trucks where only cars are labelled."""
+    categories = [{"id": 1, "name": "car"}, {"id": 2, "name": "truck"}]
+    images = [{"id": n, "file_name": f"{n}.jpg", "width": 50, "height": 50} for n in range(4)]
+    box = {"bbox": [5, 5, 20, 20], "iscrowd": 0}
+    labelled = {
+        "images": images,
+        "categories": categories,
+        "annotations": [{**box, "id": n, "image_id": n, "category_id": 1, "area": 400} for n in range(4)],
+    }
+    scores = {1: 0.8, 2: 0.9}
+    both = [
+        {**box, "image_id": n, "category_id": c, "score": score}
+        for n in range(4)
+        for c, score in scores.items()
+    ]
+    write_json(tmp_path / "merged.json", both)
+    dataset = {"images": images, "annotations": [], "categories": categories, "info": {}}
+    found = calibrate(tmp_path / "merged.json", dataset, labelled, Options(agnostic_nms=0.7))
+    assert {key: entry["met"] for key, entry in found["instances"].items()} == {"1": 4, "2": 0}
+    generate(tmp_path / "merged.json", dataset, labelled, found, tmp_path / "labels.json")
+    written = json.loads((tmp_path / "labels.json").read_text())["annotations"]
+    assert [a["category_id"] for a in written] == [1] * 4
+
+
 @pytest.mark.parametrize("nms", [None, 0.05])
 @pytest.mark.parametrize("limits", [{3: 0.3, 7: 0.8}, {3: np.inf, 7: 0.5}, {3: 0.0, 7: 0.0}])
 def test_labels_of_parsing_only_what_can_become_one(tmp_path, monkeypatch, limits, nms):

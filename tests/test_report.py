@@ -55,7 +55,13 @@ def study(tmp_path: Path) -> tuple[dict, Path]:
     write_json(results / "labels/distilled/thresholds.json", thresholds)
     (results / "tables").mkdir()
     (results / "tables/main.md").write_text("| row | AP |\n| --- | ---: |\n| student | 45.2 |\n\nPercent.\n")
-    model = {"config": "keypoint_rcnn_tiny", "labelled": "labelled", "validation": "val", "iterations": 20}
+    model = {
+        "config": "keypoint_rcnn_tiny",
+        "labelled": "labelled",
+        "validation": "val",
+        "iterations": 20,
+        "init": "none",
+    }
     resolved = {
         "seeds": [0],
         "views": {"plain": ["s0200"], "all": ["s0200", "s0200-flip"]},

@@ -151,7 +151,13 @@ def make(
         path = results / f"benchmarks/{stage}/teacher/unlabelled/{view}/000.tsv"
         path.parent.mkdir(parents=True)
         path.write_text(f"s\th:m:s\tmax_rss\n{seconds}\t-\t100\n")
-    model = {"config": "keypoint_rcnn_tiny", "labelled": "labelled", "validation": "val", "iterations": 100}
+    model = {
+        "config": "keypoint_rcnn_tiny",
+        "labelled": "labelled",
+        "validation": "val",
+        "iterations": 100,
+        "init": "none",
+    }
     rows = [{"name": f"{model} ({views})", "models": [model], "views": views} for model, views in ROWS]
     for row in rows:
         row["name"] = names.get(row["name"], row["name"])

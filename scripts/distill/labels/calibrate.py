@@ -98,18 +98,15 @@ def at_rank(scores: np.ndarray, rank: int) -> Threshold:
 Scores = tuple[np.ndarray, np.ndarray, np.ndarray | None, np.ndarray]
 
 
-def collect(
-    paths: Sequence[str | Path],
-    dataset: Coco,
-    categories: list[dict[str, Any]],
-    agnostic_nms: float | None,
-) -> Scores:
-    """What `thresholds` needs of all candidates in the files. Arguments, errors: as of `candidate_blocks`."""
+def collect(paths: Sequence[str | Path], dataset: Coco, labelled: Coco, agnostic_nms: float | None) -> Scores:
+    """What `thresholds` needs of all candidates in the files. labelled: the COCO dict whose categories labels
+    have. The other arguments and errors: as of `candidate_blocks`."""
+    categories, possible = labelled["categories"], {a["category_id"] for a in _real(labelled)}
     ids = np.array([c["id"] for c in categories], dtype=np.int64)
     order = np.argsort(ids)
     has_keypoints = np.array([bool(c.get("keypoints")) for c in categories], dtype=bool)
     category, score, keypoint_score, posed = array("h"), array("d"), array("d"), array("q")
-    blocks = (candidate_blocks(path, dataset, categories, agnostic_nms) for path in paths)
+    blocks = (candidate_blocks(path, dataset, categories, agnostic_nms, possible=possible) for path in paths)
     for block in chain.from_iterable(blocks):
         posed.frombytes((len(score) + np.flatnonzero(block.posed)).tobytes())
         keypoint_score.frombytes(block.keypoints[..., 2].tobytes())
@@ -121,6 +118,10 @@ def collect(
         raise UserError(f"{paths[0]}: {expected - len(posed)} of {expected} predictions lack keypoints")
     points = np.asarray(keypoint_score).reshape(len(posed), -1) if len(posed) else None
     return place, np.asarray(score), points, np.asarray(posed)
+
+
+def _real(labelled: Coco) -> list[Coco]:
+    return [a for a in labelled["annotations"] if not a.get("iscrowd")]
 
 
 def calibrate(
@@ -142,7 +143,7 @@ def calibrate(
     Raises UserError where the labelled dataset has no images, and as `candidate_blocks`.
     """
     paths = [merged] if isinstance(merged, str | Path) else merged
-    scores = collect(paths, dataset, labelled["categories"], options.agnostic_nms)
+    scores = collect(paths, dataset, labelled, options.agnostic_nms)
     return thresholds(scores, dataset, labelled, options)
 
 
@@ -152,7 +153,7 @@ def thresholds(scores: Scores, dataset: Coco, labelled: Coco, options: Options) 
     n_labelled, n_unlabelled = len(labelled["images"]), len(dataset["images"])
     if not n_labelled:
         raise UserError("calibrate: the labelled dataset has no images to take the mean over")
-    real = [a for a in labelled["annotations"] if not a.get("iscrowd")]
+    real = _real(labelled)
     labelled_count = Counter(a["category_id"] for a in real)
 
     def threshold(scores: np.ndarray, count: int, times: float = 1) -> Threshold:
@@ -200,7 +201,7 @@ def thresholds(scores: Scores, dataset: Coco, labelled: Coco, options: Options) 
     }
 
 
-def _keypoints(points: np.ndarray, real: list[dict[str, Any]], multiplier: float | None) -> dict[str, Any]:
+def _keypoints(points: np.ndarray, real: list[Coco], multiplier: float | None) -> dict[str, Any]:
     """One threshold on the keypoint scores (m, K) of the m kept instances; 0 means outside the image."""
     visible = [sum(v > 0 for v in a.get("keypoints", ())[2::3]) for a in real]
     posed = [count for count in visible if count]

@@ -4,7 +4,7 @@
 written as it says.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -78,6 +78,7 @@ def candidate_blocks(
     agnostic_nms: float | None,
     limits: dict[int, float] | None = None,
     agreement: bool = False,
+    possible: Collection[int] | None = None,
 ) -> Iterator[Candidates]:
     """Yields the candidates of a file in its order, some thousands at a time.
 
@@ -90,6 +91,8 @@ def candidate_blocks(
         None: overlap does not matter.
     limits: category id → score; candidates that do not reach it are left out, hardly parsed. None: none is.
     agreement: whether that of the views is wanted.
+    possible: with agnostic_nms, the categories that labels can have: the others, of which nothing is
+        labelled, suppress nothing and are left out. None: all.
 
     Raises UserError for an unknown image or category, a wrong number of keypoints, an infinite number or NaN.
     """
@@ -101,6 +104,8 @@ def candidate_blocks(
     blocks = _all_blocks(path, lines, dataset, categories, agreement)
     if agnostic_nms is None:
         return blocks
+    if possible is not None:
+        blocks = map(partial(_of, categories=sorted(possible)), blocks)
     blocks = map(partial(_suppress, nms=agnostic_nms), whole_images(blocks))
     return blocks if limits is None else map(partial(_reaching, limits=limits), blocks)
 
@@ -123,6 +128,10 @@ def _suppress(block: Candidates, nms: float) -> Candidates:
     boxes = box_math.xywh_to_xyxy(block.bbox)
     keep = suppress(boxes, block.score, categories=block.image_id, nms=nms, vote=np.inf)[0]
     return block.where(np.isin(np.arange(len(boxes)), keep))
+
+
+def _of(block: Candidates, categories: list[int]) -> Candidates:
+    return block.where(np.isin(block.category_id, categories))
 
 
 def _reaching(block: Candidates, limits: dict[int, float]) -> Candidates:
@@ -183,9 +192,10 @@ def candidates(
     dataset: Coco,
     categories: list[dict[str, Any]],
     agnostic_nms: float | None,
+    possible: Collection[int] | None = None,
 ) -> Iterator[dict[str, Any]]:
     """Yields each of `candidate_blocks` as a record of COCO results; the arguments are the same."""
-    for block in candidate_blocks(path, dataset, categories, agnostic_nms):
+    for block in candidate_blocks(path, dataset, categories, agnostic_nms, possible=possible):
         yield from block.records()
 
 

@@ -75,8 +75,10 @@ def generate(
 
     def kept() -> Iterator[dict[str, Any]]:
         written = 0
-        nms = thresholds.get("agnostic_nms")
-        for block in candidate_blocks(merged, dataset, labelled["categories"], nms, lowest):
+        nms, possible = thresholds.get("agnostic_nms"), thresholds_file.possible(thresholds)
+        for block in candidate_blocks(
+            merged, dataset, labelled["categories"], nms, lowest, possible=possible
+        ):
             least = block.limits(limits)
             written += int((block.score >= least).sum())
             seen.update(block.image_id[block.score >= least].tolist())

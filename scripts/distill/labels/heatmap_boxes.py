@@ -38,7 +38,7 @@ def least_scores(
     """
     found = []
     for aim, nms in product(labelled, (None, *agnostic_nms)):
-        scores = collect(detected, dataset, aim["categories"], nms)
+        scores = collect(detected, dataset, aim, nms)
         for per in ("category", "all"):
             options = Options(per_label, per, keypoints=None, score_floor=0.0, agnostic_nms=nms, ignore=None)
             found.append(thresholds(scores, dataset, aim, options)["instances"])

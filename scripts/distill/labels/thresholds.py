@@ -1,5 +1,6 @@
 """The file of calibrated thresholds, as every program reads it: people may have edited it."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -47,6 +48,14 @@ def read_thresholds(path: str | Path) -> dict[str, Any]:
     if odd := [key for key in thresholds["instances"] if not key.isdecimal()]:
         raise UserError(f"{path}: the thresholds are by the ids of categories, and {odd[0]!r} is none")
     return thresholds
+
+
+def possible(thresholds: Mapping[str, Any]) -> set[int] | None:
+    """The categories that labels can have: those of which something is labelled. None: no category suppresses
+    another."""
+    if thresholds.get("agnostic_nms") is None:
+        return None
+    return {int(key) for key, entry in thresholds["instances"].items() if entry["mean_labelled"] > 0}
 
 
 def limits(thresholds: dict[str, Any]) -> tuple[dict[int, float], dict[int, float]]:

@@ -115,8 +115,8 @@ class RuntimeInfo(RuntimeInfoHook):
 
 @HOOKS.register_module()
 class StopOnSignal(Hook):
-    """SIGUSR1 (sent by Slurm before the time limit), SIGTERM (before a preemption) and SIGINT (Ctrl-C) write a
-    checkpoint and end the job, which is put back into the queue where it is still wanted. A second Ctrl-C
+    """SIGUSR1 (sent by Slurm before the time limit), SIGTERM (before a preemption) and SIGINT (Ctrl-C) write
+    a checkpoint and end the job, which is put back into the queue where it is still wanted. A second Ctrl-C
     does not wait for the checkpoint."""
 
     priority = "LOWEST"
@@ -129,7 +129,7 @@ class StopOnSignal(Hook):
         self.interval = 10 if get_backend() == "nccl" else 1
 
     def _note(self, number: int, frame) -> None:
-        self.received = max(self.received, number)  # SIGTERM, the highest, may mean that the job is not wanted
+        self.received = max(self.received, number)  # SIGTERM, the highest: the job may not be wanted
         if number == signal.SIGINT:
             signal.signal(number, signal.default_int_handler)
 

@@ -17,6 +17,7 @@ from markupsafe import Markup
 
 from distill.datasets.stats import describe
 from distill.evaluation import plots
+from distill.labels import thresholds as thresholds_file
 from distill.labels.candidates import candidates
 from distill.program import UserError
 from distill.report import charts, evaluation_charts
@@ -134,8 +135,8 @@ class Report(Results):
         if not (self.merged(name).exists() and dataset and labels):
             return []
         scores: dict[int, array] = {category["id"]: array("d") for category in labels["categories"]}
-        nms = thresholds.get("agnostic_nms")
-        for candidate in candidates(self.merged(name), dataset, labels["categories"], nms):
+        nms, possible = thresholds.get("agnostic_nms"), thresholds_file.possible(thresholds)
+        for candidate in candidates(self.merged(name), dataset, labels["categories"], nms, possible):
             scores[candidate["category_id"]].append(candidate["score"])
         most = sorted(scores, key=lambda category: -len(scores[category]))[:PANELS]
         found = thresholds["instances"]
@@ -166,8 +167,8 @@ class Report(Results):
             truth = hidden_truth(entry["dataset"], specs, self.dataset, categories)
             if truth is None:
                 continue
-            nms = thresholds.get("agnostic_nms")
-            found = audit(candidates(path, unlabelled, categories, nms), thresholds, truth)
+            nms, possible = thresholds.get("agnostic_nms"), thresholds_file.possible(thresholds)
+            found = audit(candidates(path, unlabelled, categories, nms, possible), thresholds, truth)
             recall, precision = (values[:: max(1, len(values) // CURVE)] for values in found.pop("curve"))
             every = {"all candidates, by score": (recall, precision)}
             labels = found["rows"][0]
