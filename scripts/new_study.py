@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -57,9 +58,10 @@ def main() -> None:
         path.write_text(proposal.text(study, seen), encoding="utf-8")
         resolve(read(path), ROOT)
     print("\n".join(seen))
-    print(f"written: {args.output}; now: snakemake --configfile {args.output}")
+    command = f"snakemake --configfile {shlex.quote(str(args.output))}"
+    print(f"written: {args.output}; now: {command}")
     if device == "gpu":
-        print(f"but first, for ImageNet's weights: snakemake --configfile {args.output} -- download")
+        print(f"but first, for ImageNet's weights: {command} -- download")
 
 
 def checked(args: argparse.Namespace) -> str:
@@ -107,7 +109,7 @@ def looked_at(args: argparse.Namespace, folder: str) -> tuple[facts.Facts, propo
     count, twice = len(files), 0
     if more["kind"] == "videos":
         more |= {"frames": proposal.frames_each(found.images, count), "at": "even"}
-        count *= more["frames"]
+        count = material.frames(files, more["frames"])
     elif (twice := material.shared(files, known)) == count:
         hint = "give a folder with others, or hide labels by --hide 0.8"
         raise UserError(f"{args.unlabelled}: all of its {count} images are annotated; {hint}")

@@ -10,13 +10,15 @@ Times are those of finished jobs. Before the first one, have a few images timed:
 """
 
 import argparse
+import shlex
 from pathlib import Path
 
 import yaml
 
 from distill.cluster.costs import estimate, timing
 from distill.cluster.outlook import counted, graph, outlook, queue
-from distill.program import run
+from distill.files import replacing
+from distill.program import UserError, run
 from distill.study.resolve import read, resolve
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -36,8 +38,11 @@ def main() -> None:
     config = read(args.configfile)
     study = resolve(config, ROOT)
     if args.timing:
-        args.timing.write_text(yaml.safe_dump(timing(config, study), sort_keys=False))
-        print(f"now: snakemake --profile slurm --configfile {args.timing}")
+        if args.timing.exists():
+            raise UserError(f"{args.timing} is there already; remove it, or choose another name")
+        with replacing(args.timing) as path:
+            path.write_text(yaml.safe_dump(timing(config, study, counted(study)), sort_keys=False))
+        print(f"now: snakemake --profile slurm --configfile {shlex.quote(str(args.timing))}")
         return
     jobs, images, known = graph(args.configfile, args.targets), counted(study), []
     for path in args.measured:

@@ -48,7 +48,11 @@ def test_pixels_that_are_counted_from_the_first_ones_centre_are_moved(coco):
         ("images", {"file_name": "0.png"}, "images 1 and 2 are the same file '0.png'"),
         ("images", {"file_name": "../1.png"}, r"image 2: file_name '../1.png' leaves the image folder"),
         ("images", {"file_name": "/etc/passwd"}, "image 2: file_name '/etc/passwd' leaves"),
-        ("images", {"file_name": "nowhere.png"}, "image 2, nowhere.png, no such file"),
+        (
+            "images",
+            {"file_name": "nowhere.png"},
+            "image 2, nowhere.png, no such file at .*/nowhere.png: mend",
+        ),
         ("images", {"height": 31}, "image 2, 1.png, is 40x30 pixels, annotated as 40x31"),
         ("annotations", {"id": 1}, "annotation id 1 is there twice"),
         ("annotations", {"id": None}, "annotation id None is not a whole number"),
@@ -153,6 +157,15 @@ def test_repairs(coco):
         "keypoints outside the image taken as unlabelled": 1,
     }
     json.dumps(dataset, allow_nan=False)
+
+
+def test_an_area_of_0_is_that_of_the_box(coco):
+    """OKS divides by it: no keypoint would ever be right."""
+    a = coco.data["annotations"][1]
+    a["area"] = 0
+    dataset = coco.build()
+    assert dataset["annotations"][1]["area"] == a["bbox"][2] * a["bbox"][3]
+    assert dataset["info"]["repaired"] == {"areas of 0 replaced by those of the boxes": 1}
 
 
 def test_scores_of_labels_stay(coco):

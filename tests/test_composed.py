@@ -81,6 +81,15 @@ def test_listed_subsets(tmp_path):
         subset(whole, ids=str(tmp_path / "gone.txt"))
 
 
+def test_numbers_of_a_folders_images_are_their_names(tmp_path):
+    """1.png, 10.png, 11.png, 2.png, …: in this order they have ids of our making."""
+    Coco(tmp_path, images=12).build()
+    folder = build("set", {"kind": "folder", "images": str(tmp_path / "images"), "unreadable": 0}, {})
+    with pytest.raises(UserError, match=r"'3' is the number of one image of set and the name of another"):
+        subset(folder, ids=[3])
+    assert [image["file_name"] for image in subset(folder, ids=["3.png"])["images"]] == ["3.png"]
+
+
 def test_the_images_of_another_annotation_file(tmp_path):
     """co-80 is train2014 within train2017: the same ids, other file names."""
     whole = Coco(tmp_path, images=12).build()
@@ -114,6 +123,18 @@ def test_the_images_of_another_annotation_file(tmp_path):
 def test_subsets_that_make_no_sense(coco, spec, message):
     with pytest.raises(UserError, match=message):
         subset(coco.build(), **spec)
+
+
+def test_members_may_number_their_categories_differently(tmp_path):
+    one, two = (Coco(tmp_path / name, images=2, first=first) for name, first in (("a", 0), ("b", 2)))
+    for coco, numbers in ((one, (1, 2)), (two, (2, 1))):
+        coco.data["categories"] = [{"id": n, "name": name} for n, name in zip(numbers, "xy", strict=True)]
+        for annotation in coco.data["annotations"]:
+            annotation.pop("keypoints", None)
+            annotation["category_id"] = 1
+    both = union(one.build(), two.build())
+    assert [a["category_id"] for a in both["annotations"]] == [1, 1, 2, 2]  # x, x, y, y
+    assert both["categories"] == one.build()["categories"]
 
 
 def test_union(tmp_path):

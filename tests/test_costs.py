@@ -85,7 +85,7 @@ def test_the_timing_run_is_a_study(project):
 def test_the_timing_run_of_every_study_is_one(path):
     config = yaml.safe_load(path.read_text())
     study = resolve(config, ROOT)
-    timed = resolve(timing(config, study), ROOT)
+    timed = resolve(timing(config, study, {}), ROOT)
     assert {m["config"] for m in timed["models"].values()} == {m["config"] for m in study["models"].values()}
     assert not any("folds" in spec for spec in timed["datasets"].values())
 
@@ -112,7 +112,7 @@ def test_the_timing_run_of_folds_of_unions_and_of_pose_estimators(tmp_path):
         "tables": {"t": {"rows": ["teacher"]}},
     }
     study = resolve(config, ROOT)
-    timed = resolve(timing(config, study), ROOT)
+    timed = resolve(timing(config, study, {}), ROOT)
     models = {model["config"]: model for model in timed["models"].values()}
     assert set(models) == {str(tmp_path / "mine.py"), pose}
     assert timed["models"][models[pose]["boxes"]]["config"].endswith("mine.py")

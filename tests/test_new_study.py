@@ -300,8 +300,8 @@ def test_what_was_seen_names_categories_pairs_and_copies():
     [
         ((), "nothing is unlabelled"),
         (("--hide", "1.5"), "--hide 1.5: must be a share"),
-        (("--unlabelled", "{data}/val/val.json"), "holds neither images nor videos"),
-        (("--unlabelled", "{data}/nowhere"), "holds neither images nor videos"),
+        (("--unlabelled", "{data}/val/val.json"), "no such folder of images or videos"),
+        (("--unlabelled", "{data}/nowhere"), "no such folder of images or videos"),
         (("--hide", "0.5", "--val", "{data}/train/train.json"), "is also in the training set"),
         (("--hide", "0.5", "--val", "{data}/empty.json"), "empty.json"),
     ],

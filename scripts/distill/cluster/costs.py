@@ -65,18 +65,22 @@ def parse(text: str) -> list[Job]:
     return jobs
 
 
-def timing(config: dict, study: Study) -> dict:
+FEW = 16  # images
+
+
+def timing(config: dict, study: Study, images: Mapping[str, int]) -> dict:
     """The configuration of a timing run, a study of a few images that is run before a large one: a short
     training of each model config, and predictions under two views. Neither seeds nor folds are repeated.
 
     config: as it was written. study: the same, resolved.
+    images: dataset → its number of images, as far as they are known.
     """
     datasets = {name: _unfolded(spec) for name, spec in config["datasets"].items()}
     trained = next(iter(study["models"].values()))["labelled"]
     tested = next(iter(study["evaluate"]["on"]))
     for name, whole in (("few", trained), ("few-val", tested)):
         of = _as_written(whole, config["datasets"])
-        datasets[name] = {"kind": "subset", "of": of, "images": 16}
+        datasets[name] = {"kind": "subset", "of": of, "images": min(FEW, images.get(whole, FEW))}
     configs = list(dict.fromkeys(model["config"] for model in study["models"].values()))
     names, data = {each: f"model{n}" for n, each in enumerate(configs)}, study["data"]
     models: dict[str, dict[str, Any]] = {}

@@ -231,11 +231,7 @@ def _annotation(a: dict, size: tuple[int, int], category: dict, repaired: Counte
     x1, y1, x2, y2 = max(x, 0), max(y, 0), min(x + w, size[0]), min(y + h, size[1])
     if x2 <= x1 or y2 <= y1:
         raise _Outside(f"bbox {show(a['bbox'])} lies outside the image of {size[0]}x{size[1]} pixels")
-    area = a.get("area")
-    if area is None:
-        area = w * h
-    elif not are_numbers([area], 1) or area < 0:
-        raise _Bad(f"area {show(area)} is not a number ≥ 0")
+    area = _area(a.get("area"), w * h, repaired)
     bbox = [x, y, w, h]
     if max(-x, -y, x + w - size[0], y + h - size[1]) > _EDGE:
         bbox = [x1, y1, x2 - x1, y2 - y1]
@@ -252,6 +248,17 @@ def _annotation(a: dict, size: tuple[int, int], category: dict, repaired: Counte
     elif a.get("keypoints"):
         raise _Bad(f"has keypoints, but its category {show(category['name'])} does not name any")
     return copy
+
+
+def _area(given: Any, of_box: float, repaired: Counter[str]) -> float:
+    """An instance's; that of its box where none, or 0, is given: OKS divides by it."""
+    if given is None:
+        return of_box
+    if not are_numbers([given], 1) or given < 0:
+        raise _Bad(f"area {show(given)} is not a number ≥ 0")
+    if given == 0:
+        repaired["areas of 0 replaced by those of the boxes"] += 1
+    return given or of_box
 
 
 def _score(given: Any) -> dict[str, float]:

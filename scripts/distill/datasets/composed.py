@@ -82,7 +82,8 @@ def _rank(image: dict, seed: int) -> bytes:
 def _listed(pool: list[dict], ids: str | list, source: dict, of: str) -> list[dict]:
     """Images named in a file (one a line; # begins a comment but in a name) or a list: by file name, by id,
     or by file name without its suffix, in this order of precedence; or the images of a COCO file, by id: the
-    same photograph has another file name in COCO 2014. Unknown ones are refused, excluded ones stay out."""
+    same photograph has another file name in COCO 2014. Unknown ones are refused, and where the ids are of our
+    making, numbers that are one image's id and another one's name; excluded ones stay out."""
     problems = Problems(ids if isinstance(ids, str) else "ids")
     if isinstance(ids, str) and ids.endswith(".json"):
         named = read_json(ids)
@@ -99,12 +100,18 @@ def _listed(pool: list[dict], ids: str | list, source: dict, of: str) -> list[di
     for image in source["images"]:
         stem = PurePosixPath(image["file_name"]).with_suffix("").as_posix()
         table[stem] = None if stem in table else image  # a name that two files share is no name
-    table |= {str(image["id"]): image for image in source["images"]}
+    by_id = {str(image["id"]): image for image in source["images"]}
+    theirs = source["info"].get("kind") == "coco"
+    unclear = {} if theirs else {k: v for k, v in by_id.items() if table.get(k, v) is not v}
+    table |= by_id
     table |= {image["file_name"]: image for image in source["images"]}
     kept = set()
     for item in wanted:
         without = item.split("#")[0].strip() if isinstance(ids, str) else item  # its comment
-        if image := table.get(item) or table.get(without):
+        if without in unclear:
+            what = f"is the number of one image of {of} and the name of another"
+            problems.add(f"{show(without)} {what}; give names with their endings")
+        elif image := table.get(item) or table.get(without):
             kept.add(image["id"])
         elif without:
             problems.add(f"{show(without)} is no image of {of}")
@@ -115,15 +122,17 @@ def _listed(pool: list[dict], ids: str | list, source: dict, of: str) -> list[di
 def union(spec: dict, sources: dict, images_dir: Path | None) -> dict:
     """The images of all members. Of an image that is, byte for byte, in several members, the first member's
     stays. Members have to agree on their categories, if any has an object: objects of a category that one of
-    them lacks would be taught as background. Where ids collide, the later member's are shifted. `image_root`
-    is the members' common folder."""
+    them lacks would be taught as background. Their numbers become those of the first member. Where ids of
+    images collide, the later member's are shifted. `image_root` is the members' common folder."""
     names = spec["of"]
     members = [_source(sources, name) for name in names]
     if not members:
         raise UserError("a union needs members: of")
+    number: dict[str, int] = {}
     if not spec["strip_annotations"] and any(member["annotations"] for member in members):
         for name, member in zip(names[1:], members[1:], strict=True):
             _same_categories(names[0], members[0]["categories"], name, member["categories"])
+        number = {category["name"]: category["id"] for category in members[0]["categories"]}
     root, prefixes = _common_root([member["info"]["image_root"] for member in members])
     images: list[dict] = []
     annotations: list[dict] = []
@@ -135,6 +144,8 @@ def union(spec: dict, sources: dict, images_dir: Path | None) -> dict:
         shift = _shift(images, kept)
         ids = {image["id"]: image["id"] + shift for image in kept}
         own = [a for a in member["annotations"] if a["image_id"] in ids]
+        ours = {c["id"]: number.get(c["name"], c["id"]) for c in member["categories"]}
+        own = [a | {"category_id": ours[a["category_id"]]} for a in own]
         shift = _shift(annotations, own)
         annotations += [a | {"id": a["id"] + shift, "image_id": ids[a["image_id"]]} for a in own]
         for image in kept:
@@ -160,13 +171,15 @@ def _same_categories(first: str, one: list[dict], second: str, other: list[dict]
     def names(categories: list[dict]) -> str:
         return ", ".join(f"{c['id']} {c['name']}" for c in categories) or "none"
 
-    if [(c["id"], c["name"]) for c in one] != [(c["id"], c["name"]) for c in other]:
+    if sorted(c["name"] for c in one) != sorted(c["name"] for c in other):
         hint = "" if one and other else " (an unlabelled member would count as images without instances)"
         raise UserError(
             f"{first} and {second} have different categories: {names(one)}; {names(other)}{hint}: "
             "make them the same, or set strip_annotations"
         )
-    for a, b in zip(one, other, strict=True):
+    by_name = {c["name"]: c for c in other}
+    for a in one:
+        b = by_name[a["name"]]
         for key in ("keypoints", "flip_pairs", "sigmas"):
             if a.get(key) != b.get(key):
                 raise UserError(f"{first} and {second} disagree on {key} of category {a['name']!r}")

@@ -11,7 +11,8 @@ class Images:
     """The images of a dataset, found by id or name.
 
     dataset: the COCO dict that is predicted.
-    sources: those that it is made of, whose other images may be predicted, too: they are passed over.
+    sources: those that it is made of. Their other images, and those that could not be read, may be predicted,
+        too: they are passed over.
     """
 
     def __init__(self, dataset: Coco, sources: Sequence[Coco]) -> None:
@@ -22,7 +23,8 @@ class Images:
         others = [image for source in sources for image in source["images"]]
         others = [image for image in others if image.get("hash", image["file_name"]) not in mine]
         self._others = {image["id"] for image in others}
-        self._named = _names({**{image["file_name"]: -1 for image in others}, **rows})
+        unread = [gone for one in (dataset, *sources) for gone in one.get("info", {}).get("skipped", ())]
+        self._named = _names({**{image["file_name"]: -1 for image in [*others, *unread]}, **rows})
         given = any(one.get("info", {}).get("kind") == "coco" for one in (dataset, *sources))
         self._numbered = {} if given else {int(k): row for k, row in self._named.items() if k.isdecimal()}
 

@@ -22,6 +22,7 @@ from distill.datasets.jpeg import is_torn
 from distill.program import UserError, log, progress
 from distill.strict import is_line
 
+MISSING = "no such file"
 PIXEL_LIMIT = 200_000_000  # a header can promise terabytes: a decompression bomb
 FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP", "GIF", "PPM")  # no format that runs programs (EPS)
 SUFFIXES = (".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".ppm", ".pgm")
@@ -192,7 +193,7 @@ def _regular_file(path: str | Path) -> io.BufferedReader:
             raise _Unreadable("is empty")
         return open(path, "rb")
     except FileNotFoundError:
-        raise _Unreadable("no such file") from None
+        raise _Unreadable(MISSING) from None
     except OSError as error:
         raise _Unreadable(f"cannot be opened ({error.strerror})") from None
 

@@ -17,7 +17,7 @@ from typing import TypeVar
 from distill.datasets.checks import OfImage, Problems
 from distill.datasets.coco_check import check_coco, load_coco
 from distill.datasets.composed import subset, union
-from distill.datasets.images import SUFFIXES, Scan, list_files, scan_all, stated_sizes
+from distill.datasets.images import MISSING, SUFFIXES, Scan, list_files, scan_all, stated_sizes
 from distill.program import UserError, log
 from distill.strict import read_json
 
@@ -237,7 +237,8 @@ def _scan_labelled(root: str, images: list[dict], where: str) -> list[dict]:
         what = f"image {image['id']}, {image['file_name']}"
         size = (image.get("width", scan.size[0]), image.get("height", scan.size[1]))
         if scan.reason:
-            problems.add(f"{what}, {scan.reason}: mend it, or take it and its annotations out")
+            place = f" at {os.path.join(root, image['file_name'])}" if scan.reason == MISSING else ""
+            problems.add(f"{what}, {scan.reason}{place}: mend it, or take it and its annotations out")
         elif size not in (scan.size, scan.raw_size):
             problems.add(_of_other_size(what, scan.size, size))
         else:

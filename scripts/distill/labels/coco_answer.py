@@ -98,7 +98,7 @@ def _record(a: _Annotation, their: _Category, category: Coco, before: Sequence[C
         fields = keypoint_fields(_named(a.keypoints or [], their.keypoints, category), category)
         number = str((a.attributes or {}).get("instance"))
         for old in before:
-            if str(old["id"]) == number and old.get("keypoints"):
+            if str(old["id"]) == number and old.get("keypoints") and _is_it(old, box, category):
                 box = _moved(old["bbox"], old["keypoints"], fields["keypoints"])
     elif category.get("keypoints"):
         fields = _nearest_keypoints(box, [old for old in before if old["category_id"] == category["id"]])
@@ -130,6 +130,13 @@ def _is_drawn(a: _Annotation) -> bool:
     if not isinstance(only, list) or len(only) != 8 or not are_numbers(only, 8):
         return True
     return not np.allclose(sorted(zip(only[0::2], only[1::2], strict=True)), sorted(corners), atol=0.1)
+
+
+def _is_it(old: Coco, box: Sequence[float], category: Coco) -> bool:
+    """Whether a label may be the instance of an answer, and its number is not another one's since labels were
+    made anew. box: around the answer's keypoints; without area where a person took all away."""
+    apart = box[2] * box[3] and not iou(xywh_to_xyxy([box]), xywh_to_xyxy([old["bbox"]]))[0, 0]
+    return old["category_id"] == category["id"] and not apart
 
 
 def _moved(box: Sequence[float], old: Sequence[float], new: Sequence[float]) -> list[float]:

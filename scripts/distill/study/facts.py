@@ -40,6 +40,7 @@ class Facts:
     pairs: tuple[tuple[str, str], ...]
     frames: bool
     alike: int = 0
+    empty: int = 0
 
     @property
     def task(self) -> str:
@@ -73,6 +74,7 @@ def facts_of(coco: Coco, prints: Sequence[Fingerprint]) -> Facts:
         pairs=tuple((meta.names[a], meta.names[b]) for a, b in meta.flip_pairs) if meta else (),
         frames=of_one_scene(prints),
         alike=_alike(prints),
+        empty=len(coco["images"]) - len({a["image_id"] for a in coco["annotations"]}),
     )
 
 
@@ -107,6 +109,9 @@ def words(found: Facts, overlap: bool, device: str) -> list[str]:
     if any(count < RARE for count in found.counts.values()):
         lines.append(f"few objects of {_listed(f'{n} ({c})' for n, c in reversed(by_count) if c < RARE)}")
     lines += [f"objects measure {low}% to {high}% of the image's shorter side, the usual one {middle}%"]
+    if found.empty:
+        what = "they teach what is background; if nobody has looked at them, take them out"
+        lines.append(f"{found.empty} of the labelled images hold no object: {what}")
     if found.keypoints:
         pairs = f": {_listed(f'{a} and {b}' for a, b in found.pairs)}" if found.pairs else ""
         lines.append(f"{found.keypoints} keypoints, of which a mirror swaps {len(found.pairs)} pairs{pairs}")

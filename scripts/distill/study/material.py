@@ -2,12 +2,14 @@
 
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from distill.datasets.coco import Coco
-from distill.datasets.images import SUFFIXES, hash_bytes
+from distill.datasets.images import SUFFIXES, hash_bytes, list_files
 from distill.datasets.videos import SUFFIXES as OF_VIDEOS
+from distill.datasets.videos import count_frames
 from distill.files import open_file
 from distill.program import UserError
 from distill.strict import read_yaml
@@ -48,14 +50,21 @@ def own_validation(path: str, entry: Entry) -> tuple[Entry, Entry | None]:
 
 def unlabelled(path: str, folder: str) -> tuple[Entry, list[str]]:
     """An entry for a folder of images or of videos, whichever are more, and these files."""
-    walk = ((place, name) for place, _, names in os.walk(path) for name in names)
-    files = [os.path.join(place, name) for place, name in walk if not name.startswith(".")]
+    names = list_files(path, (*SUFFIXES, *OF_VIDEOS), "images or videos")
     kinds = {"images": SUFFIXES, "videos": OF_VIDEOS}
-    found = {key: [f for f in files if f.lower().endswith(tuple(ends))] for key, ends in kinds.items()}
+    found = {key: [n for n in names if n.lower().endswith(tuple(ends))] for key, ends in kinds.items()}
     key = max(found, key=lambda key: len(found[key]))
-    if not found[key]:
-        raise UserError(f"{path}: holds neither images nor videos")
-    return {"kind": "folder" if key == "images" else key, key: relative(path, folder)}, found[key]
+    files = [os.path.join(path, name) for name in found[key]]
+    return {"kind": "folder" if key == "images" else key, key: relative(path, folder)}, files
+
+
+def frames(files: Sequence[str], most: int) -> int:
+    """How many frames videos give of which so many each are taken, at most."""
+    count = 0
+    for file in files:
+        with suppress(UserError):  # the workflow says which cannot be read
+            count += min(most, count_frames(Path(file)) or most)
+    return count
 
 
 def shared(files: Sequence[str], datasets: Sequence[Coco]) -> int:
