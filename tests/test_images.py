@@ -73,6 +73,12 @@ def test_16_bit_keeps_the_upper_8(tmp_path, suffix):
     assert image[0, :, 1].tolist() == [0, 0, 1, 255]
 
 
+@pytest.mark.parametrize(("brightest", "dark"), [(4095, True), (4096, False)])
+def test_twelve_bits_in_sixteen_are_noticed(tmp_path, brightest, dark):
+    path = save(tmp_path / "a.png", Image.fromarray(np.array([[3, brightest]], np.uint16)))
+    assert scan(path).dark == dark
+
+
 def test_16_bit_colour_png(tmp_path):
     def chunk(kind, data):
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))

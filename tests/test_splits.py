@@ -121,8 +121,11 @@ def test_categories_have_the_same_numbers_in_both(val, train, theirs, what):
     """Predictions say numbers: AP of a cat would be that of a bird."""
     validation, training = val.dataset(), train.dataset()
     cat = {"id": 1, "name": "cat", "keypoints": ["nose", "tail"]}
-    training |= {"categories": [cat, {"id": 2, "name": "dog"}], "annotations": [{"image_id": 1}]}
-    validation |= {"categories": theirs, "annotations": [{"image_id": 1}]}
+    training |= {
+        "categories": [cat, {"id": 2, "name": "dog"}],
+        "annotations": [{"category_id": 1, "iscrowd": 0}],
+    }
+    validation |= {"categories": theirs, "annotations": [{"category_id": 2, "iscrowd": 0}]}
     prints = tuple(list(fingerprints(each.dataset(), each.path)) for each in (val, train))
     with pytest.raises(UserError, match=f"^val: {what}") if what else nullcontext():
         check_splits(("val", "train"), validation, training, prints)

@@ -23,6 +23,7 @@ from distill.program import UserError, log, progress
 from distill.strict import is_line
 
 MISSING = "no such file"
+DARK = 4096  # of 16 bits the upper 8 are read: 12 bits in 16 would be nearly black
 PIXEL_LIMIT = 200_000_000  # a header can promise terabytes: a decompression bomb
 FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP", "GIF", "PPM")  # no format that runs programs (EPS)
 SUFFIXES = (".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".ppm", ".pgm")
@@ -59,6 +60,7 @@ class Scan:
     raw_size: tuple[int, int] = (0, 0)  # as stored
     hash: str = ""  # blake2b-16 of the file's bytes
     reason: str | None = None  # why it cannot be read
+    dark: bool = False  # of 16 bits a pixel it uses but the lowest, and is nearly black
 
 
 def read_image(
@@ -100,7 +102,8 @@ def scan(path: str | Path) -> Scan:
                 file.seek(0)
                 if is_torn(file.read()):
                     raise _Unreadable("is damaged (a part of its pixels is destroyed)")
-        return Scan(*_sizes(image, orientation), digest)
+        dark = image.mode in _SIXTEEN_BIT and int(np.asarray(image).max()) < DARK
+        return Scan(*_sizes(image, orientation), digest, dark=dark)
     except _Unreadable as error:
         return Scan(reason=str(error))
 

@@ -223,7 +223,11 @@ def _check_root(root: str, images: list[dict], where: str) -> None:
 
 def _scan(root: str, images: list[dict]) -> list[tuple[dict, Scan]]:
     paths = [Path(root, image["file_name"]) for image in images]
-    return list(zip(images, scan_all(paths, f"images of {root}"), strict=True))
+    found = list(zip(images, scan_all(paths, f"images of {root}"), strict=True))
+    if dark := [image["file_name"] for image, scan in found if scan.dark]:
+        what = "images of 16 bits use only their lowest and are read as nearly black: convert them to 8 bits"
+        log.warning("%s: %d %s (the first is %s)", root, len(dark), what, dark[0])
+    return found
 
 
 def _record(image: dict, size: tuple[int, int], digest: str) -> dict:

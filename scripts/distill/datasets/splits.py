@@ -34,6 +34,7 @@ def check_splits(
     """
     if categories:
         _refuse_other_categories(names, validation, training)
+        _warn_of_unlearnt(names, validation, training)
     files = [
         {image["id"]: join(dataset["info"]["image_root"], image["file_name"]) for image in dataset["images"]}
         for dataset in (validation, training)
@@ -83,6 +84,22 @@ def _refuse_other_categories(
             f"{names[0]}: category {number}, {show(category['name'])} in {names[1]}, {what} there, so AP"
             " would be of something else; give both the same list of categories (folders of VOC: `names`)"
         )
+
+
+def _warn_of_unlearnt(
+    names: tuple[str, str], validation: Mapping[str, Any], training: Mapping[str, Any]
+) -> None:
+    tested, learnt = (
+        {a["category_id"] for a in dataset["annotations"] if not a["iscrowd"]}
+        for dataset in (validation, training)
+    )
+    unlearnt = [
+        category["name"] for category in validation["categories"] if category["id"] in tested - learnt
+    ]
+    if learnt and unlearnt:
+        listed = ", ".join(map(show, unlearnt[:5])) + (", …" if len(unlearnt) > 5 else "")
+        what = "objects of %d categories of which %s has none, %s: they count in the mean as AP 0"
+        log.warning(f"%s has {what}", names[0], len(unlearnt), names[1], listed)
 
 
 def _refuse_shared(
