@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from distill.datasets.dataset_file import read_dataset
-from distill.files import replacing
+from distill.files import write_text
 from distill.labels.listed import read_next
 from distill.program import UserError, at_least, log, run
 
@@ -36,8 +36,7 @@ def main() -> None:
         names = [image["file_name"] for image in sorted(labels["images"], key=lambda i: mean[i["id"]])]
     if len(names) < args.images:
         log.warning("%s: lists %d images, not %d", args.output, len(names), args.images)
-    with replacing(args.output) as temporary:
-        temporary.write_text("".join(f"{name}\n" for name in names[: args.images]), encoding="utf-8")
+    write_text(args.output, "".join(f"{name}\n" for name in names[: args.images]))
 
 
 if __name__ == "__main__":

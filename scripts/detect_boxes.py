@@ -2,9 +2,8 @@
 
 import json
 
-from predict_view import arguments
+from predict_view import arguments, parsed
 
-from distill.cluster.gpus import claim
 from distill.program import require, run
 
 
@@ -13,10 +12,8 @@ def main() -> None:
     parser.add_argument(
         "--fixed-boxes", type=json.loads, required=True, help='{"min_score": …, "per_image": …}'
     )
-    args = vars(parser.parse_args())
+    args = parsed(parser)
     require(args["fixed_boxes"], ("min_score", "per_image"), "--fixed-boxes")
-    args["shards"] = (args.pop("shard"), args["shards"])
-    claim(1, args["device"])
     from distill.models.prediction import detect_boxes
 
     detect_boxes(**args)

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from distill.files import replacing
+from distill.files import write_text
 from distill.program import run
 from distill.study.config_reference import reference
 
@@ -14,8 +14,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--output", type=Path, default=ROOT / "config/README.md", help="Markdown")
     args = parser.parse_args()
-    with replacing(args.output) as temporary:
-        temporary.write_text(reference(ROOT), encoding="utf-8")
+    write_text(args.output, reference(ROOT))
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from pathlib import Path
 from distill.datasets.coco import Coco
 from distill.datasets.dataset_file import read_dataset, root_of
 from distill.datasets.images import check_upright
-from distill.files import replacing, write_json
+from distill.files import write_json, write_text
 from distill.labels import yolo_export
 from distill.labels.corrections import corrected
 from distill.labels.exchange import to_cvat, to_fiftyone, to_label_studio
@@ -121,8 +121,7 @@ def export_for_tool(arguments: argparse.Namespace, labels: Coco) -> None:
     files = {**to[arguments.tool](labels), **({"images.txt": names} if arguments.order else {})}
     for name, content in files.items():
         if isinstance(content, str):
-            with replacing(arguments.output / name) as temporary:
-                temporary.write_text(content, encoding="utf-8")
+            write_text(arguments.output / name, content)
         else:
             write_json(arguments.output / name, content)
 

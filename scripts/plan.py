@@ -17,7 +17,7 @@ import yaml
 
 from distill.cluster.costs import estimate, timing
 from distill.cluster.outlook import counted, graph, outlook, queue
-from distill.files import replacing
+from distill.files import write_text
 from distill.program import UserError, run
 from distill.study.resolve import read, resolve
 
@@ -40,8 +40,7 @@ def main() -> None:
     if args.timing:
         if args.timing.exists():
             raise UserError(f"{args.timing} is there already; remove it, or choose another name")
-        with replacing(args.timing) as path:
-            path.write_text(yaml.safe_dump(timing(config, study, counted(study)), sort_keys=False))
+        write_text(args.timing, yaml.safe_dump(timing(config, study, counted(study)), sort_keys=False))
         print(f"now: snakemake --profile slurm --configfile {shlex.quote(str(args.timing))}")
         return
     jobs, images, known = graph(args.configfile, args.targets), counted(study), []

@@ -2,6 +2,7 @@
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 from distill.cluster.gpus import claim
 from distill.predictions.views import View
@@ -24,16 +25,22 @@ def arguments(description: str) -> argparse.ArgumentParser:
     return parser
 
 
+def parsed(parser: argparse.ArgumentParser) -> dict[str, Any]:
+    """The arguments as the library takes them. The GPU is claimed, before torch is imported."""
+    args = vars(parser.parse_args())
+    at_least(1, batch=args["batch"])
+    at_least(0, workers=args["workers"])
+    args["shards"] = (args.pop("shard"), args["shards"])
+    claim(1, args["device"])
+    return args
+
+
 def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument(
         "--boxes", type=Path, nargs="?", help="fixed boxes of the shard, of detect_boxes.py, to predict in"
     )
-    args = vars(parser.parse_args())
-    args["shards"] = (args.pop("shard"), args["shards"])
-    at_least(1, batch=args["batch"])
-    at_least(0, workers=args["workers"])
-    claim(1, args["device"])
+    args = parsed(parser)
     from distill.models.prediction import predict_boxes, predict_heatmaps
 
     predict_boxes(**args) if args["output"].suffix == ".json" else predict_heatmaps(**args)

@@ -4,7 +4,7 @@ import argparse
 import logging
 from pathlib import Path
 
-from distill.files import replacing
+from distill.files import write_text
 from distill.program import run
 from distill.report.artifacts import read_study
 from distill.report.page import Report
@@ -17,8 +17,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True, help="the HTML page to write")
     arguments = parser.parse_args()
     page = Report(read_study(arguments.study), arguments.results).render()
-    with replacing(arguments.output) as temporary:
-        temporary.write_text(page, encoding="utf-8")
+    write_text(arguments.output, page)
     logging.getLogger("distill").info("%s: %.1f MB", arguments.output, len(page) / 1e6)
 
 

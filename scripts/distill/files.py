@@ -36,6 +36,12 @@ def replacing(path: str | Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def write_text(path: str | Path, text: str) -> None:
+    """In UTF-8."""
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
 def open_file(path: str | Path) -> BinaryIO:
     """Opens a file to be read. Raises UserError for what is missing or forbidden, and for folders, pipes,
     sockets and devices: reading these might never end."""

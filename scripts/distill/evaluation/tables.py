@@ -13,7 +13,7 @@ import pandas as pd
 
 from distill.evaluation import resampling
 from distill.evaluation.metrics import USUAL
-from distill.files import replacing
+from distill.files import replacing, write_text
 from distill.program import UserError
 
 PAPER_GAP = 100 * (60.2 - 54.9) / (65.1 - 54.9)  # Data Distillation, table 1a: 52%
@@ -297,5 +297,4 @@ def write(table: Table, output: str | Path) -> None:
     output = Path(output)
     with replacing(output) as temporary:
         table.frame.to_csv(temporary, index=False)
-    with replacing(output.with_suffix(".md")) as temporary:
-        temporary.write_text(markdown(table), encoding="utf-8")
+    write_text(output.with_suffix(".md"), markdown(table))

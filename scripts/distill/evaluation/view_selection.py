@@ -20,7 +20,7 @@ from distill.datasets.coco import Coco
 from distill.datasets.dataset_file import read_dataset
 from distill.evaluation.average_precision import evaluate
 from distill.evaluation.plots import METADATA, STYLE
-from distill.files import replacing
+from distill.files import replacing, write_text
 from distill.predictions.merge import Options, merge_boxes
 from distill.predictions.merge_heatmaps import merge_heatmaps
 from distill.predictions.views import View
@@ -195,7 +195,6 @@ def write(selection: Selection, dataset: str, output: Path) -> None:
     """Writes `output` (.csv, full precision), and the same as .md and as .svg beside it."""
     with replacing(output) as temporary:
         selection.frame.to_csv(temporary, index=False)
-    with replacing(output.with_suffix(".md")) as temporary:
-        temporary.write_text(markdown(selection, dataset), encoding="utf-8")
+    write_text(output.with_suffix(".md"), markdown(selection, dataset))
     with replacing(output.with_suffix(".svg")) as temporary, rc_context(STYLE):
         plot(selection).savefig(temporary, format="svg", metadata=METADATA["svg"])

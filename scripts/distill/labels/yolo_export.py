@@ -18,7 +18,7 @@ from distill.datasets.coco import Coco
 from distill.datasets.images import check_upright
 from distill.datasets.keypoint_meta import KeypointMeta, keypoint_meta
 from distill.datasets.yolo import label_path
-from distill.files import replacing
+from distill.files import write_text
 from distill.program import UserError, log, progress
 
 READ = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")  # by ultralytics, of what we read
@@ -64,11 +64,11 @@ def export(labels: Coco, labelled: Coco, val: Coco, ratio: tuple[float, float], 
     for name, part in parts.items():
         for file, source in progress(part.files.items(), len(part.files), f"writing labels, {name}"):
             _link(source, output / file)
-            _write(Path(label_path(os.path.abspath(output / file))), part.labels[file])
+            write_text(Path(label_path(os.path.abspath(output / file))), part.labels[file])
     train = interleaved([[*parts[name].files] for name in PARTS[:2]], ratio)
     for file, names in (("train.txt", train), ("val.txt", [*parts["val"].files])):
-        _write(output / file, "".join(f"./{name}\n" for name in names))
-    _write(output / "data.yaml", _description(classes, meta))
+        write_text(output / file, "".join(f"./{name}\n" for name in names))
+    write_text(output / "data.yaml", _description(classes, meta))
     counts = Counter(name.split("/")[1] for name in train)
     for name in PARTS[:2]:
         log.info("train.txt: %d lines of %d %s images", counts[name], len(parts[name].files), name)
@@ -139,8 +139,3 @@ def _description(classes: Mapping[str, int], meta: KeypointMeta | None) -> str:
 def _link(source: Path, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     target.symlink_to(source.resolve())
-
-
-def _write(path: Path, text: str) -> None:
-    with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")

@@ -222,7 +222,7 @@ class Application:
 
     def _fix(self, batch: _Batch, image: Image, found: dict[str, np.ndarray]) -> None:
         boxes, rows = fixed(found, self.plan.plain, (image["width"], image["height"]), self.limits)
-        xywh = np.round(box_math.xyxy_to_xywh(boxes), 3)
+        xywh = box_math.in_file(boxes)
         columns = xywh, np.round(found["scores"][rows], 6), found["category_ids"][rows]
         batch.instances[image["id"]] = columns
         batch.regions[image["id"]] = box_math.xywh_to_xyxy(xywh)
@@ -233,7 +233,7 @@ class Application:
     ) -> tuple[np.ndarray, np.ndarray]:
         """As files of predictions round them, in the image."""
         size = (image["width"], image["height"])
-        boxes = box_math.xywh_to_xyxy(np.round(box_math.xyxy_to_xywh(boxes), 3))
+        boxes = box_math.xywh_to_xyxy(box_math.in_file(boxes))
         return box_math.clip(view.inverse_boxes(boxes, size), size), np.round(scores, 6)
 
     def _result(self, batch: _Batch, part: Part) -> Result:

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from distill.files import replacing, write_json
+from distill.files import write_json, write_text
 from distill.models.application import Application
 from distill.models.predictor import Predictor
 from distill.models.provenance import digests
@@ -111,8 +111,7 @@ def _claim(folder: Path, mark: str) -> None:
     if not (note.is_file() and note.read_text(errors="replace") == mark):
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-        with replacing(note) as temporary:
-            temporary.write_text(mark)
+        write_text(note, mark)
 
 
 def _gather(folder: Path, predictor: Predictor, source: Source, output: Path) -> None:

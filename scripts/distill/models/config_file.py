@@ -12,7 +12,7 @@ from typing import Any
 
 from mmengine.config import Config
 
-from distill.files import replacing
+from distill.files import write_text
 from distill.program import UserError
 
 # A name that is registered. Others would be imported, or evaluated: `subprocess.Popen`, mmcv's `nms`.
@@ -25,8 +25,7 @@ def write(path: Path, cfg: Config) -> None:
     text = Config(cfg.to_dict()).pretty_text.replace(
         "{{", r"{\x7b"
     )  # two braces are next to each other in strings only
-    with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    write_text(path, text)
 
 
 def read(path: Path) -> Config:

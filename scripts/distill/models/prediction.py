@@ -13,7 +13,7 @@ from distill.datasets.kinds import shard
 from distill.files import write_json
 from distill.models.predictor import Predictor
 from distill.models.sources import Image, in_order_of_shape
-from distill.predictions.boxes import xywh_to_xyxy, xyxy_to_xywh
+from distill.predictions.boxes import in_file, xywh_to_xyxy
 from distill.predictions.fixed_boxes import FixedBoxes, fixed
 from distill.predictions.heatmap_file import LOGITS, HeatmapWriter
 from distill.predictions.views import View
@@ -36,7 +36,7 @@ def results(image_ids: Any, category_ids: np.ndarray, boxes: np.ndarray, scores:
     columns = (
         np.broadcast_to(image_ids, len(scores)),
         category_ids,
-        np.round(xyxy_to_xywh(boxes), 3),
+        in_file(boxes),
         np.round(scores, 6),
     )
     return [

@@ -19,6 +19,11 @@ def xyxy_to_xywh(boxes: ArrayLike) -> np.ndarray:
     return np.concatenate([boxes[..., :2], boxes[..., 2:] - boxes[..., :2]], axis=-1)
 
 
+def in_file(boxes: ArrayLike) -> np.ndarray:
+    """(…, 4) x1, y1, x2, y2 → x, y, w, h as files have them, in thousandths of a pixel."""
+    return np.round(xyxy_to_xywh(boxes), 3)
+
+
 def area(boxes: ArrayLike) -> np.ndarray:
     """(N,) areas; 0 where a box is turned inside out."""
     boxes = np.asarray(boxes, dtype=np.float64)

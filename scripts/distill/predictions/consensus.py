@@ -82,7 +82,7 @@ def _results(
     posed: set[int],
 ) -> Iterator[dict[str, Any]]:
     """posed: the categories whose records have keypoints."""
-    xywh = np.round(box_math.xyxy_to_xywh(np.round(boxes, 3)), 3).tolist()
+    xywh = box_math.in_file(np.round(boxes, 3)).tolist()
     columns = zip(categories.tolist(), xywh, np.round(scores, 6).tolist(), strict=True)
     for i, (category, box, score) in enumerate(columns):
         record = {"image_id": image, "category_id": category, "bbox": box, "score": score}

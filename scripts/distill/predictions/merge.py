@@ -151,7 +151,7 @@ def box_records(
         max_per_image=options.max_per_image,
     )  # fmt: skip
     agreement = np.round(of_boxes(boxes, categories, *said, seen_by, len(views)), 3).tolist()
-    boxes = np.round(box_math.xyxy_to_xywh(np.round(boxes, 3)), 3).tolist()
+    boxes = box_math.in_file(np.round(boxes, 3)).tolist()
     columns = (categories.tolist(), boxes, np.round(scores, 6).tolist(), agreement)
     for category, box, score, (found, overlap, mean) in zip(*columns, strict=True):
         yield {

@@ -79,6 +79,7 @@ class Results:
         self.models, self.labels = study["models"], study["labels"]
         self.test_views = study["evaluate"]["views"][0]
         self._datasets: dict[str, dict[str, Any] | None] = {}
+        self._generated: tuple[str, dict[str, Any] | None] = ("", None)
 
     def optional(self, *parts: str, read: Callable[[Path], Any] = read_json) -> Any | None:
         """A JSON artifact below the results folder, None if it is not there."""
@@ -90,9 +91,14 @@ class Results:
         return self.optional("labels", labels, "thresholds.json", read=read_thresholds)
 
     def generated(self, labels: str) -> dict[str, Any] | None:
-        """The annotations of a label set, without what is neither a label nor background."""
-        found = self.optional("labels", labels, "annotations.json", read=_read_shown)
-        return found and {**found, "annotations": [a for a in found["annotations"] if not a["iscrowd"]]}
+        """The annotations of a label set, without what is neither a label nor background; those that were
+        asked for last are kept."""
+        if labels != self._generated[0]:
+            found = self.optional("labels", labels, "annotations.json", read=_read_shown)
+            if found:
+                found = {**found, "annotations": [a for a in found["annotations"] if not a["iscrowd"]]}
+            self._generated = (labels, found)
+        return self._generated[1]
 
     def listed(self, labels: str) -> tuple[pd.DataFrame, pd.DataFrame] | None:
         """The rows of review.csv and next.csv of a label set."""
@@ -115,6 +121,11 @@ class Results:
         if name not in self._datasets:
             self._datasets[name] = self.optional("datasets", f"{name}.json", read=_read_shown)
         return self._datasets[name]
+
+    def info(self, name: str) -> dict[str, Any]:
+        """What a dataset's JSON says of itself; nothing else of it is kept."""
+        found = self._datasets.get(name) or self.optional("datasets", f"{name}.json", read=_read_shown)
+        return found["info"] if found else {}
 
     def merged(self, labels: str) -> Path:
         """The merged predictions that a label set is made of."""

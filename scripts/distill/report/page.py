@@ -257,8 +257,7 @@ class Report(Results):
         """Datasets, those too that others are made of, in whose annotations something was repaired: {name,
         repaired: {what: count}}."""
         families = self.families(self.study["datasets"])
-        datasets = {family: self.dataset(members[0]) for family, members in families.items()}
-        found = {family: dataset["info"].get("repaired") for family, dataset in datasets.items() if dataset}
+        found = {family: self.info(members[0]).get("repaired") for family, members in families.items()}
         return [{"name": family, "repaired": repaired} for family, repaired in found.items() if repaired]
 
     def alike(self) -> list[dict[str, Any]]:
