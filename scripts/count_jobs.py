@@ -3,11 +3,10 @@
 import argparse
 from pathlib import Path
 
+from distill import ROOT
 from distill.program import run
 from distill.study.needs import needs, shards_of
 from distill.study.resolve import read, resolve
-
-ROOT = Path(__file__).parents[1]
 
 
 def main() -> None:

@@ -3,11 +3,10 @@
 import argparse
 from pathlib import Path
 
+from distill import ROOT
 from distill.files import write_text
 from distill.program import run
 from distill.study.config_reference import reference
-
-ROOT = Path(__file__).parents[1]
 
 
 def main() -> None:

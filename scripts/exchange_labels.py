@@ -6,6 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+from distill import ROOT
 from distill.datasets.coco import Coco
 from distill.datasets.dataset_file import read_dataset, root_of
 from distill.datasets.images import check_upright
@@ -91,7 +92,7 @@ def export_yolo(arguments: argparse.Namespace, labels: Coco) -> None:
     """Writes labelled and generated images as one dataset of YOLO's."""
     if arguments.labelled is None or arguments.val is None:
         raise UserError("export yolo: needs --labelled and --val, the datasets that belong to the labels")
-    ratio = arguments.ratio or schema.defaults(Path(__file__).parents[1], "models")["ratio"]
+    ratio = arguments.ratio or schema.defaults(ROOT, "models")["ratio"]
     if not all(0 < part < 1000 for part in ratio):
         raise UserError("--ratio: needs two numbers above 0 and below 1000")
     labelled, val = map(read_dataset, (arguments.labelled, arguments.val))

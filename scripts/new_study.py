@@ -6,6 +6,7 @@ import shlex
 from pathlib import Path
 from typing import Any
 
+from distill import ROOT
 from distill.cluster.gpus import visible
 from distill.datasets.coco import Coco
 from distill.datasets.fingerprints import Fingerprint, fingerprints
@@ -16,8 +17,6 @@ from distill.program import UserError, run
 from distill.study import facts, material, proposal
 from distill.study.resolve import read, resolve
 from distill.study.schema import defaults
-
-ROOT = Path(__file__).resolve().parents[1]
 
 
 def main() -> None:

@@ -15,13 +15,12 @@ from pathlib import Path
 
 import yaml
 
+from distill import ROOT
 from distill.cluster.costs import estimate, timing
 from distill.cluster.outlook import counted, graph, outlook, queue
 from distill.files import write_text
 from distill.program import UserError, run
 from distill.study.resolve import read, resolve
-
-ROOT = Path(__file__).resolve().parents[1]
 
 
 def main() -> None:

@@ -1,13 +1,20 @@
 """What checks of annotation files share: problems are counted, numbers are looked at before they are used."""
 
 from reprlib import Repr
-from typing import Any
+from typing import Annotated, Any
+
+import msgspec
 
 from distill.program import UserError
 
 MAX_ID = 2**63 - 1  # ids are stored as 64-bit integers beside the heatmaps
 MAX_SIDE = 10**6  # pixels; no format has more
 LARGEST = 1e12  # of coordinates and areas; what is larger is no pixel, and may be too large for a float
+
+# In files that are read back.
+Id = Annotated[int, msgspec.Meta(ge=0, le=MAX_ID)]
+Side = Annotated[int, msgspec.Meta(ge=1, le=MAX_SIDE)]
+Number = Annotated[float, msgspec.Meta(ge=-LARGEST, le=LARGEST)]
 
 
 _shortly = Repr()

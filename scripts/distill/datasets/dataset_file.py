@@ -6,17 +6,13 @@ area, as many keypoints as a category names.
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import msgspec
 
-from distill.datasets.checks import LARGEST, MAX_ID, MAX_SIDE, Problems
+from distill.datasets.checks import Id, Number, Problems, Side
 from distill.files import read_json
 from distill.program import UserError
-
-Id = Annotated[int, msgspec.Meta(ge=0, le=MAX_ID)]
-Positive = Annotated[int, msgspec.Meta(ge=1, le=MAX_SIDE)]
-Number = Annotated[float, msgspec.Meta(ge=-LARGEST, le=LARGEST)]
 
 
 class _Info(msgspec.Struct):
@@ -30,8 +26,8 @@ class _Info(msgspec.Struct):
 class _Image(msgspec.Struct):
     id: Id
     file_name: str
-    width: Positive
-    height: Positive
+    width: Side
+    height: Side
     hash: str | None = None
 
 
@@ -52,7 +48,7 @@ class _Category(msgspec.Struct):
     id: Id
     name: str
     keypoints: list[str] | None = None
-    skeleton: list[tuple[Positive, Positive]] | None = None
+    skeleton: list[tuple[Side, Side]] | None = None
     flip_pairs: list[tuple[int, int]] | None = None
     sigmas: list[Number] | None = None
 

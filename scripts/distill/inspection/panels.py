@@ -10,9 +10,8 @@ from matplotlib.patches import Rectangle
 from distill.datasets.dataset_file import root_of
 from distill.datasets.images import read_image
 from distill.evaluation.plots import literal
-from distill.report.drawing import sides
+from distill.report.drawing import SIDES, sides
 
-SIDES = {"left": "#ff9a1f", "right": "#3ec5ff", "middle": "#ffffff"}
 Record = Mapping[str, Any]
 
 

@@ -7,13 +7,12 @@ from typing import Annotated, Any
 import msgspec
 import numpy as np
 
-from distill.datasets.checks import LARGEST, MAX_ID
+from distill.datasets.checks import Id, Number
 from distill.files import check
 from distill.program import UserError
 from distill.strict import read_json
 
-Number = Annotated[float, msgspec.Meta(ge=-LARGEST, le=LARGEST)]
-Count = Annotated[int, msgspec.Meta(ge=0, le=MAX_ID)]
+Count = Id  # a whole number from 0
 
 
 class _Threshold(msgspec.Struct):

@@ -8,14 +8,12 @@ from typing import Any
 
 import msgspec
 
-from distill import strict
+from distill import ROOT, strict
 from distill.files import read_json
 from distill.predictions.merge import Options
 from distill.predictions.views import View
 from distill.program import UserError
 from distill.study.schema import defaults, suggestion
-
-PROJECT = Path(__file__).parents[3]
 
 
 class _Merged(msgspec.Struct):
@@ -62,7 +60,7 @@ def plan_of(model: Path, views: Sequence[str] | None, boxes: str | Path | None =
     for name in ("model.pth", "config.py"):
         if not (model / name).is_file():
             raise UserError(f"{model}: not the folder of a model: there is no {name} in it")
-    views = views or defaults(PROJECT, "study", "evaluate")["views"]
+    views = views or defaults(ROOT, "study", "evaluate")["views"]
     model = Path(os.path.abspath(model))  # without .., and with links as they are
     path = model.parent.parent / "study.json"
     study = None
@@ -79,7 +77,7 @@ def plan_of(model: Path, views: Sequence[str] | None, boxes: str | Path | None =
             where = f"the view sets of {path}: {', '.join(study.merged)}" if study else ""
             hint = f"or one of {where}{suggestion(names[0], study.merged)}" if study else _missing(path)
             raise UserError(f"{error}, {hint}") from None
-        usual = study.merged["plain"].options if study else defaults(PROJECT, "labels", "merge")
+        usual = study.merged["plain"].options if study else defaults(ROOT, "labels", "merge")
         given = {**usual, "plain": plain.scale}
     parsed = tuple(map(View.parse, names))
     if twice := [view.name for i, view in enumerate(parsed) if view in parsed[:i]]:
@@ -87,7 +85,7 @@ def plan_of(model: Path, views: Sequence[str] | None, boxes: str | Path | None =
     options = strict.options(Options, given, str(path))
     if not options.serves_all_sizes(parsed):
         options = Options(**{**given, "size_dependent": None})
-    limits = study.fixed_boxes if study else defaults(PROJECT, "study", "fixed_boxes")
+    limits = study.fixed_boxes if study else defaults(ROOT, "study", "fixed_boxes")
     if boxes is None and study and (finder := study.models.get(model.name, {}).get("boxes")):
         boxes = model.with_name(finder)
     return Plan(parsed, options, plain, limits, Path(boxes) if boxes else None)

@@ -12,17 +12,13 @@ from typing import Annotated, Any, TypeVar
 import msgspec
 import numpy as np
 
-from distill.datasets.checks import LARGEST, MAX_ID
+from distill.datasets.checks import MAX_ID, Id, Number
 from distill.datasets.coco import Coco
 from distill.files import open_file, read_json, reason
 from distill.program import UserError
 
 T = TypeVar("T")
 BLOCK = 1 << 18  # bytes
-
-
-Id = Annotated[int, msgspec.Meta(ge=0, le=MAX_ID)]
-Number = Annotated[float, msgspec.Meta(ge=-LARGEST, le=LARGEST)]
 
 
 class Prediction(msgspec.Struct, gc=False):

@@ -8,12 +8,12 @@ import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import msgspec
 import numpy as np
 
-from distill.datasets.checks import MAX_SIDE
+from distill.datasets.checks import Side
 from distill.datasets.coco import Coco
 from distill.predictions import boxes as box_math
 from distill.predictions import coco_results, heatmaps, voting
@@ -70,9 +70,6 @@ class Options:
         if self.size_dependent is None:
             return None
         return heatmaps.counts(view, self.plain, boxes[:, 2] * boxes[:, 3], self.size_dependent)
-
-
-Side = Annotated[int, msgspec.Meta(ge=1, le=MAX_SIDE)]
 
 
 class _Image(msgspec.Struct):

@@ -2,7 +2,8 @@
 
 import io
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import cycle
 from typing import Any
 from xml.etree import ElementTree
@@ -43,14 +44,20 @@ KEPT, LEFT = "#2f7ed8", "#9aa4ad"
 SMALL, WIDE = (3.6, 2.4), 4.4  # inches
 
 
+@contextmanager
+def _drawing(width: float = WIDE, height: float = 2.8) -> Iterator[tuple[Figure, Axes]]:
+    """A figure of so many inches and its axes, in the style of the page."""
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(width, height), layout="constrained")
+        yield figure, figure.subplots()
+
+
 def histogram(name: str, scores: ArrayLike, threshold: float | None) -> Markup:
     """A histogram of scores; those that the threshold keeps are coloured."""
     values = np.asarray(scores, float)
     span = (min(0.0, values.min(initial=0.0)), max(1.0, values.max(initial=1.0)))
     heights, edges = np.histogram(values, bins=50, range=span)
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=SMALL, layout="constrained")
-        axes = figure.subplots()
+    with _drawing(*SMALL) as (figure, axes):
         axes.stairs(heights, edges, fill=True, color=LEFT)
         if threshold is not None:
             kept = np.histogram(values[values >= threshold], bins=edges)[0]
@@ -77,9 +84,7 @@ def curves(
     points: name → (x, y) of dots.
     marked: whether each value of a line is marked.
     """
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(WIDE, 2.8), layout="constrained")
-        axes = figure.subplots()
+    with _drawing() as (figure, axes):
         marks: dict[str, Any] = {"marker": "o", "markersize": 4} if marked else {}
         for index, (name, (x, y)) in enumerate(series.items()):
             axes.plot(x, y, label=literal(name), color=LINES[index % len(LINES)], linewidth=1.4, **marks)
@@ -92,9 +97,7 @@ def curves(
 
 def drawn(draw: Callable[[Axes], None], title: str) -> Markup:
     """A chart of what `draw` draws on its axes: a plot of `distill.evaluation.plots`."""
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(WIDE, 2.8), layout="constrained")
-        axes = figure.subplots()
+    with _drawing() as (figure, axes):
         draw(axes)
         axes.set_title(literal(title))
         return to_svg(figure, title)
@@ -111,10 +114,8 @@ def bars(
     groups: what a group is called → its values in the order of `names`.
     """
     height, y = 0.8 / len(groups), np.arange(len(names))
-    with mpl.rc_context(STYLE):
-        inches = 0.9 + len(names) * max(0.2, 0.11 * len(groups) + 0.08)
-        figure = Figure(figsize=(WIDE, inches), layout="constrained")
-        axes = figure.subplots()
+    inches = 0.9 + len(names) * max(0.2, 0.11 * len(groups) + 0.08)
+    with _drawing(height=inches) as (figure, axes):
         for index, ((name, values), colour) in enumerate(zip(groups.items(), cycle(colours), strict=False)):
             lengths, label = [np.nan if value is None else value for value in values], literal(name)
             axes.barh(y + (index + 0.5) * height - 0.4, lengths, height * 0.9, label=label, color=colour)
@@ -135,9 +136,7 @@ def distribution(what: str, counted: Mapping[str, Sequence[int]]) -> Markup:
     last = int(max(np.quantile(counts, 0.99) for counts in counted.values()))
     step = -(-(last + 1) // 40)
     edges = np.arange(0, last + 1 + step, step) - 0.5
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=SMALL, layout="constrained")
-        axes = figure.subplots()
+    with _drawing(*SMALL) as (figure, axes):
         for index, (name, counts) in enumerate(counted.items()):
             share = np.histogram(np.minimum(counts, last), edges)[0] / len(counts)
             label, colour = f"{literal(name)}: mean {np.mean(counts):.2f}", LINES[index]

@@ -21,6 +21,7 @@ log = logging.getLogger("distill")
 # Bright enough on a photograph, with a dark halo beneath. Orange and blue come last, since they are also the
 # colours of the left and the right of skeletons.
 COLOURS = ("#a6e22e", "#ff6fb5", "#ffe14d", "#c792ff", "#2ee6c5", "#f4f1de", "#ff7f50", "#5ea8ff")
+SIDES = {"left": "#ff9a1f", "right": "#3ec5ff", "middle": "#ffffff"}  # of skeletons
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,11 @@ import numpy as np
 from markupsafe import Markup
 
 from distill.datasets.coco import Coco
+from distill.evaluation.resampling import RECALLS
 from distill.report import charts
 from distill.report.artifacts import Results
 
 CATEGORIES = 40  # that get bars, at most
-RECALL = np.linspace(0, 1, 101)
 
 
 def table_charts(results: Results, table: Mapping[str, Any]) -> list[Markup]:
@@ -31,7 +31,7 @@ def precision_recall(shown: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[M
         series = {}
         for name, found in list(shown.items())[: len(charts.LINES)]:
             if known := [e["precision"][overlap] for e in found if overlap in e.get("precision", {})]:
-                series[name] = (RECALL, np.mean(known, axis=0))
+                series[name] = (RECALLS, np.mean(known, axis=0))
         if series:
             kind = next(iter(shown.values()))[0]["task"]
             measure = "OKS" if kind == "keypoints" else "IoU"

@@ -7,9 +7,8 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from distill.report.drawing import COLOURS, colour_of, sides
+from distill.report.drawing import COLOURS, SIDES, colour_of, sides
 
-SIDES = {"left": "#ff9a1f", "right": "#3ec5ff", "middle": "#ffffff"}
 SURE = 0.3  # keypoints of a higher probability are drawn
 Record = Mapping[str, Any]
 

@@ -56,9 +56,7 @@ def seen(options: Mapping[str, Any], *others: str) -> Options:
 
 def of_merge(options: MergeOfViews, task: Task, root: Path) -> Options:
     """The options that matter for the task."""
-    mine = _unusual(options, defaults(root, "labels", "merge"))
-    if options["size_dependent"] is None:
-        del mine["plain"]
+    mine = _merging(options, root)
     return {key: value for key, value in mine.items() if (key in OF_KEYPOINTS) == (task == "keypoints")}
 
 
@@ -80,12 +78,10 @@ def of_study(study: Study, root: Path) -> str:
         for name, spec in study["datasets"].items()
     }
     merge, calibrate = (defaults(root, "labels", group) for group in ("merge", "calibrate"))
-    merged = {}
-    for name, entry in study["merged"].items():
-        options = _unusual(entry["options"], merge)
-        if entry["options"]["size_dependent"] is None:
-            del options["plain"]
-        merged[name] = {**entry, "options": options}
+    merged = {
+        name: {**entry, "options": _merging(entry["options"], root)}
+        for name, entry in study["merged"].items()
+    }
     usual = {key: defaults(root, key) for key in ("models", "tables")}
     models = {
         name: seen(_unusual(model, usual["models"]), "gpus", "nodes")
@@ -103,6 +99,14 @@ def of_study(study: Study, root: Path) -> str:
     parts = {"datasets": datasets, "merged": merged, "models": models, "tables": tables, "labels": labels}
     content = json.dumps({key: {**study, **parts}[key] for key in study if key not in ELSEWHERE})
     return hashlib.sha256(content.encode()).hexdigest()
+
+
+def _merging(options: MergeOfViews, root: Path) -> Options:
+    """The merge options that matter."""
+    mine = _unusual(options, defaults(root, "labels", "merge"))
+    if options["size_dependent"] is None:
+        del mine["plain"]
+    return mine
 
 
 def _unusual(options: Mapping[str, Any], usual: Mapping[str, Any], always: tuple[str, ...] = ()) -> Options:

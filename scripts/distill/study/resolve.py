@@ -109,7 +109,7 @@ def _dataset(name: str, spec: dict[str, Any], study: dict[str, Any], root: Path)
     spec = {key: value for key, value in spec.items() if key not in usual or value != usual[key]}
     if spec["kind"] in ("coco", "yolo", "voc", "folder", "videos"):
         spec.setdefault("unreadable", study["unreadable"])
-    for key in ("annotations", "images", "videos", "ids"):
+    for key in paths.OF_DATASETS:
         if isinstance(spec.get(key), str):
             spec[key] = os.path.normpath(os.path.join(study["data"], spec[key]))
     # Whether a default is written out makes no difference, not even to the order of the keys.
