@@ -13,7 +13,7 @@ rule calibrate_threshold:
         mem_mb=8000,
         runtime=60,
     params:
-        version=version("calibrate"),
+        version=lambda wildcards: version("calibrate") + of_labelled(wildcards),
         meaning=lambda wildcards: json.dumps(reruns.of_calibration(calibration(wildcards), ROOT)),
         options=untracked(lambda wildcards: json.dumps(calibration(wildcards))),
     shell:

@@ -9,7 +9,9 @@ from pathlib import Path
 ROOT = Path(workflow.basedir)
 sys.path.append(str(ROOT / "scripts"))  # last: scripts/ holds programs that must hide no package
 if not os.path.samefile(os.getcwd(), ROOT):
-    sys.exit(f"error: run snakemake in {ROOT}, whose programs it calls; `results:` of a study may be anywhere")
+    sys.exit(
+        f"error: run snakemake in {ROOT}, whose programs it calls; `results:` of a study may be anywhere"
+    )
 
 from distill.study import model_config, reruns
 from distill.files import write_json

@@ -93,10 +93,8 @@ rule check_splits:
         mem_mb=4000,
         runtime=30,
     params:
-        version=version("dataset"),
-        categories=lambda wildcards: (
-            "" if wildcards.dataset in learnt_by(study, wildcards.validation) else " --images-only"
-        ),
+        version=lambda wildcards: version("dataset") + images_only(wildcards),
+        categories=untracked(images_only),
     shell:
         "python scripts/check_splits.py --validation {input.validation:q} --training {input.training:q}"
         " --fingerprints {input.fingerprints:q} --output {output:q}{params.categories} > {log:q} 2>&1"

@@ -183,7 +183,17 @@ def calibration(wildcards):
     return study["labels"][wildcards.labels]["calibrate"]
 
 
+def of_labelled(wildcards):
+    """Of the version: with agnostic_nms, what is made before is of categories too of which nothing is labelled."""
+    return "" if calibration(wildcards)["agnostic_nms"] is None else ", of labelled categories"
+
+
 # --- evaluate ---
+
+
+def images_only(wildcards):
+    """An option of the check, where only a model that others start from has learned from the dataset."""
+    return "" if wildcards.dataset in learnt_by(study, wildcards.validation) else " --images-only"
 
 
 def split_checks(wildcards):

@@ -7,6 +7,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from distill.models.model import build
 from distill.models.training_job import fingerprint, full_config
+from distill.study.schema import defaults
+from helpers import ROOT
 from helpers.networks import training_job
 
 
@@ -33,8 +35,11 @@ def test_an_interrupted_training_is_known_again_by_what_shapes_it(tmp_path, arro
         job = replace(training_job(tmp_path, "faster_rcnn_tiny", arrows, **spec), how=how)
         return fingerprint(job, full_config(job, 0)[0])
 
-    views = [{"views": [view], "fixed_boxes": {}, "merge": {}} for view in ("s0100", "s0200")]
+    merge = defaults(ROOT, "labels", "merge") | {"plain": 100}
+    views = [{"views": [view], "fixed_boxes": {}, "merge": merge} for view in ("s0100", "s0200")]
     assert digest(checkpoint_every=7, tracking=["tensorboard"]) == digest()
     assert digest(seed=1) != digest()
     assert digest(views[0], keep="last") == digest(views[1], keep="last")
     assert digest(views[0], keep="best") != digest(views[1], keep="best")  # other weights would be the best
+    of_keypoints = {"fixed_boxes": {"per_image": 9}, "merge": merge | {"average": "logit"}}
+    assert digest(views[0] | of_keypoints, keep="best") == digest(views[0], keep="best")

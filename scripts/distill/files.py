@@ -20,20 +20,24 @@ ABANDONED = 600  # seconds after which a half-written file that nobody has touch
 
 @contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
-    """Yields a temporary path next to `path`; renames it to `path` on success, removes it on failure, and
-    those that killed processes have left."""
+    """Yields a temporary path next to `path`; renames it to `path` on success, removes it on failure."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    for other in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
-        with suppress(FileNotFoundError):
-            if time.time() - other.stat().st_mtime > ABANDONED:
-                other.unlink()
     try:
         yield temporary
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_abandoned(path: str | Path) -> None:
+    """Removes what processes that were killed have written of a file. For large ones: it lists the folder."""
+    path = Path(path)
+    for half in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+        with suppress(OSError):
+            if time.time() - half.stat().st_mtime > ABANDONED:
+                half.unlink()
 
 
 def write_text(path: str | Path, text: str) -> None:
@@ -127,6 +131,7 @@ def write_json(path: str | Path, value: Any) -> None:
     A list, or a dict whose values are lists or iterators of records, gets one record a line; iterators are
     streamed; msgspec.Raw records are written as they are. Deterministic: keys keep the order of the dict.
     """
+    remove_abandoned(path)
     with replacing(path) as temporary, open(temporary, "wb") as file:
         if isinstance(value, dict):
             separator = b"{\n"

@@ -8,6 +8,8 @@ from distill.datasets.checks import Problems, make_whole, show, unique_ids
 from distill.program import UserError, log
 from distill.strict import read_json, read_text
 
+NUMBERED = ("folder", "videos", "yolo", "voc", "figures")  # kinds whose images have numbers of our making
+
 
 def subset(spec: dict, sources: dict, images_dir: Path | None) -> dict:
     """Part of a dataset, with the annotations of that part. First `range` [a, b] keeps the images from
@@ -101,8 +103,8 @@ def _listed(pool: list[dict], ids: str | list, source: dict, of: str) -> list[di
         stem = PurePosixPath(image["file_name"]).with_suffix("").as_posix()
         table[stem] = None if stem in table else image  # a name that two files share is no name
     by_id = {str(image["id"]): image for image in source["images"]}
-    theirs = source["info"].get("kind") == "coco"
-    unclear = {} if theirs else {k: v for k, v in by_id.items() if table.get(k, v) is not v}
+    ours = source["info"].get("kind") in NUMBERED and not (isinstance(ids, str) and ids.endswith(".json"))
+    unclear = {k for k, image in by_id.items() if ours and table.get(k, image) is not image}
     table |= by_id
     table |= {image["file_name"]: image for image in source["images"]}
     kept = set()

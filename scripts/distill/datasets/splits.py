@@ -98,8 +98,8 @@ def _warn_of_unlearnt(
     ]
     if learnt and unlearnt:
         listed = ", ".join(map(show, unlearnt[:5])) + (", …" if len(unlearnt) > 5 else "")
-        what = "objects of %d categories of which %s has none, %s: they count in the mean as AP 0"
-        log.warning(f"%s has {what}", names[0], len(unlearnt), names[1], listed)
+        what = "a model that learns from it alone finds none, and AP is a mean over these too"
+        log.warning("%s has objects that %s has none of, of %s: %s", *names, listed, what)
 
 
 def _refuse_shared(

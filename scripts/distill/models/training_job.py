@@ -10,6 +10,7 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.dist import get_world_size
 
+from distill import ROOT
 from distill.datasets.coco import Coco
 from distill.datasets.dataset_file import read_dataset
 from distill.models import (  # noqa: F401, fill registries
@@ -28,7 +29,7 @@ from distill.models.provenance import digests
 from distill.models.validation import How
 from distill.program import UserError
 from distill.study.lengths import automatic_length
-from distill.study.reruns import seen
+from distill.study.reruns import of_validation, seen
 
 
 @dataclass(frozen=True)
@@ -77,9 +78,10 @@ def iterations_of(spec: dict, images: int) -> int:
     return automatic_length(images, spec["batch"], student=bool(spec.get("ratio")))
 
 
-def _with_instances(coco: Coco) -> int:
-    """How many images can be learned from."""
-    return len({a["image_id"] for a in coco["annotations"] if not a.get("iscrowd")})
+def _learned_from(coco: Coco, posed: bool) -> int:
+    """How many images have an instance, or, where they have to be posed, one with a visible keypoint."""
+    found = (a for a in coco["annotations"] if not a.get("iscrowd"))
+    return len({a["image_id"] for a in found if not posed or any(a.get("keypoints", ())[2::3])})
 
 
 def dataloader(job: Job, kind: Kind, cfg: Config, coco: Coco, iterations: int, workers: int) -> dict:
@@ -152,10 +154,11 @@ def full_config(job: Job, workers: int) -> tuple[Config, list[dict]]:
         models.drop_pretrained(cfg)
     if spec["init"] == "none":
         backbone.learn_all(cfg.model)
-    images = _with_instances(coco)
+    posed = kind.task == "keypoints" and spec["unposed"] == "drop"
+    images = _learned_from(coco, posed)
     if job.labels:
         labels = read_dataset(job.labels)
-        images += _with_instances(labels)
+        images += _learned_from(labels, posed)
         if _meaning(labels) != _meaning(coco):
             raise UserError(f"{job.labels}: its categories or keypoints are not those of {job.labelled}")
     iterations = iterations_of(spec, images)
@@ -224,7 +227,7 @@ def fingerprint(job: Job, cfg: Config) -> str:
         "optimizer": cfg.optim_wrapper.to_dict(),
     }
     if job.spec["keep"] == "best" and job.how:
-        shape["how"] = job.how
+        shape["how"] = of_validation(job.how, kind_of(cfg).task, ROOT)
     if own := own_hooks.shaping(cfg):
         shape["hooks"] = own
     return hashlib.blake2b(json.dumps(shape, sort_keys=True).encode(), digest_size=16).hexdigest()

@@ -35,7 +35,7 @@ import numpy as np
 
 from distill.datasets.images import workers
 from distill.datasets.keypoint_meta import KeypointMeta
-from distill.files import open_file, replacing
+from distill.files import open_file, remove_abandoned, replacing
 from distill.predictions.codecs import Codec
 from distill.predictions.compact import compact, compact_heat
 from distill.predictions.views import View
@@ -140,6 +140,7 @@ class HeatmapWriter:
             self._attributes["codec"] = msgspec.json.encode(layout.codec).decode()
 
     def __enter__(self) -> "HeatmapWriter":
+        remove_abandoned(self.path)
         with ExitStack() as stack:
             temporary = stack.enter_context(replacing(self.path))
             self._file = stack.enter_context(h5py.File(temporary, "w", locking=False))

@@ -17,7 +17,7 @@ Schema = Mapping[str, Any]
 TOP = """# Every key of a study
 
 One YAML file is one study; the smallest is in the [README](../README.md#your-own-images).
-A wrong key or value is one line, before anything runs; a file that is missing is one from the first job.
+A wrong key or value is one line, before anything runs; a dataset's missing file is one from the first job.
 *Required* keys have to be written; a dash is a key without a default of its own.
 Sections are those of the [paper](https://arxiv.org/abs/1712.04440).
 

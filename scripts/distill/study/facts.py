@@ -110,7 +110,7 @@ def words(found: Facts, overlap: bool, device: str) -> list[str]:
         lines.append(f"few objects of {_listed(f'{n} ({c})' for n, c in reversed(by_count) if c < RARE)}")
     lines += [f"objects measure {low}% to {high}% of the image's shorter side, the usual one {middle}%"]
     if found.empty:
-        what = "they teach what is background; if nobody has looked at them, take them out"
+        what = "nothing is learned from them, fewer labels are made; take out what nobody has looked at"
         lines.append(f"{found.empty} of the labelled images hold no object: {what}")
     if found.keypoints:
         pairs = f": {_listed(f'{a} and {b}' for a, b in found.pairs)}" if found.pairs else ""

@@ -42,11 +42,14 @@ def of_training(model: Model, root: Path, how: Mapping[str, Any]) -> Options:
     if digest := packaged(model["config"], root):
         mine["packaged"] = digest
     if model["keep"] == "best":
-        task = model["task"]
-        seen_of = {"views": how["views"], "merge": of_merge(how["merge"], task, root)}
-        fixed = {"fixed_boxes": how["fixed_boxes"]} if task == "keypoints" else {}
-        mine["how"] = json.dumps(seen_of | fixed)
+        mine["how"] = json.dumps(of_validation(how, model["task"], root))
     return dict(sorted(seen(mine).items()))
+
+
+def of_validation(how: Mapping[str, Any], task: Task, root: Path) -> Options:
+    """How a training of a task is validated; other options of `how` have no part in it."""
+    mine = {"views": how["views"], "merge": of_merge(how["merge"], task, root)}
+    return mine | ({"fixed_boxes": how["fixed_boxes"]} if task == "keypoints" else {})
 
 
 def seen(options: Mapping[str, Any], *others: str) -> Options:
