@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from distill.models import checkpoints, named_rows
 from distill.models import model as models
-from distill.models import settings as imported
 from distill.models.published.formats import FORMATS, stated
+from distill.models.settings import checked
 from distill.program import UserError, log
 
 State = dict[str, Tensor]
@@ -29,7 +29,7 @@ def settings(path: Path, published: Spec | None = None, cfg: Config | None = Non
     if published and cfg:
         return checkpoints.ours(*checkpoints.read(path), FORMATS[published["format"]], cfg)[2]
     found = models.read_weights(path)["meta"].get("settings")
-    return imported.checked(found, path) if found else {}
+    return checked(found, path) if found else {}
 
 
 def load(

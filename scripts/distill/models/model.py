@@ -178,7 +178,7 @@ def load(folder: str | Path, device: torch.device) -> tuple[BaseDetector, dict[s
 
 def pick_workers(device: torch.device) -> int:
     """How many processes load images for one GPU: its share of the CPUs that this job may use, but for one.
-    None on a CPU, which the network itself keeps busy."""
+    0 on a CPU, which the network itself keeps busy."""
     if device.type == "cpu":
         return 0
     return max(1, min(MOST_WORKERS, workers() // int(os.environ.get("LOCAL_WORLD_SIZE", 1)) - 1))

@@ -13,7 +13,8 @@ from distill.study.schema import suggestion
 from distill.study.seeds import draws
 from distill.study.types import Study
 
-OF_OUR_RCNN = {"freeze_rpn": False, "background": "sample", "weight": "none", "regress": True}
+# Options whose other values only our R-CNNs can.
+NEUTRAL = {"freeze_rpn": False, "background": "sample", "weight": "none", "regress": True}
 ONLY = "only Faster and Keypoint R-CNN of config/models can"
 FOR_STUDENTS = ("ratio", "background", "weight", "regress")
 LARGEST_SEED = 2**32 - 1  # of NumPy's generator, which mmengine seeds
@@ -111,7 +112,7 @@ def _check_network(where: str, model: Mapping[str, Any], root: Path) -> None:
     if model.get("lr") == "auto" and not is_outside(model["config"]):
         raise UserError(f"{where}.lr: auto: {model['config']} has no learning rate of its own")
     if not is_our_rcnn(model["config"], root):
-        for option, usual in OF_OUR_RCNN.items():
+        for option, usual in NEUTRAL.items():
             if model.get(option, usual) != usual:
                 raise UserError(f"{where}.{option}: {model[option]}: {ONLY}")
 

@@ -20,7 +20,7 @@ from distill.study.types import Task
 FOLDER = "config/models"
 OF_CROPS = "TopdownPoseEstimator"
 OF_KEYPOINTS = {"keypoint_head", OF_CROPS}
-OF_OUR_RCNN = "DistillRoIHead"
+OUR_ROI_HEAD = "DistillRoIHead"
 
 
 def is_outside(config: str) -> bool:
@@ -85,7 +85,7 @@ def is_topdown(config: str, root: Path) -> bool:
 
 def is_our_rcnn(config: str, root: Path) -> bool:
     """Whether it is of config/models, or made from one that is."""
-    return OF_OUR_RCNN in _words(config, root)
+    return OUR_ROI_HEAD in _words(config, root)
 
 
 @cache

@@ -14,14 +14,15 @@ from distill.models import augment, mixing
 from distill.predictions.crops import Crop
 from distill.predictions.heatmap_file import Layout
 from distill.program import UserError
+from distill.study.limits import NEUTRAL
 from distill.study.types import Task
 
 Ability = Literal["refine", "background", "freeze_rpn", "weigh", "heatmaps", "crops"]
-_OPTIONS: dict[str, tuple[Any, Ability]] = {  # of a model: the usual value, and what another one asks for
-    "background": ("sample", "background"),
-    "freeze_rpn": (False, "freeze_rpn"),
-    "weight": ("none", "weigh"),
-    "regress": (True, "weigh"),
+ASKED: dict[str, Ability] = {  # by options of a model that are not neutral
+    "background": "background",
+    "freeze_rpn": "freeze_rpn",
+    "weight": "weigh",
+    "regress": "weigh",
 }
 
 
@@ -64,8 +65,8 @@ class Kind(ABC):
 
     def check(self, spec: Mapping[str, Any], name: str) -> None:
         """Raises UserError for an option of a model that asks what such a network cannot do."""
-        for option, (usual, ability) in _OPTIONS.items():
-            if spec[option] != usual and ability not in self.can:
+        for option, usual in NEUTRAL.items():
+            if spec[option] != usual and ASKED[option] not in self.can:
                 raise UserError(f"model {name}: {option} is for the R-CNNs of config/models alone")
 
     # --- its network ---
