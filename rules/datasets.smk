@@ -93,8 +93,8 @@ rule check_splits:
         mem_mb=4000,
         runtime=30,
     params:
-        version=lambda wildcards: version("dataset") + images_only(wildcards),
+        version=lambda wildcards: " ".join([version("dataset"), *images_only(wildcards)]),
         categories=untracked(images_only),
     shell:
         "python scripts/check_splits.py --validation {input.validation:q} --training {input.training:q}"
-        " --fingerprints {input.fingerprints:q} --output {output:q}{params.categories} > {log:q} 2>&1"
+        " --fingerprints {input.fingerprints:q} --output {output:q} {params.categories:q} > {log:q} 2>&1"

@@ -193,7 +193,7 @@ def of_labelled(wildcards):
 
 def images_only(wildcards):
     """An option of the check, where only a model that others start from has learned from the dataset."""
-    return "" if wildcards.dataset in learnt_by(study, wildcards.validation) else " --images-only"
+    return [] if wildcards.dataset in learnt_by(study, wildcards.validation) else ["--images-only"]
 
 
 def split_checks(wildcards):
