@@ -23,6 +23,7 @@ from distill.study.types import Study
 
 TRAINING = ("train_teacher", "retrain_student")
 SAME_COST = {**dict.fromkeys(TRAINING, "train"), "infer_view_temporary": "infer_view_heatmaps"}
+FEW = 16  # images that are timed
 LIGHT = 30.0  # seconds that jobs without a benchmark are taken for; they work on text alone
 
 
@@ -63,9 +64,6 @@ def parse(text: str) -> list[Job]:
         logs = entries.get("log", ""), entries.get("benchmark", "")
         jobs.append(Job(rule, inputs, outputs, pairs["wildcards"], gpus, *logs))
     return jobs
-
-
-FEW = 16  # images
 
 
 def timing(config: dict, study: Study, images: Mapping[str, int]) -> dict:

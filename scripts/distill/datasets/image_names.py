@@ -1,6 +1,6 @@
 """The images of a dataset by what other programs call them: ids, file names, or the ends of file names."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
 
 from distill.datasets.coco import Coco
@@ -62,8 +62,13 @@ def _names(rows: Mapping[str, int]) -> dict[str, int | None]:
 
 def _find(name: str, table: Mapping[str, int | None]) -> int:
     """The row of a name, or of its longest end that is one, as programs put folders before it. KeyError."""
-    parts = PurePosixPath(name).parts
-    for start in range(len(parts)):
-        if (row := table.get("/".join(parts[start:]))) is not None:
+    for end in ends(PurePosixPath(name).as_posix()):
+        if (row := table.get(end)) is not None:
             return row
     raise KeyError(name)
+
+
+def ends(name: str) -> Iterator[str]:
+    """The name, and what follows each of its slashes, the longest first."""
+    yield name
+    yield from (name[at + 1 :] for at, character in enumerate(name) if character == "/")

@@ -1,12 +1,13 @@
 """What a tool says of labels that people corrected in it, its names found among those of the labels."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 from distill.datasets.checks import show
 from distill.datasets.coco import Coco
+from distill.datasets.image_names import ends
 from distill.program import UserError
 
 Record = dict[str, Any]
@@ -51,7 +52,7 @@ def category_named(name: str, labels: Coco) -> Coco:
     raise UserError(f"there is no category {show(name)} in the labels, only {known}")
 
 
-class Images:
+class ImagesByName:
     """Those of labels, found by what tools call them: they put folders before a name or take them off."""
 
     def __init__(self, images: Sequence[Coco]) -> None:
@@ -60,7 +61,7 @@ class Images:
     def named(self, name: str) -> Coco:
         """That of the file name, or of the longest that it ends with, or the one that ends so. Raises
         UserError where it is none or several."""
-        for known in (name, *_ends(name)):
+        for known in ends(name):
             if known in self._named:
                 return self._named[known]
         fits = self._ending.get(name, [])
@@ -72,14 +73,9 @@ class Images:
     def _ending(self) -> dict[str, list[Coco]]:
         result: dict[str, list[Coco]] = {}
         for name, image in self._named.items():
-            for end in _ends(name):
+            for end in ends(name):
                 result.setdefault(end, []).append(image)
         return result
-
-
-def _ends(name: str) -> Iterator[str]:
-    """What follows each slash, the longest first."""
-    return (name[at + 1 :] for at, character in enumerate(name) if character == "/")
 
 
 def keypoint_fields(points: Mapping[str, tuple[float, float, int]], category: Coco) -> Record:

@@ -12,7 +12,7 @@ import numpy as np
 
 from distill.datasets.checks import are_numbers, make_whole, show
 from distill.datasets.coco import Coco
-from distill.labels.answers import Answer, Images, Record, category_named, keypoint_fields
+from distill.labels.answers import Answer, ImagesByName, Record, category_named, keypoint_fields
 from distill.predictions.boxes import iou, xywh_to_xyxy, xyxy_to_xywh
 from distill.program import UserError
 
@@ -44,7 +44,9 @@ class _File(msgspec.Struct):
     categories: list[_Category]
 
 
-def read_coco(content: Any, labels: Coco, images: Images, before: Mapping[Any, Sequence[Coco]]) -> Answer:
+def read_coco(
+    content: Any, labels: Coco, images: ImagesByName, before: Mapping[Any, Sequence[Coco]]
+) -> Answer:
     """All images that the file lists count as seen. images: those of the labels; before: the labels
     of each. Raises UserError, without the file's name."""
     file = _converted(content)

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from distill.datasets.coco import Coco
-from distill.labels.answers import Answer, Images
+from distill.labels.answers import Answer, ImagesByName
 from distill.labels.coco_answer import read_coco
 from distill.labels.label_studio_answer import read_tasks
 from distill.program import UserError, log
@@ -27,7 +27,7 @@ def corrected(labels: Coco, files: Mapping[str, Any], only_seen: bool = False) -
     Raises UserError for an image, category or keypoint that the labels do not have, for an image that a file
     has twice or two files correct alike, and where no image is corrected.
     """
-    images = Images(labels["images"])
+    images = ImagesByName(labels["images"])
     before: dict[Any, list[Coco]] = {image["id"]: [] for image in labels["images"]}
     for annotation in labels["annotations"]:
         before[annotation["image_id"]].append(annotation)

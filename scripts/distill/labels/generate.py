@@ -75,10 +75,8 @@ def generate(
 
     def kept() -> Iterator[dict[str, Any]]:
         written = 0
-        nms, possible = thresholds.get("agnostic_nms"), thresholds_file.possible(thresholds)
-        for block in candidate_blocks(
-            merged, dataset, labelled["categories"], nms, lowest, possible=possible
-        ):
+        how = thresholds_file.suppression(thresholds)
+        for block in candidate_blocks(merged, dataset, labelled["categories"], **how, limits=lowest):
             least = block.limits(limits)
             written += int((block.score >= least).sum())
             seen.update(block.image_id[block.score >= least].tolist())

@@ -7,7 +7,7 @@ import msgspec
 
 from distill.datasets.checks import are_numbers
 from distill.datasets.coco import Coco
-from distill.labels.answers import Answer, Images, Record, category_named, keypoint_fields
+from distill.labels.answers import Answer, ImagesByName, Record, category_named, keypoint_fields
 from distill.program import UserError
 
 _Point = tuple[float, float, int]  # x, y, v
@@ -58,7 +58,7 @@ class _Task(msgspec.Struct):
     annotations: list[_Done]
 
 
-def read_tasks(content: list, labels: Coco, images: Images) -> Answer:
+def read_tasks(content: list, labels: Coco, images: ImagesByName) -> Answer:
     """The images whose task has an annotation count as seen. images: those of the labels.
     Raises UserError, without the file's name."""
     if any(isinstance(task, dict) and "annotations" not in task for task in content):

@@ -53,8 +53,8 @@ def doubts(
     """
     limits, lowest = thresholds_file.limits(thresholds)
     visible = (thresholds["keypoints"] or {}).get("threshold")
-    nms, possible = thresholds.get("agnostic_nms"), thresholds_file.possible(thresholds)
-    blocks = candidate_blocks(merged, dataset, categories, nms, agreement=True, possible=possible)
+    how = thresholds_file.suppression(thresholds)
+    blocks = candidate_blocks(merged, dataset, categories, **how, agreement=True)
     visible = np.inf if visible is None else visible
     parts = [_considered(block, visible) for block in whole_images(_numbered(blocks, limits, lowest))]
     table = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=list(_COLUMNS))

@@ -49,12 +49,13 @@ def read_thresholds(path: str | Path) -> dict[str, Any]:
     return thresholds
 
 
-def possible(thresholds: Mapping[str, Any]) -> set[int] | None:
-    """The categories that labels can have: those of which something is labelled. None: no category suppresses
-    another."""
-    if thresholds.get("agnostic_nms") is None:
-        return None
-    return {int(key) for key, entry in thresholds["instances"].items() if entry["mean_labelled"] > 0}
+def suppression(thresholds: Mapping[str, Any]) -> dict[str, Any]:
+    """How candidates of several categories suppressed each other when they were calibrated: arguments of
+    `candidate_blocks`. Labels can have the categories of which something is labelled."""
+    if (nms := thresholds.get("agnostic_nms")) is None:
+        return {"agnostic_nms": None}
+    possible = {int(key) for key, entry in thresholds["instances"].items() if entry["mean_labelled"] > 0}
+    return {"agnostic_nms": nms, "possible": possible}
 
 
 def limits(thresholds: dict[str, Any]) -> tuple[dict[int, float], dict[int, float]]:

@@ -57,10 +57,6 @@ def export(labels: Coco, labelled: Coco, val: Coco, ratio: tuple[float, float], 
     posed = all(any(a.get("keypoints") for a in dataset["annotations"]) for dataset in (labelled, labels))
     meta = keypoint_meta(labelled) if posed else None
     parts = {name: _part(name, dataset, classes, meta) for name, dataset in datasets.items()}
-    sources = [source for part in parts.values() for source in part.files.values()]
-    for source in progress(sources, len(sources), "looking for images"):
-        if not source.is_file():
-            raise UserError(f"{source}: no such file; the images have moved since the dataset was made")
     for name, part in parts.items():
         for file, source in progress(part.files.items(), len(part.files), f"writing labels, {name}"):
             _link(source, output / file)
@@ -98,7 +94,7 @@ def _part(name: str, dataset: Coco, classes: Mapping[str, int], meta: KeypointMe
         if not annotation.get("iscrowd"):
             of_image[annotation["image_id"]].append(annotation)
     taken = set()
-    for image in dataset["images"]:
+    for image in progress(dataset["images"], len(dataset["images"]), f"looking for images, {name}"):
         path = PurePosixPath(image["file_name"])
         if path.suffix.lower() not in READ:
             raise UserError(f"{name}: YOLO programs read no {path.suffix} images, as {path}; convert them")
@@ -106,6 +102,8 @@ def _part(name: str, dataset: Coco, classes: Mapping[str, int], meta: KeypointMe
         if label_path(str(file)) in taken:  # of another ending
             file = file.with_name(f"{path.stem}-{image['id']}{path.suffix}")
         taken.add(label_path(str(file)))
+        if not (root / path).is_file():
+            raise UserError(f"{root / path}: no such file; the images have moved since the dataset was made")
         files[str(file)] = check_upright(root / path, image)
         lines = (_line(a, numbers[a["category_id"]], image, meta) for a in of_image[image["id"]])
         labels[str(file)] = "".join(lines)

@@ -10,6 +10,7 @@ from mmcv.transforms import BaseTransform
 from mmdet.registry import DATASETS, TRANSFORMS
 from mmengine.dataset import ConcatDataset
 
+from distill.datasets.coco import Coco
 from distill.datasets.dataset_file import read_dataset, root_of
 from distill.datasets.images import read_image
 from distill.program import UserError
@@ -17,6 +18,19 @@ from distill.program import UserError
 with redirect_stdout(None):  # mmdet says which optional libraries it lacks
     from mmdet.datasets import BaseDetDataset
     from mmdet.datasets.transforms import LoadAnnotations, PackDetInputs, RandomFlip, Resize
+
+
+def counts(ignored: int, keypoints: list[float] | None, posed: bool) -> bool:
+    """Whether an image is trained on for the sake of an instance. posed: only of one with a visible keypoint.
+
+    keypoints: flat x, y, v."""
+    return not ignored and (not posed or any(v > 0 for v in (keypoints or [])[2::3]))
+
+
+def learned_images(coco: Coco, posed: bool) -> int:
+    """How many images of a dataset are trained on."""
+    found = (a for a in coco["annotations"] if counts(a.get("iscrowd", 0), a.get("keypoints"), posed))
+    return len({a["image_id"] for a in found})
 
 
 @DATASETS.register_module()
@@ -85,10 +99,7 @@ class CocoJson(BaseDetDataset):
         return records
 
     def _counts(self, instance: dict) -> bool:
-        """Whether an image is trained on for the sake of an instance."""
-        if instance["ignore_flag"]:
-            return False
-        return not self.posed or any(v > 0 for v in (instance["keypoints"] or [])[2::3])
+        return counts(instance["ignore_flag"], instance["keypoints"], self.posed)
 
     def prepare_data(self, idx):
         index, key = idx

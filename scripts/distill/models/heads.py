@@ -95,8 +95,8 @@ class DistillRoIHead(StandardRoIHead):
             self.bbox_loss(x, samples) if weights is None else self.weighted_bbox_loss(x, samples, weights)
         )
         losses = dict(found["loss_bbox"])
-        # Without any RoI it is not there, and every process must take part in the gradient's reduction.
-        losses.setdefault("loss_cls", found["cls_score"].sum() * 0)
+        if "loss_cls" not in losses:  # without any RoI; every process must take part in the reduction
+            losses["loss_cls"] = found["cls_score"].sum() * 0
         if self.keypoint_head is not None:
             keypoints = [truth.keypoints for truth in instances]
             losses.update(self.keypoint_loss(x, samples, keypoints, weights))

@@ -78,12 +78,6 @@ def iterations_of(spec: dict, images: int) -> int:
     return automatic_length(images, spec["batch"], student=bool(spec.get("ratio")))
 
 
-def _learned_from(coco: Coco, posed: bool) -> int:
-    """How many images have an instance, or, where they have to be posed, one with a visible keypoint."""
-    found = (a for a in coco["annotations"] if not a.get("iscrowd"))
-    return len({a["image_id"] for a in found if not posed or any(a.get("keypoints", ())[2::3])})
-
-
 def dataloader(job: Job, kind: Kind, cfg: Config, coco: Coco, iterations: int, workers: int) -> dict:
     """Config of the training samples: labelled ones and, for a student, generated ones in the given ratio."""
     spec = job.spec
@@ -154,11 +148,10 @@ def full_config(job: Job, workers: int) -> tuple[Config, list[dict]]:
         models.drop_pretrained(cfg)
     if spec["init"] == "none":
         backbone.learn_all(cfg.model)
-    posed = kind.task == "keypoints" and spec["unposed"] == "drop"
-    images = _learned_from(coco, posed)
+    images = data.learned_images(coco, kind.posed(spec))
     if job.labels:
         labels = read_dataset(job.labels)
-        images += _learned_from(labels, posed)
+        images += data.learned_images(labels, kind.posed(spec))
         if _meaning(labels) != _meaning(coco):
             raise UserError(f"{job.labels}: its categories or keypoints are not those of {job.labelled}")
     iterations = iterations_of(spec, images)

@@ -17,8 +17,8 @@ from markupsafe import Markup
 
 from distill.datasets.stats import describe
 from distill.evaluation import plots
-from distill.labels import thresholds as thresholds_file
 from distill.labels.candidates import candidates
+from distill.labels.thresholds import suppression
 from distill.program import UserError
 from distill.report import charts, evaluation_charts
 from distill.report.artifacts import Results
@@ -135,8 +135,9 @@ class Report(Results):
         if not (self.merged(name).exists() and dataset and labels):
             return []
         scores: dict[int, array] = {category["id"]: array("d") for category in labels["categories"]}
-        nms, possible = thresholds.get("agnostic_nms"), thresholds_file.possible(thresholds)
-        for candidate in candidates(self.merged(name), dataset, labels["categories"], nms, possible):
+        for candidate in candidates(
+            self.merged(name), dataset, labels["categories"], **suppression(thresholds)
+        ):
             scores[candidate["category_id"]].append(candidate["score"])
         most = sorted(scores, key=lambda category: -len(scores[category]))[:PANELS]
         found = thresholds["instances"]
@@ -167,16 +168,16 @@ class Report(Results):
             truth = hidden_truth(entry["dataset"], specs, self.dataset, categories)
             if truth is None:
                 continue
-            nms, possible = thresholds.get("agnostic_nms"), thresholds_file.possible(thresholds)
-            found = audit(candidates(path, unlabelled, categories, nms, possible), thresholds, truth)
+            every = candidates(path, unlabelled, categories, **suppression(thresholds))
+            found = audit(every, thresholds, truth)
             recall, precision = (values[:: max(1, len(values) // CURVE)] for values in found.pop("curve"))
-            every = {"all candidates, by score": (recall, precision)}
+            lines = {"all candidates, by score": (recall, precision)}
             labels = found["rows"][0]
             point = {}
             if labels["generated"] and labels["true"]:
                 point["the labels"] = (labels["recall"], labels["precision"])
             title = "precision against the hidden labels"
-            chart = charts.curves(every, title, across="recall", points=point) if len(recall) else None
+            chart = charts.curves(lines, title, across="recall", points=point) if len(recall) else None
             result.append({"name": family, "chart": chart, "review": review_rows(self, name), **found})
         return result
 

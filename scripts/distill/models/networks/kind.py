@@ -100,8 +100,11 @@ class Kind(ABC):
         ]
         # Without the categories' names: mmengine writes the config, and others run what it writes.
         metainfo = {} if flip_indices is None else {"flip_indices": flip_indices}
-        posed = bool(keypoints) and spec["unposed"] == "drop"
-        return dict(type="CocoJson", pipeline=pipeline, metainfo=metainfo, posed=posed)
+        return dict(type="CocoJson", pipeline=pipeline, metainfo=metainfo, posed=self.posed(spec))
+
+    def posed(self, spec: Mapping[str, Any]) -> bool:
+        """Whether images without a visible keypoint are left out of the training."""
+        return self.task == "keypoints" and spec["unposed"] == "drop"
 
     def keypoints(self, cfg: Config, coco: Coco) -> tuple[int, list[int] | None]:
         """How many keypoints an instance has, and what mirroring makes of each."""
