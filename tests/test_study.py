@@ -11,23 +11,13 @@ import yaml
 
 from distill.program import UserError
 from distill.study import reruns
-from distill.study.lineage import learnt_by, lineage, trained_on
+from distill.study.lineage import lineage
 from distill.study.needs import needs
 from distill.study.resolve import TASKS, resolve, training
 from distill.study.seeds import family
 from distill.study.types import Study
 from helpers import ROOT
-from helpers.configs import SMALLEST, study_of
-
-DRAWN = """
-datasets:
-  all: {kind: figures, images: 9}
-  labelled: {kind: subset, of: all, images: 3, seed: 5}
-  unlabelled: {kind: subset, of: all, exclude: labelled, strip_annotations: true}
-  val: {kind: figures, images: 4, seed: 1}
-model: faster_rcnn_tiny
-models: {teacher: {}, student: {labels: distilled, init: teacher, seed: 1}, upper: {labelled: all}}
-"""
+from helpers.configs import DRAWN, SMALLEST, study_of
 
 
 def test_paths_may_start_at_home(monkeypatch):
@@ -330,35 +320,6 @@ def test_several_view_sets_make_a_row_for_each():
         "evaluate: {views: [plain, all]}\ntables: {t: {rows: [student], reference: {student (all): 3}}}",
     )
     assert [row["name"] for row in study["tables"]["t"]["rows"]] == ["student", "student (all)"]
-
-
-def test_lineage_is_all_that_a_model_comes_from():
-    study = study_of(DRAWN)
-    assert lineage(study, ["upper"]) == (["upper"], [])
-    assert lineage(study, ["student"]) == (["teacher", "student"], ["distilled"])
-
-
-def test_what_a_model_starts_from_and_learns_from_is_checked_against_validation_images_too():
-    extra = """
-datasets:
-  everything: {kind: coco, images: a, annotations: a.json}
-  val: {kind: subset, of: everything, images: 9}
-  labelled: {kind: subset, of: everything, exclude: val}
-  unlabelled: {kind: folder, images: b}
-  others: {kind: coco, images: c, annotations: c.json}
-models:
-  start: {labelled: others}
-  base: {labelled: everything}
-  teacher: {init: start}
-  student: {labels: distilled}
-labels: {distilled: {teacher: base}}
-tables: {t: {rows: [teacher, student]}}
-"""
-    study = study_of(SMALLEST, extra)
-    assert trained_on(study, ["teacher"]) == ["others", "labelled"]
-    assert trained_on(study, ["student"]) == ["everything", "labelled", "unlabelled"]
-    # The categories of a start may be others, those of a teacher not.
-    assert set(learnt_by(study, "val")) == {"labelled", "everything", "unlabelled"}
 
 
 def test_a_dataset_can_take_the_place_of_generated_labels():

@@ -13,6 +13,16 @@ datasets:
 model: faster_rcnn_tiny
 """
 
+DRAWN = """
+datasets:
+  all: {kind: figures, images: 9}
+  labelled: {kind: subset, of: all, images: 3, seed: 5}
+  unlabelled: {kind: subset, of: all, exclude: labelled, strip_annotations: true}
+  val: {kind: figures, images: 4, seed: 1}
+model: faster_rcnn_tiny
+models: {teacher: {}, student: {labels: distilled, init: teacher, seed: 1}, upper: {labelled: all}}
+"""
+
 
 def study_of(text: str, extra: str = "") -> dict:
     return resolve(yaml.safe_load(text) | (yaml.safe_load(extra) or {}), ROOT)
