@@ -1,155 +1,18 @@
-"""new_study.py: a study from what the data are."""
+"""new_study.py writes a study of the data that people have, as it was meant, or says in one line why not."""
 
 import json
 import shutil
-from contextlib import nullcontext
-from dataclasses import replace
 
-import numpy as np
 import pytest
 import yaml
 
-from distill.datasets.fingerprints import Fingerprint
-from distill.program import UserError
-from distill.study import facts, proposal
+from distill.study import proposal
 from distill.study.references import sources
 from distill.study.resolve import resolve
 from helpers import ROOT, warm
 from helpers.arrows import draw_dataset
 from helpers.options import build
 from helpers.others import voc, yolo
-
-FACTS = facts.Facts(
-    images=80,
-    side=480,
-    aspect=1.5,
-    sizes=(0.1, 0.2, 0.5),
-    counts={"cat": 90},
-    keypoints=0,
-    pairs=(),
-    frames=False,
-)
-COCO = {"kind": "coco", "images": "images", "annotations": "train.json"}
-POOL = {"kind": "folder", "images": "more"}
-
-
-def study(found=FACTS, unlabelled=POOL, val=None, hide=0.0, device="cpu", unlabelled_images=700):
-    """The proposal, and what it is resolved to."""
-    sources = proposal.Sources(COCO, unlabelled, val, hide, unlabelled_images)
-    config = proposal.config(found, sources, "results/x", device)
-    written = yaml.safe_load(proposal.text(config, ["seen"]))
-    assert written == config
-    return config, resolve(config, ROOT)
-
-
-def prints(rng, images, moved):
-    """Random looks, each of which differs from the one before in about so many bits."""
-    look = rng.integers(0, 2, 256)
-    for number in range(images):
-        yield Fingerprint(number, "", np.packbits(look).tobytes().hex())
-        look = look ^ (rng.random(256) < moved / 256)
-
-
-def test_sizes_are_of_the_category_of_the_smallest_and_of_the_largest():
-    boxes = {1: [40] * 80, 2: [4] * 20, 3: [1] * 3}  # the third is rare
-    annotations = [
-        {"image_id": 1 + k % 5, "category_id": category, "bbox": [0, 0, side, 4 * side], "iscrowd": 0}
-        for category, sides in boxes.items()
-        for k, side in enumerate(sides)
-    ]
-    annotations.append({"image_id": 1, "category_id": 1, "bbox": [0, 0, 99, 99], "iscrowd": 1})
-    coco = {
-        "images": [{"id": i, "width": 300, "height": 200} for i in range(1, 6)],
-        "annotations": annotations,
-        "categories": [{"id": i, "name": f"c{i}"} for i in (1, 2, 3, 4)],
-    }
-    found = facts.facts_of(coco, [])
-    assert found.sizes == pytest.approx((8 / 200, 80 / 200, 80 / 200))
-    assert found.counts == {"c1": 80, "c2": 20, "c3": 3, "c4": 0}
-    assert (found.side, found.aspect, found.task) == (200, 1.5, "boxes")
-
-
-@pytest.mark.parametrize(("moved", "frames"), [(60, True), (128, False)])
-def test_frames_of_one_scene_are_told_by_their_looks(moved, frames):
-    assert facts.of_one_scene(list(prints(np.random.default_rng(0), 50, moved))) is frames
-
-
-@pytest.mark.parametrize("device", ["cpu", "gpu"])
-def test_smaller_objects_are_trained_in_larger_images(device):
-    sides = [
-        proposal.training_side(replace(FACTS, sizes=(size, 0.2, 0.5)), device)
-        for size in (0.2, 0.07, 0.06, 0.01)
-    ]
-    assert sides == sorted(sides)
-    assert sides[0] < sides[-1]
-    tiny = replace(FACTS, sizes=(0.01, 0.2, 0.5), side=96)
-    assert proposal.training_side(tiny, "cpu") == 144  # not much more than the images have
-
-
-def test_objects_of_one_size_are_seen_at_scales_near_that_of_training():
-    narrow = proposal.view_sides(replace(FACTS, sizes=(0.4, 0.5, 0.6)), 176, "gpu")
-    wide = proposal.view_sides(FACTS, 176, "gpu")
-    assert narrow == [144, 160, 176, 192]
-    assert (min(wide), max(wide)) == (96, 256) or (min(wide), max(wide)) == (80, 256)
-
-
-@pytest.mark.parametrize("device", ["cpu", "gpu"])
-@pytest.mark.parametrize("keypoints", [0, 14])
-def test_a_proposal_is_a_study(device, keypoints):
-    config, resolved = study(replace(FACTS, keypoints=keypoints), device=device)
-    task = "keypoint" if keypoints else "faster"
-    assert config["model"]["config"].startswith(f"{task}_rcnn_{'lite' if device == 'cpu' else 'r50'}")
-    teacher, student = (resolved["models"][name] for name in ("teacher", "student"))
-    assert teacher["iterations"] == (student["iterations"] if device == "cpu" else "auto")
-    rival = resolved["models"].get("supervised", teacher)
-    assert [rival[key] for key in ("init", "iterations")] == [student[key] for key in ("init", "iterations")]
-    assert (student["init"] == "teacher") == bool(keypoints and device == "cpu")
-    assert set(resolved["datasets"]) == {"everything", "val", "labelled", "unlabelled"}
-    assert resolved["datasets"]["labelled"]["exclude"] == "val"
-
-
-@pytest.mark.parametrize("frames", [False, True])
-def test_hidden_labels_give_an_upper_bound(frames):
-    config, resolved = study(replace(FACTS, frames=frames), unlabelled=None, hide=0.75)
-    assert config["tables"]["results"]["gap"]["upper"] == "upper"
-    assert resolved["models"]["upper"]["labelled"] == "annotated"
-    length = {
-        study(hide=0.75, device="gpu")[1]["models"][name]["iterations"] for name in ("student", "upper")
-    }
-    assert len(length) == 1
-    part = config["datasets"]["labelled"]
-    assert (part["range"][1] if frames else part["fraction"]) == 0.25
-    assert config["datasets"]["unlabelled"]["strip_annotations"]
-    both, _ = study(hide=0.75)
-    assert both["datasets"]["unlabelled"] == {"kind": "union", "of": ["hidden", "more"]}
-
-
-def test_many_unlabelled_images_beside_few_labelled_ones_change_the_ratio():
-    assert "ratio" in study()[0]["models"]["student"]
-    assert "ratio" not in study(unlabelled_images=100)[0]["models"]["student"]
-    assert "ratio" not in study(replace(FACTS, images=2000))[0]["models"]["student"]
-
-
-def test_a_student_without_a_gpu_is_given_as_many_images_as_it_draws():
-    found = replace(FACTS, images=500)
-    config, resolved = study(found, unlabelled_images=50_000)
-    assert config["datasets"]["unlabelled"] == {"kind": "subset", "of": "pool", "images": 2400}
-    model = resolved["models"]["student"]
-    drawn = model["iterations"] * model["batch"] * model["ratio"][1] / sum(model["ratio"])
-    assert drawn == 2 * 2400
-    [line] = proposal.words(config, 50_000)
-    assert line.startswith(
-        "2400 of 50000 unlabelled images are taken: in 1500 iterations a student draws about 4800"
-    )
-    assert study(found, unlabelled_images=2400)[0]["datasets"]["unlabelled"] == POOL
-    config, _ = study(found, unlabelled_images=50_000, device="gpu")
-    assert config["datasets"]["unlabelled"] == POOL
-    assert proposal.words(config, 50_000) == []
-    long = proposal.config(
-        replace(found, images=5000), proposal.Sources(COCO, POOL, COCO, 0), "results/x", "gpu"
-    )
-    rival, student = (long["models"][name]["iterations"] for name in ("supervised", "student"))
-    assert rival == student == 15600  # 49.8 epochs of 16 images
 
 
 @pytest.fixture(scope="module")
@@ -258,41 +121,6 @@ def test_results_of_another_study_are_not_taken(data, tmp_path):
     (tmp_path / "results/mine/study.json").write_text("{}")
     done = run(data, tmp_path / "mine.yaml", "--unlabelled", data / "more", cwd=tmp_path)
     assert "results/mine holds the results of another study" in done.stderr
-
-
-@pytest.mark.parametrize(
-    ("images", "val", "hide", "message"),
-    [
-        (2, None, 0.0, "2 labelled images: a fifth of them is none"),
-        (2, COCO, 0.0, None),
-        (3, None, 0.0, None),
-        (
-            6,
-            None,
-            0.95,
-            "of 6 labelled images, of which a fifth is for validation, that leaves no labels",
-        ),
-        (6, COCO, 0.05, "--hide 0.05: of 6 labelled images, that hides none"),
-        (6, None, 0.5, None),
-    ],
-)
-def test_a_part_without_images_is_refused(images, val, hide, message):
-    sources = proposal.Sources(COCO, POOL, val, hide)
-    with pytest.raises(UserError, match=message) if message else nullcontext():
-        proposal.check_parts(replace(FACTS, images=images), sources)
-
-
-def test_what_was_seen_names_categories_pairs_and_copies():
-    found = replace(FACTS, counts={"cat": 90, "dog": 200, "emu": 3, "yak": 0}, alike=4)
-    found = replace(found, keypoints=3, pairs=(("left_eye", "right_eye"),))
-    lines = facts.words(found, True, "cpu")
-    for line in (
-        "most objects are of dog (200), cat (90)",
-        "few objects of yak (0), emu (3)",
-        "3 keypoints, of which a mirror swaps 1 pairs: left_eye and right_eye",
-    ):
-        assert line in lines
-    assert any("4 labelled images look like another one" in line for line in lines)
 
 
 @pytest.mark.parametrize(
