@@ -1,4 +1,4 @@
-"""Configuration → resolved study: what is filled in, and what seeds repeat."""
+"""Configuration → resolved study: what is filled in."""
 
 import copy
 import shutil
@@ -6,18 +6,14 @@ import subprocess
 import sys
 
 import msgspec
-import pytest
 import yaml
 
-from distill.program import UserError
 from distill.study import reruns
 from distill.study.lineage import lineage
-from distill.study.needs import needs
 from distill.study.resolve import TASKS, resolve, training
-from distill.study.seeds import family
 from distill.study.types import Study
 from helpers import ROOT
-from helpers.configs import DRAWN, SMALLEST, study_of
+from helpers.configs import DRAWN, FOLDED, SMALLEST, study_of
 
 
 def test_paths_may_start_at_home(monkeypatch):
@@ -95,124 +91,6 @@ def test_options_of_labels_differ_from_the_study_only_where_they_say_so():
     assert study["labels"]["distilled"]["calibrate"]["instances"] == 1
 
 
-def test_several_seeds_repeat_what_depends_on_chance_and_share_the_rest():
-    study = study_of(DRAWN, "seeds: [0, 2]")
-    assert set(study["datasets"]) == {
-        *("all", "val", "labelled-seed0", "labelled-seed2", "unlabelled-seed0", "unlabelled-seed2")
-    }
-    assert study["datasets"]["labelled-seed2"]["seed"] == 7
-    assert study["datasets"]["unlabelled-seed2"]["exclude"] == "labelled-seed2"
-    student, upper = study["models"]["student-seed2"], study["models"]["upper-seed2"]
-    assert (student["labelled"], student["labels"]) == ("labelled-seed2", "distilled-seed2")
-    assert (student["init"], student["seed"], upper["seed"], upper["labelled"]) == (
-        "teacher-seed2",
-        3,
-        2,
-        "all",
-    )
-    assert study["labels"]["distilled-seed2"]["dataset"] == "unlabelled-seed2"
-    row = study["tables"]["results"]["rows"][0]
-    assert row["models"] == ["teacher-seed0", "teacher-seed2"]
-    assert row["evaluations"][1] == "results/evaluation/teacher-seed2/val/plain.json"
-    assert study["evaluate"]["on"] == ["val"]
-
-
-def test_a_model_that_is_not_repeated_serves_all_seeds():
-    extra = """
-        seeds: [0, 2]
-        models:
-          base: {labelled: all, seed: 4, repeat: false}
-          teacher: {init: base}
-          student: {labels: distilled}
-        tables: {}"""
-    models = study_of(DRAWN, extra)["models"]
-    assert set(models) == {"base", *(f"{role}-seed{n}" for role in ("teacher", "student") for n in (0, 2))}
-    assert (models["base"]["seed"], models["base"]["labelled"]) == (4, "all")
-    assert models["teacher-seed2"]["init"] == "base"
-
-
-@pytest.mark.parametrize("source", [{"labelled": "labelled"}, {"labels": "distilled"}, {"init": "teacher"}])
-def test_a_model_is_repeated_where_what_it_is_made_from_is(source):
-    base = {"labelled": "all", "repeat": False, **source}
-    (name,) = source.values()
-    message = f"models.base.repeat: must be true, as each seed has a {name} of its own"
-    with pytest.raises(UserError, match=message):
-        study_of(DRAWN, yaml.safe_dump({"models": {"teacher": {}, "base": base}}))
-
-
-IMPORT = "{import: {format: torchvision, checkpoint: zoo.pth}}"
-
-
-def test_an_imported_model_takes_no_options_of_training_and_serves_all_seeds():
-    """What the study's `model` says of training is for the others."""
-    extra = f"""
-        model: {{config: faster_rcnn_tiny, iterations: 7}}
-        models: {{teacher: {IMPORT}, student: {{labels: distilled, init: teacher}}}}
-        seeds: [0, 2]"""
-    study = study_of(DRAWN, extra)
-    assert set(study["models"]) == {"teacher", "student-seed0", "student-seed2"}
-    teacher = study["models"]["teacher"]
-    assert (teacher["import"]["format"], teacher["task"], teacher["labels"]) == ("torchvision", "boxes", None)
-    assert not {"iterations", "batch", "seed"} & set(teacher)
-    student, labels = study["models"]["student-seed2"], study["labels"]["distilled-seed2"]
-    assert (student["init"], student["iterations"]) == ("teacher", 7)
-    assert (labels["teacher"], labels["labelled"]) == ("teacher", "labelled-seed2")
-    path = "results/evaluation/teacher/val/plain.json"
-    assert study["tables"]["results"]["rows"][0]["evaluations"] == [path, path]
-
-
-def test_a_published_start_serves_all_seeds():
-    extra = "{seeds: [0, 2], models: {teacher: {init: {format: mmdet, checkpoint: ~/zoo.pth}}}, tables: {}}"
-    models = study_of(DRAWN, extra)["models"]
-    assert models["teacher-seed2"]["init"] == models["teacher-seed0"]["init"]
-    assert models["teacher-seed2"]["init"]["checkpoint"].endswith("/zoo.pth")
-    assert "~" not in models["teacher-seed2"]["init"]["checkpoint"]
-
-
-def test_one_seed_is_added_without_renaming():
-    study = study_of(DRAWN, "seeds: [4]")
-    assert study["datasets"]["labelled"]["seed"] == 9
-    assert study["models"]["student"]["seed"] == 5
-
-
-def test_a_drawn_validation_set_belongs_to_its_seed():
-    drawn = DRAWN.replace("{kind: figures, images: 4, seed: 1}", "{kind: subset, of: all, images: 2}")
-    study = study_of(drawn, "seeds: [0, 1]")
-    assert study["evaluate"]["on"] == ["val-seed0", "val-seed1"]
-    assert study["models"]["teacher-seed1"]["validation"] == "val-seed1"
-    assert "/teacher-seed1/val-seed1/" in study["tables"]["results"]["rows"][0]["evaluations"][1]
-
-
-FOLDED = """
-datasets:
-  all: {kind: figures, images: 9}
-  val: {kind: subset, of: all, fold: held, seed: 2}
-  others: {kind: subset, of: all, fold: rest, seed: 2}
-  labelled: {kind: subset, of: others, images: 3}
-  unlabelled: {kind: subset, of: others, exclude: labelled, strip_annotations: true}
-  more: {kind: subset, of: others, ids: "more-{seed}.txt"}
-model: faster_rcnn_tiny
-models: {teacher: {}, student: {labels: distilled}, upper: {labelled: others}}
-"""
-
-
-def test_folds_repeat_a_study_each_with_a_validation_set_of_its_own():
-    study = study_of(FOLDED, "folds: 3\nseeds: [10]")
-    held, rest = study["datasets"]["val-fold2"], study["datasets"]["others-fold2"]
-    assert (held["folds"], held["seed"]) == ([2, 3], 12) == (rest["folds"], rest["seed"])
-    assert study["datasets"]["val-fold0"] == {**held, "folds": [0, 3]}  # of one partition
-    assert study["datasets"]["labelled-fold2"] | {"kind": ""} == {
-        **study["datasets"]["labelled-fold0"],
-        **{"of": "others-fold2", "seed": 12, "kind": ""},
-    }
-    assert study["datasets"]["more-fold2"]["ids"] == "more-2.txt"
-    student = study["models"]["student-fold2"]
-    assert (student["seed"], student["labels"], student["validation"]) == (12, "distilled-fold2", "val-fold2")
-    assert study["evaluate"]["on"] == ["val-fold0", "val-fold1", "val-fold2"]
-    assert study["tables"]["results"]["over"] == "folds"
-    assert family(study, "student-fold2") == "student"
-
-
 def test_each_task_has_its_validation_set():
     both = "models: {teacher: {}, pose: {config: keypoint_rcnn_tiny}}\nviews: {plain: [{scale: 9}]}\n"
     both += "tables: {t: {rows: [teacher]}}\nevaluate: {on: {boxes: val, keypoints: labelled}}"
@@ -279,17 +157,6 @@ def test_paths_of_datasets_start_from_one_folder():
     assert datasets["unlabelled"]["images"] == "../shared/b"
 
 
-def test_several_teachers_are_repeated_and_shown_together():
-    labels = "labels: {distilled: {teacher: [teacher, upper]}}\nseeds: [0, 1]"
-    study = study_of(DRAWN, labels)
-    entry = study["labels"]["distilled-seed1"]
-    assert (entry["teacher"], entry["teachers"]) == ("teacher-seed1", ["teacher-seed1", "upper-seed1"])
-    assert entry["together"] == "teacher-seed1+upper-seed1"
-    assert lineage(study, ["student-seed1"])[0] == ["teacher-seed1", "student-seed1", "upper-seed1"]
-    rows = [row["name"] for row in study["tables"]["results"]["rows"]]
-    assert rows == ["teacher", "teacher (all)", "student", "upper", "upper (all)"]
-
-
 def test_predictions_of_other_programs_take_the_place_of_a_teacher():
     files = "labels: {distilled: {predictions: [a.json, ~/b.json]}}\ndata: there\nmodel: keypoint_rcnn_tiny"
     study = study_of(SMALLEST, files)
@@ -297,21 +164,6 @@ def test_predictions_of_other_programs_take_the_place_of_a_teacher():
     assert not {"teacher", "views", "together", "merged"} & set(entry)
     assert entry["predictions"][0] == "there/a.json"
     assert (entry["labelled"], entry["teachers"], entry["posed"]) == ("labelled", [], True)
-
-
-def test_predictions_of_other_programs_serve_all_seeds():
-    labels = (
-        "labels: {distilled: {predictions: a.json}}\nseeds: [0, 1]\nmodels: {student: {labels: distilled}}"
-    )
-    study = study_of(DRAWN, labels)
-    assert list(study["models"]) == ["student-seed0", "student-seed1"]
-    entry = study["labels"]["distilled-seed1"]
-    assert (entry["dataset"], entry["labelled"]) == ("unlabelled-seed1", "labelled-seed1")
-    assert (entry["predictions"], entry["posed"]) == (["a.json"], False)
-    assert lineage(study, ["student-seed1"]) == (["student-seed1"], ["distilled-seed1"])
-    assert needs(study, study["tables"]["results"]["rows"]).predictions == {
-        (f"student-seed{seed}", "val", "s0200") for seed in (0, 1)
-    }
 
 
 def test_several_view_sets_make_a_row_for_each():
@@ -357,21 +209,3 @@ def test_resolving_a_study_imports_nothing_slow():
         [sys.executable, "-c", code], cwd=ROOT / "scripts", capture_output=True, text=True, check=True
     )
     assert found.stdout.strip() == ""
-
-
-def test_several_labelled_datasets_are_their_union_and_lists_are_of_a_seed():
-    more = "{kind: subset, of: all, ids: 'lists/more-{seed}.txt'}"
-    study = study_of(
-        DRAWN.replace("  val:", f"  more: {more}\n  val:").replace(
-            "teacher: {}", "teacher: {labelled: [labelled, more]}"
-        ),
-        "seeds: [0, 3]",
-    )
-    assert study["datasets"]["more-seed3"]["ids"] == "lists/more-3.txt"
-    assert study["datasets"]["labelled+more-seed3"]["of"] == ["labelled-seed3", "more-seed3"]
-    assert study["models"]["teacher-seed0"]["labelled"] == "labelled+more-seed0"
-    assert study["labels"]["distilled-seed0"]["labelled"] == "labelled+more-seed0"
-    one = study_of(DRAWN.replace("teacher: {}", "teacher: {labelled: [labelled]}"))
-    assert one["models"] == study_of(DRAWN)["models"]
-    with pytest.raises(UserError, match="braces"):
-        study_of(DRAWN, "results: 'out/{seed}'")

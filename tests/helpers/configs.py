@@ -23,6 +23,18 @@ model: faster_rcnn_tiny
 models: {teacher: {}, student: {labels: distilled, init: teacher, seed: 1}, upper: {labelled: all}}
 """
 
+FOLDED = """
+datasets:
+  all: {kind: figures, images: 9}
+  val: {kind: subset, of: all, fold: held, seed: 2}
+  others: {kind: subset, of: all, fold: rest, seed: 2}
+  labelled: {kind: subset, of: others, images: 3}
+  unlabelled: {kind: subset, of: others, exclude: labelled, strip_annotations: true}
+  more: {kind: subset, of: others, ids: "more-{seed}.txt"}
+model: faster_rcnn_tiny
+models: {teacher: {}, student: {labels: distilled}, upper: {labelled: others}}
+"""
+
 
 def study_of(text: str, extra: str = "") -> dict:
     return resolve(yaml.safe_load(text) | (yaml.safe_load(extra) or {}), ROOT)
