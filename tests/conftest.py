@@ -30,6 +30,12 @@ def arrows(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def generated(tmp_path_factory) -> Path:
+    """20 other images, whose annotations stand for generated labels."""
+    return draw_dataset(tmp_path_factory.mktemp("data") / "generated", 20, seed=1)
+
+
+@pytest.fixture(scope="session")
 def keypoint_model(tmp_path_factory, arrows) -> Path:
     """A keypoint model trained for a few iterations: good enough to say something."""
     from distill.models.training import train

@@ -1,4 +1,4 @@
-"""When a training notices that it was signalled; that it then ends well is in test_training.py."""
+"""When a training notices that it was signalled; that it then ends well is in test_interruptions.py."""
 
 import signal
 from types import SimpleNamespace

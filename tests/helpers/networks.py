@@ -1,5 +1,7 @@
 """Trainings that take seconds, and networks that were not trained."""
 
+import json
+import sys
 from copy import deepcopy
 from pathlib import Path
 
@@ -27,6 +29,31 @@ def training_job(tmp_path: Path, config: str, labelled: Path, name="model", labe
         tmp_path / name,
         "cpu",
     )
+
+
+def program(job, *before) -> list[str]:
+    """The command line of a job."""
+    command = [
+        *(before or (sys.executable,)),
+        ROOT / "scripts/train.py",
+        "--name",
+        job.name,
+        "--config",
+        job.config,
+        "--spec",
+        json.dumps(job.spec),
+        "--labelled",
+        job.labelled,
+        "--device",
+        "cpu",
+        "--work",
+        job.work,
+        "--output",
+        job.output,
+    ]
+    if job.labels:
+        command += ["--labels", job.labels]
+    return [str(part) for part in command]
 
 
 def loader_config(job, iterations: int = 10) -> dict:
