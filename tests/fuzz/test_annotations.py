@@ -1,13 +1,9 @@
-"""Annotation files: edits of a sound one, and files that are none."""
-
-import json
-import os
+"""Annotation files: edits of a sound one."""
 
 import pytest
 
-from fuzz.harness import edited, judge, no_file, table, text_of
-from helpers.annotated import Coco
-from helpers.options import build
+from fuzz.harness import edited, judge, table, text_of
+from helpers.annotated import made
 
 # Four images of 40x30, 0.png …, ids 1 …; in each one hand, ids 1 …: bbox 4 5 10 12, keypoints tip (10, 10) visible,
 # left_joint (5, 6) hidden, right_joint not labelled.
@@ -245,108 +241,6 @@ licenses = [1] => ok set(it) == {"info", "images", "annotations", "categories"}
 """
 
 
-@pytest.fixture(scope="module")
-def sound(tmp_path_factory):
-    return Coco(tmp_path_factory.mktemp("sound"))
-
-
-def made(sound, text, **options):
-    """What the dataset stage makes of the text of an annotation file."""
-    path = sound.folder / "annotations.json"
-    path.write_bytes(text if isinstance(text, bytes) else text.encode())
-    spec = {"kind": "coco", "images": str(sound.images), "annotations": str(path), **options}
-    return lambda: checked(build("set", spec, {}))
-
-
-def checked(dataset):
-    """What holds of every dataset."""
-    json.dumps(dataset, allow_nan=False)
-    sizes = {image["id"]: (image["width"], image["height"]) for image in dataset["images"]}
-    kinds = {category["id"]: category for category in dataset["categories"]}
-    assert all(type(image[key]) is int for image in dataset["images"] for key in ("id", "width", "height"))
-    for a in dataset["annotations"]:
-        (x, y, w, h), (width, height) = a["bbox"], sizes[a["image_id"]]
-        assert min(w, h) > 0
-        assert min(x, y) >= -1e-3
-        assert x + w <= width + 1e-3
-        assert y + h <= height + 1e-3
-        assert a["iscrowd"] in (0, 1)
-        assert len(a.get("keypoints", ())) == 3 * len(kinds[a["category_id"]].get("keypoints", ()))
-    return dataset
-
-
 @pytest.mark.parametrize(("edits", "expected"), table(EDITS))
 def test_an_edited_file(sound, edits, expected):
     judge(expected, made(sound, text_of(edited(sound.data, edits))))
-
-
-# Of a sound file's text t.
-TEXTS = """
-"" => not a JSON file
-" " => not a JSON file
-t[:-1] => not a JSON file
-t[: len(t) // 2] => not a JSON file
-t + "x" => not a JSON file
-t + t => not a JSON file
-"[" + t + "]" => needs an object with a list "images"
-"null" => needs an object with a list "images"
-"3" => needs an object with a list "images"
-json.dumps(t) => needs an object with a list "images"
-t.replace(",", ",,", 1) => not a JSON file
-t.replace('"', "'") => not a JSON file
-t.replace(":", ":NaN;", 1) => not a JSON file
-t[:-1] + ', "annotations": []}' => the key 'annotations' is there twice
-t[:-1] + ', "images": []}' => the key 'images' is there twice
-t.replace('"id": 2,', '"id": 2, "id": 7,', 1) => the key 'id' is there twice, in the object of id 2
-t.replace('"bbox"', '"bbox": [1, 2, 3, 4], "bbox"', 1) => the key 'bbox' is there twice, in the object of id 1
-t.replace("40,", "4" * 5000 + ",", 1) => not a JSON file
-t.replace("40,", "4" * 400 + ",", 1) => is not a positive whole number
-t.replace("40,", "1e999,", 1) => width inf is not a positive whole number
-t.replace("40,", "-0,", 1) => width 0 is not a positive whole number
-t[:-1] + ', "x": ' + "[" * 100000 => nested too deeply
-t[:-1] + ', "x": ' + "[" * 5000 + "]" * 5000 + "}" => nested too deeply
-t[:-1] + ', "x": ' + '{"a":' * 5000 + "1" + "}" * 5001 => nested too deeply
-t[:-1] + ', "x": ' + "[" * 700 + "]" * 700 + "}" => ok
-t.replace('"bbox": [4', '"bbox": [' + "[" * 700 + "]" * 700 + ", 4", 1) => is not four finite numbers
-t.replace('"image_id": 2', '"image_id": ' + "[" * 700 + "]" * 700, 1) => is of the unknown image [
-t.replace('"file_name": "1.png"', '"file_name": ' + "[" * 700 + "]" * 700, 1) => is not a file name
-"\\ufeff" + t => ok len(it["images"]) == 4
-t.encode("utf-16") => ok len(it["images"]) == 4
-t.encode("utf-32") => ok len(it["images"]) == 4
-t.replace("hand", "caf\\u00e9").encode("latin-1") => not a JSON file
-t.replace("hand", "caf\\u00e9").encode("utf-8") => ok it["categories"][0]["name"] == "caf\\u00e9"
-t.replace("hand", "\\U0001f590") => ok it["categories"][0]["name"] == "\\U0001f590"
-t.replace("hand", '\\\\ud83d\\\\udd90') => ok it["categories"][0]["name"] == "\\U0001f590"
-t.replace("hand", '\\\\ud83d') => half of a character
-t.encode().replace(b"hand", b"\\xff\\xfe") => not a JSON file
-bytes(1000) => not a JSON file
-"\\x89PNG\\r\\n\\x1a\\n" => not a JSON file
-"<annotation><filename>1.png</filename></annotation>" => not a JSON file
-"0 0.5 0.5 0.2 0.2" => not a JSON file
-"// a comment\\n" + t => not a JSON file
-t.replace("}", ",}", 1) => not a JSON file
-t.replace(" ", "\\n" * 1000, 3) => ok len(it["images"]) == 4
-"""
-
-
-@pytest.mark.parametrize(("text", "expected"), table(TEXTS))
-def test_the_text_of_a_file(sound, text, expected):
-    judge(expected, made(sound, eval(text, {"t": text_of(sound.data), "json": json})), "annotations.json")
-
-
-@pytest.mark.parametrize("what", ["pipe", "socket", "folder", "device", "nothing", "loop", "forbidden name"])
-def test_what_is_no_file(sound, tmp_path, what):
-    path = tmp_path / "annotations.json"
-    if what == "forbidden name":
-        path = tmp_path / ("x" * 300)
-    no_file(path, what)
-    message = {"nothing": "no such file", "loop": "", "forbidden name": "cannot be read"}
-    for spec in (
-        {"kind": "coco", "images": str(sound.images), "annotations": str(path)},
-        {"kind": "subset", "of": "all", "ids": str(path)},
-        {"kind": "subset", "of": "all", "ids": f"{path}.txt"},
-    ):
-        if spec.get("ids", "").endswith(".txt") and what in ("pipe", "socket", "folder", "device"):
-            os.replace(path, f"{path}.txt")
-        source = {"info": {"image_root": "."}, "images": [], "annotations": [], "categories": []}
-        judge(message.get(what, "is not a file"), lambda spec=spec, s=source: build("x", spec, {"all": s}))

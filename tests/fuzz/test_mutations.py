@@ -18,9 +18,8 @@ from distill.study.needs import margins, needs
 from distill.study.resolve import resolve
 from fuzz import test_artifacts, test_configurations, test_corrections
 from fuzz.harness import outcome, text_of
-from fuzz.test_annotations import made
 from helpers import ROOT
-from helpers.annotated import Coco
+from helpers.annotated import made
 
 EXAMPLES = settings(
     max_examples=150,
@@ -92,11 +91,6 @@ def mutated(draw, data):
             case _ if isinstance(holder, dict):
                 holder[draw(st.text(max_size=5))] = holder.pop(key)
     return data
-
-
-@pytest.fixture(scope="module")
-def sound(tmp_path_factory):
-    return Coco(tmp_path_factory.mktemp("sound"))
 
 
 @pytest.fixture(scope="module")

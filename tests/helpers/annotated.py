@@ -53,6 +53,31 @@ class Coco:
         return str(caught.value)
 
 
+def made(sound, text, **options):
+    """What the dataset stage makes of the text of an annotation file."""
+    path = sound.folder / "annotations.json"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    spec = {"kind": "coco", "images": str(sound.images), "annotations": str(path), **options}
+    return lambda: checked(build("set", spec, {}))
+
+
+def checked(dataset):
+    """What holds of every dataset."""
+    json.dumps(dataset, allow_nan=False)
+    sizes = {image["id"]: (image["width"], image["height"]) for image in dataset["images"]}
+    kinds = {category["id"]: category for category in dataset["categories"]}
+    assert all(type(image[key]) is int for image in dataset["images"] for key in ("id", "width", "height"))
+    for a in dataset["annotations"]:
+        (x, y, w, h), (width, height) = a["bbox"], sizes[a["image_id"]]
+        assert min(w, h) > 0
+        assert min(x, y) >= -1e-3
+        assert x + w <= width + 1e-3
+        assert y + h <= height + 1e-3
+        assert a["iscrowd"] in (0, 1)
+        assert len(a.get("keypoints", ())) == 3 * len(kinds[a["category_id"]].get("keypoints", ()))
+    return dataset
+
+
 def subset(source, **spec):
     sources = spec.pop("sources", {})
     return build("part", {"kind": "subset", "of": "set", **spec}, {"set": source, **sources})
