@@ -1,30 +1,14 @@
-"""Configurations: edits of a sound one, as `resolve` takes them, and texts of files."""
-
-from pathlib import Path
+"""Configurations: edits of a sound one, as `resolve` takes them; those of labels are in test_configured_labels.py."""
 
 import pytest
 import yaml
 
 from distill.study.reruns import of_merge, of_training
-from distill.study.resolve import read, resolve
-from fuzz.harness import edited, judge, no_file, table
+from distill.study.resolve import resolve
+from fuzz.harness import edited, judge, table
 from helpers import ROOT
+from helpers.configs import SOUND
 
-SOUND = """
-datasets:
-  labelled: {kind: coco, images: a, annotations: a.json}
-  unlabelled: {kind: folder, images: b}
-  val: {kind: coco, images: c, annotations: c.json}
-  part: {kind: subset, of: labelled, fraction: 0.5}
-model: {config: keypoint_rcnn_tiny}
-models: {teacher: {iterations: 20}, student: {labels: distilled, iterations: 20}}
-views: {plain: [{scale: 200}], all: {scales: [160, 200], flip: true}}
-labels: {distilled: {}}
-merge: {}
-calibrate: {}
-evaluate: {on: val}
-tables: {t: {rows: [teacher, student]}}
-"""
 EDITS = """
 # --- the whole ---
 datasets = null => datasets: must be mapping, not None
@@ -203,77 +187,6 @@ models.teacher = {"import": {"format": "mmdet"}} => models.teacher.import: needs
 models.teacher = {"import": {"format": "mmdet", "checkpoint": ""}} => models.teacher.import.checkpoint
 models.teacher = {"import": {"format": "mmdet", "checkpoint": "x", "categories": []}} => models.teacher.import.categories
 models.teacher = {"import": {"format": "mmdet", "checkpoint": "x"}, "lr": 1} => an imported model is not trained; remove lr
-# --- views ---
-views = [] => views: must be mapping, not []
-views.plain = [] => views.plain
-views.plain = [{"scale": 200.0}] => views.plain.0.scale: must be integer, not 200.0
-views.plain = [{"scale": "200"}] => views.plain.0.scale: must be integer
-views.plain = [{"scale": 0}] => views.plain.0.scale: 0 is less than the minimum of 1
-views.plain = [{"scale": 10**9}] => views.plain: view: scale must be whole pixels from 1 to 100000
-views.plain = [{"scal": 200}] => views.plain.0: unknown key 'scal'; did you mean 'scale'?
-views.plain = [{}] => views.plain
-views.plain = [3] => views.plain.0: must be text or mapping, not 3
-views.plain = ["s200"] => views.plain: 's200' names no view
-views.plain = ["s0200", "s0200"] => views.plain: s0200 is listed twice
-views.plain = ["s0160", "s0200"] => views.plain: must be a single view
-views.plain = [{"scale": 200, "aspect": nan}] => views.plain.aspect: nan is no finite number
-views.plain = [{"scale": 200, "aspect": 0}] => views.plain: view: aspect must be a number from 0.1 to 10, not 0
-views.plain = [{"scale": 200, "aspect": 1.23456789}] => has too many digits
-views.plain = [{"scale": 200, "rotate": 45}] => views.plain.0.rotate: 45 is not one of 0, 90, 180, 270
-views.plain = [{"scale": 200, "flip": "yes"}] => views.plain.0.flip: must be boolean
-views.all = {"scales": []} => views.all.scales
-views.all = {"scales": [160], "scale": 200} => needs either 'scale' or 'scales'
-views.all = null => views.all: must be mapping or list
-# --- labels, merge, calibrate ---
-labels = [] => labels: must be mapping, not []
-labels.distilled = null => labels.distilled: must be mapping
-labels.distilled.teacher = [] => labels.distilled.teacher
-labels.distilled.teacher = ["teacher", "teacher"] => labels.distilled.teacher
-labels.distilled.teacher = "student" => a cycle, each made from the next
-labels.distilled.views = "none" => labels.distilled.views: there is no view set 'none'
-labels.distilled = {"predictions": []} => labels.distilled.predictions
-labels.distilled = {"predictions": ""} => labels.distilled.predictions
-labels.distilled = {"predictions": 3} => labels.distilled.predictions: must be text or list, not 3
-labels.distilled = {"predictions": ["a.json", "a.json"]} => labels.distilled.predictions
-labels.distilled = {"predictions": ["a.json", 3]} => labels.distilled.predictions.1: must be text, not 3
-labels.distilled = {"predictions": "a{b}.json"} => labels.distilled.predictions: 'a{b}.json' has braces
-labels.distilled = {"predictions": ["a{b}.json"]} => labels.distilled.predictions.0: 'a{b}.json' has braces
-labels.distilled = {"predictions": "a.json", "teacher": "teacher"} => labels.distilled: predictions take the place of a teacher; remove teacher
-labels.distilled = {"predictions": "a.json", "views": "all", "teacher": "x"} => remove teacher and views
-labels.distilled = {"predictions": "a.json", "labelled": "lost"} => labels.distilled.labelled: there is no dataset 'lost'
-labels.distilled = {"predictions": "a.json", "labelled": "unlabelled"} => labels.distilled.labelled: the dataset 'unlabelled' has no annotations
-labels.distilled = {"predictions": "a.json", "merge": {"boxes": "average"}} => labels.distilled.merge.boxes: average needs a teacher
-labels.distilled = {"labelled": "labelled"} => labels.distilled.labelled: is for `predictions`
-labels.distilled = {"predictions": "a.json"} => ok it["labels"]["distilled"]["posed"] and it["labels"]["distilled"]["labelled"] == "labelled"
-labels.distilled.dataset = "unlabeled" => there is no dataset 'unlabeled'; did you mean 'unlabelled'?
-merge.nms = 0 => merge.nms: 0 is less than or equal to the minimum of 0
-merge.nms = 1.1 => merge.nms: 1.1 is greater than the maximum of 1
-merge.nms = nan => merge.nms: nan is no finite number
-merge.nms = "0.5" => merge.nms: must be number
-merge.vote = 0 => merge.vote: 0 is less than or equal to the minimum of 0
-merge.vote = -1 => merge.vote
-merge.score = "mean" => merge.score: 'mean' is not one of id, avg, temp_avg
-merge.beta = 0 => merge.beta: 0 is less than or equal to the minimum of 0
-merge.beta = -1 => merge.beta
-merge.beta = inf => merge.beta: inf is no finite number
-merge.max_per_image = 0 => merge.max_per_image
-merge.max_per_image = 100.0 => merge.max_per_image: must be integer, not 100.0
-merge.boxes = "mean" => merge.boxes: 'mean' is not one of union, average
-merge.average = "mean" => merge.average: 'mean' is not one of
-merge.size_dependent = -1 => merge.size_dependent
-merge.size_dependent = 900; views.all = {"scales": [100, 150]} => merge.size_dependent: views.all needs scales up to
-merge.upsample = 1 => merge.upsample: must be boolean, not 1
-merge.vot = 0.8 => merge: unknown key 'vot'; did you mean 'vote'?
-labels.distilled.merge = {"nms": 0} => labels.distilled.merge.nms
-calibrate.instances = -1 => calibrate.instances: -1 is less than the minimum of 0
-calibrate.instances = inf => calibrate.instances: inf is no finite number
-calibrate.instances = null => ok it["labels"]["distilled"]["calibrate"]["instances"] is None
-calibrate.per = "image" => calibrate.per: 'image' is not one of category, all
-calibrate.score_floor = 2 => calibrate.score_floor
-calibrate.agnostic_nms = 0 => calibrate.agnostic_nms
-fixed_boxes = {"min_score": nan} => fixed_boxes.min_score: nan is no finite number
-fixed_boxes = {"per_image": 20.0} => fixed_boxes.per_image: must be integer, not 20.0
-fixed_boxes = {"per_label": 0.5} => fixed_boxes.per_label
 # --- evaluate, tables ---
 evaluate.on = "unlabelled" => evaluate.on: the dataset 'unlabelled' has no annotations
 evaluate.on = "vall" => evaluate.on: there is no dataset 'vall'; did you mean 'val'?
@@ -320,112 +233,6 @@ def test_an_edited_configuration(edits, expected):
 
 def test_the_sound_one():
     judge("ok", lambda: resolve(yaml.safe_load(SOUND), ROOT))
-
-
-# What a file says, as Python text; => what `read` makes of it.
-TEXTS = r"""
-"" => not a configuration; it must be a mapping
-"# nothing" => not a configuration; it must be a mapping
-"- a" => not a configuration; it must be a mapping
-"__use_yte__: true\nresults: ?1" => __use_yte__ has Snakemake run what the file says
-"a" => not a configuration; it must be a mapping
-"3" => not a configuration; it must be a mapping
-"null" => not a configuration; it must be a mapping
-"shards: 1\nthreads: 2\nshards: 3" => line 3: the key 'shards' is there twice; it is in line 1 too
-"datasets:\n  a: {kind: folder, images: a}\n  b: {}\n  a: {}" => line 4: the key 'a' is there twice; it is in line 2 too
-"a: {b: 1, c: 2, b: 3}" => line 1: the key 'b' is there twice
-"evaluate:\n  on: val\n  'on': train" => line 3: the key 'on' is there twice
-"evaluate:\n  on: val\n  true: train" => line 3: the key 'true' is there twice
-'{"a": 1, "a": 2}' => line 1: the key 'a' is there twice
-"a: .nan" => line 1: .nan is no finite number
-"a:\n  - 1\n  - -.inf" => line 3: -.inf is no finite number
-"a: 1.0e+999" => line 1: 1.0e+999 is no finite number
-"a: !!float x" => line 1: x is no finite number
-"a: 010" => line 1: 010 is no whole number
-"a: 0x10" => line 1: 0x10 is no whole number
-"a: 0b11" => line 1: 0b11 is no whole number
-"a: 1_000" => line 1: 1_000 is no whole number
-"a: 1:30" => line 1: 1:30 is no whole number
-"a: 1:30.5" => line 1: 1:30.5 is no finite number
-"a: 2020-01-01" => line 1: 2020-01-01 would be read as a date; put it in quotes
-"a: 2020-01-01 10:00:00" => would be read as a date; put it in quotes
-"a: '2020-01-01'" => ok it == {"a": "2020-01-01"}
-"a: " + "1" * 400 => is too large
-"a: 9223372036854775808" => line 1: 9223372036854775808 is too large
-"a: 9223372036854775807" => ok it == {"a": 2**63 - 1}
-"a: 1e3" => ok it == {"a": "1e3"}
-"a: 1.0e+3" => ok it == {"a": 1000.0}
-"a: -0" => ok it == {"a": 0}
-"a: !!python/object/apply:os.system [ls]" => line 1: there is no kind of value tag:yaml.org,2002:python/object/apply:os.system
-"a: !!binary aGk=" => line 1: there is no kind of value
-"a: !x 1" => line 1: there is no kind of value !x
-"a: !!set {x, y}" => line 1: there is no kind of value
-"a: !!bool maybe" => line 1: maybe is neither true nor false
-"a: !!str 010" => ok it == {"a": "010"}
-"a: [1" => not YAML
-"a: 1\n b: 2" => line 2: not YAML
-"a:\n\t- b" => line 2: not YAML
-"a: 'x" => not YAML
-"a: *x" => line 1: not YAML
-"a: @x" => line 1: not YAML
-"a: {b: 1}}" => line 1: not YAML
-"a: 1\n---\nb: 2" => line 2: not YAML
-"%YAML 9.9\n---\na: 1" => not YAML
-"? [1]\n: 2" => line 1: a key must be text
-"? {a: 1}\n: 2" => line 1: a key must be text
-"a: &x [*x]" => line 1: this value is a part of itself
-"a: &x {b: *x}" => line 1: this value is a part of itself
-"base: &x {b: 1, c: 2}\na: {<<: *x, b: 3}" => ok it["a"] == {"b": 3, "c": 2}
-"a: {<<: 3}" => line 1: not YAML
-"[" * 100000 => nested too deeply
-"- " * 100000 + "1" => nested too deeply
-"a: " + "{b: " * 99 + "1" + "}" * 99 => ok
-"a: " + "{b: " * 101 + "1" + "}" * 101 => nested too deeply
-bomb("[{}]", "*{}") => its aliases (*name) stand for more than 1000000 values
-bomb("{{{}}}", "k{1}: *{0}") => its aliases (*name) stand for more than 1000000 values
-bomb("{{<<: [{}]}}", "*{}") => its aliases (*name) stand for more than 1000000 values
-"\ufeffa: 1" => ok it == {"a": 1}
-"a: é".encode("utf-8") => ok it == {"a": "é"}
-"a: é".encode("utf-16") => ok it == {"a": "é"}
-"a: 1\nb: é".encode("latin-1") => line 2: is not in UTF-8; save the file in this encoding
-"a: é".encode("utf-16-le") => is not in UTF-8
-b"\xff\xfe\x00" => is not in UTF-8
-bytes(100) => not YAML
-"a: \x07" => not YAML
-"a: \u2028b" => not YAML
-'a: "\\0"' => ok it == {"a": chr(0)}
-'a: "\\ud800"' => line 1: text has half of a character in it
-"a: 1\r\nb: 2\r\n" => ok it == {"a": 1, "b": 2}
-"""
-
-
-def bomb(holder: str, item: str, levels: int = 12) -> str:
-    """Ten of the one before, on each level."""
-    lines = ["a0: &a0 {x: 1}"]
-    for level in range(1, levels):
-        items = ", ".join(item.format(f"a{level - 1}", number) for number in range(10))
-        lines.append(f"a{level}: &a{level} {holder.format(items)}")
-    return "\n".join(lines)
-
-
-@pytest.mark.parametrize(("text", "expected"), table(TEXTS))
-def test_the_text_of_a_file(tmp_path, text, expected):
-    content = eval(text, {"bomb": bomb})
-    path = tmp_path / "mine.yaml"
-    path.write_bytes(content if isinstance(content, bytes) else content.encode("utf-8", "surrogatepass"))
-    judge(expected, lambda: read(path), "mine.yaml")
-
-
-@pytest.mark.parametrize("what", ["pipe", "folder", "device", "nothing"])
-def test_what_is_no_file(tmp_path, what):
-    path = tmp_path / "mine.yaml"
-    no_file(path, what)
-    judge("no such file" if what == "nothing" else "is not a file", lambda: read(path), "mine.yaml")
-
-
-@pytest.mark.parametrize("path", sorted((ROOT / "config").glob("*.yaml")), ids=lambda path: path.stem)
-def test_the_studies_that_are_here_are_read_as_yaml_reads_them(path: Path):
-    assert read(path) == yaml.safe_load(path.read_text())
 
 
 def test_what_decides_reruns_is_the_same_for_whole_numbers_only():

@@ -16,10 +16,11 @@ from distill.labels.exchange import to_cvat, to_label_studio
 from distill.strict import read_yaml
 from distill.study.needs import margins, needs
 from distill.study.resolve import resolve
-from fuzz import test_artifacts, test_configurations, test_corrections
+from fuzz import test_artifacts, test_corrections
 from fuzz.harness import outcome, text_of
 from helpers import ROOT
 from helpers.annotated import made
+from helpers.configs import SOUND
 
 EXAMPLES = settings(
     max_examples=150,
@@ -188,7 +189,7 @@ test_split_checks = of_artifact(test_artifacts.SPLITS, lambda found: json.dumps(
 
 
 @EXAMPLES
-@given(mutated(yaml.safe_load(test_configurations.SOUND)))
+@given(mutated(yaml.safe_load(SOUND)))
 def test_configurations_resolve_or_not(config):
     message, study = outcome(lambda: resolve(config, ROOT))
     if message is None:
@@ -202,7 +203,7 @@ def test_configurations_resolve_or_not(config):
 @given(st.data())
 def test_texts_of_configurations(tmp_path_factory, data):
     """What is read is what YAML reads."""
-    text = test_configurations.SOUND
+    text = SOUND
     for _ in range(data.draw(st.integers(1, 3))):
         at = data.draw(st.integers(0, len(text)))
         what = data.draw(

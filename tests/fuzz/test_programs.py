@@ -104,7 +104,7 @@ def damaged(study, tmp_path_factory):
     (folder / "list.json").write_text("[1]")
     (folder / "twins.json").write_text('{"images": [], "annotations": [], "categories": [], "images": []}')
     (folder / "latin.txt").write_bytes(b"1.png\n\xe9.png\n")
-    from fuzz.test_configurations import bomb
+    from fuzz.test_configuration_texts import bomb
 
     (folder / "bomb.yaml").write_text(bomb("[{}]", "*{}"))
     sound = json.loads((study / "datasets/unlabelled.json").read_text())

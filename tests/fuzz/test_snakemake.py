@@ -9,7 +9,7 @@ import yte
 
 from distill.study.paths import check_results
 from fuzz.harness import judge, limited
-from fuzz.test_configurations import bomb
+from fuzz.test_configuration_texts import bomb
 from helpers import ROOT
 
 TRAP = '__use_yte__: true\nresults: ?open("run", "w").write("x")\n'

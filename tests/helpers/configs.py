@@ -1,4 +1,4 @@
-"""The smallest study, and what it resolves to with more in it."""
+"""Small studies, and what they resolve to with more in them."""
 
 import yaml
 
@@ -33,6 +33,22 @@ datasets:
   more: {kind: subset, of: others, ids: "more-{seed}.txt"}
 model: faster_rcnn_tiny
 models: {teacher: {}, student: {labels: distilled}, upper: {labelled: others}}
+"""
+
+SOUND = """
+datasets:
+  labelled: {kind: coco, images: a, annotations: a.json}
+  unlabelled: {kind: folder, images: b}
+  val: {kind: coco, images: c, annotations: c.json}
+  part: {kind: subset, of: labelled, fraction: 0.5}
+model: {config: keypoint_rcnn_tiny}
+models: {teacher: {iterations: 20}, student: {labels: distilled, iterations: 20}}
+views: {plain: [{scale: 200}], all: {scales: [160, 200], flip: true}}
+labels: {distilled: {}}
+merge: {}
+calibrate: {}
+evaluate: {on: val}
+tables: {t: {rows: [teacher, student]}}
 """
 
 
