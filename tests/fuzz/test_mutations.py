@@ -16,9 +16,9 @@ from distill.labels.exchange import to_cvat, to_label_studio
 from distill.strict import read_yaml
 from distill.study.needs import margins, needs
 from distill.study.resolve import resolve
-from fuzz import test_artifacts, test_corrections
+from fuzz import test_artifacts
 from fuzz.harness import outcome, text_of
-from helpers import ROOT
+from helpers import ROOT, answers
 from helpers.annotated import made
 from helpers.configs import SOUND
 
@@ -123,19 +123,19 @@ def test_texts_of_annotations(sound, data):
 
 
 @EXAMPLES
-@given(mutated(test_corrections.COCO))
+@given(mutated(answers.COCO))
 def test_corrected_coco_files(content):
     check_corrected(content)
 
 
 @EXAMPLES
-@given(mutated(test_corrections.TASKS))
+@given(mutated(answers.TASKS))
 def test_corrected_tasks(content):
     check_corrected(content)
 
 
 def check_corrected(content):
-    message, result = outcome(lambda: corrected(test_corrections.LABELS, {"a.json": content}))
+    message, result = outcome(lambda: corrected(answers.LABELS, {"a.json": content}))
     if message is not None:
         assert message.startswith("a.json: ")
         return
