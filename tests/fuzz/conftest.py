@@ -1,4 +1,4 @@
-"""What every input has to do with: so much memory, and the folder that it was in; and the sound files that are edited."""
+"""What every input has to do with: so much memory, and the folder that it was in; and sound files, which are spoilt."""
 
 import os
 import resource
@@ -23,3 +23,31 @@ def bounded() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def sound(tmp_path_factory) -> Coco:
     return Coco(tmp_path_factory.mktemp("sound"))
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    from helpers.artifacts import Study
+
+    return Study(tmp_path_factory.mktemp("study"))
+
+
+@pytest.fixture
+def spoil(study):
+    """Writes bytes in the place of an artifact, which comes back afterwards."""
+    kept = []
+
+    def write(name, content):
+        path = study.path(name)
+        kept.append((path, path.read_bytes()))
+        path.unlink()
+        if content is not None:
+            path.write_bytes(content)
+        return path
+
+    yield write
+    for path, content in kept:
+        if path.is_dir() and not path.is_symlink():
+            path.rmdir()
+        path.unlink(missing_ok=True)
+        path.write_bytes(content)

@@ -3,12 +3,12 @@
 import copy
 import json
 
-import pytest
 import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from distill.datasets.stats import describe
+from distill.evaluation.metrics import read_evaluation
 from distill.evaluation.tables import build as tabulate
 from distill.evaluation.tables import markdown
 from distill.labels.corrections import corrected
@@ -16,9 +16,8 @@ from distill.labels.exchange import to_cvat, to_label_studio
 from distill.strict import read_yaml
 from distill.study.needs import margins, needs
 from distill.study.resolve import resolve
-from fuzz import test_artifacts
 from fuzz.harness import outcome, text_of
-from helpers import ROOT, answers
+from helpers import ROOT, answers, artifacts
 from helpers.annotated import made
 from helpers.configs import SOUND
 
@@ -92,11 +91,6 @@ def mutated(draw, data):
             case _ if isinstance(holder, dict):
                 holder[draw(st.text(max_size=5))] = holder.pop(key)
     return data
-
-
-@pytest.fixture(scope="module")
-def study(tmp_path_factory):
-    return test_artifacts.Study(tmp_path_factory.mktemp("study"))
 
 
 @EXAMPLES
@@ -177,15 +171,15 @@ def use_dataset(dataset):
     json.dumps(to_label_studio(dataset, ""), allow_nan=False)
 
 
-test_labels = of_artifact(test_artifacts.LABELS, use_dataset)
-test_datasets = of_artifact(test_artifacts.DATASET, describe)
-test_thresholds = of_artifact(test_artifacts.THRESHOLDS, use_dataset)
-test_evaluations = of_artifact(test_artifacts.EVALUATION, lambda frame: frame.to_csv())
-test_merged = of_artifact(test_artifacts.MERGED, lambda found: json.dumps(found, allow_nan=False))
-test_prediction_shards = of_artifact(test_artifacts.SHARD, lambda found: json.dumps(found, allow_nan=False))
-test_boxes = of_artifact(test_artifacts.BOXES, vars)
-test_runs = of_artifact(test_artifacts.RUN, lambda found: json.dumps(found, allow_nan=False))
-test_split_checks = of_artifact(test_artifacts.SPLITS, lambda found: json.dumps(found, allow_nan=False))
+test_labels = of_artifact(artifacts.LABELS, use_dataset)
+test_datasets = of_artifact(artifacts.DATASET, describe)
+test_thresholds = of_artifact(artifacts.THRESHOLDS, use_dataset)
+test_evaluations = of_artifact(artifacts.EVALUATION, lambda frame: frame.to_csv())
+test_merged = of_artifact(artifacts.MERGED, lambda found: json.dumps(found, allow_nan=False))
+test_prediction_shards = of_artifact(artifacts.SHARD, lambda found: json.dumps(found, allow_nan=False))
+test_boxes = of_artifact(artifacts.BOXES, vars)
+test_runs = of_artifact(artifacts.RUN, lambda found: json.dumps(found, allow_nan=False))
+test_split_checks = of_artifact(artifacts.SPLITS, lambda found: json.dumps(found, allow_nan=False))
 
 
 @EXAMPLES
@@ -250,10 +244,6 @@ def test_a_table_of_what_is_accepted(study):
     """The numbers that the mutations of evaluations go into."""
     table = tabulate(
         study.of_row,
-        {
-            str(study.path(test_artifacts.EVALUATION)): test_artifacts.read_evaluation(
-                study.path(test_artifacts.EVALUATION)
-            )
-        },
+        {str(study.path(artifacts.EVALUATION)): read_evaluation(study.path(artifacts.EVALUATION))},
     )
     assert "student" in markdown(table)

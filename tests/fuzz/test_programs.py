@@ -12,9 +12,8 @@ import sys
 import pytest
 
 from distill.study.schema import defaults
-from fuzz import test_artifacts
 from fuzz.harness import edited, limited
-from helpers import ROOT, SCRIPTS
+from helpers import ROOT, SCRIPTS, artifacts
 from helpers.options import dataset_spec
 
 OK, ROWS = (
@@ -93,7 +92,7 @@ write_report.py --study D/half.json --results S --output OUT => D/half.json: not
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory):
-    return test_artifacts.Study(tmp_path_factory.mktemp("study")).results
+    return artifacts.Study(tmp_path_factory.mktemp("study")).results
 
 
 @pytest.fixture(scope="module")
