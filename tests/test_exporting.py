@@ -1,10 +1,6 @@
-"""Exported models, run by the programs of others, find what they find here."""
+"""Exported models, run by torchvision and ONNX Runtime, find what they find here; others are refused."""
 
 import importlib.util
-import json
-import os
-import subprocess
-import sys
 from functools import cache
 from pathlib import Path
 
@@ -19,9 +15,8 @@ from torchvision.models.detection import (
     keypointrcnn_resnet50_fpn,
 )
 
-from distill.datasets.images import read_image
 from distill.files import read_json
-from distill.models import Predictor, config_file
+from distill.models import config_file
 from distill.models import model as models
 from distill.models.published import to_onnx, to_torchvision, torchvision_loader
 from distill.models.published.exporting import export_model
@@ -29,15 +24,10 @@ from distill.predictions.heatmaps import decode, softmax2d
 from distill.predictions.views import View
 from distill.program import UserError
 from distill.study.model_config import path_of
-from helpers import ROOT, SCRIPTS
+from helpers import ROOT
 from helpers.checkpoints import share_in_common
-from helpers.detectors import narrow
-from helpers.networks import random_model
-from helpers.options import generate
+from helpers.exported import POSED, Ours, drawn, model_of, record, retina_net
 
-CATEGORIES = [{"id": 3, "name": "person"}, {"id": 5, "name": "hat"}]
-ROWS = ["hat", "coat", "person"]  # what a network that was imported predicts
-POSED = [{"id": 1, "name": "person", "keypoints": ["head", "hand", "foot"]}]
 VIEW = View(192)
 BEST = 20  # detections of an image whose keypoints are compared
 
@@ -45,13 +35,7 @@ BEST = 20  # detections of an image whose keypoints are compared
 @pytest.fixture(scope="module")
 def figures(tmp_path_factory):
     """The folder of a few images of the view's size, and their records."""
-    folder = tmp_path_factory.mktemp("figures")
-    coco = generate(folder, 4, seed=3, size=(256, 192), style="sketch")
-    return folder, coco["images"]
-
-
-def model_of(config, folder):
-    return random_model(config, POSED if config.startswith("keypoint") else CATEGORIES, folder / "model")
+    return drawn(tmp_path_factory.mktemp("figures"))
 
 
 @pytest.fixture(scope="module")
@@ -68,35 +52,6 @@ def changed(model, folder, change):
     (folder / "model.pth").symlink_to(model / "model.pth")
     config_file.write(folder / "config.py", cfg)
     return folder
-
-
-class Ours:
-    """What a model finds in images under a view."""
-
-    def __init__(self, model, folder, images, view):
-        self.predictor, self.folder, self.images, self.view = Predictor(model, "cpu"), folder, images, view
-        self.names = {category["id"]: category["name"] for category in self.predictor.meta["categories"]}
-        self.found = [
-            record(image, self.names[category], box, score)
-            for image, found in self.predictor.boxes(folder, images, view)
-            for box, score, category in zip(
-                found["boxes"], found["scores"], found["category_ids"].tolist(), strict=True
-            )
-        ]
-
-    def pixels(self, image):
-        """(3, H, W) of the view, from 0 to 1."""
-        pixels = self.view.transform_image(read_image(self.folder / image["file_name"]))
-        return np.ascontiguousarray(pixels[..., ::-1].transpose(2, 0, 1), np.float32) / 255
-
-    def heatmaps(self, image, boxes):
-        """(n, K, 56, 56) of boxes (n, 4) in the view."""
-        boxes = {image["id"]: self.view.inverse_boxes(boxes, (image["width"], image["height"]))}
-        return np.concatenate(list(self.predictor.heatmaps(self.folder, [image], boxes, self.view)))
-
-
-def record(image, name, box, score):
-    return {"image_id": image["id"], "category_id": name, "box": np.array(box), "score": float(score)}
 
 
 def in_torchvision(files):
@@ -224,66 +179,6 @@ def test_others_have_all_their_tensors_in_torchvision(config):
 
 def shapes(state):
     return {name: tuple(value.shape) for name, value in state.items()}
-
-
-RUN = """
-import json, sys
-import distill.models  # stands in for mmcv's compiled operators; its own modules it does not load
-from mmdet.apis import inference_detector, init_detector
-found = []
-for name in ("faster", "retina"):
-    model = init_detector(f"{name}.py", f"{name}.pth", device="cpu")
-    for path in sys.argv[1:]:
-        mine = inference_detector(model, path).pred_instances
-        names = [model.dataset_meta["classes"][label] for label in mine.labels]
-        found.append([names, mine.bboxes.tolist(), mine.scores.tolist()])
-assert "distill.models.heads" not in sys.modules
-print(json.dumps(found))
-"""
-
-
-def retina_net(folder):
-    """The folder of a narrow RetinaNet, a detector that has no code of this project, and rows of its own."""
-    cfg = models.load_config(narrow("retinanet", folder))
-    models.fit_to_dataset(cfg, [{"name": name} for name in ROWS], "the test")
-    models.drop_pretrained(cfg)
-    torch.manual_seed(0)
-    network = models.build(cfg)
-    network.init_weights()
-    network.bbox_head.retina_cls.weight.data *= 100
-    network.bbox_head.retina_cls.bias.data[:] = torch.linspace(-2, -1, 27)
-    network.bbox_head.retina_reg.weight.data *= 10
-    folder = folder / "retina"
-    meta = {"model": "retina", "categories": CATEGORIES, "rows": ROWS, "task": "boxes"}
-    models.save(folder / "model.pth", network.state_dict(), meta)
-    config_file.write(folder / "config.py", cfg)
-    return folder
-
-
-def test_mmdet_finds_the_same(tmp_path, figures, model):
-    folders, view = [model("faster_rcnn_tiny"), retina_net(tmp_path)], View(208)
-    for folder, name in zip(folders, ("faster", "retina"), strict=True):
-        export_model(folder, "mmdet", tmp_path / f"{name}.pth", view.name)
-    paths = [str(figures[0] / image["file_name"]) for image in figures[1]]
-    done = subprocess.run(
-        [sys.executable, "-c", RUN, *paths],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "PYTHONPATH": str(SCRIPTS)},
-        cwd=tmp_path,
-    )
-    assert done.returncode == 0, done.stderr
-    answers = json.loads(done.stdout.splitlines()[-1])
-    size = {image["id"]: (image["width"], image["height"]) for image in figures[1]}
-    for number, folder in enumerate(folders):
-        mine = answers[number * len(paths) :][: len(paths)]
-        found = zip(figures[1], mine, strict=True)
-        theirs = [record(image, *one) for image, columns in found for one in zip(*columns, strict=True)]
-        theirs = [one for one in theirs if one["category_id"] != "coat"]  # which the dataset lacks
-        ours = Ours(folder, *figures, view).found
-        ours = [{**one, "box": view.inverse_boxes(one["box"], size[one["image_id"]])} for one in ours]
-        assert len(ours) > 50
-        assert share_in_common(ours, theirs)[0] >= 0.995
 
 
 def softly(net):
