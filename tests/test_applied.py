@@ -109,6 +109,12 @@ class Stub:
         return self.asked
 
 
+@pytest.fixture
+def single(monkeypatch):
+    """Each image is a shard."""
+    monkeypatch.setattr(Source, "length", 1)
+
+
 def fails(error):
     def call(*args):
         raise error
@@ -116,7 +122,7 @@ def fails(error):
     return call
 
 
-def test_what_fails_after_the_last_part_costs_no_results(place, monkeypatch):
+def test_what_fails_after_the_last_part_costs_no_results(place, single, monkeypatch):
     stub, source, output = Stub(place), Source.of(["photos"]), Path("out.json")
     with monkeypatch.context() as patch:
         patch.setattr(applied, "read_lines", fails(OSError(28, "No space left on device")))
@@ -131,6 +137,40 @@ def test_what_fails_after_the_last_part_costs_no_results(place, monkeypatch):
     assert stub.asked == []
     assert len(read_json(output)) == 3
     assert len(stub.run(source, output, drawn="elsewhere")) == 3  # finished parts are not drawn there
+    assert not Path("out.json.parts").exists()
+
+
+def test_a_new_image_costs_only_the_parts_that_it_changes(place, single):
+    Path("photos/unlike.jpg").touch()
+    stub, output = Stub(place), Path("out.json")
+    with pytest.raises(KeyboardInterrupt):
+        stub.run(Source.of(["photos"]), output, finish=fails(KeyboardInterrupt()))
+    Path("photos/m.jpg").touch()  # all after it have other numbers
+    asked = stub.run(Source.of(["photos"]), output)
+    assert [Path(name).name for name in asked] == ["m.jpg", "b.png", "unlike.jpg"]
+    assert len(read_json(output)) == 5
+
+
+def test_another_video_of_the_same_name_is_another(place):
+    stub, output = Stub(place), Path("out.json")
+    with pytest.raises(KeyboardInterrupt):
+        stub.run(Source.of(["clip.mp4"]), output, finish=fails(KeyboardInterrupt()))
+    with pytest.raises(KeyboardInterrupt):
+        stub.run(Source.of(["clip.mp4"]), output, finish=fails(KeyboardInterrupt()))
+    assert stub.asked == []
+    Path("clip.mp4").write_text("another")
+    assert stub.run(Source.of(["clip.mp4"]), output) == ["clip.mp4"]
+
+
+def test_two_runs_do_not_write_one_file(place, single):
+    stub, source, output = Stub(place), Source.of(["photos"]), Path("out.json")
+
+    def meanwhile():
+        with pytest.raises(UserError, match=r"another process is writing out\.json; wait for its end"):
+            Stub(place).run(source, output)
+
+    assert len(stub.run(source, output, finish=meanwhile)) == 3
+    assert len(read_json(output)) == 3
     assert not Path("out.json.parts").exists()
 
 

@@ -137,7 +137,7 @@ def test_views_can_be_named_without_a_study(box_model, images):
 
 
 def test_an_interrupted_run_goes_on(tmp_path, box_model, images, monkeypatch):
-    monkeypatch.setattr("distill.models.predictor.SHARD", 2)
+    monkeypatch.setattr(Source, "length", 2)
     plan, source = plan_of(box_model, ["s0112"]), Source.of([images[0]])
     predictor = Predictor(box_model, "cpu")
 
@@ -239,7 +239,7 @@ def test_a_video_is_its_frames(tmp_path, box_model, video, monkeypatch):
         > 60
     )
     # Frames of finished parts are decoded, but not used again.
-    monkeypatch.setattr("distill.models.predictor.SHARD", 4)
+    monkeypatch.setattr(Source, "length", 4)
     source, predictor = Source.of([video]), Predictor(box_model, "cpu")
     rest = [part for part, _ in predictor.parts(source, [View(112)], done={0, 2})]
     assert {part.shard for part in rest} == {1, 3}

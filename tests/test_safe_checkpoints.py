@@ -1,8 +1,10 @@
 """Files of networks are read and nothing in them is run: checkpoints, configs of model folders, settings."""
 
+import ast
 import json
 import pickle
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -144,7 +146,10 @@ def test_a_config_is_written_for_mmengine_and_read_without_it(tmp_path):
         ("model = dict(type='antigravity')", "'antigravity' is not the name of a part"),
         ("model = dict(_scope_='antigravity')", "_scope_ 'antigravity'"),
         ("model = dict(type='mmengine.load', file='run.pkl')", "'mmengine.load' is not"),
-        ("model = dict(type='LAD', teacher_ckpt='run.pth')", "'teacher_ckpt' names another model"),
+        ("model = dict(a=dict(teacher_ckpt='run.pth'))", "'teacher_ckpt' names another model"),
+        ("model = dict(type='LAD')", "'LAD' would run or load what its arguments name"),
+        ("model = dict(a=dict(type='mmpose.OKSLoss', metainfo='run.py'))", "'mmpose.OKSLoss' would run"),
+        ("model = dict(type='CameraMotionCompensation', warp_mode='open(\"run\", \"w\")')", "would run"),
     ],
 )  # fmt: skip
 def test_a_config_of_anything_but_values_is_refused(tmp_path, monkeypatch, text, message):
@@ -154,6 +159,31 @@ def test_a_config_of_anything_but_values_is_refused(tmp_path, monkeypatch, text,
         config_file.read(Path("config.py"))
     assert "\n" not in str(error.value)
     assert not Path("run").exists()
+
+
+# What runs or unpickles an argument, and the parts that do it only when they are initialised, as no received one is.
+_RUNS = {
+    *("exec", "system", "Popen", "import_module", "fromfile", "get_config", "parse_pose_metainfo"),
+    *("load", "load_checkpoint", "_load_checkpoint", "load_url", "from_pretrained", "init_detector", "init_model"),
+}  # fmt: skip
+_INITIAL = {"DetectoRS_ResNet", "PretrainedInit", "PyramidVisionTransformer", "SwinTransformer"}
+
+
+def test_all_parts_of_networks_that_run_their_arguments_are_known():
+    found = set()
+    for package in ("mmdet.models", "mmpose.models", "mmcv.cnn", "mmcv.ops", "mmengine.model"):
+        for path in Path(find_spec(package).submodule_search_locations[0]).rglob("*.py"):
+            for part in ast.walk(ast.parse(path.read_text())):
+                if isinstance(part, ast.ClassDef) and any(map(_registers, part.decorator_list)):
+                    calls = (call.func for call in ast.walk(part) if isinstance(call, ast.Call))
+                    names = {getattr(func, "id", f".{getattr(func, 'attr', '')}") for func in calls}
+                    if "eval" in names or _RUNS & {name.removeprefix(".") for name in names}:
+                        found.add(part.name)
+    assert found - _INITIAL == config_file.RUNNING
+
+
+def _registers(decorator):
+    return any(r in ast.unparse(decorator) for r in ("MODELS.", "TASK_UTILS.", "INITIALIZERS."))
 
 
 def test_a_config_of_a_study_is_not_filled_from_the_environment(tmp_path, monkeypatch):

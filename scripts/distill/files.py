@@ -1,6 +1,7 @@
 """Files that are whole or absent: everything is written to a temporary name and renamed."""
 
 import codecs
+import fcntl
 import glob
 import json
 import os
@@ -13,7 +14,7 @@ from typing import Any, BinaryIO
 
 import msgspec
 
-from distill.program import UserError
+from distill.program import UserError, log
 
 ABANDONED = 600  # seconds after which a half-written file that nobody has touched is one of a killed process
 
@@ -38,6 +39,30 @@ def remove_abandoned(path: str | Path) -> None:
         with suppress(OSError):
             if time.time() - half.stat().st_mtime > ABANDONED:
                 half.unlink()
+
+
+@contextmanager
+def locked(path: str | Path, task: str, wait: bool) -> Iterator[None]:
+    """Keeps other processes off a task by a lock on a file, which stays.
+
+    task: what they may be at, for messages: "is training in …".
+    wait: whether the end of another one is waited for. Else it raises UserError.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if not wait:
+                raise UserError(
+                    f"another process {task}; wait for its end, or end it, and run again"
+                ) from None
+            log.warning("another process %s; waiting for its end", task)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        except OSError as error:  # a file system without locks
+            log.warning("%s cannot be locked (%s); make sure that no other process %s", path, error, task)
+        yield
 
 
 def write_text(path: str | Path, text: str) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from distill.files import write_json, write_text
+from distill.files import locked, write_json, write_text
 from distill.models.application import Application
 from distill.models.predictor import Predictor
 from distill.models.provenance import digests
@@ -19,6 +19,7 @@ from distill.predictions.coco_results import read_lines
 from distill.program import UserError, log
 
 RESULTS = "predictions"  # the last key of a shard
+LOCK = "lock"
 
 
 def predict_files(
@@ -49,7 +50,22 @@ def predict_files(
         if path.is_dir():
             raise UserError(f"{path}: is a folder; --output names a file, such as {path / 'out.json'}")
     folder = output.with_name(f"{output.name}.parts")
-    _claim(folder, _mark(predictor, source, used, drawn))
+    with locked(folder / LOCK, f"is writing {output}", wait=False):
+        _predict(predictor, source, used, output, folder, each, draw, drawn, finish)
+
+
+def _predict(
+    predictor: Predictor,
+    source: Source,
+    used: Application,
+    output: Path,
+    folder: Path,
+    each: Callable[[int], None],
+    draw: Callable[[list[Image], list[dict]], None] | None,
+    drawn: str,
+    finish: Callable[[], None] | None,
+) -> None:
+    _claim(folder, _mark(predictor, source, used, drawn), source)
     done = {int(path.stem) for path in folder.glob("*.json")}
     for shard in sorted(done):
         head = read_lines(_shard(folder, shard), RESULTS)[0]
@@ -73,11 +89,11 @@ def predict_files(
     try:
         _gather(folder, predictor, source, output)
     except UserError:  # what nobody can read may be mended until the next run
-        shutil.rmtree(folder)
+        shutil.rmtree(folder, ignore_errors=True)
         raise
     if finish:
         finish()
-    shutil.rmtree(folder)
+    shutil.rmtree(folder, ignore_errors=True)  # on NFS the lock may stay for a while
 
 
 def about(output: Path) -> Path:
@@ -98,24 +114,42 @@ def _mark(predictor: Predictor, source: Source, used: Application, drawn: str) -
             for one in (predictor, used.finder)
             if one
         ],
-        "images": [str(source.root.absolute()), source.names],
+        "images": [str(source.root.absolute()), source.video],
         "views": [view.name for view in (plan.plain, *plan.views)],
         "options": [asdict(plan.options), plan.fixed_boxes, used.min_score, predictor.amp, drawn],
     }
+    if source.video:
+        clip = (source.root / source.names[0]).stat()
+        what["images"] += [source.names, clip.st_size, clip.st_mtime_ns]
     return hashlib.sha256(json.dumps(what).encode()).hexdigest()
 
 
-def _claim(folder: Path, mark: str) -> None:
-    """Empties the folder of what another run has left."""
-    note = folder / "mark.txt"
+def _claim(folder: Path, mark: str, source: Source) -> None:
+    """Empties the folder of what another run has left, and of parts of other images than those of now."""
+    note, parts = folder / "mark.txt", sorted(folder.glob("*.json"))
     if not (note.is_file() and note.read_text(errors="replace") == mark):
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
+        if parts:
+            log.warning("%s: %d parts are of another model, video or options: removed", folder, len(parts))
         write_text(note, mark)
+    elif source.video:
+        return
+    else:
+        parts = [path for path in parts if _names(path) != set(source.shard(int(path.stem)))]
+        if parts:
+            log.warning("%s: there are other images now; %d parts are made again", folder, len(parts))
+    for path in parts:
+        path.unlink()
+
+
+def _names(part: Path) -> set[str]:
+    head = read_lines(part, RESULTS)[0]
+    return {image["file_name"] for key in ("images", "unreadable") for image in head[key]}
 
 
 def _gather(folder: Path, predictor: Predictor, source: Source, output: Path) -> None:
     paths = sorted(folder.glob("*.json"))
+    if lost := set(range(len(paths))) - {int(path.stem) for path in paths}:
+        raise UserError(f"{_shard(folder, min(lost))}: is gone; run again to have it made again")
     unreadable = [one for path in paths for one in read_lines(path, RESULTS)[0]["unreadable"]]
     names = [category["name"] for category in predictor.meta["categories"]]
     if not any(read_lines(path, RESULTS)[0]["images"] for path in paths):

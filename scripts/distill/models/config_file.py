@@ -18,6 +18,11 @@ from distill.program import UserError
 # A name that is registered. Others would be imported, or evaluated: `subprocess.Popen`, mmcv's `nms`.
 _TYPE = re.compile(r"((mmdet|mmpose|mmpretrain)\.)?[A-Za-z_]\w*")
 _SCOPES = ("mmdet", "mmpose", "mmpretrain")
+# Registered, and they evaluate, run or unpickle what they are given: an expression, a config, a checkpoint.
+RUNNING = frozenset(
+    "AppearanceFreeLink BertModel CameraMotionCompensation Detectron2Wrapper DWPoseDistiller"
+    " KnowledgeDistillationSingleStageDetector LAD OKSLoss PoseOKS".split()
+)
 
 
 def write(path: Path, cfg: Config) -> None:
@@ -71,12 +76,11 @@ def check_types(value: Any, path: Path | str) -> None:
         for key, item in value.items():
             name = isinstance(item, str)
             # A module of the name, say in the folder of the call, would be imported.
-            if (
-                key == "type"
-                and name
-                and (not _TYPE.fullmatch(item) or ("." not in item and find_spec(item)))
-            ):
-                raise UserError(f"{path}: type {item!r} is not the name of a part of a network")
+            if key == "type" and name:
+                if not _TYPE.fullmatch(item) or ("." not in item and find_spec(item)):
+                    raise UserError(f"{path}: type {item!r} is not the name of a part of a network")
+                if item.rpartition(".")[2] in RUNNING:
+                    raise UserError(f"{path}: type {item!r} would run or load what its arguments name")
             if key == "_scope_" and name and item not in _SCOPES:
                 raise UserError(f"{path}: _scope_ {item!r} is none of {', '.join(_SCOPES)}")
             if str(key).startswith("teacher_"):  # of mmdet's distillation: a config that it would run

@@ -17,7 +17,6 @@ from distill.models.folding import fold
 from distill.models.loaders import outlive_signals
 from distill.models.model import load, pick_device, pick_workers
 from distill.models.sources import (
-    SHARD,
     CroppedImages,
     Image,
     Part,
@@ -138,7 +137,7 @@ class Predictor:
     ) -> Iterator[tuple[Part, list[Pixels]]]:
         """A source in batches, as `Source.parts`."""
         pinned = self.device.type == "cuda"
-        return source.parts(views, self.batch, self.divisor, self.workers, pinned, SHARD, done)
+        return source.parts(views, self.batch, self.divisor, self.workers, pinned, done)
 
     def _add_up(self, layer: nn.Module, inputs: Any, output: torch.Tensor) -> None:
         self._given = self._given + output.sum(dtype=torch.float32)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from itertools import count, islice
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import cv2
 import numpy as np
@@ -26,7 +26,6 @@ from distill.program import UserError
 from distill.strict import is_line
 
 DIVISOR = 32  # networks pad to their coarsest stride
-SHARD = 256  # images, or frames: what an interruption can cost
 Image = dict[str, Any]
 
 
@@ -138,6 +137,7 @@ class Source:
     names: tuple[str, ...]
     video: bool = False
     whole: bool = False
+    length: ClassVar[int] = 256  # images, or frames, of a shard: what an interruption can cost
 
     @classmethod
     def of(cls, paths: Sequence[str | Path]) -> "Source":
@@ -163,6 +163,10 @@ class Source:
         """How many images; of a video that does not say it, None."""
         return count_frames(self.root / self.names[0]) if self.video else len(self.names)
 
+    def shard(self, number: int) -> tuple[str, ...]:
+        """The names of a stretch of the images."""
+        return self.names[number * self.length : (number + 1) * self.length]
+
     def parts(
         self,
         views: Views,
@@ -170,7 +174,6 @@ class Source:
         divisor: int,
         workers: int,
         pinned: bool,
-        length: int,
         done: Container[int],
     ) -> Iterator[tuple[Part, list[Pixels]]]:
         """Every image under every view, in batches, all views of an image before the next ones.
@@ -180,25 +183,22 @@ class Source:
         divisor: that images of a batch are padded to.
         workers: processes that load; a video is read by one.
         pinned: whether the pixels are to be in memory that a GPU reads.
-        length: images of a shard.
         done: shards that are passed over.
         """
         options: dict[str, Any] = {"batch_size": None, "collate_fn": _as_is, "pin_memory": pinned}
         if self.video:
-            loaded = Frames(self.root / self.names[0], views, most, divisor, length, done)
+            loaded = Frames(self.root / self.names[0], views, most, divisor, self.length, done)
             yield from DataLoader(loaded, num_workers=min(1, workers), **options)
         else:
-            order = self._order(views, most, divisor, length, done)
+            order = self._order(views, most, divisor, done)
             yield from DataLoader(Files(self.root, views), sampler=order, num_workers=workers, **options)
 
-    def _order(
-        self, views: Views, most: int, divisor: int, length: int, done: Container[int]
-    ) -> Iterator[Part]:
+    def _order(self, views: Views, most: int, divisor: int, done: Container[int]) -> Iterator[Part]:
         with ThreadPool(min(workers(), 16)) as pool:
-            for shard, start in enumerate(range(0, len(self.names), length)):
+            for shard, start in enumerate(range(0, len(self.names), self.length)):
                 if shard in done:
                     continue
-                found = pool.map(self._record, range(start, min(start + length, len(self.names))))
+                found = pool.map(self._record, range(start, start + len(self.shard(shard))))
                 images = in_order_of_shape([image for image in found if "reason" not in image])
                 for rows in batches(images, views[0], most, divisor):
                     yield from _under_all(shard, [images[row] for row in rows], views, most, divisor)

@@ -1,40 +1,25 @@
 """The work folder of a training: checkpoints that outlive a killed job, and a mark of whose they are."""
 
-import fcntl
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+import zipfile
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import torch
 from mmengine.dist import broadcast_object_list, get_world_size, is_main_process
 
+from distill import files
 from distill.files import write_text
 from distill.program import UserError, log
 
 
-@contextmanager
-def locked(work: Path) -> Iterator[None]:
+def locked(work: Path) -> AbstractContextManager[None]:
     """Waits until no other process trains in the work folder (one that outlived its Snakemake, say). For the
     first process of a training; where there are several, the others would not wait long for it, so it raises
     UserError."""
     if not is_main_process():
-        yield
-        return
-    work.parent.mkdir(parents=True, exist_ok=True)
-    with open(work.with_suffix(".lock"), "w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if get_world_size() > 1:
-                raise UserError(
-                    f"another process is training in {work}; wait for its end, or end it, and run again"
-                ) from None
-            log.warning("another process is training in %s; waiting for its end", work)
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        except OSError as error:  # a file system without locks
-            log.warning("%s cannot be locked (%s); nothing else may train there", work, error.strerror)
-        yield
+        return nullcontext()
+    return files.locked(work.with_suffix(".lock"), f"is training in {work}", wait=get_world_size() == 1)
 
 
 def checkpoints(work: Path) -> list[Path]:
@@ -43,13 +28,22 @@ def checkpoints(work: Path) -> list[Path]:
 
 
 def last_checkpoint(work: Path) -> Path | None:
-    """The newest checkpoint that can be read: a job may have been killed while writing the last one."""
+    """The newest checkpoint that is whole: a job may have been killed while writing the last one.
+    Raises UserError where one is whole and cannot be read all the same (no memory, a disk that is away)."""
     for path in reversed(checkpoints(work)):
         try:
+            with open(path, "rb") as file:  # what has its end is whole
+                whole = zipfile.is_zipfile(file)
             torch.load(path, map_location="meta", weights_only=True, mmap=True)
             return path
+        except OSError as error:
+            raise UserError(f"{path}: cannot be read ({error.strerror or error})") from None
         except Exception as error:  # truncated zip, missing records, …
-            log.warning("%s is damaged (%s); taking the one before", path, str(error).partition("\n")[0])
+            why = str(error).partition("\n")[0]
+            if whole:
+                hint = "run again when it can be, or remove it to go on from an older one"
+                raise UserError(f"{path}: cannot be read ({why}); {hint}") from None
+            log.warning("%s is damaged (%s); taking the one before", path, why)
             path.unlink(missing_ok=True)
     return None
 
