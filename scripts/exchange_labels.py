@@ -12,7 +12,7 @@ from distill.datasets.dataset_file import read_dataset, root_of
 from distill.datasets.images import check_upright
 from distill.files import write_json, write_text
 from distill.labels import yolo_export
-from distill.labels.corrections import corrected
+from distill.labels.corrections import by_hand, corrected
 from distill.labels.exchange import to_cvat, to_fiftyone, to_label_studio
 from distill.labels.listed import read_next, read_review
 from distill.labels.order import in_order
@@ -84,7 +84,12 @@ def bring_home(arguments: argparse.Namespace, labels: Coco) -> None:
         if path.resolve() == arguments.output.resolve():
             raise UserError(f"--output {path}: is read, and would be replaced; choose another name")
     files = {str(path): read_json(path) for path in arguments.files}
-    write_json(arguments.output, corrected(labels, files, arguments.only_seen))
+    result = corrected(labels, files, arguments.only_seen)
+    if arguments.output.exists():
+        if lost := by_hand(read_dataset(arguments.output)) - by_hand(result):
+            what = f"has corrections that these files lack, of {len(lost)} images (first {min(lost)})"
+            raise UserError(f"{arguments.output}: {what}; give their files too, or another --output")
+    write_json(arguments.output, result)
     print(entry(labels, arguments.output))
 
 
@@ -120,6 +125,9 @@ def export_for_tool(arguments: argparse.Namespace, labels: Coco) -> None:
     }
     names = "".join(f"{image['file_name']}\n" for image in labels["images"])
     files = {**to[arguments.tool](labels), **({"images.txt": names} if arguments.order else {})}
+    if there := [name for name in files if (arguments.output / name).exists()]:
+        what = "is there already, and may be somebody's work; give a new folder"
+        raise UserError(f"{arguments.output / there[0]}: {what}")
     for name, content in files.items():
         if isinstance(content, str):
             write_text(arguments.output / name, content)

@@ -219,6 +219,8 @@ def test_the_program_makes_a_dataset(labels, labels_path, tmp_path):
         options = ["--labels", labels_path, "--output", target]
         assert warm.run("exchange_labels.py", "export", tool, *options).returncode == 0
         assert {file.name for file in target.iterdir()} == names
+        again = warm.run("exchange_labels.py", "export", tool, *options)
+        assert "is there already, and may be somebody's work; give a new folder" in again.stderr
     tasks = as_tasks({"tasks.json": json.loads((tmp_path / "label-studio/tasks.json").read_text())})
     write_json(tmp_path / "export.json", tasks)
     back = tmp_path / "corrected.json"
@@ -234,3 +236,8 @@ def test_the_program_makes_a_dataset(labels, labels_path, tmp_path):
         done = warm.run("exchange_labels.py", "import", tmp_path / "export.json", *options)
         assert f"--output {read}: is read, and would be replaced" in done.stderr
         assert read.read_bytes() == before
+    corrections = back.read_bytes()
+    write_json(tmp_path / "export.json", tasks[1:])
+    done = warm.run("exchange_labels.py", "import", tmp_path / "export.json", *options[:2], "--output", back)
+    assert f"{back}: has corrections that these files lack, of 1 images (first " in done.stderr
+    assert back.read_bytes() == corrections

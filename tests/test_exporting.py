@@ -222,12 +222,16 @@ def test_what_cannot_be_exported_is_refused_in_one_line(
     assert not list(tmp_path.glob("mine*"))
 
 
-def test_a_model_is_not_exported_over_itself(model):
+def test_a_model_is_not_exported_over_itself_or_over_other_files(model, tmp_path):
     folder = model("faster_rcnn_tiny")
     before = (folder / "model.pth").read_bytes()
-    with pytest.raises(UserError, match="is the model's own folder"):
+    with pytest.raises(UserError, match="is the folder of a model"):
         export_model(folder, "torchvision", folder / "model.pth", VIEW.name)
     assert (folder / "model.pth").read_bytes() == before
+    (tmp_path / "student.py").write_text("mine")
+    with pytest.raises(UserError, match=r"student\.py: is of something else, and would be replaced"):
+        export_model(folder, "torchvision", tmp_path / "student.pth", VIEW.name)
+    assert (tmp_path / "student.py").read_text() == "mine"
 
 
 def test_a_missing_package_is_one_line(tmp_path, model, monkeypatch):

@@ -12,7 +12,7 @@ from distill.program import UserError
 @pytest.fixture
 def handlers():
     """Those of before are there again afterwards."""
-    numbers = (signal.SIGUSR1, signal.SIGTERM, signal.SIGINT)
+    numbers = (signal.SIGUSR1, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
     before = [signal.getsignal(number) for number in numbers]
     yield
     for number, handler in zip(numbers, before, strict=True):
@@ -39,3 +39,9 @@ def test_processes_on_gpus_agree_on_a_signal_every_ten_iterations(
     with pytest.raises(UserError, match=f"stopped by a signal at iteration {iteration};"):
         train(*range(4, 100))
     assert saved == [f"iter_{iteration}.pth"]
+
+
+def test_what_nohup_ignores_stays_ignored(handlers):
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    hooks.StopOnSignal().before_train(SimpleNamespace())
+    assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+import zipfile
 from contextlib import suppress
 
 import pandas as pd
@@ -14,7 +15,8 @@ import torch
 
 from distill.models.training import train
 from distill.models.training_job import fingerprint, full_config
-from distill.models.work_folder import checkpoints
+from distill.models.work_folder import checkpoints, last_checkpoint
+from distill.program import UserError
 from helpers import SCRIPTS, warm
 from helpers.networks import SPEC, program, training_job
 
@@ -50,8 +52,8 @@ def test_killed_run_goes_on_and_ends_with_the_same_bytes(tmp_path, arrows, gener
 
 @pytest.mark.parametrize(
     ("number", "before"),
-    [(signal.SIGUSR1, ()), (signal.SIGTERM, ()), (signal.SIGTERM, TWO), (signal.SIGINT, ())],
-    ids=["before a time limit", "before a preemption", "on two processes", "Ctrl-C"],
+    [(signal.SIGTERM, ()), (signal.SIGTERM, TWO), (signal.SIGINT, ()), (signal.SIGHUP, ())],
+    ids=["before a preemption", "on two processes", "Ctrl-C", "closed terminal"],
 )
 def test_a_signal_to_all_processes_of_a_step_writes_a_checkpoint(tmp_path, arrows, number, before):
     """Slurm, or a terminal, signals the trainers, the processes that load images, and torchrun. All end."""
@@ -75,6 +77,16 @@ def test_a_signal_to_all_processes_of_a_step_writes_a_checkpoint(tmp_path, arrow
     finally:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
+
+
+def test_a_checkpoint_is_removed_only_where_it_was_cut_off(tmp_path):
+    with zipfile.ZipFile(tmp_path / "iter_4.pth", "w") as file:
+        file.writestr("data", "cannot be read today")
+    cut = tmp_path / "iter_8.pth"
+    cut.write_bytes((tmp_path / "iter_4.pth").read_bytes()[:40])
+    with pytest.raises(UserError, match=r"iter_4\.pth: cannot be read .*; run again when it can be"):
+        last_checkpoint(tmp_path)
+    assert checkpoints(tmp_path) == [tmp_path / "iter_4.pth"]
 
 
 def test_two_processes_share_the_batch_and_both_kinds_come_in_the_ratio(tmp_path, arrows, generated):

@@ -161,10 +161,10 @@ def test_a_config_of_anything_but_values_is_refused(tmp_path, monkeypatch, text,
     assert not Path("run").exists()
 
 
-# What runs or unpickles an argument, and the parts that do it only when they are initialised, as no received one is.
+# What runs or unpickles an argument, and parts that do it only when initialised, as none received is.
 _RUNS = {
     *("exec", "system", "Popen", "import_module", "fromfile", "get_config", "parse_pose_metainfo"),
-    *("load", "load_checkpoint", "_load_checkpoint", "load_url", "from_pretrained", "init_detector", "init_model"),
+    *("load", "load_checkpoint", "_load_checkpoint", "load_url", "from_pretrained", "init_detector"),
 }  # fmt: skip
 _INITIAL = {"DetectoRS_ResNet", "PretrainedInit", "PyramidVisionTransformer", "SwinTransformer"}
 

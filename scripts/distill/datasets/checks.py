@@ -1,5 +1,6 @@
 """What checks of annotation files share: problems are counted, numbers are looked at before they are used."""
 
+from pathlib import PurePosixPath
 from reprlib import Repr
 from typing import Annotated, Any
 
@@ -53,6 +54,12 @@ class Problems:
             more = f" (and {self.count - 1} more such problems)" if self.count > 1 else ""
             message = f"{self.where}: {self.first}{more}"
             raise UserError(message) if self.image_id is None else OfImage(message, self.image_id)
+
+
+def leaves_root(name: str) -> bool:
+    """Whether a file name is absolute or climbs out of its folder."""
+    path = PurePosixPath(name)
+    return path.is_absolute() or ".." in path.parts
 
 
 def is_integer(value: Any) -> bool:

@@ -17,6 +17,7 @@ from distill.datasets.checks import (
     are_numbers,
     are_pairs,
     is_integer,
+    leaves_root,
     make_whole,
     show,
     unique_ids,
@@ -285,12 +286,6 @@ def _keypoints(given: Any, count: int, size: tuple[int, int], repaired: Counter[
             v = 0
         clean += [x, y, int(v)] if v else [0, 0, 0]
     return clean
-
-
-def leaves_root(name: str) -> bool:
-    """Whether a file name is absolute or climbs out of its folder."""
-    path = PurePosixPath(name)
-    return path.is_absolute() or ".." in path.parts
 
 
 def _known(key: Any, table: dict) -> bool:

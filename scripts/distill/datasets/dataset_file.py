@@ -10,9 +10,10 @@ from typing import Any, Literal
 
 import msgspec
 
-from distill.datasets.checks import Id, Number, Problems, Side
+from distill.datasets.checks import Id, Number, Problems, Side, show
 from distill.files import read_json
 from distill.program import UserError
+from distill.strict import is_line
 
 
 class _Info(msgspec.Struct):
@@ -69,6 +70,11 @@ def read_dataset(path: str | Path) -> dict[str, Any]:
     for what in ("images", "annotations", "categories"):
         if len({record["id"] for record in dataset[what]}) < len(dataset[what]):
             problems.add(f"of its {what}, two have one id")
+    for image in dataset["images"]:
+        if not is_line(image["file_name"]):
+            problems.add(
+                f"image {image['id']}: file_name {show(image['file_name'])} has unprintable characters"
+            )
     sizes = {image["id"]: (image["width"], image["height"]) for image in dataset["images"]}
     counts = {category["id"]: len(category.get("keypoints") or ()) for category in dataset["categories"]}
     for category in dataset["categories"]:

@@ -58,6 +58,12 @@ def corrected(labels: Coco, files: Mapping[str, Any], only_seen: bool = False) -
     return {**labels, "info": info, "images": images_left, "annotations": annotations}
 
 
+def by_hand(labels: Coco) -> set[str]:
+    """The file names of the images on which an annotation is a person's."""
+    images = {a["image_id"] for a in labels["annotations"] if "score" not in a}
+    return {image["file_name"] for image in labels["images"] if image["id"] in images}
+
+
 def _refuse_conflicts(answers: Mapping[str, Answer], labels: Coco) -> None:
     """Two files may speak of one image only as CVAT's two do, of other categories each."""
     names = {image["id"]: image["file_name"] for image in labels["images"]}

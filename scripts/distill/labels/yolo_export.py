@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import yaml
 
+from distill.datasets.checks import leaves_root
 from distill.datasets.coco import Coco
 from distill.datasets.images import check_upright
 from distill.datasets.keypoint_meta import KeypointMeta, keypoint_meta
@@ -96,6 +97,8 @@ def _part(name: str, dataset: Coco, classes: Mapping[str, int], meta: KeypointMe
     taken = set()
     for image in progress(dataset["images"], len(dataset["images"]), f"looking for images, {name}"):
         path = PurePosixPath(image["file_name"])
+        if leaves_root(image["file_name"]):
+            raise UserError(f"{name}: {path} is not below {root}, so it has no place in an exported folder")
         if path.suffix.lower() not in READ:
             raise UserError(f"{name}: YOLO programs read no {path.suffix} images, as {path}; convert them")
         file = PurePosixPath("images", name, path)

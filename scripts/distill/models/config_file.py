@@ -19,10 +19,10 @@ from distill.program import UserError
 _TYPE = re.compile(r"((mmdet|mmpose|mmpretrain)\.)?[A-Za-z_]\w*")
 _SCOPES = ("mmdet", "mmpose", "mmpretrain")
 # Registered, and they evaluate, run or unpickle what they are given: an expression, a config, a checkpoint.
-RUNNING = frozenset(
-    "AppearanceFreeLink BertModel CameraMotionCompensation Detectron2Wrapper DWPoseDistiller"
-    " KnowledgeDistillationSingleStageDetector LAD OKSLoss PoseOKS".split()
-)
+RUNNING = {
+    *("AppearanceFreeLink", "BertModel", "CameraMotionCompensation", "Detectron2Wrapper", "DWPoseDistiller"),
+    *("KnowledgeDistillationSingleStageDetector", "LAD", "OKSLoss", "PoseOKS"),
+}
 
 
 def write(path: Path, cfg: Config) -> None:

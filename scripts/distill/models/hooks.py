@@ -115,16 +115,17 @@ class RuntimeInfo(RuntimeInfoHook):
 
 @HOOKS.register_module()
 class StopOnSignal(Hook):
-    """SIGUSR1 (sent by Slurm before the time limit), SIGTERM (before a preemption) and SIGINT (Ctrl-C) write
-    a checkpoint and end the job, which is put back into the queue where it is still wanted. A second Ctrl-C
-    does not wait for the checkpoint."""
+    """SIGUSR1 (sent by Slurm before the time limit), SIGTERM (before a preemption), SIGINT (Ctrl-C) and SIGHUP
+    (a closed terminal; not under nohup) write a checkpoint and end the job, which is put back into the queue
+    where it is still wanted. A second Ctrl-C does not wait for the checkpoint."""
 
     priority = "LOWEST"
 
     def before_train(self, runner) -> None:
         self.received = 0
-        for number in (signal.SIGUSR1, signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._note)
+        for number in (signal.SIGUSR1, signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, self._note)
         # Processes on GPUs agree by a message that waits for the GPU.
         self.interval = 10 if get_backend() == "nccl" else 1
 

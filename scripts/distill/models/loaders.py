@@ -10,13 +10,13 @@ from mmengine.registry import FUNCTIONS
 @FUNCTIONS.register_module()
 def outlive_signals(worker: int) -> None:
     """Begins such a process: it ends when its trainer wants it to, not when Slurm signals all of a step, or
-    Ctrl-C all of a terminal.
+    Ctrl-C or its end all of a terminal.
 
     Where a loader dies, torch raises in the trainer, before that has written a checkpoint. But to ignore
     SIGTERM will not do: with it Python ends the loaders of a trainer that ends, and waits until they have.
     """
-    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in (signal.SIGUSR1, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     Thread(target=_obey, args=(os.getppid(),), daemon=True).start()
 

@@ -26,14 +26,17 @@ def export_model(model: Path, format: str, output: Path, view: str) -> list[Path
     output: the file of weights; others of the same name go with it.
     view: a view of one size, or a view set of one: what images are resized to.
 
-    Raises UserError where the format has no such network, for another ending than .pth, of ONNX .onnx, and
-    for the model's own folder.
+    Raises UserError where the format has no such network, for another ending than .pth, of ONNX .onnx, for
+    the folder of a model, and where what goes beside the output would replace something else.
     """
     ending = ".onnx" if format == "onnx" else ".pth"
     if output.suffix != ending:
         raise UserError(f"{output}: for {format} name the file …{ending}; others go beside it")
-    if output.resolve().parent == model.resolve():
-        raise UserError(f"{output}: is the model's own folder; give another one")
+    if all((output.parent / name).exists() for name in ("model.pth", "config.py")):
+        raise UserError(f"{output.parent}: is the folder of a model; give another one")
+    beside = [path for ending in (".py", ".json") if (path := output.with_suffix(ending)).exists()]
+    if beside and not output.exists():
+        raise UserError(f"{beside[0]}: is of something else, and would be replaced; choose another name")
     plan = plan_of(model, [view])
     first = plan.views[0]
     padding = first.padding if format == "mmpose" else View.padding
