@@ -15,7 +15,7 @@ env: .venv/complete  ## make .venv from the pinned files of envs/; PYTHON=… ch
 	$(BIN)/pip install --quiet --no-deps --no-build-isolation ./envs/yte  # in the place of the one that runs files
 	touch $@
 
-demo: env  ## the whole chain on generated images, then its table and report
+demo: env  ## the whole chain on drawn images, then its table and report
 	@$(SNAKEMAKE) --logger rich
 	@echo; cat results/demo/tables/demo.md
 	@echo; echo "The page to look at: $(CURDIR)/results/demo/report.html"

@@ -32,7 +32,8 @@ def main() -> None:
     export.add_argument(
         "--prefix",
         default="/data/local-files/?d=",
-        help="what the images' URLs begin with (label-studio; default: its local file storage)",
+        help="what the images' URLs begin with (label-studio; of its local files, %(default)s and the path of"
+        " the images' folder from its document root, with a slash at the end)",
     )
     export.add_argument("--labelled", type=Path, help="datasets/{labelled}.json, to train on too (yolo)")
     export.add_argument("--val", type=Path, help="datasets/{val}.json (yolo)")
@@ -85,10 +86,10 @@ def bring_home(arguments: argparse.Namespace, labels: Coco) -> None:
             raise UserError(f"--output {path}: is read, and would be replaced; choose another name")
     files = {str(path): read_json(path) for path in arguments.files}
     result = corrected(labels, files, arguments.only_seen)
-    if arguments.output.exists():
-        if lost := by_hand(read_dataset(arguments.output)) - by_hand(result):
-            what = f"has corrections that these files lack, of {len(lost)} images (first {min(lost)})"
-            raise UserError(f"{arguments.output}: {what}; give their files too, or another --output")
+    before = by_hand(read_dataset(arguments.output)) if arguments.output.exists() else set()
+    if lost := before - by_hand(result):
+        what = f"has corrections that these files lack, of {len(lost)} images (first {min(lost)})"
+        raise UserError(f"{arguments.output}: {what}; give their files too, or another --output")
     write_json(arguments.output, result)
     print(entry(labels, arguments.output))
 

@@ -51,7 +51,8 @@ def main() -> None:
     device = args.device or ("gpu" if visible(os.environ) else "cpu")
     study = proposal.config(found, sources, results, device)
     study = {"results": study.pop("results"), "data": folder, **study}
-    seen = facts.words(found, sources.overlap, device) + proposal.words(study, sources.unlabelled_images)
+    seen = facts.words(found, sources.overlap, device)
+    seen += proposal.words(study, found, sources.unlabelled_images, device)
     args.output.parent.mkdir(parents=True, exist_ok=True)
     with replacing(args.output) as path:
         path.write_text(proposal.text(study, seen), encoding="utf-8")

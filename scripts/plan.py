@@ -5,12 +5,13 @@
 Times are those of finished jobs. Before the first one, have a few images timed:
 
     python scripts/plan.py --configfile config/mine.yaml --timing timing.yaml
-    snakemake --profile slurm --configfile timing.yaml
+    snakemake --configfile timing.yaml              # on a cluster: --profile slurm
     python scripts/plan.py --configfile config/mine.yaml --measured timing.yaml
 """
 
 import argparse
 import shlex
+import shutil
 from pathlib import Path
 
 import yaml
@@ -40,7 +41,8 @@ def main() -> None:
         if args.timing.exists():
             raise UserError(f"{args.timing} is there already; remove it, or choose another name")
         write_text(args.timing, yaml.safe_dump(timing(config, study, counted(study)), sort_keys=False))
-        print(f"now: snakemake --profile slurm --configfile {shlex.quote(str(args.timing))}")
+        profile = "--profile slurm " if shutil.which("sbatch") else ""
+        print(f"now: snakemake {profile}--configfile {shlex.quote(str(args.timing))}")
         return
     jobs, images, known = graph(args.configfile, args.targets), counted(study), []
     for path in args.measured:
@@ -50,8 +52,9 @@ def main() -> None:
     print(*outlook(jobs, seconds, sizes, queue()), sep="\n")
     predicted = {job.wildcards["dataset"] for job in jobs if job.benchmark and "dataset" in job.wildcards}
     if unknown := sorted(predicted - images.keys()):
-        files = " ".join(f"{study['results']}/datasets/{name}.stats.json" for name in unknown)
-        print(f"\nnot counted yet; first: snakemake --configfile {args.configfile} -- {files}")
+        files = [f"{study['results']}/datasets/{name}.stats.json" for name in unknown]
+        command = ["snakemake", "--configfile", str(args.configfile), "--", *files]
+        print(f"\nnot counted yet; first: {shlex.join(command)}")
 
 
 if __name__ == "__main__":

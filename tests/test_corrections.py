@@ -109,6 +109,18 @@ def test_boxes_of_fiftyone_keep_their_keypoints(labels):
     assert points[removed["id"]] not in [a.get("keypoints") for a in result]
 
 
+def test_a_new_box_of_fiftyone_does_not_take_its_neighbours_keypoints(labels):
+    answer = as_fiftyone(labels)
+    old = next(a for a in answer["annotations"] if a.get("num_keypoints"))
+    x, y, w, h = old["bbox"]
+    new = {**old, "id": 999, "bbox": [x + w / 5, y, w, h]}
+    answer["annotations"].insert(0, new)
+    result = corrected(labels, [answer])["annotations"]
+    points = {tuple(a["bbox"]): a.get("keypoints") for a in result if a["image_id"] == old["image_id"]}
+    assert points[tuple(new["bbox"])] is None
+    assert points[x, y, w, h] == next(a["keypoints"] for a in labels["annotations"] if a["id"] == old["id"])
+
+
 def test_label_studio_corrections(labels):
     tasks = as_tasks(to_label_studio(labels, prefix=""))
     ids = {image["file_name"]: image["id"] for image in labels["images"]}

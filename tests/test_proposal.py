@@ -22,6 +22,7 @@ FACTS = facts.Facts(
     keypoints=0,
     pairs=(),
     frames=False,
+    posed=0.2,
 )
 COCO = {"kind": "coco", "images": "images", "annotations": "train.json"}
 POOL = {"kind": "folder", "images": "more"}
@@ -68,6 +69,18 @@ def test_frames_of_one_scene_are_told_by_their_looks(moved, frames):
     assert facts.of_one_scene(list(prints(np.random.default_rng(0), 50, moved))) is frames
 
 
+@pytest.mark.parametrize(("order", "frames"), [("mixed", True), ("sorted", False)])
+def test_images_sorted_by_category_are_no_frames(order, frames):
+    images = [{"id": i, "width": 300, "height": 200} for i in range(100)]
+    category = {"mixed": lambda i: i % 5, "sorted": lambda i: i // 20}[order]
+    annotations = [
+        {"image_id": i, "category_id": category(i), "bbox": [0, 0, 20, 20], "iscrowd": 0} for i in range(100)
+    ]
+    categories = [{"id": k, "name": f"c{k}"} for k in range(5)]
+    coco = {"images": images, "annotations": annotations, "categories": categories}
+    assert facts.facts_of(coco, list(prints(np.random.default_rng(0), 100, 60))).frames is frames
+
+
 @pytest.mark.parametrize("device", ["cpu", "gpu"])
 def test_smaller_objects_are_trained_in_larger_images(device):
     sides = [
@@ -78,6 +91,32 @@ def test_smaller_objects_are_trained_in_larger_images(device):
     assert sides[0] < sides[-1]
     tiny = replace(FACTS, sizes=(0.01, 0.2, 0.5), side=96)
     assert proposal.training_side(tiny, "cpu") == 144  # not much more than the images have
+
+
+def test_keypoints_are_told_apart_on_what_has_them():
+    posed = replace(FACTS, keypoints=3, sizes=(0.1, 0.9, 0.95), posed=0.4)  # mice in large cages
+    assert proposal.training_side(posed, "cpu") == 240
+
+
+def test_objects_that_stay_too_small_are_said():
+    tiny = replace(FACTS, sizes=(0.0035, 0.004, 0.005))
+    [line] = proposal.words(study(tiny)[0], tiny, 0, "cpu")
+    assert line.startswith("small objects have about 0.9 pixels in training, too few to be found: cut")
+    assert "objects measure 0.35% to 0.5%" in " ".join(facts.words(tiny, False, "cpu"))
+    assert not proposal.words(study()[0], FACTS, 0, "cpu")
+
+
+def test_wide_images_are_trained_on_as_large_as_they_are_predicted():
+    config, _ = study(replace(FACTS, aspect=10))
+    assert config["model"]["max_side"] >= 10 * max(config["model"]["scales"])
+    assert study(replace(FACTS, aspect=100))[0]["model"]["max_side"] == 2000  # as of views
+
+
+def test_the_neighbours_of_frames_to_validate_on_are_not_learned_from():
+    sources = proposal.Sources(COCO, POOL, None, 0, 700, overlap=True)
+    for frames in (True, False):
+        config = proposal.config(replace(FACTS, frames=frames), sources, "results/x", "cpu")
+        assert (config["datasets"]["unlabelled"].get("range") == [0, 0.8]) is frames
 
 
 def test_objects_of_one_size_are_seen_at_scales_near_that_of_training():
@@ -95,8 +134,10 @@ def test_a_proposal_is_a_study(device, keypoints):
     assert config["model"]["config"].startswith(f"{task}_rcnn_{'lite' if device == 'cpu' else 'r50'}")
     teacher, student = (resolved["models"][name] for name in ("teacher", "student"))
     assert teacher["iterations"] == (student["iterations"] if device == "cpu" else "auto")
-    rival = resolved["models"].get("supervised", teacher)
-    assert [rival[key] for key in ("init", "iterations")] == [student[key] for key in ("init", "iterations")]
+    baseline = resolved["models"].get("supervised", teacher)
+    assert [baseline[key] for key in ("init", "iterations")] == [
+        student[key] for key in ("init", "iterations")
+    ]
     assert (student["init"] == "teacher") == bool(keypoints and device == "cpu")
     assert set(resolved["datasets"]) == {"everything", "val", "labelled", "unlabelled"}
     assert resolved["datasets"]["labelled"]["exclude"] == "val"
@@ -131,19 +172,19 @@ def test_a_student_without_a_gpu_is_given_as_many_images_as_it_draws():
     model = resolved["models"]["student"]
     drawn = model["iterations"] * model["batch"] * model["ratio"][1] / sum(model["ratio"])
     assert drawn == 2 * 2400
-    [line] = proposal.words(config, 50_000)
+    [line] = proposal.words(config, found, 50_000, "cpu")
     assert line.startswith(
         "2400 of 50000 unlabelled images are taken: in 1500 iterations a student draws about 4800"
     )
-    assert study(found, unlabelled_images=2400)[0]["datasets"]["unlabelled"] == POOL
+    assert study(found, unlabelled_images=2900)[0]["datasets"]["unlabelled"] == POOL  # hardly more
     config, _ = study(found, unlabelled_images=50_000, device="gpu")
     assert config["datasets"]["unlabelled"] == POOL
-    assert proposal.words(config, 50_000) == []
+    assert proposal.words(config, found, 50_000, "gpu") == []
     long = proposal.config(
         replace(found, images=5000), proposal.Sources(COCO, POOL, COCO, 0), "results/x", "gpu"
     )
-    rival, student = (long["models"][name]["iterations"] for name in ("supervised", "student"))
-    assert rival == student == 15600  # 49.8 epochs of 16 images
+    baseline, student = (long["models"][name]["iterations"] for name in ("supervised", "student"))
+    assert baseline == student == 15600  # 49.8 epochs of 16 images
 
 
 @pytest.mark.parametrize(

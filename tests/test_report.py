@@ -165,6 +165,24 @@ def test_a_second_round_is_compared_with_both_teachers(study):
     assert "50.0 AP on val; its teacher 45.2 (+4.8), the first teacher 30.1 (+19.9)." in text
 
 
+def test_a_model_trained_as_long_on_labelled_images_alone_stands_beside_the_student(study):
+    resolved, results = study
+    teacher, student = (resolved["models"][name] for name in ("teacher", "student"))
+    student |= {"init": "teacher"}
+    alike = {key: student[key] for key in ("init", "iterations", "labelled")}
+    for name, ap, options in (
+        ("supervised", 0.4, alike),
+        ("better", 0.48, alike),
+        ("longer", 0.6, alike | {"iterations": 10**6}),
+        ("upper", 0.7, alike | {"labelled": "everything"}),
+    ):
+        resolved["models"][name] = teacher | options
+        write_evaluation(results / f"evaluation/{name}/val/plain.json", ap)
+    text = re.sub(r"\s+", " ", Elements(Report(resolved, results).render()).text)
+    baseline = "a model of labelled images alone, trained as long, 48.0 (−2.8)."
+    assert f"The student reaches 45.2 AP on val; its teacher 30.1 (+15.1), {baseline}" in text
+
+
 def test_page_is_deterministic(study):
     assert Report(*study).render() == Report(*study).render()
 

@@ -60,6 +60,14 @@ def test_doubt_follows_the_mean_over_views_against_what_is_usual(tmp_path):
     assert table["doubt"].tolist() == pytest.approx([*expected, sigmoid(2 * np.log(0.35 / 0.7) + 1.2)])
 
 
+def test_a_rare_category_is_held_against_the_labels_of_all(tmp_path):
+    others = [cell(1, 50 * i, 0.8, 0.8) for i in range(6)]
+    rare = [arrow(2, 50 * i, 0.8, (2.0, 2.0, 2.0)) | {"agreement": {"score": mean, "entropy": [2.0] * 3}}
+            for i, mean in enumerate((0.8, 0.1))]  # fmt: skip
+    first, second = (doubted(tmp_path, [*others, one], [CELL, ARROW])["doubt"].iloc[-1] for one in rare)
+    assert first < 0.2 < 0.9 < second
+
+
 def test_where_views_were_not_compared_the_score_counts(tmp_path):
     scores = [0.9, 0.6, 0.5, 0.49]
     table = doubted(tmp_path, [cell(1, 50 * i, score) for i, score in enumerate(scores)])

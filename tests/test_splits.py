@@ -38,7 +38,13 @@ def checked(val, train):
     prints = tuple(
         list(fingerprints(dataset, folder.path)) for dataset, folder in zip(both, (val, train), strict=True)
     )
+    both[0]["annotations"] = [{"category_id": 1, "iscrowd": 0}]
     return check_splits(("val", "train"), *both, prints)
+
+
+def test_a_validation_set_without_an_object_is_refused(val, train):
+    with pytest.raises(UserError, match="val: none of its 3 images has an object, so there is no AP"):
+        check_splits(("val", "train"), val.dataset(), train.dataset(), ([], []))
 
 
 @pytest.fixture

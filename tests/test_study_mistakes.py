@@ -24,6 +24,9 @@ models: {teacher: {labelled: lbelled}}
 models: {teacher: {}, s: {labels: destilled}}
 => models.s.labels: there is no label set 'destilled'; did you mean 'distilled'?
 
+models: {Teacher: {}, s: {labels: distilled}}
+=> models.s.labels: 'distilled' is made of the model 'teacher', and there is none; did you mean 'Teacher'?
+
 models: {teacher: {}, s: {labels: unlabelled}}
 => models.s.labels: the dataset 'unlabelled' has no annotations
 

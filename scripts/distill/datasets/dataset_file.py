@@ -72,9 +72,8 @@ def read_dataset(path: str | Path) -> dict[str, Any]:
             problems.add(f"of its {what}, two have one id")
     for image in dataset["images"]:
         if not is_line(image["file_name"]):
-            problems.add(
-                f"image {image['id']}: file_name {show(image['file_name'])} has unprintable characters"
-            )
+            what = f"file_name {show(image['file_name'])} has unprintable characters"
+            problems.add(f"image {image['id']}: {what}")
     sizes = {image["id"]: (image["width"], image["height"]) for image in dataset["images"]}
     counts = {category["id"]: len(category.get("keypoints") or ()) for category in dataset["categories"]}
     for category in dataset["categories"]:

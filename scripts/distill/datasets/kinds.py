@@ -217,7 +217,8 @@ def _check_root(root: str, images: list[dict], where: str) -> None:
         if os.path.islink(path):
             path = os.path.realpath(path)
         if not path.startswith(inside):
-            problems.add(f"image {image['id']}: {image['file_name']!r} is a symbolic link out of {root}")
+            what = f"{image['file_name']!r} is a symbolic link out of {root}"
+            problems.add(f"image {image['id']}: {what}; name the folder that the images lie in, or copy them")
     problems.refuse()
 
 

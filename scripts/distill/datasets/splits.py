@@ -23,15 +23,18 @@ def check_splits(
     prints: tuple[Sequence[Fingerprint], Sequence[Fingerprint]],
     categories: bool = True,
 ) -> dict[str, Any]:
-    """Raises UserError where an image of the validation set has the bytes, or the decoded pixels, of one of
-    the training set, or where a category's number means another one in it. Images that only look alike, as
-    frames of a video do, are no error: they are counted, and the most alike named.
+    """Raises UserError where no image of the validation set has an object, where one has the bytes, or the
+    decoded pixels, of one of the training set, or where a category's number means another one in it. Images
+    that only look alike, as frames of a video do, are no error: they are counted, and the most alike named.
 
     names, prints: of the validation set, of the training set.
     categories: whether these have to agree; not those of a dataset that only a model to start from has seen.
 
     Returns counts of images and, if any look alike, `alike`: {count, pairs: [{validation, training, bits}]}.
     """
+    if all(a["iscrowd"] for a in validation["annotations"]):
+        what = f"none of its {len(validation['images'])} images has an object, so there is no AP"
+        raise UserError(f"{names[0]}: {what}; `annotations` has to be the file of annotations")
     if categories:
         _refuse_other_categories(names, validation, training)
         _warn_of_unlearnt(names, validation, training)
@@ -112,7 +115,7 @@ def _refuse_shared(
         more = f" (and {len(shared) - 1} more such images)" if len(shared) > 1 else ""
         raise UserError(
             f"{first} of the validation set {names[0]} is also in the training set {names[1]}, as "
-            f"{files[1][shared[0]]}{more}, {what}: take such images out of one of them"
+            f"{files[1][shared[0]]}{more}, {what}: take them out of one (`exclude` of a subset)"
         )
 
 

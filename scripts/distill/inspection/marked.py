@@ -1,6 +1,7 @@
 """Copies of images and videos with what a model has found on them, in their own pixels."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from fractions import Fraction
 from itertools import groupby
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
@@ -20,6 +21,7 @@ from distill.program import UserError
 from distill.report.marking import mark
 
 QUALITY = 92  # of JPEG
+TICK = Fraction(1, 90000)  # seconds
 Record = Mapping[str, Any]
 
 
@@ -111,10 +113,12 @@ def draw_video(video: Path, results: Path, categories: Sequence[Record], output:
             height, width = (side - side % 2 for side in marked.shape[:2])  # as H.264 has it
             if stream is None:
                 stream = container.add_stream("libx264", rate=frame_rate(video))
+                stream.codec_context.time_base = TICK
                 stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
             picture = av.VideoFrame.from_ndarray(
                 np.ascontiguousarray(marked[: stream.height, : stream.width]), format="bgr24"
             )
+            picture.time_base, picture.pts = TICK, round(frame.seconds / TICK)
             container.mux(stream.encode(picture))
         container.mux(stream.encode())
 

@@ -54,7 +54,9 @@ def picture(
     kind, content = kind_of(path)
     if kind == "heatmap shard":
         return heatmaps(path, dataset, row)
-    if kind in ("dataset", "labels"):
+    if kind == "labels":  # not the regions that are to be ignored
+        return annotated([a for a in content["annotations"] if not a["iscrowd"]], content, image)
+    if kind == "dataset":
         return annotated(content["annotations"], content, image)
     if kind == "predictions":
         return annotated(content, read_dataset(dataset or dataset_of(path)), image)

@@ -73,7 +73,7 @@ def _hidden(found: Results, labels: str, generated: Coco) -> Coco | None:
 
 def _labelled(generated: Coco, hidden: Coco | None) -> tuple[Coco, Panels]:
     """The image of middling labels, and its records by the name of what they are."""
-    by_image = group_by_image(generated["annotations"])
+    by_image = group_by_image([a for a in generated["annotations"] if not a["iscrowd"]])
     if not by_image:
         raise UserError("no label was generated, so there is no picture; leave out --image")
     ranked = sorted(by_image, key=lambda i: (np.mean([label["score"] for label in by_image[i]]), i))

@@ -58,6 +58,7 @@ def read_coco(
     answer = Answer(categories=spoken_of)
     for image in mine.values():
         answer.begin(image)
+    boxed: set[int] = set()  # categories whose keypoints the file does not say
     for number, a in enumerate(file.annotations, 1):
         if a.image_id not in mine:
             raise UserError(f"annotation {number} is of the image {a.image_id}, which the file does not list")
@@ -66,6 +67,8 @@ def read_coco(
         image, their = mine[a.image_id], theirs[a.category_id]
         category = category_named(their.name, labels)
         spoken_of.add(category["id"])
+        if category.get("keypoints") and not their.keypoints:
+            boxed.add(category["id"])
         try:
             record = _record(a, their, category, before[image["id"]])
         except UserError as error:
@@ -74,6 +77,12 @@ def read_coco(
             answer.leave("outlines, of which only the boxes are taken", image)
         if not answer.unfit(record["bbox"], image):
             answer.records[image["id"]].append(record)
+    for image_id, records in answer.records.items():
+        for key in boxed:
+            _keep_keypoints(
+                [record for record in records if record["category_id"] == key],
+                [old for old in before[image_id] if old["category_id"] == key],
+            )
     return answer
 
 
@@ -102,8 +111,6 @@ def _record(a: _Annotation, their: _Category, category: Coco, before: Sequence[C
         for old in before:
             if str(old["id"]) == number and old.get("keypoints") and _is_it(old, box, category):
                 box = _moved(old["bbox"], old["keypoints"], fields["keypoints"])
-    elif category.get("keypoints"):
-        fields = _nearest_keypoints(box, [old for old in before if old["category_id"] == category["id"]])
     record = {"category_id": category["id"], "bbox": box, "area": box[2] * box[3]}
     return {**record, "iscrowd": a.iscrowd, **fields}
 
@@ -154,10 +161,13 @@ def _moved(box: Sequence[float], old: Sequence[float], new: Sequence[float]) -> 
     return xyxy_to_xywh(np.concatenate([corners.min(0), corners.max(0)])).tolist()
 
 
-def _nearest_keypoints(box: Sequence[float], before: Sequence[Coco]) -> Record:
-    """Those of the instance whose box (x, y, w, h) it was; none where no box overlaps it by half."""
-    overlap = iou(xywh_to_xyxy([box]), xywh_to_xyxy([a["bbox"] for a in before] or np.empty((0, 4))))[0]
-    if overlap.max(initial=0) < 0.5:
-        return {}
-    nearest = before[int(overlap.argmax())]
-    return {key: nearest[key] for key in ("keypoints", "num_keypoints") if key in nearest}
+def _keep_keypoints(records: Sequence[Record], before: Sequence[Coco]) -> None:
+    """Gives the keypoints of each label of one category to the box that it was: of those that overlap it by
+    half, and no other label more, the one that does so most."""
+    if not records or not before:
+        return
+    overlap = iou(xywh_to_xyxy([r["bbox"] for r in records]), xywh_to_xyxy([a["bbox"] for a in before]))
+    nearest = np.where(overlap == overlap.max(axis=1, keepdims=True), overlap, 0)
+    for old, row, share in zip(before, nearest.argmax(axis=0), nearest.max(axis=0), strict=True):
+        if share >= 0.5:
+            records[row].update({key: old[key] for key in ("keypoints", "num_keypoints") if key in old})

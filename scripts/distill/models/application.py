@@ -70,6 +70,7 @@ class Application:
         if finder and not crops:
             raise UserError(f"{predictor.folder}: finds boxes itself, and needs no {finder.folder}")
         self.posed = predictor.meta.get("task") == "keypoints"
+        self.with_keypoints = {c["id"] for c in predictor.meta["categories"] if c.get("keypoints")}
         meta = keypoint_meta({"categories": predictor.meta["categories"]}) if self.posed else None
         self.flip_pairs = meta.flip_pairs if meta else ()
         least = max(min_score, plan.fixed_boxes["min_score"])
@@ -255,6 +256,9 @@ class Application:
         elif average := batch.maps.get(key) or batch.crops.get(key):
             xywh, scores, categories = batch.instances[key]
             ids = np.full(len(xywh), key)
-            yield from keypoint_records(
-                Block((), ids, xywh, scores, categories, xywh), average, self.plan.options
-            )
+            rows = Block((), ids, xywh, scores, categories, xywh)
+            for record in keypoint_records(rows, average, self.plan.options):
+                if record["category_id"] not in self.with_keypoints:  # a box, whatever the heatmaps are
+                    for name in ("keypoints", "keypoint_logits", "agreement"):
+                        record.pop(name, None)
+                yield record

@@ -108,19 +108,18 @@ def _shard(folder: Path, number: int) -> Path:
 def _mark(predictor: Predictor, source: Source, used: Application, drawn: str) -> str:
     """A digest of all that results depend on, but for the images themselves."""
     plan = used.plan
+    video = source.root / source.names[0] if source.video else None
     what = {
         "models": [
             digests({name: one.folder / name for name in ("model.pth", "config.py")})
             for one in (predictor, used.finder)
             if one
         ],
-        "images": [str(source.root.absolute()), source.video],
+        "images": str((video or source.root).absolute()),
+        "video": (video.stat().st_size, video.stat().st_mtime_ns) if video else None,
         "views": [view.name for view in (plan.plain, *plan.views)],
         "options": [asdict(plan.options), plan.fixed_boxes, used.min_score, predictor.amp, drawn],
     }
-    if source.video:
-        clip = (source.root / source.names[0]).stat()
-        what["images"] += [source.names, clip.st_size, clip.st_mtime_ns]
     return hashlib.sha256(json.dumps(what).encode()).hexdigest()
 
 

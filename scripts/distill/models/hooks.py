@@ -115,9 +115,9 @@ class RuntimeInfo(RuntimeInfoHook):
 
 @HOOKS.register_module()
 class StopOnSignal(Hook):
-    """SIGUSR1 (sent by Slurm before the time limit), SIGTERM (before a preemption), SIGINT (Ctrl-C) and SIGHUP
-    (a closed terminal; not under nohup) write a checkpoint and end the job, which is put back into the queue
-    where it is still wanted. A second Ctrl-C does not wait for the checkpoint."""
+    """SIGUSR1 (sent by Slurm before the time limit), SIGTERM (before a preemption), SIGINT (Ctrl-C) and
+    SIGHUP (a closed terminal; not under nohup) write a checkpoint and end the job, which is put back into the
+    queue where it is still wanted. A second Ctrl-C does not wait for the checkpoint."""
 
     priority = "LOWEST"
 

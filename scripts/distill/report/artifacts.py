@@ -5,6 +5,7 @@ import math
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import cached_property, partial
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -176,6 +177,22 @@ class Results:
         students = [name for name, source in trained.items() if source == labels]
         students += [name for name, source in trained.items() if source not in self.labels]
         return students[0] if students else None
+
+    def baseline(self, student: str, teachers: Iterable[str]) -> str | None:
+        """Of the models that learn from a student's labelled images alone, from the same start and as long,
+        the best one, if there is any but these teachers."""
+        known = set(map(self.family, teachers))
+        alike = itemgetter("labelled", "init", "iterations")
+        found = [
+            name
+            for name, model in self.models.items()
+            if self.family(name) not in known
+            and "import" not in model
+            and not model["labels"]
+            and alike(model) == alike(self.models[student])
+            and self.ap(name) is not None
+        ]
+        return max(found, key=lambda name: self.ap(name) or 0, default=None)
 
     def first_teacher(self, model: str) -> str:
         """The teacher of its teacher, and so on, down to one that learnt from no teacher's labels."""

@@ -1,6 +1,6 @@
 """A doubt that is learned from the hidden labels themselves: what the formula of `labels.review` could gain.
 
-It is no rival that anybody could use, since it has seen whether objects of the same kind are right; where
+It is nothing that anybody could use, since it has seen whether objects of the same kind are right; where
 even it is hardly better than the formula, other weights of the same numbers would help little. A logistic
 regression is fitted on one half of the images and asked about the other, and the other way round.
 """

@@ -9,7 +9,9 @@ from PIL import Image, ImageDraw, ImageFont
 
 from distill.report.drawing import COLOURS, SIDES, colour_of, sides
 
-SURE = 0.3  # keypoints of a higher probability are drawn
+# Keypoints that are drawn have a higher score: of pose estimators; of Keypoint R-CNNs, whose score is the
+# share of one cell among 56 × 56, which is small for joints that nobody can place within a cell.
+SURE, SURE_OF_CELL = 0.3, 0.02
 Record = Mapping[str, Any]
 
 
@@ -31,11 +33,12 @@ def mark(pixels: np.ndarray, records: Sequence[Record], categories: Sequence[Rec
         score = f" {record['score']:.2f}" if "score" in record else ""
         label, font = f"{category['name']:.40}{score}", _font(8 + 4 * unit)
         right, bottom = draw.textbbox((0, 0), label, font)[2:]
-        place = (x, max(0, y - bottom - unit))
+        place = (max(0, min(x, picture.width - right)), max(0, y - bottom - unit))
         draw.rectangle((*place, place[0] + right, place[1] + bottom + unit), fill=colour)
         draw.text(place, label, "black", font)
         if record.get("keypoints") and category.get("keypoints"):
-            _skeleton(draw, record["keypoints"], category, colour, unit)
+            least = SURE_OF_CELL if "keypoint_logits" in record else SURE
+            _skeleton(draw, record["keypoints"], category, colour, unit, least)
     return np.ascontiguousarray(np.asarray(picture)[..., ::-1])
 
 
@@ -46,9 +49,11 @@ def _font(size: int) -> Any:
     return ImageFont.truetype(f"{matplotlib.get_data_path()}/fonts/ttf/DejaVuSans.ttf", size)
 
 
-def _skeleton(draw: Any, keypoints: Sequence[float], category: Record, colour: str, unit: int) -> None:
+def _skeleton(
+    draw: Any, keypoints: Sequence[float], category: Record, colour: str, unit: int, least: float
+) -> None:
     points = np.reshape(keypoints, (-1, 3))
-    sure = points[:, 2] > SURE
+    sure = points[:, 2] > least
     for a, b in category.get("skeleton") or ():
         if sure[a - 1] and sure[b - 1]:
             draw.line([*points[a - 1, :2], *points[b - 1, :2]], fill=colour, width=unit)

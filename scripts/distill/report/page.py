@@ -81,12 +81,14 @@ class Report(Results):
         )
 
     def headline(self) -> dict[str, Any] | None:
-        """AP of the last student, its teacher and, after several rounds, the first teacher of all. None
-        unless the student and its teacher were evaluated."""
+        """AP of the last student, its teacher, its baseline, if that is another model, and, after several
+        rounds, the first teacher of all. None unless the student and its teacher were evaluated."""
         for labels in reversed(self.labels):
             student, teacher = self.student(labels), self.labels[labels].get("teacher")
             if student and teacher and None not in (aps := (self.ap(teacher), self.ap(student))):
                 teachers, first = [("its teacher", aps[0])], self.first_teacher(teacher)
+                if baseline := self.baseline(student, [teacher, first]):
+                    teachers.append(("a model of labelled images alone, trained as long,", self.ap(baseline)))
                 if first != teacher and (ap := self.ap(first)) is not None:
                     teachers.append(("the first teacher", ap))
                 validation = self.family(self.models[student]["validation"])

@@ -15,6 +15,7 @@ from distill.program import UserError
 
 SCENE = 0.45  # of the bits of a perceptual hash: unrelated images differ in half of them, frames in fewer
 RARE = 10  # objects of a category
+VALIDATED = 0.2  # of the labelled images, where none are given to validate on
 NAMED = 5  # categories and pairs of keypoints, in what is said of the data
 COMPARED = 5000  # images, at most, each with each
 
@@ -27,8 +28,10 @@ class Facts:
         ten images do not exceed.
     sizes: of objects, √(width · height) by the image's shorter side: small, usual and large ones. They are
         the lower tenth in the category of the smallest, the median, the upper tenth in that of the largest.
+    posed: the median of those with keypoints, or 0.
     counts: objects of each category, by name. keypoints: how many. pairs: names of those that a mirror swaps.
-    frames: whether neighbouring images show one scene. alike: images that look like another one.
+    frames: whether neighbouring images show one scene, as those of a video, and can be split in their order.
+    alike: images that look like another one.
     """
 
     images: int
@@ -39,6 +42,7 @@ class Facts:
     keypoints: int
     pairs: tuple[tuple[str, str], ...]
     frames: bool
+    posed: float = 0
     alike: int = 0
     empty: int = 0
 
@@ -54,25 +58,31 @@ def facts_of(coco: Coco, prints: Sequence[Fingerprint]) -> Facts:
     if not objects:
         raise UserError("the labelled images hold no object; `--labelled` has to be the file of annotations")
     names = {category["id"]: category["name"] for category in coco["categories"]}
+    places = {image["id"]: place / len(sides) for place, image in enumerate(coco["images"])}
     table = pd.DataFrame(
         {
             "category": [names[a["category_id"]] for a in objects],
             "size": [math.sqrt(a["bbox"][2] * a["bbox"][3]) / sides[a["image_id"]][0] for a in objects],
+            "posed": [bool(a.get("num_keypoints")) for a in objects],
+            "place": [places[a["image_id"]] for a in objects],
         }
     )
     counts = table["category"].value_counts()
     common = table[table["category"].map(counts) >= min(RARE, counts.max())]
     by_category = common.groupby("category")["size"]
-    meta = keypoint_meta(coco) if any(a.get("num_keypoints") for a in objects) else None
+    meta = keypoint_meta(coco) if table["posed"].any() else None
+    first, last = (common.groupby("category")["place"].agg(which) for which in ("min", "max"))
+    in_time = ((first < 1 - VALIDATED) & (last >= 1 - VALIDATED)).all()  # not sorted by category
     return Facts(
         images=len(coco["images"]),
         side=float(np.median([short for short, _ in sides.values()])),
         aspect=float(np.quantile([long / short for short, long in sides.values()], 0.9)),
         sizes=(by_category.quantile(0.1).min(), table["size"].median(), by_category.quantile(0.9).max()),
+        posed=float(table["size"][table["posed"]].median()) if meta else 0.0,
         counts={name: int(counts.get(name, 0)) for name in names.values()},
         keypoints=len(meta.names) if meta else 0,
         pairs=tuple((meta.names[a], meta.names[b]) for a, b in meta.flip_pairs) if meta else (),
-        frames=of_one_scene(prints),
+        frames=bool(in_time) and of_one_scene(prints),
         alike=_alike(prints),
         empty=len(coco["images"]) - len({a["image_id"] for a in coco["annotations"]}),
     )
@@ -100,7 +110,7 @@ def _listed(items: Iterable[str]) -> str:
 
 def words(found: Facts, overlap: bool, device: str) -> list[str]:
     """What was seen, a line each. overlap: whether annotated images are among the unlabelled ones."""
-    low, middle, high = (round(100 * size) for size in found.sizes)
+    low, middle, high = (f"{100 * size:.2g}" for size in found.sizes)
     categories = "1 category" if len(found.counts) == 1 else f"{len(found.counts)} categories"
     lines = [f"{found.images} labelled images with {sum(found.counts.values())} objects of {categories}"]
     by_count = sorted(found.counts.items(), key=lambda item: -item[1])
@@ -123,5 +133,6 @@ def words(found: Facts, overlap: bool, device: str) -> list[str]:
         lines.append(f"{found.alike} labelled images look like another one; copies must not be validated on")
     if overlap:
         lines.append("annotated images are among the unlabelled ones: the study leaves them out there")
-    lines.append(f"for a {'machine without a GPU' if device == 'cpu' else 'GPU'}")
+    other = {"cpu": "gpu", "gpu": "cpu"}[device]
+    lines.append(f"for a {'machine without a GPU' if device == 'cpu' else 'GPU'} (else: --device {other})")
     return lines

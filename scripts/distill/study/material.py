@@ -11,7 +11,7 @@ from distill.datasets.images import SUFFIXES, hash_bytes, list_files
 from distill.datasets.videos import SUFFIXES as OF_VIDEOS
 from distill.datasets.videos import count_frames
 from distill.files import open_file
-from distill.program import UserError
+from distill.program import UserError, log
 from distill.strict import read_yaml
 
 Entry = dict[str, Any]
@@ -49,11 +49,14 @@ def own_validation(path: str, entry: Entry) -> tuple[Entry, Entry | None]:
 
 
 def unlabelled(path: str, folder: str) -> tuple[Entry, list[str]]:
-    """An entry for a folder of images or of videos, whichever are more, and these files."""
+    """An entry for a folder of images or of videos, whichever are more, and these files; others are warned
+    of."""
     names = list_files(path, (*SUFFIXES, *OF_VIDEOS), "images or videos")
     kinds = {"images": SUFFIXES, "videos": OF_VIDEOS}
     found = {key: [n for n in names if n.lower().endswith(tuple(ends))] for key, ends in kinds.items()}
-    key = max(found, key=lambda key: len(found[key]))
+    key, other = sorted(found, key=lambda key: -len(found[key]))
+    if found[other]:
+        log.warning("%s: has %d %s too, which are left alone", path, len(found[other]), other)
     files = [os.path.join(path, name) for name in found[key]]
     return {"kind": "folder" if key == "images" else key, key: relative(path, folder)}, files
 

@@ -1,7 +1,7 @@
 """A study that fits somebody's data: network, scales, lengths and splits, from what the data are.
 
 Numbers follow the studies of config/ that were measured: an object must cover so many pixels in training that
-an anchor finds it, few images are seen often, and a student trains as long as its fair rival.
+an anchor finds it, few images are seen often, and a student trains as long as its baseline.
 """
 
 import math
@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 import yaml
 
+from distill.predictions.views import View
 from distill.program import UserError
-from distill.study.facts import Facts
+from distill.study.facts import VALIDATED, Facts
 from distill.study.lengths import automatic_length
 
 STEP = 16  # pixels, of sides
@@ -30,10 +31,9 @@ ITERATIONS = {"boxes": (500, 1500), "keypoints": (1500, 3000)}  # on a CPU, leas
 PER_IMAGE = 6  # … and for each labelled image
 FEW = 100  # labelled images
 RATIO, RATIO_OF_FEW = (6, 4), (1, 3)  # labelled to generated images; where they are few beside the others
-PASSES = 2  # over the unlabelled images, at least: on a CPU, more would be predicted and not learned from
+PASSES = 2  # over the unlabelled images, at least: on a CPU, more would be predicted and not learned from …
+SPARE = 1.25  # … but where there are hardly more, all are taken, so that some can be taken out later
 GPU_BATCH = 16
-VALIDATED = 0.2  # of the labelled images, where none are given to validate on
-WIDEST = 4  # longer side by shorter one, in training
 OF_ONE_SIZE = 1.6  # large objects by small ones
 PER_LABELLED = 10  # frames of all videos, for each labelled image
 FRAMES = 1000  # of a video, at most
@@ -81,7 +81,7 @@ def training_side(found: Facts, device: str) -> int:
     least, most = SIDES[device]
     wanted = SMALL[device] / found.sizes[0]
     if found.keypoints:
-        wanted = max(wanted, POSED[device] / found.sizes[1])
+        wanted = max(wanted, POSED[device] / found.posed)
     return int(np.clip(_step(wanted), least, max(least, min(most, _step(1.5 * found.side)))))
 
 
@@ -110,22 +110,22 @@ def config(found: Facts, sources: Sources, results: str, device: str) -> dict[st
     others = sources.unlabelled_images + found.images * sources.hide
     ratio = RATIO_OF_FEW if labelled < FEW and others > 5 * labelled else RATIO
     model: dict[str, Any] = {"config": NETWORKS[found.task, device]}
-    rival: dict[str, Any] | None
+    baseline: dict[str, Any] | None
     if device == "cpu":
         model["scales"] = [side - 2 * STEP, side - STEP, side, side + STEP]
-        model["max_side"] = _step((side + STEP) * min(found.aspect, WIDEST)) + STEP
+        model["max_side"] = min(_step((side + STEP) * found.aspect) + STEP, View.max_side)
         model |= {"batch": 4, "lr": 0.0016} if labelled < FEW else {"batch": 8}
         model["iterations"] = int(np.clip(PER_IMAGE * labelled, *ITERATIONS[found.task])) // 100 * 100
-        rival = {"init": "teacher"} if goes_on(found.task, device) else None
+        baseline = {"init": "teacher"} if goes_on(found.task, device) else None
         most = drawn(model, ratio) // PASSES
     else:
         model["scales"] = [_step(side * share) for share in np.linspace(0.8, 1, 6)]
         model["iterations"] = "auto"
         longest = automatic_length(round(labelled + others), GPU_BATCH, student=True)
-        rival = {"iterations": 100 * round(longest / 100)}
+        baseline = {"iterations": 100 * round(longest / 100)}
         most = sources.unlabelled_images
     model["augment"] = "weak"
-    models, table = _models(ratio, rival, sources.hide > 0)
+    models, table = _models(ratio, baseline, sources.hide > 0)
     return {
         "results": results,
         "model": model,
@@ -146,27 +146,27 @@ def drawn(model: Mapping[str, Any], ratio: tuple[int, int]) -> int:
 
 
 def _models(
-    ratio: tuple[int, int], rival: dict[str, Any] | None, hidden: bool
+    ratio: tuple[int, int], baseline: dict[str, Any] | None, hidden: bool
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """The models, and the table of them.
 
     ratio: labelled to generated images.
-    rival: the options of a supervised model, where the teacher is not the student's fair rival itself; they
+    baseline: the options of a supervised model, where the teacher is not the student's baseline itself; they
         are the student's too.
     hidden: whether there are labels for an upper bound.
     """
-    shared = rival or {}
+    shared = baseline or {}
     student: dict[str, Any] = {"labels": "distilled", **shared}
     student["augment"] = {"labelled": "weak", "generated": "strong"}
     if ratio != RATIO:
         student["ratio"] = list(ratio)
-    rivals: dict[str, Any] = {"teacher": {}, **({"supervised": rival} if rival else {})}
-    models = {**rivals, "student": student}
+    baselines: dict[str, Any] = {"teacher": {}, **({"supervised": baseline} if baseline else {})}
+    models = {**baselines, "student": student}
     table: dict[str, Any] = {"rows": ["teacher", {"model": "teacher", "views": "all"}, *list(models)[1:]]}
     if hidden:
         models["upper"] = {"labelled": "annotated", **shared}
         table["rows"].append("upper")
-        table["gap"] = {"baseline": list(rivals), "student": "student", "upper": "upper"}
+        table["gap"] = {"baseline": list(baselines), "student": "student", "upper": "upper"}
     return models, table
 
 
@@ -197,8 +197,10 @@ def _datasets(sources: Sources, frames: bool, most: int) -> Iterator[tuple[str, 
         yield name, {"kind": "subset", "of": "annotated", **part}
     hidden = {"kind": "subset", "of": "annotated", "exclude": "labelled", "strip_annotations": True}
     given = sources.unlabelled
-    taken: dict[str, Any] = {"images": most} if sources.unlabelled_images > most else {}
+    taken: dict[str, Any] = {"images": most} if sources.unlabelled_images > SPARE * most else {}
     if sources.overlap:
+        if frames and sources.val is None:  # the neighbours of validation images are left out with them
+            taken = {"range": [0, 1 - VALIDATED], **taken}
         known = ["val", "annotated" if sources.hide else "labelled"]
         taken = {"exclude": known, **taken, "strip_annotations": True}
     if given and taken:
@@ -219,18 +221,22 @@ COMMENTS = {
     "model": "The network, and how it is trained; lengths in iterations, sides in pixels.",
     "datasets": "What is learned from, what is to be labelled, and what tells how good a model is.",
     "views": "Shorter sides in pixels: of the usual view, and of those that are merged into labels.",
-    "models": "Compare the student with the supervised model, or, where there is none, with the teacher.",
+    "models": "The student's baseline is the supervised model, or, where there is none, the teacher.",
 }
 
 
-def words(study: Mapping[str, Any], unlabelled: int) -> list[str]:
+def words(study: Mapping[str, Any], found: Facts, unlabelled: int, device: str) -> list[str]:
     """What is to be said of the study, a line each. unlabelled: how many such images are given."""
+    lines = []
+    if (pixels := found.sizes[0] * study["views"]["plain"][0]["scale"]) < SMALL[device] / 2:
+        hint = "cut the images into tiles" + (", or use a GPU, which bears larger ones" * (device == "cpu"))
+        lines.append(f"small objects have about {pixels:.2g} pixels in training, too few to be found: {hint}")
     taken = [
         entry["images"]
         for entry in study["datasets"].values()
         if entry.get("of") == "pool" and "images" in entry
     ]
-    return [
+    return lines + [
         f"{images} of {unlabelled} unlabelled images are taken: in {study['model']['iterations']} iterations"
         f" a student draws about {PASSES * images}; for more of them, raise `images` and `iterations`"
         for images in taken

@@ -209,6 +209,12 @@ def _labels(study: dict[str, Any], root: Path) -> dict[str, Any]:
     if "labels" not in study:
         possible = usual["teacher"] in study["models"] and usual["dataset"] in study["datasets"]
         study["labels"] = {"distilled": {}} if possible else {}
+        wanted = [name for name, model in study["models"].items() if model.get("labels") == "distilled"]
+        if wanted and not possible and "distilled" not in study["datasets"]:
+            places = ("model", usual["teacher"], "models"), ("dataset", usual["dataset"], "datasets")
+            what, name, key = next(place for place in places if place[1] not in study[place[2]])
+            need = f"'distilled' is made of the {what} {name!r}, and there is none"
+            raise UserError(f"models.{wanted[0]}.labels: {need}{suggestion(name, study[key])}")
     for name, own in study["labels"].items():
         entry = {**usual, **own}
         if "predictions" in own:
