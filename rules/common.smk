@@ -1,7 +1,9 @@
 import json
 import os
 import re
+import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 from pathlib import Path

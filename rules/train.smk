@@ -83,6 +83,17 @@ onstart:
         sys.exit(
             f"error: {', '.join(missing)}: no such file; `snakemake … -- download` gets what `init: pretrained` needs"
         )
+    if any(model["nodes"] > 1 for model in models) and not shutil.which("srun"):
+        sys.exit("error: nodes: a training on several needs Slurm, whose srun is not here")
+    outside = {
+        job.wildcards.model: study["models"][job.wildcards.model]
+        for job in trainings
+        if model_config.is_outside(study["models"][job.wildcards.model]["config"])
+    }
+    if outside:  # what they say is code, which only a process of its own runs
+        check = ["scripts/check_models.py", "--models", json.dumps(outside)]
+        if subprocess.run([sys.executable, *check]).returncode:
+            sys.exit(1)
     if absent := missing_packages(name for model in models for name in model["tracking"]):
         sys.exit(
             f"error: tracking: there is no {absent[0]} here; pip install {absent[0]}, or leave it out"

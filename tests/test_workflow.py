@@ -1,13 +1,15 @@
 """What runs, by the real Snakemake: the whole chain, targets, files that have changed, failures."""
 
 import os
+import shutil
 
 import pytest
 import yaml
 
 from helpers import ROOT
+from helpers.configs import DRAWN
 from helpers.stand_in import Project, models_of
-from helpers.workflow import snakemake
+from helpers.workflow import lay_out, snakemake
 
 
 def test_the_whole_chain_runs_and_then_nothing_is_left(finished):
@@ -191,6 +193,32 @@ def test_weights_of_imagenet_are_asked_for_before_any_job_runs_and_downloaded_on
     project.run("out/models/box-teacher/model.pth")
     (project.folder / "weights/resnet101-63fe2227.pth").unlink()  # the training needs them no more
     project.run("out/models/box-teacher/model.pth")
+
+
+@pytest.mark.parametrize(
+    ("student", "message"),
+    [
+        ({"config": "mmdet::rtmdet/rtmdet_tiny_8xb32-300e_coco.py", "freeze_rpn": True}, "freeze_rpn"),
+        (
+            {"config": "mmdet::faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py", "init": "pretrained"},
+            "no such file",
+        ),
+        ({"nodes": 2}, "needs Slurm, whose srun is not here"),
+    ],
+)
+def test_what_would_end_a_training_is_said_before_its_teacher_is_trained(tmp_path, student, message):
+    if "nodes" in student and shutil.which("srun"):
+        pytest.skip("Slurm is here")
+    study = yaml.safe_load(DRAWN) | {
+        "results": "out",
+        "models": {"teacher": {}, "student": {"labels": "distilled"}},
+    }
+    study["models"]["student"] |= student
+    lay_out(tmp_path, study)
+    failed = snakemake(tmp_path, "--cores", "2", "--quiet", "all")
+    assert failed.returncode == 1
+    assert message in failed.stderr.strip().splitlines()[-1]
+    assert not (tmp_path / "out").exists()
 
 
 def test_the_log_of_a_failed_job_has_its_message(tmp_path):

@@ -4,6 +4,7 @@ import json
 import os
 import pickle
 from collections.abc import Iterable
+from functools import cache
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from mmengine.config import Config
 from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import DefaultScope
 
+from distill.cluster.gpus import visible
 from distill.datasets.images import workers
 from distill.files import open_file, replacing
 from distill.models import (  # noqa: F401, fill mmdet's registries
@@ -28,7 +30,7 @@ from distill.models import (  # noqa: F401, fill mmdet's registries
 from distill.models.networks import Kind, kind_of
 from distill.models.safe_tensors import ENDING, read_safe_tensors
 from distill.models.tensor_pickle import read_tensors
-from distill.program import UserError
+from distill.program import UserError, log
 from distill.strict import is_line
 from distill.study import model_config
 
@@ -184,10 +186,17 @@ def pick_workers(device: torch.device) -> int:
     return max(1, min(MOST_WORKERS, workers() // int(os.environ.get("LOCAL_WORLD_SIZE", 1)) - 1))
 
 
+@cache
+def _warn_of_driver() -> None:
+    log.warning("there is a GPU, and torch cannot use it (is its driver too old?): this runs on the CPU")
+
+
 def pick_device(name: str) -> torch.device:
     """cpu, cuda or auto (cuda where there is one). Raises UserError where cuda is asked for and missing."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
+        if name == "cpu" and visible(os.environ):
+            _warn_of_driver()
     if name == "cuda" and not torch.cuda.is_available():
         raise UserError("device: cuda is asked for but torch sees no GPU; set `device: auto` or `cpu`")
     return torch.device(name)

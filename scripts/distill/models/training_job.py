@@ -134,6 +134,20 @@ def schedule(job: Job, kind: Kind, iterations: int, optimization: dict[str, Any]
     )
 
 
+def check_config(name: str, spec: dict[str, Any]) -> None:
+    """Raises UserError where a training would, whatever it learns from: for a config that cannot be read or
+    lacks an optimizer, for options that its network has not, for weights that are not there.
+
+    name, spec: of the model; `config` is among the options.
+    """
+    cfg = models.load_config(spec["config"])
+    kind = kind_of(cfg)
+    kind.check(spec, name)
+    kind.optimization(cfg, spec, spec["config"])
+    if spec["init"] == "pretrained":
+        backbone.weights_file(cfg.model.backbone.get("init_cfg"))
+
+
 def full_config(job: Job, workers: int) -> tuple[Config, list[dict]]:
     """The complete mmengine config of a training, and the dataset's categories."""
     coco = read_dataset(job.labelled)
