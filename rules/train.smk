@@ -83,7 +83,7 @@ onstart:
         sys.exit(
             f"error: {', '.join(missing)}: no such file; `snakemake … -- download` gets what `init: pretrained` needs"
         )
-    if any(model["nodes"] > 1 for model in models) and not shutil.which("srun"):
+    if GPU and any(model["nodes"] > 1 for model in models) and not shutil.which("srun"):
         sys.exit("error: nodes: a training on several needs Slurm, whose srun is not here")
     outside = {
         job.wildcards.model: study["models"][job.wildcards.model]

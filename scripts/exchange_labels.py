@@ -12,7 +12,7 @@ from distill.datasets.dataset_file import read_dataset, root_of
 from distill.datasets.images import check_upright
 from distill.files import write_json, write_text
 from distill.labels import yolo_export
-from distill.labels.corrections import by_hand, corrected
+from distill.labels.corrections import corrected, seen_in
 from distill.labels.exchange import to_cvat, to_fiftyone, to_label_studio
 from distill.labels.listed import read_next, read_review
 from distill.labels.order import in_order
@@ -86,8 +86,8 @@ def bring_home(arguments: argparse.Namespace, labels: Coco) -> None:
             raise UserError(f"--output {path}: is read, and would be replaced; choose another name")
     files = {str(path): read_json(path) for path in arguments.files}
     result = corrected(labels, files, arguments.only_seen)
-    before = by_hand(read_dataset(arguments.output)) if arguments.output.exists() else set()
-    if lost := before - by_hand(result):
+    before = seen_in(read_dataset(arguments.output)) if arguments.output.exists() else set()
+    if lost := before - seen_in(result):
         what = f"has corrections that these files lack, of {len(lost)} images (first {min(lost)})"
         raise UserError(f"{arguments.output}: {what}; give their files too, or another --output")
     write_json(arguments.output, result)

@@ -51,7 +51,7 @@ def main() -> None:
     device = args.device or ("gpu" if visible(os.environ) else "cpu")
     study = proposal.config(found, sources, results, device)
     study = {"results": study.pop("results"), "data": folder, **study}
-    seen = facts.words(found, sources.overlap, device)
+    seen = facts.words(found, sources.shared > 0, device)
     seen += proposal.words(study, found, sources.unlabelled_images, device)
     args.output.parent.mkdir(parents=True, exist_ok=True)
     with replacing(args.output) as path:
@@ -113,7 +113,7 @@ def looked_at(args: argparse.Namespace, folder: str) -> tuple[facts.Facts, propo
     elif (twice := material.shared(files, known)) == count:
         hint = "give a folder with others, or hide labels by --hide 0.8"
         raise UserError(f"{args.unlabelled}: all of its {count} images are annotated; {hint}")
-    return found, proposal.Sources(spec, more, val, args.hide or 0.0, count - twice, twice > 0)
+    return found, proposal.Sources(spec, more, val, args.hide or 0.0, count - twice, twice)
 
 
 def built(name: str, spec: dict[str, Any], folder: str) -> tuple[Coco, list[Fingerprint]]:

@@ -162,6 +162,18 @@ def test_another_video_of_the_same_name_is_another(place):
     assert stub.run(Source.of(["clip.mp4"]), output) == ["clip.mp4"]
 
 
+def test_parts_of_another_model_are_gone_before_the_folder_is_claimed(place, single, monkeypatch):
+    stub, output = Stub(place), Path("out.json")
+    with pytest.raises(KeyboardInterrupt):
+        stub.run(Source.of(["photos"]), output, finish=fails(KeyboardInterrupt()))
+    (place / "model.pth").write_text("another")
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", fails(PermissionError(13, "Permission denied")))
+        with pytest.raises(PermissionError):
+            stub.run(Source.of(["photos"]), output)
+    assert len(stub.run(Source.of(["photos"]), output)) == 3
+
+
 def test_two_runs_do_not_write_one_file(place, single):
     stub, source, output = Stub(place), Source.of(["photos"]), Path("out.json")
 
@@ -171,7 +183,7 @@ def test_two_runs_do_not_write_one_file(place, single):
 
     assert len(stub.run(source, output, finish=meanwhile)) == 3
     assert len(read_json(output)) == 3
-    assert not Path("out.json.parts").exists()
+    assert not list(Path().glob("out.json.*"))
 
 
 @pytest.mark.parametrize("folder", ["out.json", "out.images.json"])

@@ -248,8 +248,16 @@ def test_the_program_makes_a_dataset(labels, labels_path, tmp_path):
         done = warm.run("exchange_labels.py", "import", tmp_path / "export.json", *options)
         assert f"--output {read}: is read, and would be replaced" in done.stderr
         assert read.read_bytes() == before
+    tasks[1]["annotations"][0]["result"] = []  # seen, and now without an object
+    write_json(tmp_path / "export.json", tasks)
+    assert (
+        warm.run(
+            "exchange_labels.py", "import", tmp_path / "export.json", *options[:2], "--output", back
+        ).returncode
+        == 0
+    )
     corrections = back.read_bytes()
-    write_json(tmp_path / "export.json", tasks[1:])
+    write_json(tmp_path / "export.json", [tasks[0], *tasks[2:]])
     done = warm.run("exchange_labels.py", "import", tmp_path / "export.json", *options[:2], "--output", back)
     assert f"{back}: has corrections that these files lack, of 1 images (first " in done.stderr
     assert back.read_bytes() == corrections

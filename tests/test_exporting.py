@@ -89,7 +89,7 @@ OTHERS = {"torchvision": (in_torchvision, ".pth"), "onnx": (in_onnx_runtime, ".o
 def compare(ours, format, folder):
     """Exports a model and asserts that the other side finds the same; returns the exported files."""
     other, ending = OTHERS[format]
-    files = export_model(ours.predictor.folder, format, folder / f"mine{ending}", ours.view.name)
+    files = export_model(ours.predictor.folder, format, folder / format / f"mine{ending}", ours.view.name)
     about, run, theirs = read_json(files[1]), other(files), []
     for image in ours.images:
         found = run(ours.pixels(image))
@@ -145,7 +145,7 @@ def test_a_trained_model_finds_the_same_keypoints_in_images_of_any_size(tmp_path
 def test_where_nothing_is_nothing_is_found(tmp_path, keypoint_model):
     model = changed(keypoint_model, tmp_path / "never", threshold(1.0))
     others = [
-        other(export_model(model, format, tmp_path / f"mine{ending}", "s0112"))
+        other(export_model(model, format, tmp_path / format / f"mine{ending}", "s0112"))
         for format, (other, ending) in OTHERS.items()
     ]
     assert agree(*others, np.ones((3, 77, 95), np.float32)) == 0

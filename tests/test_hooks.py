@@ -41,7 +41,10 @@ def test_processes_on_gpus_agree_on_a_signal_every_ten_iterations(
     assert saved == [f"iter_{iteration}.pth"]
 
 
-def test_what_nohup_ignores_stays_ignored(handlers):
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    hooks.StopOnSignal().before_train(SimpleNamespace())
+def test_of_ignored_signals_only_the_one_that_nohup_ignores_stays_so(handlers):
+    for number in (signal.SIGUSR1, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    hook = hooks.StopOnSignal()
+    hook.before_train(SimpleNamespace())
+    assert signal.getsignal(signal.SIGUSR1) == signal.getsignal(signal.SIGINT) == hook._note
     assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN

@@ -52,15 +52,20 @@ def test_killed_run_goes_on_and_ends_with_the_same_bytes(tmp_path, arrows, gener
 
 @pytest.mark.parametrize(
     ("number", "before"),
-    [(signal.SIGTERM, ()), (signal.SIGTERM, TWO), (signal.SIGINT, ()), (signal.SIGHUP, ())],
-    ids=["before a preemption", "on two processes", "Ctrl-C", "closed terminal"],
+    [(signal.SIGUSR1, ()), (signal.SIGTERM, TWO), (signal.SIGINT, ()), (signal.SIGHUP, ())],
+    ids=["before a time limit", "before a preemption, on two processes", "Ctrl-C", "closed terminal"],
 )
 def test_a_signal_to_all_processes_of_a_step_writes_a_checkpoint(tmp_path, arrows, number, before):
     """Slurm, or a terminal, signals the trainers, the processes that load images, and torchrun. All end."""
     job = training_job(tmp_path, "faster_rcnn_tiny", arrows, iterations=500, checkpoint_every=500)
     command = [*program(job, *before), "--workers", "2"]
     process = subprocess.Popen(
-        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True
+        command,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGUSR1, signal.SIG_IGN),  # as Snakemake leaves it
     )
     try:
         while not (job.work / "history.csv").exists():

@@ -102,6 +102,8 @@ def test_objects_that_stay_too_small_are_said():
     tiny = replace(FACTS, sizes=(0.0035, 0.004, 0.005))
     [line] = proposal.words(study(tiny)[0], tiny, 0, "cpu")
     assert line.startswith("small objects have about 0.9 pixels in training, too few to be found: cut")
+    large = replace(FACTS, sizes=(0.2, 0.6, 1.1))
+    assert "objects measure 20% to 110%" in " ".join(facts.words(large, False, "cpu"))
     assert "objects measure 0.35% to 0.5%" in " ".join(facts.words(tiny, False, "cpu"))
     assert not proposal.words(study()[0], FACTS, 0, "cpu")
 
@@ -113,10 +115,12 @@ def test_wide_images_are_trained_on_as_large_as_they_are_predicted():
 
 
 def test_the_neighbours_of_frames_to_validate_on_are_not_learned_from():
-    sources = proposal.Sources(COCO, POOL, None, 0, 700, overlap=True)
+    sources = proposal.Sources(COCO, POOL, None, 0, 700, shared=80)
     for frames in (True, False):
         config = proposal.config(replace(FACTS, frames=frames), sources, "results/x", "cpu")
         assert (config["datasets"]["unlabelled"].get("range") == [0, 0.8]) is frames
+    found, sources = replace(FACTS, frames=True), replace(sources, unlabelled_images=938)
+    assert "images" not in proposal.config(found, sources, "results/x", "cpu")["datasets"]["unlabelled"]
 
 
 def test_objects_of_one_size_are_seen_at_scales_near_that_of_training():

@@ -174,6 +174,7 @@ def test_a_model_trained_as_long_on_labelled_images_alone_stands_beside_the_stud
         ("supervised", 0.4, alike),
         ("better", 0.48, alike),
         ("longer", 0.6, alike | {"iterations": 10**6}),
+        ("other", 0.65, alike | {"config": "faster_rcnn_r50_fpn"}),
         ("upper", 0.7, alike | {"labelled": "everything"}),
     ):
         resolved["models"][name] = teacher | options

@@ -203,6 +203,10 @@ def test_weights_of_imagenet_are_asked_for_before_any_job_runs_and_downloaded_on
             {"config": "mmdet::faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py", "init": "pretrained"},
             "no such file",
         ),
+        (
+            {"config": "mmdet::soft_teacher/soft-teacher_faster-rcnn_r50-caffe_fpn_180k_semi-0.1-coco.py"},
+            "soft",
+        ),
         ({"nodes": 2}, "needs Slurm, whose srun is not here"),
     ],
 )

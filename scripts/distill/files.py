@@ -43,7 +43,7 @@ def remove_abandoned(path: str | Path) -> None:
 
 @contextmanager
 def locked(path: str | Path, task: str, wait: bool) -> Iterator[None]:
-    """Keeps other processes off a task by a lock on a file, which stays.
+    """Keeps other processes off a task by a lock on a file, which is not removed.
 
     task: what they may be at, for messages: "is training in …".
     wait: whether the end of another one is waited for. Else it raises UserError.
@@ -61,7 +61,9 @@ def locked(path: str | Path, task: str, wait: bool) -> Iterator[None]:
             log.warning("another process %s; waiting for its end", task)
             fcntl.flock(lock, fcntl.LOCK_EX)
         except OSError as error:  # a file system without locks
-            log.warning("%s cannot be locked (%s); make sure that no other process %s", path, error, task)
+            log.warning(
+                "%s cannot be locked (%s); make sure that no other process %s", path, error.strerror, task
+            )
         yield
 
 

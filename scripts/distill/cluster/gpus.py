@@ -11,6 +11,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Mapping
+from itertools import takewhile
 from pathlib import Path
 
 from distill.program import UserError, log
@@ -21,7 +22,8 @@ POLL = 1.0  # seconds
 def visible(environ: Mapping[str, str]) -> list[str]:
     """The devices that this process may use: those of CUDA_VISIBLE_DEVICES, or all of the machine."""
     if (chosen := environ.get("CUDA_VISIBLE_DEVICES")) is not None:
-        return [device.strip() for device in chosen.split(",") if device.strip()]
+        devices = takewhile(lambda device: not device.startswith("-"), map(str.strip, chosen.split(",")))
+        return [device for device in devices if device]  # -1 ends the list, as for CUDA
     query = ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"]
     try:
         return subprocess.run(query, capture_output=True, text=True, check=True).stdout.split()

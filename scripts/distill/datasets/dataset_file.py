@@ -22,6 +22,7 @@ class _Info(msgspec.Struct):
     repaired: dict[str, int] = {}
     kind: str | None = None
     description: str | None = None
+    seen: list[str] = []
 
 
 class _Image(msgspec.Struct):

@@ -101,6 +101,7 @@ def draw_video(video: Path, results: Path, categories: Sequence[Record], output:
     least: the score from which on results are drawn.
     """
     found = _by_frame(results)
+    step, last = round(1 / frame_rate(video) / TICK), None
     frame_id, records = next(found, (-1, []))
     with replacing(output) as temporary, av.open(str(temporary), "w", format="mp4") as container:
         stream: Any = None
@@ -118,7 +119,11 @@ def draw_video(video: Path, results: Path, categories: Sequence[Record], output:
             picture = av.VideoFrame.from_ndarray(
                 np.ascontiguousarray(marked[: stream.height, : stream.width]), format="bgr24"
             )
-            picture.time_base, picture.pts = TICK, round(frame.seconds / TICK)
+            at = round(frame.seconds / TICK)
+            if last is not None and at <= last:  # a stream without times, or files that were joined
+                at = last + step
+            picture.time_base, picture.pts = TICK, at
+            last = at
             container.mux(stream.encode(picture))
         container.mux(stream.encode())
 

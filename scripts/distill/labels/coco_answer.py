@@ -162,8 +162,8 @@ def _moved(box: Sequence[float], old: Sequence[float], new: Sequence[float]) -> 
 
 
 def _keep_keypoints(records: Sequence[Record], before: Sequence[Coco]) -> None:
-    """Gives the keypoints of each label of one category to the box that it was: of those that overlap it by
-    half, and no other label more, the one that does so most."""
+    """Each label of one category gives its keypoints to the box that overlaps it most, by half at least, and
+    overlaps no other label more."""
     if not records or not before:
         return
     overlap = iou(xywh_to_xyxy([r["bbox"] for r in records]), xywh_to_xyxy([a["bbox"] for a in before]))

@@ -18,7 +18,7 @@ from distill.program import UserError, log
 def corrected(labels: Coco, files: Mapping[str, Any], only_seen: bool = False) -> dict[str, Any]:
     """The label file, in which the annotations of images that a person has seen are replaced by the person's.
 
-    Corrected annotations have no score.
+    Corrected annotations have no score; `info.seen` has the file names of the images.
 
     files: name → content of exported files: COCO, where all images listed count as seen, or Label Studio
         tasks, where those with an annotation do.
@@ -54,12 +54,16 @@ def corrected(labels: Coco, files: Mapping[str, Any], only_seen: bool = False) -
     annotations = [{**a, "id": number} for number, a in enumerate([*old, *new], 1)]
     _summarise(answers, len(seen), labels, annotations)
     info = {**labels.get("info", {}), "description": "corrected labels", "kind": "coco"}
+    info["seen"] = sorted(image["file_name"] for image in labels["images"] if image["id"] in seen)
     images_left = [image for image in labels["images"] if image["id"] in seen or not only_seen]
     return {**labels, "info": info, "images": images_left, "annotations": annotations}
 
 
-def by_hand(labels: Coco) -> set[str]:
-    """The file names of the images on which an annotation is a person's."""
+def seen_in(labels: Coco) -> set[str]:
+    """The file names of the images that a person has seen, of corrected labels; of others those on which an
+    annotation is a person's."""
+    if "seen" in (info := labels.get("info") or {}):
+        return set(info["seen"])
     images = {a["image_id"] for a in labels["annotations"] if "score" not in a}
     return {image["file_name"] for image in labels["images"] if image["id"] in images}
 

@@ -158,7 +158,7 @@ def _oddness(table: pd.DataFrame) -> pd.Series:
 
 def unusual(table: pd.DataFrame, values: pd.Series) -> pd.Series:
     """Values of all rows, less the median of the labels of their category, or of all labels where it has too
-    few to say what is usual; NaN where it has none."""
+    few to say what is usual; NaN where the category has no label."""
     labels = values[table["kind"] == "label"]
     known = labels.groupby(table["category_id"])
     usual = known.median().where(known.size() >= COMPARED, labels.median())

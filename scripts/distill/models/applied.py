@@ -19,7 +19,6 @@ from distill.predictions.coco_results import read_lines
 from distill.program import UserError, log
 
 RESULTS = "predictions"  # the last key of a shard
-LOCK = "lock"
 
 
 def predict_files(
@@ -49,51 +48,44 @@ def predict_files(
     for path in (output, about(output)):
         if path.is_dir():
             raise UserError(f"{path}: is a folder; --output names a file, such as {path / 'out.json'}")
-    folder = output.with_name(f"{output.name}.parts")
-    with locked(folder / LOCK, f"is writing {output}", wait=False):
-        _predict(predictor, source, used, output, folder, each, draw, drawn, finish)
-
-
-def _predict(
-    predictor: Predictor,
-    source: Source,
-    used: Application,
-    output: Path,
-    folder: Path,
-    each: Callable[[int], None],
-    draw: Callable[[list[Image], list[dict]], None] | None,
-    drawn: str,
-    finish: Callable[[], None] | None,
-) -> None:
-    _claim(folder, _mark(predictor, source, used, drawn), source)
-    done = {int(path.stem) for path in folder.glob("*.json")}
-    for shard in sorted(done):
-        head = read_lines(_shard(folder, shard), RESULTS)[0]
-        each(len(head["images"]) + len(head["unreadable"]))
-    if done:
-        log.info("%s: goes on after %d parts of %s", output, len(done), folder)
-    found: list[tuple[Image, list[dict]]] = []
-    lost: list[dict[str, str]] = []
-    for part, (pairs, unreadable) in used.results(predictor.parts(source, used.passes, done)):
-        found += pairs
-        lost += unreadable
-        each(len(pairs) + len(unreadable))
-        if part.ends == "shard":
-            found.sort(key=lambda pair: pair[0]["id"])
-            images = [image for image, _ in found]
-            records = [record for _, mine in found for record in mine]
-            if draw:
-                draw(images, records)
-            write_json(_shard(folder, part.shard), {"images": images, "unreadable": lost, RESULTS: records})
-            found, lost = [], []
-    try:
-        _gather(folder, predictor, source, output)
-    except UserError:  # what nobody can read may be mended until the next run
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
-    if finish:
-        finish()
-    shutil.rmtree(folder, ignore_errors=True)  # on NFS the lock may stay for a while
+    folder, lock = (output.with_name(f"{output.name}.{what}") for what in ("parts", "lock"))
+    with locked(lock, f"is writing {output}", wait=False):
+        _claim(folder, _mark(predictor, source, used, drawn), source)
+        done = frozenset(int(path.stem) for path in folder.glob("*.json"))
+        for shard in sorted(done):
+            head = read_lines(_shard(folder, shard), RESULTS)[0]
+            each(len(head["images"]) + len(head["unreadable"]))
+        if done:
+            log.info("%s: goes on after %d parts of %s", output, len(done), folder)
+        written = set(done)
+        found: list[tuple[Image, list[dict]]] = []
+        lost: list[dict[str, str]] = []
+        for part, (pairs, unreadable) in used.results(predictor.parts(source, used.passes, done)):
+            found += pairs
+            lost += unreadable
+            each(len(pairs) + len(unreadable))
+            if part.ends == "shard":
+                found.sort(key=lambda pair: pair[0]["id"])
+                images = [image for image, _ in found]
+                records = [record for _, mine in found for record in mine]
+                if draw:
+                    draw(images, records)
+                write_json(
+                    _shard(folder, part.shard), {"images": images, "unreadable": lost, RESULTS: records}
+                )
+                written.add(part.shard)
+                found, lost = [], []
+        if gone := [shard for shard in sorted(written) if not _shard(folder, shard).exists()]:
+            raise UserError(f"{_shard(folder, gone[0])}: is gone; run again to have it made again")
+        try:
+            _gather(folder, predictor, source, output)
+        except UserError:  # what nobody can read may be mended until the next run
+            shutil.rmtree(folder)
+            raise
+        if finish:
+            finish()
+        shutil.rmtree(folder)
+        lock.unlink()
 
 
 def about(output: Path) -> Path:
@@ -126,18 +118,20 @@ def _mark(predictor: Predictor, source: Source, used: Application, drawn: str) -
 def _claim(folder: Path, mark: str, source: Source) -> None:
     """Empties the folder of what another run has left, and of parts of other images than those of now."""
     note, parts = folder / "mark.txt", sorted(folder.glob("*.json"))
-    if not (note.is_file() and note.read_text(errors="replace") == mark):
-        if parts:
-            log.warning("%s: %d parts are of another model, video or options: removed", folder, len(parts))
-        write_text(note, mark)
+    mine = note.is_file() and note.read_text(errors="replace") == mark
+    if not mine:
+        gone, why = parts, "of another model, video or options"
     elif source.video:
-        return
+        gone, why = [], ""
     else:
-        parts = [path for path in parts if _names(path) != set(source.shard(int(path.stem)))]
-        if parts:
-            log.warning("%s: there are other images now; %d parts are made again", folder, len(parts))
-    for path in parts:
+        gone = [path for path in parts if _names(path) != set(source.shard(int(path.stem)))]
+        why = "of other images than there are now"
+    if gone:
+        log.warning("%s: removed what is %s, files: %d", folder, why, len(gone))
+    for path in gone:
         path.unlink()
+    if not mine:
+        write_text(note, mark)
 
 
 def _names(part: Path) -> set[str]:
@@ -147,8 +141,6 @@ def _names(part: Path) -> set[str]:
 
 def _gather(folder: Path, predictor: Predictor, source: Source, output: Path) -> None:
     paths = sorted(folder.glob("*.json"))
-    if lost := set(range(len(paths))) - {int(path.stem) for path in paths}:
-        raise UserError(f"{_shard(folder, min(lost))}: is gone; run again to have it made again")
     unreadable = [one for path in paths for one in read_lines(path, RESULTS)[0]["unreadable"]]
     names = [category["name"] for category in predictor.meta["categories"]]
     if not any(read_lines(path, RESULTS)[0]["images"] for path in paths):

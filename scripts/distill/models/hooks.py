@@ -123,9 +123,11 @@ class StopOnSignal(Hook):
 
     def before_train(self, runner) -> None:
         self.received = 0
-        for number in (signal.SIGUSR1, signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            if signal.getsignal(number) is not signal.SIG_IGN:
-                signal.signal(number, self._note)
+        numbers = [signal.SIGUSR1, signal.SIGTERM, signal.SIGINT]
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # else nohup has begun it
+            numbers.append(signal.SIGHUP)
+        for number in numbers:  # also those that Snakemake ignores itself, and hands down so
+            signal.signal(number, self._note)
         # Processes on GPUs agree by a message that waits for the GPU.
         self.interval = 10 if get_backend() == "nccl" else 1
 

@@ -134,6 +134,9 @@ def schedule(job: Job, kind: Kind, iterations: int, optimization: dict[str, Any]
     )
 
 
+STAND_IN = [{"id": 1, "name": "object", "keypoints": ["point"]}]  # for categories that are not known yet
+
+
 def check_config(name: str, spec: dict[str, Any]) -> None:
     """Raises UserError where a training would, whatever it learns from: for a config that cannot be read or
     lacks an optimizer, for options that its network has not, for weights that are not there.
@@ -143,7 +146,9 @@ def check_config(name: str, spec: dict[str, Any]) -> None:
     cfg = models.load_config(spec["config"])
     kind = kind_of(cfg)
     kind.check(spec, name)
+    kind.settle(cfg, STAND_IN, spec["config"])
     kind.optimization(cfg, spec, spec["config"])
+    kind.hooks(cfg, 1, spec["config"])  # last, since it takes the rest of the config away
     if spec["init"] == "pretrained":
         backbone.weights_file(cfg.model.backbone.get("init_cfg"))
 

@@ -179,16 +179,17 @@ class Results:
         return students[0] if students else None
 
     def baseline(self, student: str, teachers: Iterable[str]) -> str | None:
-        """Of the models that learn from a student's labelled images alone, from the same start and as long,
-        the best one, if there is any but these teachers."""
+        """Of the same networks that learn from a student's labelled images alone, from the same start and as
+        long, the best one, if there is any but these teachers."""
         known = set(map(self.family, teachers))
-        alike = itemgetter("labelled", "init", "iterations")
+        alike = itemgetter("config", "labelled", "init", "iterations")
         found = [
             name
             for name, model in self.models.items()
             if self.family(name) not in known
             and "import" not in model
             and not model["labels"]
+            and model["iterations"] != "auto"  # longer for a student
             and alike(model) == alike(self.models[student])
             and self.ap(name) is not None
         ]

@@ -44,7 +44,7 @@ class Sources:
     """Where the data are, as entries of `datasets`; what is None is made of the labelled images.
 
     hide: the share of labelled images whose labels are hidden, for an upper bound, or 0.
-    overlap: whether annotated images are among the unlabelled ones.
+    unlabelled_images: how many are given, beside `shared` annotated ones that are among them.
     """
 
     labelled: dict[str, Any]
@@ -52,7 +52,7 @@ class Sources:
     val: dict[str, Any] | None
     hide: float
     unlabelled_images: int = 0
-    overlap: bool = False
+    shared: int = 0
 
 
 def frames_each(labelled: int, videos: int) -> int:
@@ -197,10 +197,13 @@ def _datasets(sources: Sources, frames: bool, most: int) -> Iterator[tuple[str, 
         yield name, {"kind": "subset", "of": "annotated", **part}
     hidden = {"kind": "subset", "of": "annotated", "exclude": "labelled", "strip_annotations": True}
     given = sources.unlabelled
-    taken: dict[str, Any] = {"images": most} if sources.unlabelled_images > SPARE * most else {}
-    if sources.overlap:
-        if frames and sources.val is None:  # the neighbours of validation images are left out with them
-            taken = {"range": [0, 1 - VALIDATED], **taken}
+    left, early = sources.unlabelled_images, {}
+    if sources.shared and frames and sources.val is None:
+        # Neighbours of frames to validate on stay out too, where labelled frames are from all of a video.
+        early = {"range": [0, 1 - VALIDATED]}
+        left = int((1 - VALIDATED) * (left + sources.shared)) - sources.shared
+    taken: dict[str, Any] = {**early, **({"images": most} if left > SPARE * most else {})}
+    if sources.shared:
         known = ["val", "annotated" if sources.hide else "labelled"]
         taken = {"exclude": known, **taken, "strip_annotations": True}
     if given and taken:
@@ -226,7 +229,12 @@ COMMENTS = {
 
 
 def words(study: Mapping[str, Any], found: Facts, unlabelled: int, device: str) -> list[str]:
-    """What is to be said of the study, a line each. unlabelled: how many such images are given."""
+    """What is to be said of a proposed study, a line each.
+
+    study: as `config` gives it. found: what it was made from.
+    unlabelled: how many such images are given.
+    device: cpu or gpu.
+    """
     lines = []
     if (pixels := found.sizes[0] * study["views"]["plain"][0]["scale"]) < SMALL[device] / 2:
         hint = "cut the images into tiles" + (", or use a GPU, which bears larger ones" * (device == "cpu"))

@@ -34,7 +34,7 @@ def export_model(model: Path, format: str, output: Path, view: str) -> list[Path
         raise UserError(f"{output}: for {format} name the file …{ending}; others go beside it")
     if all((output.parent / name).exists() for name in ("model.pth", "config.py")):
         raise UserError(f"{output.parent}: is the folder of a model; give another one")
-    beside = [path for ending in (".py", ".json") if (path := output.with_suffix(ending)).exists()]
+    beside = [path for end in BESIDE[format] if (path := output.with_suffix(end)).exists()]
     if beside and not output.exists():
         raise UserError(f"{beside[0]}: is of something else, and would be replaced; choose another name")
     plan = plan_of(model, [view])
@@ -47,6 +47,7 @@ def export_model(model: Path, format: str, output: Path, view: str) -> list[Path
     return EXPORTS[format](cfg, network, meta, first, output, model)
 
 
+BESIDE = {"torchvision": (".py", ".json"), "mmdet": (".py",), "mmpose": (".py",), "onnx": (".json",)}
 EXPORTS: dict[str, Callable[..., list[Path]]] = {
     "torchvision": to_torchvision,
     "mmdet": to_mmdet,
