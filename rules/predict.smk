@@ -1,5 +1,6 @@
 # One job for each view and shard: tens of thousands in a large study. For each of them Snakemake calls the functions
-# among its inputs and parameters; the fewer there are, the sooner it starts.
+# among its inputs and parameters; the fewer there are, the sooner it starts. They come before trainings that could
+# begin as well: students wait for them.
 
 
 rule detect_boxes:
@@ -16,6 +17,7 @@ rule detect_boxes:
         detected="boxes|detected",
     conda:
         "../envs/distill.yaml"
+    priority: 1
     resources:
         gpu=GPU,
         mem_mb=8000,
@@ -78,6 +80,7 @@ rule infer_view_boxes:
         model=models_of("boxes"),
     conda:
         "../envs/distill.yaml"
+    priority: 1
     resources:
         gpu=GPU,
         mem_mb=8000,
