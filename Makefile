@@ -34,8 +34,9 @@ test-slurm: env  ## on a real one-machine Slurm, which it installs as root on De
 test-gpu: env  ## on a GPU; .venv/bin/python may be another one, with the packages of envs/requirements.txt
 	$(BIN)/pytest -m gpu tests/gpu tests/test_forks.py
 
-bench: demo  ## ratios measured side by side; of the demo's models, too
+bench: demo  ## ratios measured side by side; of the demo's models, and of one of keypoints
 	$(BIN)/pip install --quiet --no-deps -r envs/bench.txt
+	$(SNAKEMAKE) --configfile tests/bench/keypoints.yaml
 	for program in tests/bench/bench_*.py; do $(BIN)/python $$program || echo "$$program: failed"; done
 
 lint: env

@@ -15,9 +15,9 @@ rule detect_boxes:
         f"{R}/benchmarks/predictions/{{model}}/{{dataset}}/{{detected}}/{{shard}}.tsv"
     wildcard_constraints:
         detected="boxes|detected",
+    priority: 1
     conda:
         "../envs/distill.yaml"
-    priority: 1
     resources:
         gpu=GPU,
         mem_mb=8000,
@@ -78,9 +78,9 @@ rule infer_view_boxes:
         f"{R}/benchmarks/predictions/{{model}}/{{dataset}}/{{view}}{{of}}/{{shard}}.tsv"
     wildcard_constraints:
         model=models_of("boxes"),
+    priority: 1
     conda:
         "../envs/distill.yaml"
-    priority: 1
     resources:
         gpu=GPU,
         mem_mb=8000,

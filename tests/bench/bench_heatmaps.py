@@ -3,7 +3,7 @@ against float32, the speed of writing, reading and merging, and the peak memory 
 
 python tests/bench/bench_heatmaps.py [--model FOLDER --dataset results/…/val.json --plain 128]
 
-The default is the demo's teacher: `make demo` comes first.
+The default is a teacher that `snakemake --configfile tests/bench/keypoints.yaml` makes first.
 """
 
 import argparse
@@ -90,13 +90,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--model", type=Path, default="results/demo/models/teacher")
-    parser.add_argument("--dataset", type=Path, default="results/demo/datasets/val.json")
+    parser.add_argument("--model", type=Path, default="results/bench_keypoints/models/teacher")
+    parser.add_argument("--dataset", type=Path, default="results/bench_keypoints/datasets/val.json")
     parser.add_argument("--images", type=int, default=12)
     parser.add_argument("--plain", type=int, default=128, help="shorter side of the plain view")
     args = parser.parse_args()
     if not (args.model / "model.pth").exists():
-        sys.exit(f"{args.model}: no trained model; `make demo` makes one, or name another with --model")
+        sys.exit(f"{args.model}: no trained model; see --help, or name another with --model")
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
         in_child(predict, args.model, args.dataset, args.images, args.plain, folder)
