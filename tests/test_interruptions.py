@@ -50,6 +50,12 @@ def test_killed_run_goes_on_and_ends_with_the_same_bytes(tmp_path, arrows, gener
         assert run["seconds_per_iteration"] > 0.05
 
 
+def as_a_job():
+    """How Snakemake, called from a terminal, leaves the signals of its jobs."""
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
 @pytest.mark.parametrize(
     ("number", "before"),
     [(signal.SIGUSR1, ()), (signal.SIGTERM, TWO), (signal.SIGINT, ()), (signal.SIGHUP, ())],
@@ -65,7 +71,7 @@ def test_a_signal_to_all_processes_of_a_step_writes_a_checkpoint(tmp_path, arrow
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
-        preexec_fn=lambda: signal.signal(signal.SIGUSR1, signal.SIG_IGN),  # as Snakemake leaves it
+        preexec_fn=as_a_job,
     )
     try:
         while not (job.work / "history.csv").exists():

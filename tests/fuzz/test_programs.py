@@ -43,7 +43,7 @@ check_splits.py --validation D/hashless.json --training {OK} --fingerprints D/li
 fingerprint_images.py --dataset D/rootless.json --output OUT => D/rootless.json: does not say where its images are
 fingerprint_images.py --dataset D/list.json --output OUT => D/list.json: is damaged, or another file
 fingerprint_images.py --dataset D/moved.json --output OUT => no such file
-check_splits.py --validation {OK} --training {OK} --fingerprints S/datasets/fingerprints/val.json S/datasets/fingerprints/val.json --output OUT => is also in the training set
+check_splits.py --validation S/datasets/val.json --training S/datasets/val.json --fingerprints S/datasets/fingerprints/val.json S/datasets/fingerprints/val.json --output OUT => is also in the training set
 check_splits.py --validation {OK} --training {OK} --fingerprints D/list.json D/list.json --output OUT => D/list.json: is damaged, or another file
 merge_views.py --dataset {OK} --output OUT --boxes S/predictions/boxes.json S/predictions/shard.json S/predictions/shard.h5 => predictions must be all .json or all .h5
 merge_views.py --dataset {OK} --output OUT --options '[]' S/predictions/shard.json => --options: must be a mapping
