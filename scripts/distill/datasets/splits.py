@@ -33,8 +33,8 @@ def check_splits(
     Returns counts of images and, if any look alike, `alike`: {count, pairs: [{validation, training, bits}]}.
     """
     if all(a["iscrowd"] for a in validation["annotations"]):
-        what = f"none of its {len(validation['images'])} images has an object, so there is no AP; give it annotated ones"
-        raise UserError(f"{names[0]}: {what}")
+        what = f"none of its {len(validation['images'])} images has an object, so there is no AP"
+        raise UserError(f"{names[0]}: {what}; give it annotated ones")
     if categories:
         _refuse_other_categories(names, validation, training)
         _warn_of_unlearnt(names, validation, training)
