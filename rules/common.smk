@@ -1,3 +1,4 @@
+import importlib.util
 import json
 import os
 import re
