@@ -160,7 +160,9 @@ def _models(
     student["augment"] = {"labelled": "weak", "generated": "strong"}
     if ratio != RATIO:
         student["ratio"] = list(ratio)
-    baselines: dict[str, Any] = {"teacher": {}, **({"supervised": baseline} if baseline else {})}
+    baselines: dict[str, Any] = {"teacher": {}}
+    if baseline:  # with all the help that the student has
+        baselines["supervised"] = {**baseline, "augment": "strong"}
     models = {**baselines, "student": student}
     table: dict[str, Any] = {"rows": ["teacher", {"model": "teacher", "views": "all"}, *list(models)[1:]]}
     if hidden:
