@@ -142,7 +142,7 @@ def test_a_proposal_is_a_study(device, keypoints):
     assert [baseline[key] for key in ("init", "iterations")] == [
         student[key] for key in ("init", "iterations")
     ]
-    assert baseline == teacher or baseline["augment"] == student["augment"]["generated"] == "strong"
+    assert baseline == teacher or baseline["augment"]["labelled"] == student["augment"]["generated"]
     assert (student["init"] == "teacher") == bool(keypoints and device == "cpu")
     assert set(resolved["datasets"]) == {"everything", "val", "labelled", "unlabelled"}
     assert resolved["datasets"]["labelled"]["exclude"] == "val"
