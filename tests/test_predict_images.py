@@ -16,7 +16,6 @@ from pycocotools.coco import COCO
 from distill.datasets.images import read_image
 from distill.datasets.videos import frames
 from distill.files import read_json, write_json
-from distill.inspection.marked import draw_video
 from distill.models import Predictor, applied
 from distill.models.application import Application
 from distill.models.prediction import detect_boxes, predict_boxes, predict_heatmaps
@@ -256,24 +255,6 @@ def test_a_video_is_its_frames(tmp_path, box_model, video, monkeypatch):
     assert {part.shard for part in rest} == {1, 3}
     assert [image["id"] for part in rest for image in part.images] == [4, 5, 6, 7, 12, 13]
     assert [part.shard for part in rest if part.ends == "shard"] == [1, 3]
-
-
-@pytest.mark.parametrize("format", ["mpegts", "h264"])
-def test_frames_of_joined_files_and_without_times_are_drawn_one_after_the_other(tmp_path, video, format):
-    """Times that begin anew, or that nobody has written."""
-    with av.open(str(video)) as source, av.open(str(tmp_path / "once"), "w", format=format) as container:
-        stream = container.add_stream("libx264", rate=10)
-        stream.width, stream.height, stream.pix_fmt = 160, 120, "yuv420p"
-        for frame in source.decode(video=0):
-            container.mux(stream.encode(frame.reformat(format="yuv420p")))
-        container.mux(stream.encode())
-    joined = tmp_path / "joined.ts"
-    joined.write_bytes((tmp_path / "once").read_bytes() * 2)
-    write_json(tmp_path / "o.json", [])
-    draw_video(joined, tmp_path / "o.json", [], tmp_path / "drawn.mp4", 0.3)
-    moments = [frame.seconds for frame in frames(tmp_path / "drawn.mp4")]
-    assert len(moments) == len(list(frames(joined)))
-    assert moments == sorted(set(moments))
 
 
 def test_pictures_show_what_was_found(tmp_path, keypoint_model, images):

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from distill.datasets.images import read_image
-from distill.datasets.videos import random_frame
+from distill.datasets.videos import frames, random_frame
+from distill.files import write_json
+from distill.inspection.marked import draw_video
 from distill.program import UserError
 from helpers.options import build
 
@@ -190,3 +192,16 @@ def test_several_frames_of_a_video_cut_short_are_of_what_is_left(tmp_path):
     assert len(found) == 4
     assert found == sorted(found)
     assert max(found) <= 120
+
+
+@pytest.mark.parametrize("format", ["mpegts", "h264"])
+def test_frames_of_joined_files_and_without_times_are_drawn_one_after_the_other(tmp_path, format):
+    """Times that begin anew, or that nobody has written."""
+    once = film(tmp_path / "once", 12, format, "libx264")
+    joined = tmp_path / "joined.ts"
+    joined.write_bytes(once.read_bytes() * 2)
+    write_json(tmp_path / "o.json", [])
+    draw_video(joined, tmp_path / "o.json", [], tmp_path / "drawn.mp4", 0.3)
+    moments = [frame.seconds for frame in frames(tmp_path / "drawn.mp4")]
+    assert len(moments) == len(list(frames(joined)))
+    assert moments == sorted(set(moments))

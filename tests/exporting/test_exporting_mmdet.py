@@ -4,15 +4,12 @@ import json
 import os
 import subprocess
 import sys
-from functools import cache
-
-import pytest
 
 from distill.models.published.exporting import export_model
 from distill.predictions.views import View
 from helpers import SCRIPTS
 from helpers.checkpoints import share_in_common
-from helpers.exported import Ours, drawn, model_of, record, retina_net
+from helpers.exported import Ours, record, retina_net
 
 RUN = """
 import json, sys
@@ -28,18 +25,6 @@ for name in ("faster", "retina"):
 assert "distill.models.heads" not in sys.modules
 print(json.dumps(found))
 """
-
-
-@pytest.fixture(scope="module")
-def figures(tmp_path_factory):
-    """The folder of a few images of the view's size, and their records."""
-    return drawn(tmp_path_factory.mktemp("figures"))
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    """A function of a config that makes its model once, with random weights."""
-    return cache(lambda config: model_of(config, tmp_path_factory.mktemp(config)))
 
 
 def test_mmdet_finds_the_same(tmp_path, figures, model):

@@ -1,7 +1,6 @@
 """Exported models, run by torchvision and ONNX Runtime, find what they find here; others are refused."""
 
 import importlib.util
-from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -26,22 +25,10 @@ from distill.program import UserError
 from distill.study.model_config import path_of
 from helpers import ROOT
 from helpers.checkpoints import share_in_common
-from helpers.exported import POSED, Ours, drawn, model_of, record, retina_net
+from helpers.exported import POSED, Ours, record, retina_net
 
 VIEW = View(192)
 BEST = 20  # detections of an image whose keypoints are compared
-
-
-@pytest.fixture(scope="module")
-def figures(tmp_path_factory):
-    """The folder of a few images of the view's size, and their records."""
-    return drawn(tmp_path_factory.mktemp("figures"))
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    """A function of a config that makes its model once, with random weights."""
-    return cache(lambda config: model_of(config, tmp_path_factory.mktemp(config)))
 
 
 def changed(model, folder, change):
