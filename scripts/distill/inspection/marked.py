@@ -101,7 +101,7 @@ def draw_video(video: Path, results: Path, categories: Sequence[Record], output:
     least: the score from which on results are drawn.
     """
     found = _by_frame(results)
-    step, last = round(1 / frame_rate(video) / TICK), None
+    rate, last = frame_rate(video), None
     frame_id, records = next(found, (-1, []))
     with replacing(output) as temporary, av.open(str(temporary), "w", format="mp4") as container:
         stream: Any = None
@@ -113,7 +113,7 @@ def draw_video(video: Path, results: Path, categories: Sequence[Record], output:
             marked = mark(frame.pixels, [one for one in mine if one["score"] >= least], categories)
             height, width = (side - side % 2 for side in marked.shape[:2])  # as H.264 has it
             if stream is None:
-                stream = container.add_stream("libx264", rate=frame_rate(video))
+                stream = container.add_stream("libx264", rate=rate)
                 stream.codec_context.time_base = TICK
                 stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
             picture = av.VideoFrame.from_ndarray(
@@ -121,7 +121,7 @@ def draw_video(video: Path, results: Path, categories: Sequence[Record], output:
             )
             at = round(frame.seconds / TICK)
             if last is not None and at <= last:  # a stream without times, or files that were joined
-                at = last + step
+                at = last + round(1 / rate / TICK)
             picture.time_base, picture.pts = TICK, at
             last = at
             container.mux(stream.encode(picture))

@@ -55,7 +55,7 @@ def picture(
     if kind == "heatmap shard":
         return heatmaps(path, dataset, row)
     if kind == "labels":  # not the regions that are to be ignored
-        return annotated([a for a in content["annotations"] if not a["iscrowd"]], content, image)
+        return annotated([a for a in content["annotations"] if not a.get("iscrowd")], content, image)
     if kind == "dataset":
         return annotated(content["annotations"], content, image)
     if kind == "predictions":

@@ -35,7 +35,8 @@ def labels_and_student(study: Study, results: Path) -> Figure:
     student = found.student(labels) if labels else None
     if not (labels and student):
         raise UserError("a study without a student of generated labels has no picture; leave out --image")
-    generated = read_json(results / "labels" / labels / "annotations.json")
+    if (generated := found.generated(labels)) is None:
+        raise UserError(f"{results / 'labels' / labels / 'annotations.json'}: no such file")
     validation = study["models"][student]["validation"]
     truth = read_json(results / "datasets" / f"{validation}.json")
     name = study["labels"][labels].get("teacher")
@@ -73,7 +74,7 @@ def _hidden(found: Results, labels: str, generated: Coco) -> Coco | None:
 
 def _labelled(generated: Coco, hidden: Coco | None) -> tuple[Coco, Panels]:
     """The image of middling labels, and its records by the name of what they are."""
-    by_image = group_by_image([a for a in generated["annotations"] if not a["iscrowd"]])
+    by_image = group_by_image(generated["annotations"])
     if not by_image:
         raise UserError("no label was generated, so there is no picture; leave out --image")
     ranked = sorted(by_image, key=lambda i: (np.mean([label["score"] for label in by_image[i]]), i))

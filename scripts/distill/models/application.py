@@ -1,9 +1,9 @@
 """A model in use: what it says about images or a video of anybody's, under one view or merged over several.
 
 The same steps as in a study, with the same numbers (keypoints but for the rounding of heatmaps in files; and
-categories that name none are given none), a
-batch at a time and without files between them. Keypoint R-CNNs detect boxes and predict the heatmaps of the
-plain view in one pass; for a pose estimator another model finds the boxes.
+categories that name none are given none), a batch at a time and without files between them. Keypoint R-CNNs
+detect boxes and predict the heatmaps of the plain view in one pass; for a pose estimator another model finds
+the boxes.
 """
 
 from collections.abc import Iterator, Sequence

@@ -51,32 +51,7 @@ def predict_files(
     folder, lock = (output.with_name(f"{output.name}.{what}") for what in ("parts", "lock"))
     with locked(lock, f"is writing {output}", wait=False):
         _claim(folder, _mark(predictor, source, used, drawn), source)
-        done = frozenset(int(path.stem) for path in folder.glob("*.json"))
-        for shard in sorted(done):
-            head = read_lines(_shard(folder, shard), RESULTS)[0]
-            each(len(head["images"]) + len(head["unreadable"]))
-        if done:
-            log.info("%s: goes on after %d parts of %s", output, len(done), folder)
-        written = set(done)
-        found: list[tuple[Image, list[dict]]] = []
-        lost: list[dict[str, str]] = []
-        for part, (pairs, unreadable) in used.results(predictor.parts(source, used.passes, done)):
-            found += pairs
-            lost += unreadable
-            each(len(pairs) + len(unreadable))
-            if part.ends == "shard":
-                found.sort(key=lambda pair: pair[0]["id"])
-                images = [image for image, _ in found]
-                records = [record for _, mine in found for record in mine]
-                if draw:
-                    draw(images, records)
-                write_json(
-                    _shard(folder, part.shard), {"images": images, "unreadable": lost, RESULTS: records}
-                )
-                written.add(part.shard)
-                found, lost = [], []
-        if gone := [shard for shard in sorted(written) if not _shard(folder, shard).exists()]:
-            raise UserError(f"{_shard(folder, gone[0])}: is gone; run again to have it made again")
+        _write_parts(folder, predictor, source, used, each, draw)
         try:
             _gather(folder, predictor, source, output)
         except UserError:  # what nobody can read may be mended until the next run
@@ -85,7 +60,42 @@ def predict_files(
         if finish:
             finish()
         shutil.rmtree(folder)
-        lock.unlink()
+        lock.unlink(missing_ok=True)
+
+
+def _write_parts(
+    folder: Path,
+    predictor: Predictor,
+    source: Source,
+    used: Application,
+    each: Callable[[int], None],
+    draw: Callable[[list[Image], list[dict]], None] | None,
+) -> None:
+    """Predicts the shards that are not in the folder yet. Raises UserError where one is there no more."""
+    done = frozenset(int(path.stem) for path in folder.glob("*.json"))
+    for shard in sorted(done):
+        head = read_lines(_shard(folder, shard), RESULTS)[0]
+        each(len(head["images"]) + len(head["unreadable"]))
+    if done:
+        log.info("goes on after %d parts of %s", len(done), folder)
+    written = set(done)
+    found: list[tuple[Image, list[dict]]] = []
+    lost: list[dict[str, str]] = []
+    for part, (pairs, unreadable) in used.results(predictor.parts(source, used.passes, done)):
+        found += pairs
+        lost += unreadable
+        each(len(pairs) + len(unreadable))
+        if part.ends == "shard":
+            found.sort(key=lambda pair: pair[0]["id"])
+            images = [image for image, _ in found]
+            records = [record for _, mine in found for record in mine]
+            if draw:
+                draw(images, records)
+            write_json(_shard(folder, part.shard), {"images": images, "unreadable": lost, RESULTS: records})
+            written.add(part.shard)
+            found, lost = [], []
+    if gone := [shard for shard in sorted(written) if not _shard(folder, shard).exists()]:
+        raise UserError(f"{_shard(folder, gone[0])}: is gone; run again to have it made again")
 
 
 def about(output: Path) -> Path:

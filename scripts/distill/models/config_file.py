@@ -75,8 +75,8 @@ def check_types(value: Any, path: Path | str) -> None:
     if isinstance(value, dict):
         for key, item in value.items():
             name = isinstance(item, str)
-            # A module of the name, say in the folder of the call, would be imported.
             if key == "type" and name:
+                # A module of the name, say in the folder of the call, would be imported.
                 if not _TYPE.fullmatch(item) or ("." not in item and find_spec(item)):
                     raise UserError(f"{path}: type {item!r} is not the name of a part of a network")
                 if item.rpartition(".")[2] in RUNNING:

@@ -188,14 +188,15 @@ def pick_workers(device: torch.device) -> int:
 
 @cache
 def _warn_of_driver() -> None:
-    log.warning("there is a GPU, and torch cannot use it (is its driver too old?): this runs on the CPU")
+    if visible(os.environ):
+        log.warning("there is a GPU, and torch cannot use it (is its driver too old?): this runs on the CPU")
 
 
 def pick_device(name: str) -> torch.device:
     """cpu, cuda or auto (cuda where there is one). Raises UserError where cuda is asked for and missing."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
-        if name == "cpu" and visible(os.environ):
+        if name == "cpu":
             _warn_of_driver()
     if name == "cuda" and not torch.cuda.is_available():
         raise UserError("device: cuda is asked for but torch sees no GPU; set `device: auto` or `cpu`")

@@ -9,7 +9,6 @@ import torch
 from mmengine.dist import broadcast_object_list, get_world_size, is_main_process
 
 from distill import files
-from distill.files import write_text
 from distill.program import UserError, log
 
 
@@ -61,7 +60,7 @@ def prepare(work: Path, mark: str) -> Path | None:
             work.mkdir(parents=True, exist_ok=True)
             for old in checkpoints(work):
                 old.unlink()
-            write_text(note, mark)
+            files.write_text(note, mark)
         found = last_checkpoint(work)
         keep_newest(work, 2)  # those before it are unknown to mmengine, which would not remove them
     decision = [found]
@@ -85,5 +84,5 @@ def count_resumes(work: Path, checkpoint: Path | None) -> int:
         log.warning("%s: does not say how often this training was resumed; counted from here", counter)
     count = int(before) + 1 if before.isdecimal() else 1
     count = count if checkpoint else 0
-    write_text(counter, str(count))
+    files.write_text(counter, str(count))
     return count

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -110,7 +111,8 @@ def _listed(items: Iterable[str]) -> str:
 
 def words(found: Facts, overlap: bool, device: str) -> list[str]:
     """What was seen, a line each. overlap: whether annotated images are among the unlabelled ones."""
-    low, middle, high = (f"{float(f'{100 * size:.2g}'):g}" for size in found.sizes)
+    two = partial(np.format_float_positional, precision=2, unique=False, fractional=False, trim="-")
+    low, middle, high = (two(100 * size) for size in found.sizes)
     categories = "1 category" if len(found.counts) == 1 else f"{len(found.counts)} categories"
     lines = [f"{found.images} labelled images with {sum(found.counts.values())} objects of {categories}"]
     by_count = sorted(found.counts.items(), key=lambda item: -item[1])

@@ -199,12 +199,14 @@ def _datasets(sources: Sources, frames: bool, most: int) -> Iterator[tuple[str, 
         yield name, {"kind": "subset", "of": "annotated", **part}
     hidden = {"kind": "subset", "of": "annotated", "exclude": "labelled", "strip_annotations": True}
     given = sources.unlabelled
-    left, early = sources.unlabelled_images, {}
+    taken: dict[str, Any] = {}
+    left = sources.unlabelled_images
     if sources.shared and frames and sources.val is None:
         # Neighbours of frames to validate on stay out too, where labelled frames are from all of a video.
-        early = {"range": [0, 1 - VALIDATED]}
+        taken["range"] = [0, 1 - VALIDATED]
         left = int((1 - VALIDATED) * (left + sources.shared)) - sources.shared
-    taken: dict[str, Any] = {**early, **({"images": most} if left > SPARE * most else {})}
+    if left > SPARE * most:
+        taken["images"] = most
     if sources.shared:
         known = ["val", "annotated" if sources.hide else "labelled"]
         taken = {"exclude": known, **taken, "strip_annotations": True}
