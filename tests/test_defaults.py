@@ -34,7 +34,7 @@ datasets:
   part: {kind: subset, of: pool, images: 2}
   both: {kind: union, of: [another, pool]}
 views: {another: [{scale: 100}, {scale: 300}], grid: {scales: [100, 300]}}
-models: {another: {init: none, iterations: auto}, student: {labels: distilled}}
+models: {another: {init: none, iterations: auto, freeze_rpn: false}, student: {labels: distilled}}
 labels: {distilled: {}, pooled: {dataset: pool}, given: {predictions: a, merge: {boxes: union}}}
 tables: {results: {rows: [another]}}
 """
@@ -177,7 +177,7 @@ def test_defaults_of_trainings(changed):
     iterations = changed.by_config["iterations"]["student"]
     own = {"iterations": iterations, "warmup": iterations // 10}
     assert student == {**{key: value for key, value in usual.items() if key in student}, **own}
-    own = {"iterations": "auto", "init": "none"}
+    own = {"iterations": "auto", "init": "none", "freeze_rpn": False}
     assert teacher == {**{key: value for key, value in usual.items() if key in teacher}, **own}
     # The others decide how it is run, and how often.
     assert set(changed.usual["models"]) - set(student) == {"labelled", "repeat", "gpus", "nodes", "recipe"}

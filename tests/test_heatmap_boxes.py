@@ -102,18 +102,26 @@ def test_the_margin_reaches_as_far_as_any_label_set_does():
     assert margins_of(f"{model}\n{both}") == {PAIR: Margin(1.5, aims, (0.7,))}
 
 
-def test_a_subset_that_shares_predictions_has_the_boxes_of_all():
-    extra = """
+@pytest.mark.parametrize(
+    ("part", "margin"),
+    [
+        ("fraction: 0.5", {PAIR: Margin(1.5, ("labelled",))}),
+        ("range: [0, 0.5]", {}),  # their scores may be lower than those of the others
+        ("exclude: labelled, images: 9", {}),
+    ],
+)
+def test_a_subset_that_shares_predictions_has_the_boxes_of_all(part, margin):
+    extra = f"""
 model: keypoint_rcnn_tiny
 datasets:
-  labelled: {kind: coco, images: a, annotations: a.json}
-  unlabelled: {kind: folder, images: b}
-  half: {kind: subset, of: unlabelled, fraction: 0.5, share_predictions: true}
-  val: {kind: coco, images: c, annotations: c.json}
-models: {teacher: {}, student: {labels: few}}
-labels: {few: {dataset: half}}
+  labelled: {{kind: coco, images: a, annotations: a.json}}
+  unlabelled: {{kind: folder, images: b}}
+  half: {{kind: subset, of: unlabelled, {part}, share_predictions: true}}
+  val: {{kind: coco, images: c, annotations: c.json}}
+models: {{teacher: {{}}, student: {{labels: few}}}}
+labels: {{few: {{dataset: half}}}}
 """
-    assert margins_of(extra) == {PAIR: Margin(1.5, ("labelled",))}
+    assert margins_of(extra) == margin
 
 
 @pytest.mark.parametrize(

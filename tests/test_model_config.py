@@ -50,6 +50,8 @@ def test_a_path_starts_from_data_and_takes_the_task_of_its_bases(tmp_path):
         ({"config": RTMDET, "freeze_rpn": True}, "freeze_rpn: True: only Faster and Keypoint R-CNN"),
         ({"config": RTMDET, "labels": "distilled", "background": "ignore"}, "background: ignore: only"),
         ({"config": "faster_rcnn_tiny", "lr": "auto"}, "has no learning rate of its own"),
+        ({"config": "faster_rcnn_tiny", "freeze_rpn": True}, "init: none has no region proposals to keep"),
+        ({"config": "faster_rcnn_tiny", "iterations": 5, "warmup": 5}, "5 is not below iterations, 5"),
     ],
 )
 def test_mistakes_are_one_line(model, said):

@@ -81,7 +81,7 @@ def test_the_same_image_is_refused_whatever_file_it_is_in(val, train, name, opti
         checked(val, train)
     message = str(caught.value)
     assert message.startswith(f"{val.path}/1.png of the validation set val is also in the training set train")
-    assert f"as {train.path}/{name}, {what}: take" in message
+    assert f"as {train.path}/{name}, {what}" in message
     train.save("more.png", scene(2))
     with pytest.raises(UserError, match="and 1 more such images" if what == "the same file" else "more.png"):
         checked(val, train)

@@ -2,7 +2,10 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
+import torch
+from mmengine.registry import PARAM_SCHEDULERS
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from distill.models.model import build
@@ -28,6 +31,23 @@ def test_from_random_weights_all_of_a_network_learns(tmp_path, arrows, config):
 def test_a_warm_up_that_is_asked_for_is_not_cut(tmp_path, arrows):
     job = training_job(tmp_path, "faster_rcnn_tiny", arrows, iterations=20, warmup=15)
     assert full_config(job, 0)[0].param_scheduler[0]["end"] == 15
+
+
+@pytest.mark.parametrize(("warmup", "first"), [(0, 1.0), (1, 1.0), (2, 0.1)])
+def test_the_rate_is_whole_after_the_warm_up(tmp_path, arrows, warmup, first):
+    job = training_job(tmp_path, "faster_rcnn_tiny", arrows, iterations=10, warmup=warmup)
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
+    schedulers = [
+        PARAM_SCHEDULERS.build(dict(scheduler), default_args={"optimizer": optimizer})
+        for scheduler in full_config(job, 0)[0].param_scheduler
+    ]
+    rates = []
+    for _ in range(10):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        for scheduler in schedulers:
+            scheduler.step()
+    assert np.allclose(rates, [first, *[1.0] * 6, 0.1, 0.1, 0.01])
 
 
 def test_an_interrupted_training_is_known_again_by_what_shapes_it(tmp_path, arrows):

@@ -44,10 +44,13 @@ def check_splits(
     ]
     for what, keys in (
         (
-            "the same file",
+            "the same file: take it out of one (`exclude` of a subset)",
             [{i["id"]: i.get("hash") for i in one["images"]} for one in (validation, training)],
         ),
-        ("the same pixels", [{found.id: found.pixels for found in one} for one in prints]),
+        (
+            "the same pixels in another file, unseen by `exclude`: remove one, or choose others by `ids`",
+            [{found.id: found.pixels for found in one} for one in prints],
+        ),
     ):
         _refuse_shared(names, files, keys, what)
     counts = {"validation": {names[0]: len(files[0])}, "training": {names[1]: len(files[1])}, "shared": 0}
@@ -115,7 +118,7 @@ def _refuse_shared(
         more = f" (and {len(shared) - 1} more such images)" if len(shared) > 1 else ""
         raise UserError(
             f"{first} of the validation set {names[0]} is also in the training set {names[1]}, as "
-            f"{files[1][shared[0]]}{more}, {what}: take them out of one (`exclude` of a subset)"
+            f"{files[1][shared[0]]}{more}, {what}"
         )
 
 

@@ -113,7 +113,8 @@ def uses_bfloat16(job: Job) -> bool:
 
 
 def schedule(job: Job, kind: Kind, iterations: int, optimization: dict[str, Any]) -> dict:
-    """Optimizer and learning rate: linear warm-up; the rate ÷ 10 at each milestone.
+    """Optimizer and learning rate: linear warm-up, if it is longer than an iteration; the rate ÷ 10 at each
+    milestone.
 
     optimization: of the kind of network.
     """
@@ -122,14 +123,16 @@ def schedule(job: Job, kind: Kind, iterations: int, optimization: dict[str, Any]
     if kind.half == "network" and uses_bfloat16(job):
         wrapper["type"] = "BFloat16OptimWrapper"
     milestones = [round(share * iterations) for share in spec["milestones"]]
+    rates = [
+        dict(type="MultiStepLR", by_epoch=False, begin=0, end=iterations, milestones=milestones, gamma=0.1)
+    ]
+    if (
+        spec["warmup"] > 1
+    ):  # of mmengine's the first iteration has the start factor, the last one the full rate
+        rates.insert(0, dict(type="LinearLR", start_factor=0.1, by_epoch=False, begin=0, end=spec["warmup"]))
     return dict(
         optim_wrapper=wrapper,
-        param_scheduler=[
-            dict(type="LinearLR", start_factor=0.1, by_epoch=False, begin=0, end=spec["warmup"]),
-            dict(
-                type="MultiStepLR", by_epoch=False, begin=0, end=iterations, milestones=milestones, gamma=0.1
-            ),
-        ],
+        param_scheduler=rates,
         train_cfg=dict(type="IterBasedTrainLoop", max_iters=iterations, val_interval=iterations + 1),
     )
 

@@ -102,11 +102,11 @@ def elect(
 
 
 def check(rule: str, beta: float) -> None:
-    """UserError for an unknown rule or a beta that is not above 0."""
+    """UserError for an unknown rule or a beta that is not above 0, or so large that all powers are 0."""
     if rule not in RULES:
         raise UserError(f"merge: score rule {rule!r} is none of {', '.join(RULES)}")
-    if not 0 < beta < np.inf:
-        raise UserError(f"merge: beta must be a number above 0, not {beta!r}")
+    if not 0 < beta <= 100:
+        raise UserError(f"merge: beta must be a number above 0, at most 100, not {beta!r}")
 
 
 def suppress(

@@ -92,6 +92,11 @@ def _check_model(
         return
     if (side := max(model["scales"])) > model["max_side"]:
         raise UserError(f"{where}.scales: {side} is more than max_side, {model['max_side']}; raise that, too")
+    if model["iterations"] != "auto" and model["warmup"] >= model["iterations"]:
+        what = (
+            f"{model['warmup']} is not below iterations, {model['iterations']}, so that `lr` is never reached"
+        )
+        raise UserError(f"{where}.warmup: {what}")
     if study["device"] == "cpu":
         return
     if model["batch"] % (processes := model["gpus"] * model["nodes"]):
@@ -115,6 +120,9 @@ def _check_network(where: str, model: Mapping[str, Any], root: Path) -> None:
         for option, usual in NEUTRAL.items():
             if model.get(option, usual) != usual:
                 raise UserError(f"{where}.{option}: {model[option]}: {ONLY}")
+    if model.get("freeze_rpn") and model["init"] in ("none", "pretrained"):
+        what = f"init: {model['init']} has no region proposals to keep; begin from a model, `init: teacher`"
+        raise UserError(f"{where}.freeze_rpn: {what}")
 
 
 def _check_crops(study: Mapping[str, Any], root: Path) -> None:

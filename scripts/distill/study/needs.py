@@ -70,7 +70,8 @@ def margins(study: Study) -> dict[tuple[str, str], Margin]:
     """(model, dataset) → what the model's boxes on it have to suffice for, where keypoints are predicted in
     them and only labels are made of these.
 
-    Not of a dataset that is evaluated on, nor where labels are not calibrated: there all boxes count.
+    Not of a dataset that is evaluated on, nor where labels are not calibrated, nor where they are of a part
+    that was not drawn at random, whose scores may be unlike those of the whole: there all boxes count.
     """
     models, every = study["models"], set()
     evaluated = {_predicted(study, name) for name in study["evaluate"]["on"]}
@@ -78,7 +79,10 @@ def margins(study: Study) -> dict[tuple[str, str], Margin]:
     for entry in study["labels"].values():
         dataset = _predicted(study, entry["dataset"])
         if entry["teachers"] and models[entry["teacher"]]["task"] == "keypoints":
-            entries.setdefault((boxes_of(models, entry["teacher"]), dataset), []).append(entry)
+            pair = boxes_of(models, entry["teacher"]), dataset
+            entries.setdefault(pair, []).append(entry)
+            if entry["dataset"] != dataset and not _at_random(study, entry["dataset"], dataset):
+                every.add(pair)
         elif entry["merge"]["boxes"] == "average":  # all boxes count where they are averaged, too
             every |= {(teacher, dataset) for teacher in entry["teachers"]}
     least = study["fixed_boxes"]["per_label"]
@@ -92,6 +96,15 @@ def margins(study: Study) -> dict[tuple[str, str], Margin]:
             nms = {value for value in given if value is not None}
             result[model, dataset] = Margin(max(asked), labelled, tuple(sorted(nms)))
     return result
+
+
+def _at_random(study: Study, part: str, whole: str) -> bool:
+    """Whether a subset that shares the predictions of another dataset is drawn from it at random."""
+    while part != whole:
+        if any(study["datasets"][part].get(key) for key in ("range", "exclude", "ids")):
+            return False
+        part = study["selected"][part]
+    return True
 
 
 def _asked(options: Calibrate) -> float | None:

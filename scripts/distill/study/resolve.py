@@ -154,7 +154,7 @@ def _model(name: str, own: dict[str, Any], common: dict[str, Any], data: str, ro
     model = {"labels": None, **usual, **by_config["model"], **recipe}
     model |= {"iterations": by_config["iterations"][role], **given}
     if "warmup" not in given and model["iterations"] != "auto":
-        model["warmup"] = min(model["warmup"], max(1, model["iterations"] // 10))
+        model["warmup"] = min(model["warmup"], model["iterations"] // 10)
     model["augment"] = _augment(model["augment"], role, root)
     return {**model, "task": task}
 
