@@ -2,7 +2,7 @@
 
 import pytest
 
-from distill.datasets.keypoint_meta import COCO_KEYPOINTS, derive_flip_pairs, keypoint_meta
+from distill.datasets.keypoint_meta import COCO_KEYPOINTS, contradiction, derive_flip_pairs, keypoint_meta
 from helpers.annotated import HAND
 
 
@@ -29,7 +29,15 @@ def test_sigmas():
     ],
 )  # fmt: skip
 def test_pairs_are_derived_from_names(left, right):
-    assert derive_flip_pairs(["nose", right, "tail", left]) == [[3, 1]]
+    assert derive_flip_pairs(["nose", right, "tail", left]) == [[1, 3]]
+
+
+def test_a_mirror_changes_all_sides_of_a_name():
+    eyes = [f"{side}_eye_{corner}_corner" for side in ("left", "right") for corner in ("left", "right")]
+    assert derive_flip_pairs([*eyes, "nose"]) == [[0, 3], [1, 2]]
+    assert not contradiction(eyes, [[0, 3], [1, 2]])
+    assert "change places" in contradiction(eyes, [[0, 1], [2, 3]])
+    assert derive_flip_pairs(["left_upright", "right_upright"]) == [[0, 1]]
 
 
 def test_names_that_only_look_like_sides_are_left_alone():
