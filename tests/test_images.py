@@ -231,6 +231,14 @@ def test_the_hash_is_of_the_bytes(tmp_path):
     assert one.hash != scan(save(tmp_path / "c.png", wide(), compress_level=1)).hash
 
 
+def test_numbers_in_names_are_counted(tmp_path):
+    names = ["frame2.png", "frame10.png", "frame010.png", "frame10b.png", "take2/1.png", "take10/0.png"]
+    for name in names:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    assert list_files(tmp_path, {".png"}, "images") == [*names[:1], names[2], names[1], *names[3:]]
+
+
 def test_listing(tmp_path, caplog):
     for name in ("b.JPG", "a.png", ".hidden.png", "notes.txt", "sub/c.jpeg", ".trash/d.png"):
         (tmp_path / name).parent.mkdir(exist_ok=True)

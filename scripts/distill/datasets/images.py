@@ -7,6 +7,7 @@ Pixels are decoded in full: a truncated file is an error, not a picture with a g
 import hashlib
 import io
 import os
+import re
 import stat
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -159,7 +160,8 @@ def workers() -> int:
 
 
 def list_files(root: str | Path, suffixes: Iterable[str], what: str) -> list[str]:
-    """Files below `root` with these suffixes, sorted, as names relative to it ("sub/a.jpg").
+    """Files below `root` with these suffixes, as names relative to it ("sub/a.jpg"), sorted as people count:
+    frame2 before frame10.
 
     Hidden files are passed over; so are, with a warning, symbolic links to folders (they may be circular).
     Raises UserError where there is no such folder, or nothing of the kind in it.
@@ -185,7 +187,13 @@ def list_files(root: str | Path, suffixes: Iterable[str], what: str) -> list[str
     for name in names:
         if not is_line(name):  # undecodable bytes would not survive a JSON file, line breaks a log
             raise UserError(f"{root}: the file name {name!r} has unprintable characters: rename it")
-    return sorted(names)
+    return sorted(names, key=counted)
+
+
+def counted(name: str) -> tuple[list[str | int], str]:
+    """A key that sorts file names with their numbers as numbers."""
+    parts = re.split(r"([0-9]+)", os.path.splitext(name)[0])  # texts and numbers in turn
+    return [int(part) if place % 2 else part for place, part in enumerate(parts)], name
 
 
 def _regular_file(path: str | Path) -> io.BufferedReader:
