@@ -46,7 +46,11 @@ def test_pixels_that_are_counted_from_the_first_ones_centre_are_moved(coco):
         ("images", {"id": "2"}, "image id '2' is not a whole number"),
         ("images", {"id": True}, "image id True is not a whole number"),
         ("images", {"file_name": "0.png"}, "images 1 and 2 are the same file '0.png'"),
-        ("images", {"file_name": "../1.png"}, r"image 2: file_name '../1.png' leaves the image folder"),
+        (
+            "images",
+            {"file_name": "../1.png"},
+            r"image 2: file_name '../1.png' leaves the image folder; names go on .* as '1.png'",
+        ),
         ("images", {"file_name": "/etc/passwd"}, "image 2: file_name '/etc/passwd' leaves"),
         (
             "images",
@@ -153,10 +157,36 @@ def test_repairs(coco):
     assert dataset["info"]["repaired"] == {
         "boxes over the image's edge clipped": 1,
         "counts of keypoints corrected": 1,
-        "boxes without area left out": 1,
+        "instances with keypoints, but a box without area, left out": 1,
         "keypoints outside the image taken as unlabelled": 1,
     }
     json.dumps(dataset, allow_nan=False)
+
+
+def test_what_tables_of_poses_put_for_nothing_is_nothing(coco):
+    """A point at 0, 0, points of a category that has none, an instance without a box."""
+    a, b, c, d = coco.data["annotations"]
+    coco.data["categories"].append({"id": 9, "name": "ball"})
+    a.update(keypoints=[0, 0, 2, *SEEN[3:]], num_keypoints=2)
+    b.update(category_id=9, keypoints=[0] * 6)
+    c.update(bbox=[5, 5, 0, 0], keypoints=SEEN)
+    dataset = coco.build()
+    assert [(x["id"], x.get("num_keypoints")) for x in dataset["annotations"]] == [(1, 1), (2, None), (4, 2)]
+    assert dataset["info"]["repaired"] == {
+        "keypoints at 0, 0 taken as unlabelled": 1,
+        "counts of keypoints corrected": 1,
+        "instances with keypoints, but a box without area, left out": 1,
+    }
+    d.update(bbox=[0, 0, 0, 0], keypoints=SEEN)
+    assert "2 instances with keypoints, but a box without area: give them" in coco.refused("2 instances")
+
+
+@pytest.mark.parametrize("name", ["set/{}", "set\\\\{}", "set%2F{}"])
+def test_images_that_are_elsewhere_are_said_once(coco, name):
+    for image in coco.data["images"]:
+        image["file_name"] = name.format(image["file_name"].upper())
+    message = coco.refused("4 of its 4 images are not in ")
+    assert message.endswith(f"the first is {name.format('0.PNG')!r}, there is '0.png'")
 
 
 def test_an_area_of_0_is_that_of_the_box(coco):

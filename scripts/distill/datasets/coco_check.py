@@ -28,6 +28,8 @@ from distill.program import UserError, log
 from distill.strict import is_line, read_json
 
 LONGEST_NAME = 1000  # characters of a path; most file systems allow 255 of each part
+BOXLESS = "instances with keypoints, but a box without area, left out"
+_FEW = 0.01  # of the instances
 _EDGE = 1e-3  # pixels; less than this over the edge is rounding
 
 
@@ -150,7 +152,8 @@ def _images(path: str, images: list, sized: bool) -> list[dict]:
             problems.add(f"{what}: file_name {show(name)} is not a file name")
             continue
         if leaves_root(name):
-            problems.add(f"{what}: file_name {name!r} leaves the image folder")
+            hint = f"names go on from that folder, as {show(PurePosixPath(name).name)}"
+            problems.add(f"{what}: file_name {name!r} leaves the image folder; {hint}")
             continue
         name = PurePosixPath(name).as_posix()
         if name in seen:
@@ -196,6 +199,10 @@ def _annotations(path: str, annotations: list, images: list, categories: list) -
             if copy:
                 clean.append(copy)
                 conventions.add(a, size)
+    if repaired[BOXLESS] > max(1, _FEW * len(annotations)):
+        problems.add(
+            f"{repaired[BOXLESS]} {BOXLESS.removesuffix(', left out')}: give them boxes around the objects"
+        )
     problems.refuse()
     conventions.refuse(path)
     clean.sort(key=lambda a: a["id"])
@@ -223,7 +230,8 @@ def _annotation(a: dict, size: tuple[int, int], category: dict, repaired: Counte
     if w < 0 or h < 0:
         raise _Bad(f"bbox {show(a['bbox'])} has a negative size: it has to be x, y, width, height")
     if w == 0 or h == 0:
-        repaired["boxes without area left out"] += 1
+        posed = any(v in (1, 2) for v in _flat(a.get("keypoints"))[2::3])
+        repaired[BOXLESS if posed else "boxes without area left out"] += 1
         return None
     crowd = a.get("iscrowd")
     crowd = 0 if crowd is None else crowd
@@ -246,9 +254,13 @@ def _annotation(a: dict, size: tuple[int, int], category: dict, repaired: Counte
         copy["num_keypoints"] = sum(v > 0 for v in copy["keypoints"][2::3])
         if a.get("num_keypoints", copy["num_keypoints"]) != copy["num_keypoints"]:
             repaired["counts of keypoints corrected"] += 1
-    elif a.get("keypoints"):
+    elif any(_flat(a.get("keypoints"))):
         raise _Bad(f"has keypoints, but its category {show(category['name'])} does not name any")
     return copy
+
+
+def _flat(keypoints: Any) -> list:
+    return keypoints if isinstance(keypoints, list) else []
 
 
 def _area(given: Any, of_box: float, repaired: Counter[str]) -> float:
@@ -269,7 +281,8 @@ def _score(given: Any) -> dict[str, float]:
 
 def _keypoints(given: Any, count: int, size: tuple[int, int], repaired: Counter[str]) -> list:
     """x, y, v of `count` keypoints. Unlabelled ones are 0, 0, 0; so become those outside the image (as
-    Detectron's training data has it). An instance without `keypoints` has none labelled."""
+    Detectron's training data has it), and those at 0, 0, where tables of poses put what is missing. An
+    instance without `keypoints` has none labelled."""
     if given is None or given == []:
         return [0] * (3 * count)
     if not isinstance(given, list) or len(given) != 3 * count:
@@ -283,6 +296,9 @@ def _keypoints(given: Any, count: int, size: tuple[int, int], repaired: Counter[
             raise _Bad(f"keypoint {len(clean) // 3} is not at finite numbers")
         if v and not (0 <= x <= size[0] and 0 <= y <= size[1]):
             repaired["keypoints outside the image taken as unlabelled"] += 1
+            v = 0
+        if v and x == 0 and y == 0:
+            repaired["keypoints at 0, 0 taken as unlabelled"] += 1
             v = 0
         clean += [x, y, int(v)] if v else [0, 0, 0]
     return clean

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import TypeVar
+from urllib.parse import unquote
 
 from distill.datasets.checks import OfImage, Problems
 from distill.datasets.coco_check import check_coco, load_coco
@@ -237,19 +238,32 @@ def _record(image: dict, size: tuple[int, int], digest: str) -> dict:
 
 
 def _scan_labelled(root: str, images: list[dict], where: str) -> list[dict]:
-    problems, records = Problems(where), []
+    problems, records, missing = Problems(where), [], []
     for image, scan in _scan(root, images):
         what = f"image {image['id']}, {image['file_name']}"
         size = (image.get("width", scan.size[0]), image.get("height", scan.size[1]))
         if scan.reason:
             place = f" at {os.path.join(root, image['file_name'])}" if scan.reason == MISSING else ""
             problems.add(f"{what}, {scan.reason}{place}: mend it, or take it and its annotations out")
+            missing += [image["file_name"]] if scan.reason == MISSING else []
         elif size not in (scan.size, scan.raw_size):
             problems.add(_of_other_size(what, scan.size, size))
         else:
             records.append(_record(image, size, scan.hash))
+    if len(missing) > len(images) / 2:
+        first = f"the first is {missing[0]!r}{_called(root, missing[0])}"
+        hint = f"file names go on from the folder of the images: give that folder, or mend the names; {first}"
+        raise UserError(f"{where}: {len(missing)} of its {len(images)} images are not in {root}; {hint}")
     problems.refuse()
     return records
+
+
+def _called(root: str, name: str) -> str:
+    """What a folder has in the place of a file that is not there: other letters, slashes or escapes."""
+    last = unquote(name.replace("\\", "/")).rpartition("/")[2].casefold()
+    found = (os.path.join(folder, file) for folder, _, files in os.walk(root) for file in files)
+    path = next((path for path in found if os.path.basename(path).casefold() == last), None)
+    return f", there is {os.path.relpath(path, root)!r}" if path else ""
 
 
 def _scan_unlabelled(root: str, images: list[dict], limit: float) -> tuple[list[dict], list[dict]]:
@@ -292,7 +306,7 @@ KINDS: dict[str, _Kind] = {
     "subset": (
         subset,
         {"of", "exclude", "seed", "strip_annotations"},
-        {"fraction", "images", "ids", "range", "fold", "folds"},
+        {"fraction", "images", "ids", "range", "fold", "folds", "annotated"},
     ),
     "union": (union, {"of", "strip_annotations"}, set()),
     "videos": (_videos, {"videos", "seed", "unreadable", "frames", "at"}, {"images"}),
