@@ -222,6 +222,23 @@ def test_what_the_labels_do_not_have_is_refused(labels):
             corrected(labels, [wrong])
 
 
+def test_an_answer_on_images_of_another_size_is_refused(labels):
+    [answer, *others] = as_cvat(labels)
+    sized = {image["file_name"]: image for image in answer["images"]}
+    assert {(image["width"], image["height"]) for image in sized.values()}
+    answer["images"][0]["width"] *= 2
+    with pytest.raises(UserError, match=r"is of \d+x\d+ pixels there, \d+x\d+ in the labels"):
+        corrected(labels, [answer, *others])
+
+
+def test_masks_are_objects_though_cvat_calls_them_crowds(labels):
+    [answer, *others] = as_cvat(labels)
+    for annotation in answer["annotations"]:
+        annotation |= {"iscrowd": 1, "segmentation": {"counts": [0, 1], "size": [1, 1]}}
+    assert geometry(corrected(labels, [answer, *others])) == geometry(labels)
+    assert not any(a["iscrowd"] for a in corrected(labels, [answer, *others])["annotations"])
+
+
 def test_the_program_makes_a_dataset(labels, labels_path, tmp_path):
     for tool, names in (
         ("cvat", {"instances_default.json", "person_keypoints_default.json", "labels.json"}),

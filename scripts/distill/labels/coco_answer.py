@@ -20,6 +20,8 @@ from distill.program import UserError
 class _Image(msgspec.Struct):
     id: int
     file_name: str
+    width: int | None = None
+    height: int | None = None
 
 
 class _Category(msgspec.Struct):
@@ -51,7 +53,7 @@ def read_coco(
     of each. Raises UserError, without the file's name."""
     file = _converted(content)
     theirs = {category.id: category for category in file.categories}
-    mine = {image.id: images.named(image.file_name) for image in file.images}
+    mine = {image.id: _same(image, images.named(image.file_name)) for image in file.images}
     if len(theirs) < len(file.categories) or len(mine) < len(file.images):
         raise UserError("two of its images, or of its categories, have one id")
     spoken_of: set[int] = set()
@@ -98,6 +100,15 @@ def _converted(content: Any) -> _File:
         raise UserError(f"not a COCO file ({error})") from None
 
 
+def _same(image: _Image, mine: Coco) -> Coco:
+    """The labels' record of an image. Raises UserError where the tool says that it had it in another size."""
+    theirs, size = (image.width, image.height), (mine["width"], mine["height"])
+    if all(theirs) and theirs != size:
+        ours = f"{size[0]}x{size[1]} in the labels; give the tool images of that size"
+        raise UserError(f"{image.file_name!r} is of {theirs[0]}x{theirs[1]} pixels there, {ours}")
+    return mine
+
+
 def _record(a: _Annotation, their: _Category, category: Coco, before: Sequence[Coco]) -> Record:
     """their: its category in the file; category: in the labels; before: the labels of its image."""
     if a.bbox is None:
@@ -112,7 +123,8 @@ def _record(a: _Annotation, their: _Category, category: Coco, before: Sequence[C
             if str(old["id"]) == number and old.get("keypoints") and _is_it(old, box, category):
                 box = _moved(old["bbox"], old["keypoints"], fields["keypoints"])
     record = {"category_id": category["id"], "bbox": box, "area": box[2] * box[3]}
-    return {**record, "iscrowd": a.iscrowd, **fields}
+    masked = isinstance(a.segmentation, dict)  # CVAT calls every brushed mask a crowd
+    return {**record, "iscrowd": 0 if masked else a.iscrowd, **fields}
 
 
 def _named(flat: Any, names: Sequence[str], category: Coco) -> dict[str, tuple[float, float, int]]:
