@@ -3,12 +3,14 @@
 import argparse
 import os
 import shlex
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from distill import ROOT
 from distill.cluster.gpus import visible
 from distill.datasets.coco import Coco
+from distill.datasets.composed import subset
 from distill.datasets.fingerprints import Fingerprint, fingerprints
 from distill.datasets.kinds import build
 from distill.datasets.splits import check_splits
@@ -27,6 +29,11 @@ def main() -> None:
         help="annotations: a COCO file, a data.yaml of YOLO, or a folder of PASCAL VOC",
     )
     parser.add_argument("--images", help="the folder of their images, of a COCO file")
+    parser.add_argument(
+        "--only-annotated",
+        action="store_true",
+        help="labelled images without an object are ones that nobody looked at: they are no labelled images",
+    )
     parser.add_argument("--unlabelled", help="a folder of images, or of videos")
     parser.add_argument(
         "--val",
@@ -91,7 +98,7 @@ def looked_at(args: argparse.Namespace, folder: str) -> tuple[facts.Facts, propo
         spec, val = material.own_validation(args.labelled, spec)
     if args.images and "coco" not in {entry["kind"] for entry in (spec, val) if entry}:
         raise UserError(f"--images is for files of COCO; {args.labelled} says where its images are")
-    coco, prints = built("labelled", spec, folder)
+    coco, prints = labelled(args, spec, folder)
     found = facts.facts_of(coco, prints)
     known = [coco]
     if val:
@@ -99,12 +106,15 @@ def looked_at(args: argparse.Namespace, folder: str) -> tuple[facts.Facts, propo
         if spec["kind"] == val["kind"] == "voc" and coco["categories"] != tested["categories"]:
             names = sorted({each["name"] for one in (coco, tested) for each in one["categories"]})
             spec["names"] = val["names"] = names  # neither folder shows them all
-            (coco, prints), (tested, theirs) = built("labelled", spec, folder), built("val", val, folder)
+            (coco, prints), (tested, theirs) = labelled(args, spec, folder), built("val", val, folder)
             found = facts.facts_of(coco, prints)
         check_splits(("val", "labelled"), tested, coco, (theirs, prints))
         known.append(tested)
+    source = partial(
+        proposal.Sources, spec, val=val, hide=args.hide or 0.0, only_annotated=args.only_annotated
+    )
     if not args.unlabelled:
-        return found, proposal.Sources(spec, None, val, args.hide or 0.0)
+        return found, source(unlabelled=None)
     more, files = material.unlabelled(args.unlabelled, folder)
     count, twice = len(files), 0
     if more["kind"] == "videos":
@@ -112,8 +122,22 @@ def looked_at(args: argparse.Namespace, folder: str) -> tuple[facts.Facts, propo
         count = material.frames(files, more["frames"])
     elif (twice := material.shared(files, known)) == count:
         hint = "give a folder with others, or hide labels by --hide 0.8"
-        raise UserError(f"{args.unlabelled}: all of its {count} images are annotated; {hint}")
-    return found, proposal.Sources(spec, more, val, args.hide or 0.0, count - twice, twice)
+        if found.empty:
+            hint = (
+                f"if nobody looked at the {found.empty} without an object, say --only-annotated; else {hint}"
+            )
+        raise UserError(f"{args.unlabelled}: all of its {count} images are labelled ones; {hint}")
+    return found, source(unlabelled=more, unlabelled_images=count - twice, shared=twice)
+
+
+def labelled(args: argparse.Namespace, spec: dict[str, Any], folder: str) -> tuple[Coco, list[Fingerprint]]:
+    """The labelled dataset, as `built`; of annotated images alone where that is asked for."""
+    coco, prints = built("labelled", spec, folder)
+    if args.only_annotated:
+        coco = subset({"of": args.labelled, "exclude": [], "annotated": True}, {args.labelled: coco}, None)
+        kept = {image["id"] for image in coco["images"]}
+        prints = [found for found in prints if found.id in kept]
+    return coco, prints
 
 
 def built(name: str, spec: dict[str, Any], folder: str) -> tuple[Coco, list[Fingerprint]]:

@@ -58,6 +58,15 @@ def test_exclude_is_by_content(tmp_path):
     assert ids(subset(whole, exclude="pile", sources={"pile": other})) == [1, 2, 4]
 
 
+def test_images_that_nobody_annotated_can_be_left_out(tmp_path):
+    coco = Coco(tmp_path)
+    coco.data["annotations"] = [a for a in coco.data["annotations"] if a["image_id"] in (1, 4)]
+    assert ids(subset(coco.build(), annotated=True)) == [1, 4]
+    empty = {**coco.build(), "annotations": []}
+    with pytest.raises(UserError, match="no image of .* has an annotation"):
+        subset(empty, annotated=True)
+
+
 def test_ranges_part_a_set_in_its_order(tmp_path):
     whole = Coco(tmp_path, images=7).build()
     first, second = subset(whole, range=[0, 0.5]), subset(whole, range=[0.5, 1])

@@ -75,7 +75,23 @@ def test_annotated_images_among_the_unlabelled_ones_are_left_out_there(data, tmp
     assert len(made["unlabelled"]["images"]) == 9 + (5 if hide else 0)
     assert not hashes(made["unlabelled"]) & (hashes(made["val"]) | hashes(made["labelled"]))
     done = run(data, tmp_path / "y.yaml", "--unlabelled", data / "train/images")
-    assert "all of its 12 images are annotated; give a folder with others" in done.stderr
+    assert "all of its 12 images are labelled ones; give a folder with others" in done.stderr
+
+
+def test_listed_images_that_nobody_looked_at_are_unlabelled_ones(data, tmp_path):
+    """As CVAT exports a task of which a part is done."""
+    coco = json.loads((data / "train/train.json").read_text())
+    done = sorted(image["id"] for image in coco["images"])[:7]
+    coco["annotations"] = [a for a in coco["annotations"] if a["image_id"] in done]
+    (tmp_path / "part.json").write_text(json.dumps(coco))
+    options = ("--labelled", tmp_path / "part.json", "--unlabelled", data / "train/images")
+    said = run(data, tmp_path / "x.yaml", *options).stderr
+    assert "if nobody looked at the 5 without an object, say --only-annotated" in said
+    found = run(data, tmp_path / "x.yaml", *options, "--only-annotated")
+    assert "7 labelled images" in found.stdout, found.stderr
+    made = datasets(tmp_path / "x.yaml")
+    sizes = {name: len(made[name]["images"]) for name in ("val", "labelled", "unlabelled")}
+    assert sizes == {"val": 1, "labelled": 6, "unlabelled": 5}
 
 
 def test_datasets_of_other_programs(data, tmp_path):

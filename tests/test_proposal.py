@@ -54,13 +54,18 @@ def test_sizes_are_of_the_category_of_the_smallest_and_of_the_largest():
     ]
     annotations.append({"image_id": 1, "category_id": 1, "bbox": [0, 0, 99, 99], "iscrowd": 1})
     coco = {
-        "images": [{"id": i, "width": 300, "height": 200} for i in range(1, 6)],
+        "images": [{"id": i, "file_name": f"{i}.jpg", "width": 300, "height": 200} for i in range(1, 6)],
         "annotations": annotations,
         "categories": [{"id": i, "name": f"c{i}"} for i in (1, 2, 3, 4)],
     }
     found = facts.facts_of(coco, [])
     assert found.sizes == pytest.approx((8 / 200, 80 / 200, 80 / 200))
     assert found.counts == {"c1": 80, "c2": 20, "c3": 3, "c4": 0}
+    assert (found.crowds, found.copies, found.ordered) == (1, 0, True)
+    names = ("b.rf.1.jpg", "a_jpg.rf.2.jpg", "a_jpg.rf.3.jpg", "c.jpg", "d.jpg")
+    coco["images"] = [{**image, "file_name": name} for image, name in zip(coco["images"], names, strict=True)]
+    found = facts.facts_of(coco, [])
+    assert (found.copies, found.ordered) == (1, False)
     assert (found.side, found.aspect, found.task) == (200, 1.5, "boxes")
 
 
@@ -71,7 +76,7 @@ def test_frames_of_one_scene_are_told_by_their_looks(moved, frames):
 
 @pytest.mark.parametrize(("order", "frames"), [("mixed", True), ("sorted", False)])
 def test_images_sorted_by_category_are_no_frames(order, frames):
-    images = [{"id": i, "width": 300, "height": 200} for i in range(100)]
+    images = [{"id": i, "file_name": f"{i}.jpg", "width": 300, "height": 200} for i in range(100)]
     category = {"mixed": lambda i: i % 5, "sorted": lambda i: i // 20}[order]
     annotations = [
         {"image_id": i, "category_id": category(i), "bbox": [0, 0, 20, 20], "iscrowd": 0} for i in range(100)
@@ -215,13 +220,22 @@ def test_a_part_without_images_is_refused(images, val, hide, message):
 
 
 def test_what_was_seen_names_categories_pairs_and_copies():
-    found = replace(FACTS, counts={"cat": 90, "dog": 200, "emu": 3, "yak": 0}, alike=4)
-    found = replace(found, keypoints=3, pairs=(("left_eye", "right_eye"),))
+    found = replace(FACTS, counts={"cat": 90, "dog": 200, "emu": 3, "yak": 0}, alike=4, crowds=2, copies=5)
+    found = replace(found, keypoints=3, pairs=(("left_eye", "right_eye"),), unpaired=("nose",))
     lines = facts.words(found, True, "cpu")
     for line in (
         "most objects are of dog (200), cat (90)",
-        "few objects of yak (0), emu (3)",
+        "few objects of emu (3)",
+        "no object of yak",
         "3 keypoints, of which a mirror swaps 1 pairs: left_eye and right_eye",
     ):
         assert line in lines
-    assert any("4 labelled images look like another one" in line for line in lines)
+    for beginning in (
+        "4 labelled images look like another one",
+        "2 annotations are neither object nor background",
+        "5 images are further versions of others",
+        "not swapped: nose; if some",
+    ):
+        assert any(line.startswith(beginning) for line in lines)
+    apart = facts.words(replace(found, frames=True, ordered=False), True, "cpu")
+    assert any(line.startswith("their order is that of their ids") for line in apart)

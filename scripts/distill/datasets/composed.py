@@ -14,8 +14,9 @@ NUMBERED = ("folder", "videos", "yolo", "voc", "figures")  # kinds whose images 
 def subset(spec: dict, sources: dict, images_dir: Path | None) -> dict:
     """Part of a dataset, with the annotations of that part. First `range` [a, b] keeps the images from
     fraction a to b in their order; then `exclude` takes out images that are, byte for byte, in other
-    datasets; then one of `fraction` (of what remains), `images` (a number), `ids` and `fold` (held: the
-    k-th of K parts; rest: the others; [k, K] are `folds`) chooses. A key that is not given takes out nothing.
+    datasets, and `annotated` those without an annotation; then one of `fraction` (of what remains), `images`
+    (a number), `ids` and `fold` (held: the k-th of K parts; rest: the others; [k, K] are `folds`) chooses. A
+    key that is not given takes out nothing.
 
     A random choice ranks images by a hash of (seed, their bytes): it does not depend on their order, and
     with one seed a smaller choice is part of every larger one. Copies of an image are in one part.
@@ -30,6 +31,11 @@ def subset(spec: dict, sources: dict, images_dir: Path | None) -> dict:
         if len(rest) == len(pool):
             log.warning("exclude: %s has no image of %s", other, spec["of"])
         pool = rest
+    if spec.get("annotated"):
+        named = {annotation["image_id"] for annotation in source["annotations"]}
+        pool = [image for image in pool if image["id"] in named]
+        if not pool:
+            raise UserError(f"annotated: no image of {spec['of']} has an annotation")
     ways = [way for way in ("fraction", "images", "ids", "fold") if way in spec]
     if len(ways) > 1:
         raise UserError(f"give one of {' and '.join(ways)}, not both")

@@ -1,7 +1,7 @@
 """What labelled images are like, as far as the choices of a study depend on it; and that in words."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -10,6 +10,7 @@ import pandas as pd
 
 from distill.datasets.coco import Coco
 from distill.datasets.fingerprints import SIDE, Fingerprint, distances, looks
+from distill.datasets.images import counted
 from distill.datasets.keypoint_meta import keypoint_meta
 from distill.datasets.splits import ALIKE
 from distill.program import UserError
@@ -19,6 +20,7 @@ RARE = 10  # objects of a category
 VALIDATED = 0.2  # of the labelled images, where none are given to validate on
 NAMED = 5  # categories and pairs of keypoints, in what is said of the data
 COMPARED = 5000  # images, at most, each with each
+MASKS = "tools that write masks so (CVAT) mean objects: set their iscrowd to 0"
 
 
 @dataclass(frozen=True)
@@ -30,9 +32,12 @@ class Facts:
     sizes: of objects, √(width · height) by the image's shorter side: small, usual and large ones. They are
         the lower tenth in the category of the smallest, the median, the upper tenth in that of the largest.
     posed: the median of those with keypoints, or 0.
-    counts: objects of each category, by name. keypoints: how many. pairs: names of those that a mirror swaps.
+    counts: objects of each category, by name. crowds: annotations that are crowd regions.
+    keypoints: how many. pairs: names of those that a mirror swaps; unpaired: of the others.
     frames: whether neighbouring images show one scene, as those of a video, and can be split in their order.
-    alike: images that look like another one.
+    ordered: whether this order is that of their names.
+    alike: images that look like another one. copies: images that Roboflow made of others by augmentation.
+    empty: images without an object.
     """
 
     images: int
@@ -44,8 +49,12 @@ class Facts:
     pairs: tuple[tuple[str, str], ...]
     frames: bool
     posed: float = 0
+    unpaired: tuple[str, ...] = ()
+    ordered: bool = True
     alike: int = 0
+    copies: int = 0
     empty: int = 0
+    crowds: int = 0
 
     @property
     def task(self) -> str:
@@ -56,8 +65,10 @@ def facts_of(coco: Coco, prints: Sequence[Fingerprint]) -> Facts:
     """Of a labelled dataset, with the fingerprints of its images in its order."""
     sides = {image["id"]: sorted((image["width"], image["height"])) for image in coco["images"]}
     objects = [a for a in coco["annotations"] if not a["iscrowd"]]
+    crowds = len(coco["annotations"]) - len(objects)
     if not objects:
-        raise UserError("the labelled images hold no object; `--labelled` has to be the file of annotations")
+        only = f"but {crowds} crowd regions; {MASKS}" if crowds else "which has to be the file of annotations"
+        raise UserError(f"--labelled: its images hold no object, {only}")
     names = {category["id"]: category["name"] for category in coco["categories"]}
     places = {image["id"]: place / len(sides) for place, image in enumerate(coco["images"])}
     table = pd.DataFrame(
@@ -72,6 +83,8 @@ def facts_of(coco: Coco, prints: Sequence[Fingerprint]) -> Facts:
     common = table[table["category"].map(counts) >= min(RARE, counts.max())]
     by_category = common.groupby("category")["size"]
     meta = keypoint_meta(coco) if table["posed"].any() else None
+    swapped = {k for pair in meta.flip_pairs for k in pair} if meta else set()
+    files = [image["file_name"] for image in coco["images"]]
     first, last = (common.groupby("category")["place"].agg(which) for which in ("min", "max"))
     in_time = ((first < 1 - VALIDATED) & (last >= 1 - VALIDATED)).all()  # not sorted by category
     return Facts(
@@ -83,8 +96,12 @@ def facts_of(coco: Coco, prints: Sequence[Fingerprint]) -> Facts:
         counts={name: int(counts.get(name, 0)) for name in names.values()},
         keypoints=len(meta.names) if meta else 0,
         pairs=tuple((meta.names[a], meta.names[b]) for a, b in meta.flip_pairs) if meta else (),
+        unpaired=tuple(name for k, name in enumerate(meta.names) if k not in swapped) if meta else (),
         frames=bool(in_time) and of_one_scene(prints),
+        ordered=files == sorted(files, key=counted),
         alike=_alike(prints),
+        copies=len(files) - len({name.partition(".rf.")[0] for name in files}),
+        crowds=crowds,
         empty=len(coco["images"]) - len({a["image_id"] for a in coco["annotations"]}),
     )
 
@@ -111,30 +128,52 @@ def _listed(items: Iterable[str]) -> str:
 
 def words(found: Facts, overlap: bool, device: str) -> list[str]:
     """What was seen, a line each. overlap: whether annotated images are among the unlabelled ones."""
-    two = partial(np.format_float_positional, precision=2, unique=False, fractional=False, trim="-")
-    low, middle, high = (two(100 * size) for size in found.sizes)
-    categories = "1 category" if len(found.counts) == 1 else f"{len(found.counts)} categories"
-    lines = [f"{found.images} labelled images with {sum(found.counts.values())} objects of {categories}"]
-    by_count = sorted(found.counts.items(), key=lambda item: -item[1])
-    if len(by_count) > 1 and by_count[0][1] >= RARE:
-        lines.append(f"most objects are of {_listed(f'{n} ({c})' for n, c in by_count if c >= RARE)}")
-    if any(count < RARE for count in found.counts.values()):
-        lines.append(f"few objects of {_listed(f'{n} ({c})' for n, c in reversed(by_count) if c < RARE)}")
-    lines += [f"objects measure {low}% to {high}% of the image's shorter side, the usual one {middle}%"]
-    if found.empty:
-        what = "nothing is learned from them, fewer labels are made; take out what nobody has looked at"
-        lines.append(f"{found.empty} of the labelled images hold no object: {what}")
-    if found.keypoints:
-        pairs = f": {_listed(f'{a} and {b}' for a, b in found.pairs)}" if found.pairs else ""
-        lines.append(f"{found.keypoints} keypoints, of which a mirror swaps {len(found.pairs)} pairs{pairs}")
-        if not found.pairs:
-            lines.append("no left and right among them? If there is, name the pairs in `flip_pairs`")
-    if found.frames:
-        lines.append("images look like their neighbours, as frames of a video: they are split in their order")
-    elif found.alike:
-        lines.append(f"{found.alike} labelled images look like another one; copies must not be validated on")
+    lines = [*_of_objects(found), *_of_keypoints(found), *_of_images(found)]
     if overlap:
         lines.append("annotated images are among the unlabelled ones: the study leaves them out there")
     other = {"cpu": "gpu", "gpu": "cpu"}[device]
     lines.append(f"for a {'machine without a GPU' if device == 'cpu' else 'GPU'} (else: --device {other})")
     return lines
+
+
+def _of_objects(found: Facts) -> Iterator[str]:
+    two = partial(np.format_float_positional, precision=2, unique=False, fractional=False, trim="-")
+    low, middle, high = (two(100 * size) for size in found.sizes)
+    categories = "1 category" if len(found.counts) == 1 else f"{len(found.counts)} categories"
+    yield f"{found.images} labelled images with {sum(found.counts.values())} objects of {categories}"
+    by_count = sorted(found.counts.items(), key=lambda item: -item[1])
+    if len(by_count) > 1 and by_count[0][1] >= RARE:
+        yield f"most objects are of {_listed(f'{n} ({c})' for n, c in by_count if c >= RARE)}"
+    if rare := [f"{name} ({count})" for name, count in reversed(by_count) if 0 < count < RARE]:
+        yield f"few objects of {_listed(rare)}"
+    if none := [name for name, count in by_count if not count]:
+        yield f"no object of {_listed(none)}"
+    yield f"objects measure {low}% to {high}% of the image's shorter side, the usual one {middle}%"
+    if found.crowds:
+        what = "annotations are neither object nor background (iscrowd, or difficult of VOC)"
+        yield f"{found.crowds} {what}; {MASKS}"
+
+
+def _of_keypoints(found: Facts) -> Iterator[str]:
+    if found.keypoints:
+        pairs = f": {_listed(f'{a} and {b}' for a, b in found.pairs)}" if found.pairs else ""
+        yield f"{found.keypoints} keypoints, of which a mirror swaps {len(found.pairs)} pairs{pairs}"
+    if found.unpaired:
+        where = "flip_pairs of the category, or flip_idx of a data.yaml"
+        yield f"not swapped: {', '.join(found.unpaired)}; if some are left and right, say so by {where}"
+
+
+def _of_images(found: Facts) -> Iterator[str]:
+    if found.empty:
+        what = "nothing is learned from them, fewer labels are made; --only-annotated leaves them out"
+        yield f"{found.empty} of the labelled images hold no object: {what}"
+    if found.copies:
+        what = "a model is then validated on versions of what it learned; export without it, or give --val"
+        yield f"{found.copies} images are further versions of others (Roboflow's augmentation): {what}"
+    if found.frames:
+        yield "images look like their neighbours, as frames of a video: they are split in their order"
+        if not found.ordered:
+            what = "if names are in order of time, number them so, or give --val"
+            yield f"their order is that of their ids, which is not that of their names: {what}"
+    elif found.alike:
+        yield f"{found.alike} labelled images look like another one; copies must not be validated on"

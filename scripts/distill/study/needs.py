@@ -101,7 +101,7 @@ def margins(study: Study) -> dict[tuple[str, str], Margin]:
 def _at_random(study: Study, part: str, whole: str) -> bool:
     """Whether a subset that shares the predictions of another dataset is drawn from it at random."""
     while part != whole:
-        if any(study["datasets"][part].get(key) for key in ("range", "exclude", "ids")):
+        if any(study["datasets"][part].get(key) for key in ("range", "exclude", "annotated", "ids")):
             return False
         part = study["selected"][part]
     return True

@@ -45,6 +45,7 @@ class Sources:
 
     hide: the share of labelled images whose labels are hidden, for an upper bound, or 0.
     unlabelled_images: how many are given, beside `shared` annotated ones that are among them.
+    only_annotated: whether labelled images without an annotation are left out.
     """
 
     labelled: dict[str, Any]
@@ -53,6 +54,7 @@ class Sources:
     hide: float
     unlabelled_images: int = 0
     shared: int = 0
+    only_annotated: bool = False
 
 
 def frames_each(labelled: int, videos: int) -> int:
@@ -155,8 +157,7 @@ def _models(
         are the student's too.
     hidden: whether there are labels for an upper bound.
     """
-    shared = baseline or {}
-    student: dict[str, Any] = {"labels": "distilled", **shared}
+    student: dict[str, Any] = {"labels": "distilled", **(baseline or {})}
     student["augment"] = {"labelled": "weak", "generated": "strong"}
     if ratio != RATIO:
         student["ratio"] = list(ratio)
@@ -166,7 +167,7 @@ def _models(
     models = {**baselines, "student": student}
     table: dict[str, Any] = {"rows": ["teacher", {"model": "teacher", "views": "all"}, *list(models)[1:]]}
     if hidden:
-        models["upper"] = {"labelled": "annotated", **shared}
+        models["upper"] = {"labelled": "annotated", **baselines.get("supervised", {})}
         table["rows"].append("upper")
         table["gap"] = {"baseline": list(baselines), "student": "student", "upper": "upper"}
     return models, table
@@ -178,6 +179,9 @@ def _datasets(sources: Sources, frames: bool, most: int) -> Iterator[tuple[str, 
     most: how many unlabelled images are taken.
     """
     name, own = "labelled", sources.labelled
+    if sources.only_annotated:
+        yield "listed", own
+        own = {"kind": "subset", "of": "listed", "annotated": True}
     if sources.val is None:
         yield "everything", own
         parts = (

@@ -27,6 +27,7 @@ class Dataset(TypedDict, total=False):
     fold: str
     folds: list[int]  # of a subset with `fold`, [k, K]: the k-th of K
     range: list[float]
+    annotated: bool
     size: list[int]
     style: str
     seed: int
