@@ -32,7 +32,7 @@ def test_voting_brings_jittered_boxes_nearer_to_the_truth():
     def error(boxes):
         return np.abs(boxes[:, None] - truth[None]).mean(axis=-1).min(axis=0).mean()
 
-    merged, _, _ = vote(union, scores, categories, **USUAL)
+    merged = vote(union, scores, categories, **USUAL).boxes
     assert len(merged) == len(truth)
     assert error(merged) < 0.5 * error(union[suppress(union, scores, categories, 0.5, 0.8)[0]])
 

@@ -47,11 +47,7 @@ def _voted(
     boxes: np.ndarray, score: np.ndarray, category: np.ndarray, points: np.ndarray | None, options: Options
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray | None]:
     """The merged boxes, scores, categories and keypoints of one image."""
-    result = voting.elect(
-        boxes, score, category,
-        nms=options.nms, vote=options.vote, rule=options.score, beta=options.beta,
-        max_per_image=options.max_per_image,
-    )  # fmt: skip
+    result = voting.vote(boxes, score, category, **options.voting)
     if points is not None:
         points = mean_points(points, result.rows, result.elected, result.voter)
     return result.boxes, result.scores, result.categories, points

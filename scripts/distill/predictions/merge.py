@@ -61,6 +61,13 @@ class Options:
         voting.check(self.score, self.beta)
         heatmaps.check(self.average)
 
+    @property
+    def voting(self) -> dict[str, Any]:
+        """The arguments of `voting.vote`."""
+        return dict(
+            nms=self.nms, vote=self.vote, rule=self.score, beta=self.beta, max_per_image=self.max_per_image
+        )
+
     def serves_all_sizes(self, views: Iterable[View]) -> bool:
         """Whether objects of every size have a view that counts for them, see `views.reach_around`."""
         return self.size_dependent is None or reach_around(self.plain, views)
@@ -142,11 +149,8 @@ def box_records(
     said = _union(views)
     boxes, scores, categories = _union([_average(views, names)]) if options.boxes == "average" else said
     inside = box_math.area(boxes) > 0
-    boxes, scores, categories = voting.vote(
-        boxes[inside], scores[inside], categories[inside],
-        nms=options.nms, vote=options.vote, rule=options.score, beta=options.beta,
-        max_per_image=options.max_per_image,
-    )  # fmt: skip
+    elected = voting.vote(boxes[inside], scores[inside], categories[inside], **options.voting)
+    boxes, scores, categories = elected[:3]
     agreement = np.round(of_boxes(boxes, categories, *said, seen_by, len(views)), 3).tolist()
     boxes = box_math.in_file(np.round(boxes, 3)).tolist()
     columns = (categories.tolist(), boxes, np.round(scores, 6).tolist(), agreement)

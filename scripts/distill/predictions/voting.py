@@ -9,7 +9,7 @@ image.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numba
 import numpy as np
@@ -19,8 +19,7 @@ from distill.program import UserError
 RULES = ("id", "avg", "temp_avg", "iou_avg", "generalized_avg", "quasi_sum")
 
 
-@dataclass(frozen=True)
-class Elected:
+class Elected(NamedTuple):
     """The merged boxes (R, 4), scores (R,) and categories (R,), the best score first; and who they are of.
 
     rows: (R,) the survivors' rows among the N boxes.
@@ -45,7 +44,7 @@ def vote(
     rule: str,
     beta: float,
     max_per_image: int,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+) -> Elected:
     """Merges the boxes of one image by NMS and voting, each category by itself.
 
     A survivor votes on its own coordinates, too; where all votes weigh nothing, it stays as it is. Of equal
@@ -59,27 +58,9 @@ def vote(
     rule: what becomes of the survivor's score: `id` keeps it; for the others and `beta` see `_merge_scores`.
     max_per_image: so many of the best stay.
 
-    Returns the merged boxes (R, 4), scores (R,) and categories (R,), the best score first.
+    Returns the merged boxes, and the votes.
     Raises UserError as `check`.
     """
-    result = elect(
-        boxes, scores, categories, nms=nms, vote=vote, rule=rule, beta=beta, max_per_image=max_per_image
-    )
-    return result.boxes, result.scores, result.categories
-
-
-def elect(
-    boxes: np.ndarray,
-    scores: np.ndarray,
-    categories: np.ndarray,
-    *,
-    nms: float,
-    vote: float,
-    rule: str,
-    beta: float,
-    max_per_image: int,
-) -> Elected:
-    """As `vote`, with the votes."""
     check(rule, beta)
     boxes, scores = np.asarray(boxes, dtype=np.float64).reshape(-1, 4), np.asarray(scores, dtype=np.float64)
     categories = np.asarray(categories)
