@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from distill import ROOT
-from distill.datasets.coco import Coco
+from distill.datasets.coco import Coco, instances
 from distill.datasets.dataset_file import read_dataset, root_of
 from distill.datasets.images import check_upright
 from distill.files import write_json, write_text
@@ -110,8 +110,7 @@ def export_yolo(arguments: argparse.Namespace, labels: Coco) -> None:
 
 def export_for_tool(arguments: argparse.Namespace, labels: Coco) -> None:
     """Writes labels for a tool in which people look at them."""
-    kept = [a for a in labels["annotations"] if not a["iscrowd"]]  # others are no labels
-    labels = {**labels, "annotations": kept}
+    labels = {**labels, "annotations": instances(labels)}  # others are no labels
     if arguments.order:
         folder = arguments.labels.parent
         following = read_next(folder / "next.csv") if arguments.order == "next" else None

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable
 
-from distill.datasets.coco import Coco
+from distill.datasets.coco import Coco, instances
 
 # COCO's size classes, in square pixels of `area`: [low, high)
 AREAS = {"small": (0, 32**2), "medium": (32**2, 96**2), "large": (96**2, float("inf"))}
@@ -16,19 +16,19 @@ def describe(dataset: Coco) -> dict:
     with at least one, as in calibration, and null where there are none. `areas` counts COCO's size
     classes."""
     images = len(dataset["images"])
-    instances = [a for a in dataset["annotations"] if not a["iscrowd"]]
-    keypoints = [a["num_keypoints"] for a in instances if a.get("num_keypoints")]
-    per_category = Counter(a["category_id"] for a in instances)
+    real = instances(dataset)
+    keypoints = [a["num_keypoints"] for a in real if a.get("num_keypoints")]
+    per_category = Counter(a["category_id"] for a in real)
     return {
         "images": images,
         "skipped": len(dataset["info"].get("skipped", [])),
-        "instances": len(instances),
-        "crowds": len(dataset["annotations"]) - len(instances),
-        "instances_per_image": _ratio(len(instances), images),
-        "images_without_instances": images - len({a["image_id"] for a in instances}),
+        "instances": len(real),
+        "crowds": len(dataset["annotations"]) - len(real),
+        "instances_per_image": _ratio(len(real), images),
+        "images_without_instances": images - len({a["image_id"] for a in real}),
         "instances_with_keypoints": len(keypoints),
         "keypoints_per_instance": _ratio(sum(keypoints), len(keypoints)),
-        "areas": {name: _between(instances, *bounds) for name, bounds in AREAS.items()},
+        "areas": {name: _between(real, *bounds) for name, bounds in AREAS.items()},
         "categories": [
             {
                 "id": category["id"],
@@ -41,8 +41,8 @@ def describe(dataset: Coco) -> dict:
     }
 
 
-def _between(instances: Iterable[dict], low: float, high: float) -> int:
-    return sum(low <= a["area"] < high for a in instances)
+def _between(real: Iterable[dict], low: float, high: float) -> int:
+    return sum(low <= a["area"] < high for a in real)
 
 
 def _ratio(count: int, of: int) -> float | None:

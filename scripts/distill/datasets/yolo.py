@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from distill.datasets.checks import show
-from distill.datasets.coco import Coco
+from distill.datasets.coco import Record
 from distill.datasets.images import SUFFIXES, list_files
 from distill.datasets.keypoint_meta import COCO_KEYPOINTS, derive_flip_pairs
 from distill.program import UserError, log
@@ -66,7 +66,7 @@ def label_path(image: str) -> str:
 
 
 def read_annotations(
-    layout: Layout, root: str, images: Sequence[Coco]
+    layout: Layout, root: str, images: Sequence[Record]
 ) -> tuple[list[dict[str, Any]], dict[str, int]]:
     """The annotations of images, files below `root`, and what was repaired: how often. Raises UserError where
     no image has a label."""

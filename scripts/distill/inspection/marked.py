@@ -1,6 +1,6 @@
 """Copies of images and videos with what a model has found on them, in their own pixels."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from itertools import groupby
 from multiprocessing.pool import ThreadPool
@@ -12,6 +12,7 @@ import cv2
 import msgspec
 import numpy as np
 
+from distill.datasets.coco import Record, by_image
 from distill.datasets.images import read_image, workers
 from distill.datasets.videos import frame_rate, frames
 from distill.files import replacing
@@ -22,7 +23,6 @@ from distill.report.marking import mark
 
 QUALITY = 92  # of JPEG
 TICK = Fraction(1, 90000)  # seconds
-Record = Mapping[str, Any]
 
 
 def check_copies(source: Source, folder: Path) -> None:
@@ -76,14 +76,11 @@ def draw_images(
     images, records: of a dataset's JSON; COCO results on them.
     least: the score from which on results are drawn.
     """
-    found: dict[int, list[Record]] = {image["id"]: [] for image in images}
-    for record in records:
-        if record["score"] >= least:
-            found[record["image_id"]].append(record)
+    found = by_image(record for record in records if record["score"] >= least)
 
     def one(image: Record) -> None:
         pixels = read_image(root / image["file_name"], (image["width"], image["height"]))
-        marked = mark(pixels, found[image["id"]], categories)
+        marked = mark(pixels, found.get(image["id"], ()), categories)
         data = cv2.imencode(".jpg", marked, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])[1]
         with replacing(folder / copy_of(image["file_name"])) as temporary:
             temporary.write_bytes(data.tobytes())

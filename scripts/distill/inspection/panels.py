@@ -1,21 +1,17 @@
 """An image in a figure of matplotlib, and what is known about it."""
 
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
+from distill.datasets.coco import Coco, Record
 from distill.datasets.dataset_file import root_of
 from distill.datasets.images import read_image
 from distill.evaluation.plots import literal
 from distill.report.drawing import SIDES, sides
 
-Record = Mapping[str, Any]
 
-
-def pixels_of(coco: Record, entry: Record) -> np.ndarray:
+def pixels_of(coco: Coco, entry: Record) -> np.ndarray:
     """The pixels of an image record of a dataset: (H, W, 3), BGR."""
     path = root_of(coco, "the dataset") / entry["file_name"]
     return read_image(path, (entry["width"], entry["height"]), entry.get("hash"))

@@ -12,6 +12,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from distill.datasets.coco import Coco, Record, instances
 from distill.datasets.dataset_file import read_dataset
 from distill.evaluation.plots import literal
 from distill.files import replacing
@@ -27,7 +28,6 @@ from distill.report.drawing import colour_of
 
 SURE = 0.3  # predictions of a higher score are drawn, and always the best one
 COLUMNS_OF_KEYPOINTS = 9
-Record = Mapping[str, Any]
 
 
 def save(figure: Figure, output: Path) -> None:
@@ -55,7 +55,7 @@ def picture(
     if kind == "heatmap shard":
         return heatmaps(path, dataset, row)
     if kind == "labels":  # not the regions that are to be ignored
-        return annotated([a for a in content["annotations"] if not a.get("iscrowd")], content, image)
+        return annotated(instances(content), content, image)
     if kind == "dataset":
         return annotated(content["annotations"], content, image)
     if kind == "predictions":
@@ -90,7 +90,7 @@ def dataset_of(path: Path) -> Path:
     raise UserError(f"{path}: its dataset is not where it usually is; name it: --dataset")
 
 
-def annotated(records: Sequence[Record], coco: Record, image: int | None, view: View | None = None) -> Figure:
+def annotated(records: Sequence[Record], coco: Coco, image: int | None, view: View | None = None) -> Figure:
     """One image of a dataset with its records; with a `view`, image and records are in its pixels."""
     images = {entry["id"]: entry for entry in coco["images"]}
     if image is None:
@@ -189,7 +189,7 @@ def _heatmap(axes: Axes, pixels: np.ndarray, box: np.ndarray, probability: np.nd
     axes.set(xlim=(x, x + w), ylim=(y + h, y), aspect="equal")
 
 
-def thresholds(content: Record) -> Figure:
+def thresholds(content: Mapping[str, Any]) -> Figure:
     """Candidates, aimed and met counts of each category."""
     rows = list(content["instances"].values())
     figure = Figure(figsize=(7, 1.2 + 0.5 * len(rows)), layout="constrained")
@@ -206,7 +206,7 @@ def thresholds(content: Record) -> Figure:
     return figure
 
 
-def precision(content: Record) -> Figure:
+def precision(content: Mapping[str, Any]) -> Figure:
     """Precision by recall."""
     figure = Figure(figsize=(6, 4), layout="constrained")
     axes = figure.subplots()

@@ -6,18 +6,18 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from distill.datasets.coco import Coco
+from distill.datasets.coco import Coco, Record, by_image
 from distill.files import read_json
 from distill.inspection.panels import draw, pixels_of, show
 from distill.program import UserError
 from distill.report.artifacts import Results
-from distill.report.comparison import Shown, differences, group_by_image
+from distill.report.comparison import Shown, differences
 from distill.report.drawing import colour_of
 from distill.report.hidden import hidden_truth
 from distill.report.wording import signed
 from distill.study.types import Study
 
-Panels = Mapping[str, Sequence[Coco]]  # title → records
+Panels = Mapping[str, Sequence[Record]]  # title → records
 
 
 def labels_and_student(study: Study, results: Path) -> Figure:
@@ -46,13 +46,13 @@ def labels_and_student(study: Study, results: Path) -> Figure:
         else Shown({}, 0.0)
         for model in (name, student)
     )
-    real = group_by_image(truth["annotations"])
+    real = by_image(truth["annotations"])
     changes = [
         (image, change) for image, change in differences(truth, teacher, learnt) if image["id"] in real
     ]
     if not changes:
         raise UserError(f"{validation} has no annotation, so there is no picture; leave out --image")
-    rows: list[tuple[str, Coco, Coco, Panels]] = []
+    rows: list[tuple[str, Coco, Record, Panels]] = []
     rows.append(("middling scores", generated, *_labelled(generated, _hidden(found, labels, generated))))
     for image, change in (changes[0], changes[-1]):
         panels = {"teacher": teacher.drawn(image["id"])} if name else {}
@@ -72,20 +72,20 @@ def _hidden(found: Results, labels: str, generated: Coco) -> Coco | None:
     return hidden_truth(unlabelled, specs, found.dataset, generated["categories"])
 
 
-def _labelled(generated: Coco, hidden: Coco | None) -> tuple[Coco, Panels]:
+def _labelled(generated: Coco, hidden: Coco | None) -> tuple[Record, Panels]:
     """The image of middling labels, and its records by the name of what they are."""
-    by_image = group_by_image(generated["annotations"])
-    if not by_image:
+    found = by_image(generated["annotations"])
+    if not found:
         raise UserError("no label was generated, so there is no picture; leave out --image")
-    ranked = sorted(by_image, key=lambda i: (np.mean([label["score"] for label in by_image[i]]), i))
+    ranked = sorted(found, key=lambda i: (np.mean([label["score"] for label in found[i]]), i))
     image = next(image for image in generated["images"] if image["id"] == ranked[len(ranked) // 2])
-    panels = {"unlabelled": [], "generated labels": by_image[image["id"]]}
+    panels = {"unlabelled": [], "generated labels": found[image["id"]]}
     if hidden:
-        panels["hidden labels"] = group_by_image(hidden["annotations"]).get(image["id"], [])
+        panels["hidden labels"] = by_image(hidden["annotations"]).get(image["id"], [])
     return image, panels
 
 
-def _drawn(rows: Sequence[tuple[str, Coco, Coco, Panels]], categories: list[Coco]) -> Figure:
+def _drawn(rows: Sequence[tuple[str, Coco, Record, Panels]], categories: list[Record]) -> Figure:
     """Rows of (name, dataset, image, records by the title of their panel)."""
     figure = Figure(figsize=(8, 2.25 * len(rows)), layout="constrained")
     known, colours = {category["id"]: category for category in categories}, colour_of(categories)

@@ -22,17 +22,17 @@ class Answer:
     categories: set[int] | None = None
     left: dict[str, list[str]] = field(default_factory=dict)
 
-    def begin(self, image: Coco) -> list[Record]:
+    def begin(self, image: Record) -> list[Record]:
         """The empty list of an image's annotations. Raises UserError where the file had the image already."""
         if image["id"] in self.records:
             raise UserError(f"{image['file_name']!r} is there twice; export it with folders")
         return self.records.setdefault(image["id"], [])
 
-    def leave(self, what: str, image: Coco) -> None:
+    def leave(self, what: str, image: Record) -> None:
         """Notes something that is not taken; what: in the plural."""
         self.left.setdefault(what, []).append(image["file_name"])
 
-    def unfit(self, box: list[float], image: Coco) -> bool:
+    def unfit(self, box: list[float], image: Record) -> bool:
         """Whether a box (x, y, w, h) has no area in its image; it is noted then."""
         x, y, w, h = box
         if w <= 0 or h <= 0:
@@ -44,7 +44,7 @@ class Answer:
         return True
 
 
-def category_named(name: str, labels: Coco) -> Coco:
+def category_named(name: str, labels: Coco) -> Record:
     for category in labels["categories"]:
         if category["name"] == name:
             return category
@@ -55,10 +55,10 @@ def category_named(name: str, labels: Coco) -> Coco:
 class ImagesByName:
     """Those of labels, found by what tools call them: they put folders before a name or take them off."""
 
-    def __init__(self, images: Sequence[Coco]) -> None:
+    def __init__(self, images: Sequence[Record]) -> None:
         self._named = {image["file_name"]: image for image in images}
 
-    def named(self, name: str) -> Coco:
+    def named(self, name: str) -> Record:
         """That of the file name, or of the longest that it ends with, or the one that ends so. Raises
         UserError where it is none or several."""
         for known in ends(name):
@@ -70,15 +70,15 @@ class ImagesByName:
         return fits[0]
 
     @cached_property
-    def _ending(self) -> dict[str, list[Coco]]:
-        result: dict[str, list[Coco]] = {}
+    def _ending(self) -> dict[str, list[Record]]:
+        result: dict[str, list[Record]] = {}
         for name, image in self._named.items():
             for end in ends(name):
                 result.setdefault(end, []).append(image)
         return result
 
 
-def keypoint_fields(points: Mapping[str, tuple[float, float, int]], category: Coco) -> Record:
+def keypoint_fields(points: Mapping[str, tuple[float, float, int]], category: Record) -> Record:
     """points: x, y, v by keypoint name."""
     if unknown := points.keys() - set(category.get("keypoints") or ()):
         raise UserError(f"{category['name']} has no keypoint {show(min(unknown))}")

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from distill.datasets.coco import Coco
+from distill.datasets.coco import Coco, Record, instances
 from distill.labels.candidates import candidate_blocks
 from distill.program import UserError
 
@@ -101,7 +101,7 @@ Scores = tuple[np.ndarray, np.ndarray, np.ndarray | None, np.ndarray]
 def collect(paths: Sequence[str | Path], dataset: Coco, labelled: Coco, agnostic_nms: float | None) -> Scores:
     """What `thresholds` needs of all candidates in the files. labelled: the COCO dict whose categories labels
     have. The other arguments and errors: as of `candidate_blocks`."""
-    categories, possible = labelled["categories"], {a["category_id"] for a in _real(labelled)}
+    categories, possible = labelled["categories"], {a["category_id"] for a in instances(labelled)}
     ids = np.array([c["id"] for c in categories], dtype=np.int64)
     order = np.argsort(ids)
     has_keypoints = np.array([bool(c.get("keypoints")) for c in categories], dtype=bool)
@@ -118,10 +118,6 @@ def collect(paths: Sequence[str | Path], dataset: Coco, labelled: Coco, agnostic
         raise UserError(f"{paths[0]}: {expected - len(posed)} of {expected} predictions lack keypoints")
     points = np.asarray(keypoint_score).reshape(len(posed), -1) if len(posed) else None
     return place, np.asarray(score), points, np.asarray(posed)
-
-
-def _real(labelled: Coco) -> list[Coco]:
-    return [a for a in labelled["annotations"] if not a.get("iscrowd")]
 
 
 def calibrate(
@@ -153,7 +149,7 @@ def thresholds(scores: Scores, dataset: Coco, labelled: Coco, options: Options) 
     n_labelled, n_unlabelled = len(labelled["images"]), len(dataset["images"])
     if not n_labelled:
         raise UserError("calibrate: the labelled dataset has no images to take the mean over")
-    real = _real(labelled)
+    real = instances(labelled)
     labelled_count = Counter(a["category_id"] for a in real)
 
     def threshold(scores: np.ndarray, count: int, times: float = 1) -> Threshold:
@@ -175,7 +171,7 @@ def thresholds(scores: Scores, dataset: Coco, labelled: Coco, options: Options) 
     shared, all_scores = None, score[np.array(counts, bool)[category]]
     if options.per == "all":
         shared = threshold(all_scores, len(real))
-    instances, limits = {}, np.full(len(counts), np.inf)
+    entries, limits = {}, np.full(len(counts), np.inf)
     for i, (c, count, mine) in enumerate(zip(labelled["categories"], counts, scores_of, strict=True)):
         found = threshold(mine, count)
         if not count:  # also where all are kept: nothing says what such a label should be
@@ -185,23 +181,23 @@ def thresholds(scores: Scores, dataset: Coco, labelled: Coco, options: Options) 
             found = Threshold(shared.threshold, found.aimed, met, found.candidates, shared.short)
         if found.threshold is not None:
             limits[i] = found.threshold
-        instances[str(c["id"])] = entry(c["name"], found, count)
+        entries[str(c["id"])] = entry(c["name"], found, count)
         if options.ignore is not None:
             among, labels = (mine, count) if options.per == "category" else (all_scores, len(real))
             limit = threshold(among, labels, options.ignore).threshold if count else None
-            instances[str(c["id"])]["ignored_from"] = limit
+            entries[str(c["id"])]["ignored_from"] = limit
         _log(c["name"], found)
 
     kept = score[rows] >= limits[category[rows]]
     return {
-        "instances": instances,
+        "instances": entries,
         "keypoints": None if points is None else _keypoints(points[kept], real, options.keypoints),
         "agnostic_nms": options.agnostic_nms,
         "images": {"labelled": n_labelled, "unlabelled": n_unlabelled},
     }
 
 
-def _keypoints(points: np.ndarray, real: list[Coco], multiplier: float | None) -> dict[str, Any]:
+def _keypoints(points: np.ndarray, real: Sequence[Record], multiplier: float | None) -> dict[str, Any]:
     """One threshold on the keypoint scores (m, K) of the m kept instances; 0 means outside the image."""
     visible = [sum(v > 0 for v in a.get("keypoints", ())[2::3]) for a in real]
     posed = [count for count in visible if count]

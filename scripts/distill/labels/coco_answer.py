@@ -47,7 +47,7 @@ class _File(msgspec.Struct):
 
 
 def read_coco(
-    content: Any, labels: Coco, images: ImagesByName, before: Mapping[Any, Sequence[Coco]]
+    content: Any, labels: Coco, images: ImagesByName, before: Mapping[Any, Sequence[Record]]
 ) -> Answer:
     """All images that the file lists count as seen. images: those of the labels; before: the labels
     of each. Raises UserError, without the file's name."""
@@ -72,7 +72,7 @@ def read_coco(
         if category.get("keypoints") and not their.keypoints:
             boxed.add(category["id"])
         try:
-            record = _record(a, their, category, before[image["id"]])
+            record = _record(a, their, category, before.get(image["id"], ()))
         except UserError as error:
             raise UserError(f"annotation {number} on {image['file_name']!r}: {error}") from None
         if _is_drawn(a):
@@ -83,7 +83,7 @@ def read_coco(
         for key in boxed:
             _keep_keypoints(
                 [record for record in records if record["category_id"] == key],
-                [old for old in before[image_id] if old["category_id"] == key],
+                [old for old in before.get(image_id, ()) if old["category_id"] == key],
             )
     return answer
 
@@ -100,7 +100,7 @@ def _converted(content: Any) -> _File:
         raise UserError(f"not a COCO file ({error})") from None
 
 
-def _same(image: _Image, mine: Coco) -> Coco:
+def _same(image: _Image, mine: Record) -> Record:
     """The labels' record of an image. Raises UserError where the tool says that it had it in another size."""
     theirs, size = (image.width, image.height), (mine["width"], mine["height"])
     if all(theirs) and theirs != size:
@@ -109,7 +109,7 @@ def _same(image: _Image, mine: Coco) -> Coco:
     return mine
 
 
-def _record(a: _Annotation, their: _Category, category: Coco, before: Sequence[Coco]) -> Record:
+def _record(a: _Annotation, their: _Category, category: Record, before: Sequence[Record]) -> Record:
     """their: its category in the file; category: in the labels; before: the labels of its image."""
     if a.bbox is None:
         raise UserError(f"{category['name']} without a box; of FiftyOne, export the detections")
@@ -127,7 +127,7 @@ def _record(a: _Annotation, their: _Category, category: Coco, before: Sequence[C
     return {**record, "iscrowd": 0 if masked else a.iscrowd, **fields}
 
 
-def _named(flat: Any, names: Sequence[str], category: Coco) -> dict[str, tuple[float, float, int]]:
+def _named(flat: Any, names: Sequence[str], category: Record) -> dict[str, tuple[float, float, int]]:
     """x, y, v of the labelled ones of flat keypoints, by name."""
     if not isinstance(flat, list) or len(flat) != 3 * len(names):
         given = f"{len(flat) / 3:g}" if isinstance(flat, list) else show(flat)
@@ -153,7 +153,7 @@ def _is_drawn(a: _Annotation) -> bool:
     return not np.allclose(sorted(zip(only[0::2], only[1::2], strict=True)), sorted(corners), atol=0.1)
 
 
-def _is_it(old: Coco, box: Sequence[float], category: Coco) -> bool:
+def _is_it(old: Record, box: Sequence[float], category: Record) -> bool:
     """Whether a label may be the instance of an answer, and its number is not another one's since labels were
     made anew. box: around the answer's keypoints; without area where a person took all away."""
     apart = box[2] * box[3] and not iou(xywh_to_xyxy([box]), xywh_to_xyxy([old["bbox"]]))[0, 0]
@@ -173,7 +173,7 @@ def _moved(box: Sequence[float], old: Sequence[float], new: Sequence[float]) -> 
     return xyxy_to_xywh(np.concatenate([corners.min(0), corners.max(0)])).tolist()
 
 
-def _keep_keypoints(records: Sequence[Record], before: Sequence[Coco]) -> None:
+def _keep_keypoints(records: Sequence[Record], before: Sequence[Record]) -> None:
     """Each label of one category gives its keypoints to the box that overlaps it most, by half at least, and
     overlaps no other label more."""
     if not records or not before:

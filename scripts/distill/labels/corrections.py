@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from distill.datasets.coco import Coco
+from distill.datasets.coco import Coco, by_image
 from distill.labels.answers import Answer, ImagesByName
 from distill.labels.coco_answer import read_coco
 from distill.labels.label_studio_answer import read_tasks
@@ -28,9 +28,7 @@ def corrected(labels: Coco, files: Mapping[str, Any], only_seen: bool = False) -
     has twice or two files correct alike, and where no image is corrected.
     """
     images = ImagesByName(labels["images"])
-    before: dict[Any, list[Coco]] = {image["id"]: [] for image in labels["images"]}
-    for annotation in labels["annotations"]:
-        before[annotation["image_id"]].append(annotation)
+    before = by_image(labels["annotations"])
     answers: dict[str, Answer] = {}
     for file, content in files.items():
         try:

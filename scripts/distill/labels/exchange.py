@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from distill.datasets.coco import Coco
+from distill.datasets.coco import Coco, by_image
 
 Record = dict[str, Any]
 
@@ -55,7 +55,7 @@ def _part(labels: Coco, ids: set[int]) -> Record:
     return {"categories": list(categories.values()), "annotations": annotations}
 
 
-def _for_cvat(annotation: Coco, category: Coco) -> Record:
+def _for_cvat(annotation: Record, category: Record) -> Record:
     beside = ("score", "keypoint_scores", "doubt")
     kept = {key: value for key, value in annotation.items() if key not in beside}
     if category.get("keypoints"):
@@ -65,7 +65,7 @@ def _for_cvat(annotation: Coco, category: Coco) -> Record:
     return {**kept, "category_id": category["id"], "segmentation": [], "attributes": attributes}
 
 
-def _cvat_label(category: Coco, annotations: Sequence[Coco], posed: bool) -> Record:
+def _cvat_label(category: Record, annotations: Sequence[Record], posed: bool) -> Record:
     doubt = ["doubt"] if any("doubt" in annotation for annotation in annotations) else []
     text = {"mutable": False, "input_type": "text", "default_value": "", "values": [""]}
     attributes = [{"name": name, **text} for name in ("score", *doubt, "instance")]
@@ -88,7 +88,7 @@ def _cvat_label(category: Coco, annotations: Sequence[Coco], posed: bool) -> Rec
     return {**label, "type": "skeleton", "sublabels": sublabels, "svg": drawn}
 
 
-def _pose(category: Coco, annotations: Iterable[Coco]) -> np.ndarray:
+def _pose(category: Record, annotations: Iterable[Record]) -> np.ndarray:
     """(K, 2) places of keypoints in their boxes, in percent: the mean of the visible ones, or on a circle."""
     count = len(category["keypoints"])
     total, seen = np.zeros((count, 2)), np.zeros(count)
@@ -111,9 +111,7 @@ def to_label_studio(labels: Coco, prefix: str) -> dict[str, Any]:
     instance are regions below its rectangle.
     """
     categories = {category["id"]: category for category in labels["categories"]}
-    found: dict[Any, list[Coco]] = {}
-    for annotation in labels["annotations"]:
-        found.setdefault(annotation["image_id"], []).append(annotation)
+    found = by_image(labels["annotations"])
     tasks = []
     for image in labels["images"]:
         mine = found.get(image["id"], [])
@@ -129,7 +127,7 @@ def to_label_studio(labels: Coco, prefix: str) -> dict[str, Any]:
     return {"tasks.json": tasks, "interface.xml": _interface(labels["categories"], noted)}
 
 
-def _regions(annotation: Coco, category: Coco, image: Coco) -> Iterator[Record]:
+def _regions(annotation: Record, category: Record, image: Record) -> Iterator[Record]:
     width, height = image["width"], image["height"]
     common = {"to_name": "image", "original_width": width, "original_height": height, "image_rotation": 0}
     name = f"instance{annotation['id']}"
@@ -156,7 +154,7 @@ def _regions(annotation: Coco, category: Coco, image: Coco) -> Iterator[Record]:
             yield region | ({"score": score} if score is not None else {})
 
 
-def _interface(categories: Sequence[Coco], noted: bool) -> str:
+def _interface(categories: Sequence[Record], noted: bool) -> str:
     """noted: whether tasks have a note, which stands above the image."""
     view = ElementTree.Element("View")
     if noted:

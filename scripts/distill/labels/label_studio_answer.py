@@ -11,7 +11,7 @@ from distill.labels.answers import Answer, ImagesByName, Record, category_named,
 from distill.program import UserError
 
 _Point = tuple[float, float, int]  # x, y, v
-_Drawn = tuple[Coco, list[float], dict[str, _Point]]  # category, box (x, y, w, h), keypoints by name
+_Drawn = tuple[Record, list[float], dict[str, _Point]]  # category, box (x, y, w, h), keypoints by name
 
 # What people can draw there and COCO's boxes and keypoints cannot hold.
 SHAPES = {
@@ -88,7 +88,7 @@ def read_tasks(content: list, labels: Coco, images: ImagesByName) -> Answer:
     return answer
 
 
-def _records(regions: Sequence[_Region], labels: Coco, image: Coco, answer: Answer) -> Iterator[Record]:
+def _records(regions: Sequence[_Region], labels: Coco, image: Record, answer: Answer) -> Iterator[Record]:
     boxes: dict[Any, _Drawn] = {}
     points: list[tuple[Any, str, _Point]] = []
     drawn: list[_Drawn] = []
@@ -124,7 +124,7 @@ def _attach(
     points: Sequence[tuple[Any, str, _Point]],
     boxes: Mapping[Any, _Drawn],
     drawn: Sequence[_Drawn],
-    image: Coco,
+    image: Record,
     answer: Answer,
 ) -> None:
     """Gives every keypoint (id of its box, name, place) to its box, or notes why not."""
@@ -141,7 +141,7 @@ def _attach(
             owner[2][name] = place
 
 
-def _pixels(region: _Region, value: _Value, image: Coco, count: int) -> list[float]:
+def _pixels(region: _Region, value: _Value, image: Record, count: int) -> list[float]:
     """x, y and, of a box, width and height in pixels of the image."""
     name = image["file_name"]
     if value.rotation or region.image_rotation:

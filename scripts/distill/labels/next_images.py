@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from scipy.sparse import csr_array
 
-from distill.datasets.coco import Coco
+from distill.datasets.coco import Coco, instances
 
 LISTED = 1000  # images of next.csv, at most
 CENTRES = 2000  # labelled images that distances are measured from, at most
@@ -34,11 +34,7 @@ def next_images(table: pd.DataFrame, dataset: Coco, labelled: Coco) -> pd.DataFr
     is_label = table["kind"] == "label"
     seen = _objects(table, table["doubt"].where(~is_label, 1 - table["doubt"]))
     real = pd.DataFrame(
-        [
-            (a["image_id"], a["category_id"], *a["bbox"][2:])
-            for a in labelled["annotations"]
-            if not a.get("iscrowd")
-        ],
+        [(a["image_id"], a["category_id"], *a["bbox"][2:]) for a in instances(labelled)],
         columns=["image_id", "category_id", "width", "height"],
     )
     known = [image["id"] for image in labelled["images"]]

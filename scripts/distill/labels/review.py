@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from distill.datasets.coco import Coco
+from distill.datasets.coco import Coco, Record
 from distill.labels import thresholds as thresholds_file
 from distill.labels.candidates import Candidates, candidate_blocks, whole_images
 from distill.predictions.boxes import iou, xywh_to_xyxy
@@ -165,7 +165,7 @@ def unusual(table: pd.DataFrame, values: pd.Series) -> pd.Series:
     return values - table["category_id"].map(usual)
 
 
-def worst_first(table: pd.DataFrame, dataset: Coco, categories: list[Coco]) -> pd.DataFrame:
+def worst_first(table: pd.DataFrame, dataset: Coco, categories: list[Record]) -> pd.DataFrame:
     """The rows of review.csv: those of `doubts`, the most doubtful first, with names instead of numbers."""
     table = table.sort_values("doubt", ascending=False, kind="stable")[:LISTED]
     names = {category["id"]: category["name"] for category in categories}

@@ -15,7 +15,7 @@ import numpy as np
 import yaml
 
 from distill.datasets.checks import leaves_root
-from distill.datasets.coco import Coco
+from distill.datasets.coco import Coco, Record, by_image, instances
 from distill.datasets.images import check_upright
 from distill.datasets.keypoint_meta import KeypointMeta, keypoint_meta
 from distill.datasets.yolo import label_path
@@ -90,11 +90,7 @@ def interleaved(parts: list[list[str]], ratio: tuple[float, float]) -> list[str]
 def _part(name: str, dataset: Coco, classes: Mapping[str, int], meta: KeypointMeta | None) -> Part:
     root, files, labels = Path(dataset["info"]["image_root"]), {}, {}
     numbers = {category["id"]: classes[category["name"]] for category in dataset["categories"]}
-    of_image: dict[int, list[Coco]] = {image["id"]: [] for image in dataset["images"]}
-    for annotation in dataset["annotations"]:
-        if not annotation.get("iscrowd"):
-            of_image[annotation["image_id"]].append(annotation)
-    taken = set()
+    found, taken = by_image(instances(dataset)), set()
     for image in progress(dataset["images"], len(dataset["images"]), f"looking for images, {name}"):
         path = PurePosixPath(image["file_name"])
         if leaves_root(image["file_name"]):
@@ -108,12 +104,12 @@ def _part(name: str, dataset: Coco, classes: Mapping[str, int], meta: KeypointMe
         if not (root / path).is_file():
             raise UserError(f"{root / path}: no such file; the images have moved since the dataset was made")
         files[str(file)] = check_upright(root / path, image)
-        lines = (_line(a, numbers[a["category_id"]], image, meta) for a in of_image[image["id"]])
+        lines = (_line(a, numbers[a["category_id"]], image, meta) for a in found.get(image["id"], ()))
         labels[str(file)] = "".join(lines)
     return Part(files, labels)
 
 
-def _line(annotation: Coco, number: int, image: Coco, meta: KeypointMeta | None) -> str:
+def _line(annotation: Record, number: int, image: Record, meta: KeypointMeta | None) -> str:
     """class x y w h, and x y v of each keypoint."""
     size = np.array([image["width"], image["height"]], float)
     corner, sides = np.split(np.array(annotation["bbox"], float), 2)

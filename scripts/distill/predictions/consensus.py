@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from distill.datasets.coco import Coco
+from distill.datasets.coco import Record
 from distill.datasets.image_names import Images
 from distill.predictions import boxes as box_math
 from distill.predictions import voting
@@ -15,7 +15,7 @@ from distill.program import UserError
 
 
 def merge(
-    files: Sequence[Given], images: Images, categories: Sequence[Coco], options: Options
+    files: Sequence[Given], images: Images, categories: Sequence[Record], options: Options
 ) -> Iterator[dict[str, Any]]:
     """The predictions of one file as they are, or those of several as one: NMS and voting as of views; a
     keypoint's place is the mean of the voters' weighted by their scores for it, its score the mean of these.

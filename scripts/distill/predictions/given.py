@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from distill.datasets.checks import LARGEST, make_whole, show
-from distill.datasets.coco import Coco
+from distill.datasets.coco import Coco, Record
 from distill.datasets.conventions import Conventions
 from distill.datasets.image_names import Images
 from distill.files import open_file
@@ -69,7 +69,7 @@ class Given:
     points: np.ndarray | None
 
 
-def read(path: str | Path, images: Images, categories: Sequence[Coco], posed: bool) -> Given:
+def read(path: str | Path, images: Images, categories: Sequence[Record], posed: bool) -> Given:
     """Reads and checks a file of another program's predictions.
 
     path: COCO results, or a COCO annotation file.
@@ -210,7 +210,7 @@ def _looked_up(path: str | Path, found: Sequence[_Record], images: Images) -> np
     return rows
 
 
-def _categories(path: str | Path, found: Sequence[_Record], categories: Sequence[Coco]) -> np.ndarray:
+def _categories(path: str | Path, found: Sequence[_Record], categories: Sequence[Record]) -> np.ndarray:
     """(N,) ids of the records' categories."""
     known = {category["name"]: category["id"] for category in categories}
     known |= {category["id"]: category["id"] for category in categories}
@@ -225,7 +225,7 @@ def _categories(path: str | Path, found: Sequence[_Record], categories: Sequence
 
 
 def _points(
-    path: str | Path, found: Sequence[_Record], ids: np.ndarray, categories: Sequence[Coco], posed: bool
+    path: str | Path, found: Sequence[_Record], ids: np.ndarray, categories: Sequence[Record], posed: bool
 ) -> np.ndarray | None:
     """(N, K, 3) keypoints of all records, None where none has any."""
     counts = {category["id"]: len(category.get("keypoints") or ()) for category in categories}
@@ -270,6 +270,6 @@ def _check_frame(path: str | Path, found: Sequence[_Record], images: Images, row
     conventions.refuse(path)
 
 
-def _lies_outside(box: np.ndarray, image: Coco) -> str:
+def _lies_outside(box: np.ndarray, image: Record) -> str:
     size = f"{image['width']}x{image['height']} pixels"
     return f"bbox {_numbers(box)} lies outside its image, {show(image['file_name'])} of {size}"

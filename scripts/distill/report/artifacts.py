@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 import pandas as pd
 
+from distill.datasets.coco import instances
 from distill.datasets.dataset_file import read_dataset, root_of
 from distill.evaluation.metrics import read_evaluation
 from distill.files import read_json
@@ -97,7 +98,7 @@ class Results:
         if labels != self._generated[0]:
             found = self.optional("labels", labels, "annotations.json", read=_read_shown)
             if found:
-                found = {**found, "annotations": [a for a in found["annotations"] if not a["iscrowd"]]}
+                found = {**found, "annotations": instances(found)}
             self._generated = (labels, found)
         return self._generated[1]
 

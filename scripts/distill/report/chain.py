@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
 
+from distill.datasets.coco import instances
 from distill.report.artifacts import Results
 from distill.report.wording import duration, number, plural, ratio
 from distill.study.references import boxes_of
@@ -41,8 +42,7 @@ def _dataset(results: Results, role: str, name: str, *notes: str) -> Card:
     dataset = results.dataset(name)
     lines = [results.family(name), *notes]
     if dataset and dataset["annotations"]:
-        instances = sum(not a.get("iscrowd") for a in dataset["annotations"])
-        lines.append(plural(instances, "instance"))
+        lines.append(plural(len(instances(dataset)), "instance"))
     lines += _times(read=results.seconds("datasets", name))
     value = number(len(dataset["images"])) if dataset else None
     return {"role": role, "value": value, "unit": "images", "lines": lines}

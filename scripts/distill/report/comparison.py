@@ -3,18 +3,17 @@
 This picks pictures to look at; AP is evaluated elsewhere. Boxes are x, y, w, h in the original image.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from distill.datasets.coco import Coco
+from distill.datasets.coco import Coco, Record, by_image, instances
 from distill.datasets.keypoint_meta import keypoint_meta
 from distill.labels.candidates import candidates
 
-Record = Mapping[str, Any]
 MATCH = 0.5  # IoU or OKS from which two instances are the same
 
 
@@ -45,12 +44,11 @@ class Shown:
     def of(cls, path: Path, truth: Coco) -> "Shown":
         """Merged predictions on the annotated dataset `truth`, cut at the scores that leave its counts."""
         predictions = list(candidates(path, truth, truth["categories"], agnostic_nms=None))
-        instances = sum(not a.get("iscrowd") for a in truth["annotations"])
-        lowest = cutoff([p["score"] for p in predictions], instances)
+        lowest = cutoff([p["score"] for p in predictions], len(instances(truth)))
         kept = [p for p in predictions if p["score"] >= lowest]
         points = sum(v > 0 for a in truth["annotations"] for v in a.get("keypoints", ())[2::3])
         visible = cutoff([s for p in kept for s in p.get("keypoints", ())[2::3]], points)
-        return cls(group_by_image(kept), max(0.0, float(np.nextafter(visible, -np.inf))))
+        return cls(by_image(kept), max(0.0, float(np.nextafter(visible, -np.inf))))
 
     def drawn(self, image: Any) -> list[dict[str, Any]]:
         """The results on an image; keypoints that are not drawn are invisible (0), as in an annotation."""
@@ -64,7 +62,7 @@ class Shown:
 
 def differences(truth: Coco, teacher: Shown, student: Shown) -> list[tuple[dict[str, Any], float]]:
     """(image, agreement of the student − agreement of the teacher), the student's greatest gain first."""
-    wanted, meta = group_by_image(truth["annotations"]), keypoint_meta(truth)
+    wanted, meta = by_image(truth["annotations"]), keypoint_meta(truth)
     sigmas = meta.sigmas if meta else ()
 
     def score(shown: Shown, image: Record) -> float:
@@ -72,14 +70,6 @@ def differences(truth: Coco, teacher: Shown, student: Shown) -> list[tuple[dict[
 
     changes = [(image, score(student, image) - score(teacher, image)) for image in truth["images"]]
     return sorted(changes, key=lambda pair: (-pair[1], pair[0]["id"]))
-
-
-def group_by_image(records: Iterable[dict[str, Any]]) -> dict[Any, list[dict[str, Any]]]:
-    """Records by their image_id, in order."""
-    result: dict[Any, list[dict[str, Any]]] = {}
-    for record in records:
-        result.setdefault(record["image_id"], []).append(record)
-    return result
 
 
 def keypoint_similarity(prediction: Record, truth: Record, sigmas: Sequence[float]) -> np.ndarray:

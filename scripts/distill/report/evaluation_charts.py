@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
-from distill.datasets.coco import Coco
+from distill.datasets.coco import Coco, Record, instances
 from distill.evaluation.resampling import RECALLS
 from distill.report import charts
 from distill.report.artifacts import Results
@@ -105,28 +105,24 @@ def counts_beside(datasets: Mapping[str, Mapping[str, Any]]) -> list[Markup]:
     return result
 
 
-def _real(dataset: Coco) -> list[Mapping[str, Any]]:
-    return [a for a in dataset["annotations"] if not a.get("iscrowd")]
-
-
-def _visible(annotation: Mapping[str, Any]) -> int:
+def _visible(annotation: Record) -> int:
     return sum(v > 0 for v in annotation.get("keypoints", ())[2::3])
 
 
 def _instances_per_image(dataset: Coco) -> list[int]:
-    counts = Counter(a["image_id"] for a in _real(dataset))
+    counts = Counter(a["image_id"] for a in instances(dataset))
     return [counts[image["id"]] for image in dataset["images"]]
 
 
 def _keypoints_per_image(dataset: Coco) -> list[int]:
     counts: Counter = Counter()
-    for annotation in _real(dataset):
+    for annotation in instances(dataset):
         counts[annotation["image_id"]] += _visible(annotation)
     return [counts[image["id"]] for image in dataset["images"]]
 
 
 def _keypoints_per_instance(dataset: Coco) -> list[int]:
-    return [count for a in _real(dataset) if (count := _visible(a))]
+    return [count for a in instances(dataset) if (count := _visible(a))]
 
 
 COUNTED = {

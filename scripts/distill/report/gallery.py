@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from distill.datasets.coco import Coco
-from distill.report.comparison import Shown, differences, group_by_image
+from distill.datasets.coco import Coco, Record, by_image
+from distill.report.comparison import Shown, differences
 from distill.report.drawing import Album, colour_of, overlay
 from distill.report.wording import plural
 
@@ -15,15 +15,13 @@ PER_GROUP = 8  # pictures in each part of a gallery
 GAINS, LOSSES = 6, 3  # compared images on which the student does better, worse
 PICTURES = 8 * PER_GROUP + GAINS + LOSSES  # at most, of one label set, what to review among them
 
-Image = Mapping[str, Any]
-
 
 def gallery(labels: Coco, album: Album) -> dict[str, Any]:
     """Labels (a COCO file with scores) drawn on their images, in groups; what cannot be read is left out."""
-    by_image = group_by_image(labels["annotations"])
+    found = by_image(labels["annotations"])
     groups, shown = [], set()
-    for title, images in pick(labels["images"], by_image):
-        drawn = {i["id"]: _card(labels, i, by_image.get(i["id"], []), album) for i in images}
+    for title, images in pick(labels["images"], found):
+        drawn = {i["id"]: _card(labels, i, found.get(i["id"], []), album) for i in images}
         if cards := [card for card in drawn.values() if card]:
             groups.append({"title": title, "cards": cards})
             shown |= {image for image, card in drawn.items() if card}
@@ -31,7 +29,7 @@ def gallery(labels: Coco, album: Album) -> dict[str, Any]:
     return {
         "images": len(labels["images"]),
         "labels": len(labels["annotations"]),
-        "empty": len(labels["images"]) - len(by_image),
+        "empty": len(labels["images"]) - len(found),
         "shown": len(shown),
         "span": (math.floor(100 * min(scores)) / 100, math.ceil(100 * max(scores)) / 100) if scores else None,
         "groups": groups,
@@ -41,7 +39,7 @@ def gallery(labels: Coco, album: Album) -> dict[str, Any]:
 
 
 def _card(
-    labels: Coco, image: Image, annotations: list[dict[str, Any]], album: Album
+    labels: Coco, image: Record, annotations: list[dict[str, Any]], album: Album
 ) -> dict[str, Any] | None:
     picture = album.add(labels["info"]["image_root"], image)
     if picture is None:
@@ -54,15 +52,13 @@ def _card(
     return {"file": image["file_name"], "note": note, "svg": svg}
 
 
-def pick(
-    images: Sequence[Image], by_image: Mapping[Any, Sequence[Mapping[str, Any]]]
-) -> list[tuple[str, list[Image]]]:
+def pick(images: Sequence[Record], found: Mapping[Any, Sequence[Record]]) -> list[tuple[str, list[Record]]]:
     """(title, images) of the groups of a gallery: by the mean score of an image, at random, by the number of
-    labels (ties in a random order). The same for the same labels."""
-    mean = {i: sum(a["score"] for a in found) / len(found) for i, found in by_image.items()}
+    labels (ties in a random order). The same for the same labels. found: the labels of each image."""
+    mean = {i: sum(a["score"] for a in mine) / len(mine) for i, mine in found.items()}
     ranked = sorted((i for i in images if i["id"] in mean), key=lambda i: (-mean[i["id"]], i["id"]))
     shuffled = [images[i] for i in np.random.default_rng(0).permutation(len(images))]
-    full = sorted(shuffled, key=lambda i: -len(by_image.get(i["id"], ())))
+    full = sorted(shuffled, key=lambda i: -len(found.get(i["id"], ())))
     return [
         ("Most confident", ranked[:PER_GROUP]),
         ("Least confident", ranked[PER_GROUP:][-PER_GROUP:][::-1]),
@@ -74,7 +70,7 @@ def pick(
 
 def compared(truth: Coco, teacher: Shown, student: Shown, album: Album) -> dict[str, Any]:
     """Teacher, student and ground truth on the images on which the student gains and loses most."""
-    categories, wanted = truth["categories"], group_by_image(truth["annotations"])
+    categories, wanted = truth["categories"], by_image(truth["annotations"])
     changes = differences(truth, teacher, student)
     better = [pair for pair in changes if pair[1] > 0]
     worse = [pair for pair in reversed(changes) if pair[1] < 0]
@@ -95,7 +91,7 @@ def compared(truth: Coco, teacher: Shown, student: Shown, album: Album) -> dict[
     return {**counts, "rows": rows, "legend": legend(categories)}
 
 
-def legend(categories: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def legend(categories: Sequence[Record]) -> dict[str, Any]:
     """Category names with their colours, and whether left and right are told apart."""
     colours = colour_of(categories)
     return {

@@ -12,16 +12,16 @@ from typing import Any
 import numpy as np
 from pycocotools import mask
 
-from distill.datasets.coco import Coco
+from distill.datasets.coco import Coco, Record, by_image, instances
 from distill.datasets.keypoint_meta import keypoint_meta
-from distill.report.comparison import group_by_image, keypoint_similarity
+from distill.report.comparison import keypoint_similarity
 from distill.study.types import Dataset
 
 MATCH = 0.5  # IoU from which a label has found an instance; OKS from which a keypoint is right
 
 
 def hidden_truth(
-    name: str, specs: Mapping[str, Dataset], dataset: Callable[[str], Coco | None], categories: list[Coco]
+    name: str, specs: Mapping[str, Dataset], dataset: Callable[[str], Coco | None], categories: list[Record]
 ) -> Coco | None:
     """The hidden labels of an unlabelled dataset: those of its images that the datasets it is made from have
     annotated, with these annotations, as a COCO dict. None if there are none.
@@ -36,7 +36,7 @@ def hidden_truth(
     by_hash: dict[str | None, list[dict[str, Any]]] = {}
     for source in _annotated(name, specs, dataset):
         known = {c["id"]: ids[c["name"]] for c in source["categories"] if c["name"] in ids}
-        found = group_by_image(a for a in source["annotations"] if a["category_id"] in known)
+        found = by_image(a for a in source["annotations"] if a["category_id"] in known)
         for image in source["images"]:
             mine = [a | {"category_id": known[a["category_id"]]} for a in found.get(image["id"], ())]
             by_hash.setdefault(image.get("hash"), mine)
@@ -61,7 +61,7 @@ def _annotated(
             yield from _annotated(source, specs, dataset)
 
 
-def audit(candidates: Iterable[Coco], thresholds: Mapping[str, Any], truth: Coco) -> dict[str, Any]:
+def audit(candidates: Iterable[Record], thresholds: Mapping[str, Any], truth: Coco) -> dict[str, Any]:
     """How right generated labels are, and how right they would be with other thresholds.
 
     Within a category, candidates are matched greedily by score, from IoU `MATCH` on; what lies in a crowd
@@ -90,12 +90,12 @@ def audit(candidates: Iterable[Coco], thresholds: Mapping[str, Any], truth: Coco
         if meta and visible is not None and "keypoints" in candidate and instance.get("keypoints"):
             points += _keypoints(candidate, instance, meta.sigmas, visible)
     categories, scores, hits = np.array(category), np.array(score), np.array(hit, bool)
-    instances = [a for a in truth["annotations"] if not a.get("iscrowd")]
+    real = instances(truth)
     rows = []
     for c in truth["categories"]:
         threshold = accepted[c["id"]]
         kept = (categories == c["id"]) & (scores >= (np.inf if threshold is None else threshold))
-        true = sum(a["category_id"] == c["id"] for a in instances)
+        true = sum(a["category_id"] == c["id"] for a in real)
         rows.append(_row(c["name"], int(kept.sum()), true, int(hits[kept].sum())))
     if len(rows) > 1:
         rows.insert(
@@ -105,14 +105,14 @@ def audit(candidates: Iterable[Coco], thresholds: Mapping[str, Any], truth: Coco
         rows.append(_row("keypoints of found instances", *points.tolist()))
     order = np.argsort(-scores, kind="stable")
     right = np.cumsum(hits[order])
-    curve = right / max(len(instances), 1), right / np.arange(1, len(order) + 1)
+    curve = right / max(len(real), 1), right / np.arange(1, len(order) + 1)
     return {"images": len(truth["images"]), "rows": rows, "curve": curve}
 
 
-def _matched(candidates: Iterable[Coco], truth: Coco) -> Iterator[tuple[Coco, Coco | None]]:
+def _matched(candidates: Iterable[Record], truth: Coco) -> Iterator[tuple[Record, Record | None]]:
     """The candidates on the images of `truth`, each with the instance that it has found; without those that
     lie in a crowd region."""
-    wanted, shown = group_by_image(truth["annotations"]), {image["id"] for image in truth["images"]}
+    wanted, shown = by_image(truth["annotations"]), {image["id"] for image in truth["images"]}
     for image, run in groupby(candidates, key=lambda c: c["image_id"]):
         if image not in shown:
             continue
@@ -132,7 +132,7 @@ def _row(name: str, generated: int, true: int, found: int) -> dict[str, Any]:
     return {**counts, "precision": precision, "recall": recall}
 
 
-def match_boxes(found: Sequence[Coco], real: Sequence[Coco]) -> list[int | None]:
+def match_boxes(found: Sequence[Record], real: Sequence[Record]) -> list[int | None]:
     """For each of `found`, by falling score, the index of the instance of `real`, not matched yet, that it
     overlaps most (IoU ≥ MATCH); otherwise that of a crowd region that holds it; otherwise None."""
     if not found or not real:
@@ -151,7 +151,7 @@ def match_boxes(found: Sequence[Coco], real: Sequence[Coco]) -> list[int | None]
     return result
 
 
-def _keypoints(candidate: Coco, real: Coco, sigmas: tuple[float, ...], visible: float) -> np.ndarray:
+def _keypoints(candidate: Record, real: Record, sigmas: tuple[float, ...], visible: float) -> np.ndarray:
     """(3,) counts of keypoints: generated, labelled in truth, generated in the right place."""
     scores, marked = (np.asarray(one["keypoints"], float)[2::3] for one in (candidate, real))
     generated, true = (scores > 0) & (scores >= visible), marked > 0

@@ -7,12 +7,12 @@ import numpy as np
 import pandas as pd
 from scipy.stats import rankdata
 
-from distill.datasets.coco import Coco
+from distill.datasets.coco import Coco, Record, by_image
 from distill.datasets.keypoint_meta import keypoint_meta
 from distill.labels.review import doubts
 from distill.predictions.boxes import iou, xywh_to_xyxy
 from distill.report.artifacts import Results
-from distill.report.comparison import group_by_image, keypoint_similarity
+from distill.report.comparison import keypoint_similarity
 from distill.report.hidden import MATCH, hidden_truth
 from distill.report.learned_review import features, held_out
 
@@ -54,7 +54,7 @@ def audit_review(table: pd.DataFrame, labels: Coco, truth: Coco, learn: bool = F
     """
     shown = {image["id"] for image in truth["images"]}
     table = table[table["image_id"].isin(shown)]
-    real = group_by_image(truth["annotations"])
+    real = by_image(truth["annotations"])
     known = {annotation["id"]: annotation for annotation in labels["annotations"]}
     meta = keypoint_meta(truth)
     sigmas = meta.sigmas if meta else ()
@@ -73,7 +73,7 @@ def audit_review(table: pd.DataFrame, labels: Coco, truth: Coco, learn: bool = F
 
 
 def _in_image(
-    rows: pd.DataFrame, known: Mapping[Any, Coco], real: Sequence[Coco], sigmas: Sequence[float]
+    rows: pd.DataFrame, known: Mapping[Any, Record], real: Sequence[Record], sigmas: Sequence[float]
 ) -> list[bool | None]:
     """Whether each row is of a true object; None in a crowd region. A candidate is of none that a label has
     found."""
@@ -94,7 +94,7 @@ def _in_image(
     return [None if skip else bool(one) for skip, one in zip(in_crowd, near.any(axis=1), strict=True)]
 
 
-def _posed(label: Coco, real: Coco, sigmas: Sequence[float]) -> bool:
+def _posed(label: Record, real: Record, sigmas: Sequence[float]) -> bool:
     """Whether the keypoints that both have are in the right place; true where one has none."""
     none = np.zeros(3 * len(sigmas))
     mine, theirs = (np.asarray(one.get("keypoints") or none)[2::3] > 0 for one in (label, real))

@@ -1,18 +1,18 @@
 """Boxes, names and skeletons drawn into the pixels of an image."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from distill.datasets.coco import Record
 from distill.report.drawing import COLOURS, SIDES, colour_of, sides
 
 # Keypoints that are drawn have a higher score: of pose estimators; of Keypoint R-CNNs, whose score is the
 # share of one cell among 56 × 56, which is small for joints that nobody can place within a cell.
 SURE, SURE_OF_CELL = 0.3, 0.02
-Record = Mapping[str, Any]
 
 
 def mark(pixels: np.ndarray, records: Sequence[Record], categories: Sequence[Record]) -> np.ndarray:

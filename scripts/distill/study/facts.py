@@ -8,7 +8,7 @@ from functools import partial
 import numpy as np
 import pandas as pd
 
-from distill.datasets.coco import Coco
+from distill.datasets.coco import Coco, instances
 from distill.datasets.fingerprints import SIDE, Fingerprint, distances, looks
 from distill.datasets.images import counted
 from distill.datasets.keypoint_meta import keypoint_meta
@@ -64,7 +64,7 @@ class Facts:
 def facts_of(coco: Coco, prints: Sequence[Fingerprint]) -> Facts:
     """Of a labelled dataset, with the fingerprints of its images in its order."""
     sides = {image["id"]: sorted((image["width"], image["height"])) for image in coco["images"]}
-    objects = [a for a in coco["annotations"] if not a["iscrowd"]]
+    objects = instances(coco)
     crowds = len(coco["annotations"]) - len(objects)
     if not objects:
         only = f"but {crowds} crowd regions; {MASKS}" if crowds else "which has to be the file of annotations"
