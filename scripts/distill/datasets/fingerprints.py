@@ -1,10 +1,10 @@
 """What images show, whatever file they are in: copies that were saved anew, made smaller or cut a little."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from functools import partial
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import cv2
 import imagehash
@@ -12,7 +12,8 @@ import msgspec
 import numpy as np
 from PIL import Image
 
-from distill.datasets.images import hash_bytes, read_image, workers
+from distill.datasets.coco import Coco, Record
+from distill.datasets.images import hash_bytes, read_record, workers
 from distill.files import read_json
 from distill.program import progress
 
@@ -31,8 +32,8 @@ class _File(msgspec.Struct):
     images: list[Fingerprint]
 
 
-def fingerprints(dataset: Mapping[str, Any], root: Path) -> Iterator[Fingerprint]:
-    """Of all images of a dataset, in its order. Raises UserError as `read_image`."""
+def fingerprints(dataset: Coco, root: Path) -> Iterator[Fingerprint]:
+    """Of all images of a dataset, in its order. Raises UserError as `read_record`."""
     images = dataset["images"]
     with ThreadPool(min(workers(), max(1, len(images)))) as pool:
         found = pool.imap(partial(_fingerprint, root), images, chunksize=8)
@@ -44,9 +45,8 @@ def read_fingerprints(path: str | Path) -> list[Fingerprint]:
     return msgspec.convert(read_json(path, like=_File), _File).images
 
 
-def _fingerprint(root: Path, image: Mapping[str, Any]) -> Fingerprint:
-    size = (image["width"], image["height"])
-    pixels = read_image(root / image["file_name"], size, image.get("hash"))
+def _fingerprint(root: Path, image: Record) -> Fingerprint:
+    pixels = read_record(root, image)
     digest = hash_bytes(np.array(pixels.shape, "<i4").tobytes() + pixels.tobytes())
     grey = cv2.cvtColor(pixels, cv2.COLOR_BGR2GRAY)
     small = cv2.resize(grey, (4 * SIDE, 4 * SIDE), interpolation=cv2.INTER_AREA)

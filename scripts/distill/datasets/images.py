@@ -9,16 +9,16 @@ import io
 import os
 import re
 import stat
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from distill.datasets.coco import Record
 from distill.datasets.jpeg import is_torn
 from distill.program import UserError, log, progress
 from distill.strict import is_line
@@ -92,6 +92,11 @@ def read_image(
         raise UserError(f"{path}: {error}") from None
 
 
+def read_record(root: Path, image: Record) -> np.ndarray:
+    """As `read_image`, the image of a dataset's record, below the root of its images."""
+    return read_image(root / image["file_name"], (image["width"], image["height"]), image.get("hash"))
+
+
 def scan(path: str | Path) -> Scan:
     """Decodes one image for its true size and hashes its bytes. Never raises for a bad file."""
     try:
@@ -121,7 +126,7 @@ def stated_size(path: str | Path) -> tuple[int, int] | None:
     return found and found[0]
 
 
-def check_upright(path: Path, image: Mapping[str, Any]) -> Path:
+def check_upright(path: Path, image: Record) -> Path:
     """The path of an annotated image that is to be shown by other programs. Raises UserError where EXIF turns
     it, and it is annotated as it is stored."""
     true = stated_size(path)

@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 
 from distill.datasets.coco import Record, by_image
-from distill.datasets.images import read_image, workers
+from distill.datasets.images import read_record, workers
 from distill.datasets.videos import frame_rate, frames
 from distill.files import replacing
 from distill.models.sources import Source
@@ -79,7 +79,7 @@ def draw_images(
     found = by_image(record for record in records if record["score"] >= least)
 
     def one(image: Record) -> None:
-        pixels = read_image(root / image["file_name"], (image["width"], image["height"]))
+        pixels = read_record(root, image)
         marked = mark(pixels, found.get(image["id"], ()), categories)
         data = cv2.imencode(".jpg", marked, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])[1]
         with replacing(folder / copy_of(image["file_name"])) as temporary:

@@ -6,15 +6,14 @@ from matplotlib.patches import Rectangle
 
 from distill.datasets.coco import Coco, Record
 from distill.datasets.dataset_file import root_of
-from distill.datasets.images import read_image
+from distill.datasets.images import read_record
 from distill.evaluation.plots import literal
 from distill.report.drawing import SIDES, sides
 
 
 def pixels_of(coco: Coco, entry: Record) -> np.ndarray:
     """The pixels of an image record of a dataset: (H, W, 3), BGR."""
-    path = root_of(coco, "the dataset") / entry["file_name"]
-    return read_image(path, (entry["width"], entry["height"]), entry.get("hash"))
+    return read_record(root_of(coco, "the dataset"), entry)
 
 
 def show(axes: Axes, pixels: np.ndarray) -> None:

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
-from distill.datasets.images import SUFFIXES, list_files, read_image, scan, stated_size, workers
+from distill.datasets.images import SUFFIXES, list_files, read_record, scan, stated_size, workers
 from distill.datasets.videos import SUFFIXES as VIDEO_SUFFIXES
 from distill.datasets.videos import count_frames, frames
 from distill.predictions.crops import Crop
@@ -41,9 +41,7 @@ class ViewedImages(Dataset):
 
     def __getitem__(self, index: int) -> tuple[Image, torch.Tensor]:
         image = self.images[index]
-        size = (image["width"], image["height"])
-        pixels = read_image(self.root / image["file_name"], size, image.get("hash"))
-        return image, seen(pixels, self.view)
+        return image, seen(read_record(self.root, image), self.view)
 
 
 class CroppedImages(Dataset):
@@ -59,9 +57,7 @@ class CroppedImages(Dataset):
 
     def __getitem__(self, index: int) -> torch.Tensor:
         image = self.images[index]
-        size = (image["width"], image["height"])
-        pixels = read_image(self.root / image["file_name"], size, image.get("hash"))
-        return cut(pixels, self.regions[image["id"]], self.crop, self.view)
+        return cut(read_record(self.root, image), self.regions[image["id"]], self.crop, self.view)
 
 
 def cut(pixels: np.ndarray, boxes: np.ndarray, crop: Crop, view: View) -> torch.Tensor:
@@ -238,7 +234,7 @@ class Files(Dataset):
 
     def _read(self, image: Image, view: View | None) -> Pixels:
         try:
-            return seen(read_image(self.root / image["file_name"], (image["width"], image["height"])), view)
+            return seen(read_record(self.root, image), view)
         except UserError as error:
             return str(error).removeprefix(f"{self.root / image['file_name']}: ")
 
