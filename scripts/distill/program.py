@@ -1,4 +1,4 @@
-"""What every command-line program of the workflow shares: errors, logging, progress.
+"""What every command-line program of the workflow shares: errors, logging, progress, threads.
 
 A program is a `main` that parses its arguments and calls the library. `run(main)` turns a
 `UserError` into one clear line and exit code 1; any other exception is a bug and keeps its traceback.
@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any, TypeVar
@@ -22,6 +22,7 @@ from distill import __version__, forks
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 T = TypeVar("T")
+R = TypeVar("R")
 log = logging.getLogger("distill")
 DEVICE = os.environ.get("DISTILL_DEVICE", "auto")  # the study's: cpu, cuda or auto
 
@@ -101,6 +102,22 @@ def progress(items: Iterable[T], total: int, what: str, every: float = 10.0) -> 
             rate = done / (now - start)
             log.info("%s: %d/%d, %.1f/s, %.0f s left", what, done, total, rate, (total - done) / rate)
     log.info("%s: %d in %.1f s", what, done, time.monotonic() - start)
+
+
+def processors() -> int:
+    """How many processors this process may use: a cluster job has fewer than the machine, and not every
+    cluster prevents it from using more."""
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(allowed, int(os.environ.get("SLURM_CPUS_ON_NODE", allowed)))
+
+
+def in_threads(function: Callable[[T], R], items: Sequence[T], what: str, chunk: int = 1) -> Iterator[R]:
+    """Yields what a function makes of each item, in order, computed by as many threads as there are
+    processors, with `progress`. chunk: items that a thread takes at a time."""
+    from multiprocessing.pool import ThreadPool
+
+    with ThreadPool(min(processors(), max(1, len(items)))) as pool:
+        yield from progress(pool.imap(function, items, chunksize=chunk), len(items), what)
 
 
 @contextmanager

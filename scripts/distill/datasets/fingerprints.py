@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from functools import partial
-from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from typing import Annotated
 
@@ -13,9 +12,9 @@ import numpy as np
 from PIL import Image
 
 from distill.datasets.coco import Coco, Record
-from distill.datasets.images import hash_bytes, read_record, workers
+from distill.datasets.images import hash_bytes, read_record
 from distill.files import read_json
-from distill.program import progress
+from distill.program import in_threads
 
 SIDE = 16  # of the perceptual hash: so many bits, squared
 
@@ -34,10 +33,7 @@ class _File(msgspec.Struct):
 
 def fingerprints(dataset: Coco, root: Path) -> Iterator[Fingerprint]:
     """Of all images of a dataset, in its order. Raises UserError as `read_record`."""
-    images = dataset["images"]
-    with ThreadPool(min(workers(), max(1, len(images)))) as pool:
-        found = pool.imap(partial(_fingerprint, root), images, chunksize=8)
-        yield from progress(found, len(images), f"fingerprints of {root}")
+    return in_threads(partial(_fingerprint, root), dataset["images"], f"fingerprints of {root}", chunk=8)
 
 
 def read_fingerprints(path: str | Path) -> list[Fingerprint]:

@@ -11,7 +11,6 @@ import re
 import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from multiprocessing.pool import ThreadPool
 from pathlib import Path
 
 import cv2
@@ -20,7 +19,7 @@ from PIL import Image, UnidentifiedImageError
 
 from distill.datasets.coco import Record
 from distill.datasets.jpeg import is_torn
-from distill.program import UserError, log, progress
+from distill.program import UserError, in_threads, log
 from distill.strict import is_line
 
 MISSING = "no such file"
@@ -146,8 +145,7 @@ def _stated(path: str | Path) -> tuple[tuple[int, int], tuple[int, int]] | None:
 
 def scan_all(paths: list[Path], what: str) -> Iterator[Scan]:
     """Scans in parallel, in order. Threads will do: decoding and hashing release the interpreter's lock."""
-    with ThreadPool(min(workers(), max(1, len(paths)))) as pool:
-        yield from progress(pool.imap(scan, paths, chunksize=8), len(paths), what)
+    return in_threads(scan, paths, what, chunk=8)
 
 
 def hash_bytes(data: bytes | io.BufferedIOBase) -> str:
@@ -155,13 +153,6 @@ def hash_bytes(data: bytes | io.BufferedIOBase) -> str:
     if isinstance(data, bytes):
         data = io.BytesIO(data)
     return hashlib.file_digest(data, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
-
-
-def workers() -> int:
-    """How many processors this process may use: a cluster job has fewer than the machine, and not every
-    cluster prevents it from using more."""
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(allowed, int(os.environ.get("SLURM_CPUS_ON_NODE", allowed)))
 
 
 def list_files(root: str | Path, suffixes: Iterable[str], what: str) -> list[str]:

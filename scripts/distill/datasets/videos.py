@@ -8,16 +8,15 @@ from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
-from multiprocessing.pool import ThreadPool
 from pathlib import Path
 
 import av
 import numpy as np
 from PIL import Image
 
-from distill.datasets.images import hash_bytes, list_files, workers
+from distill.datasets.images import hash_bytes, list_files
 from distill.files import replacing
-from distill.program import UserError, log, progress
+from distill.program import UserError, in_threads, log
 
 SUFFIXES = (
     ".mp4", ".m4v", ".avi", ".mkv", ".mov", ".webm", ".mpg", ".mpeg", ".flv", ".wmv", ".ts", ".ogv", ".3gp",
@@ -46,9 +45,8 @@ def extract_frames(
         if count > len(names):
             raise UserError(f"{root}: {count} videos are to be drawn, there are {len(names)}")
         names = sorted(sorted(names, key=partial(_digest, "video", seed))[:count])
-    with ThreadPool(min(workers(), len(names))) as pool:
-        draw = partial(_extract, Path(root), seed, Path(images_dir), frames, at)
-        yield from progress(pool.imap(draw, names), len(names), f"frames of {root}")
+    draw = partial(_extract, Path(root), seed, Path(images_dir), frames, at)
+    yield from in_threads(draw, names, f"frames of {root}")
 
 
 def _extract(root: Path, seed: int, images_dir: Path, frames: int, at: str, name: str) -> list[dict]:

@@ -13,12 +13,12 @@ import msgspec
 import numpy as np
 
 from distill.datasets.coco import Record, by_image
-from distill.datasets.images import read_record, workers
+from distill.datasets.images import read_record
 from distill.datasets.videos import frame_rate, frames
 from distill.files import replacing
 from distill.models.sources import Source
 from distill.predictions.coco_results import read_lines
-from distill.program import UserError
+from distill.program import UserError, processors
 from distill.report.marking import mark
 
 QUALITY = 92  # of JPEG
@@ -85,7 +85,7 @@ def draw_images(
         with replacing(folder / copy_of(image["file_name"])) as temporary:
             temporary.write_bytes(data.tobytes())
 
-    with ThreadPool(min(workers(), 16)) as pool:
+    with ThreadPool(min(processors(), 16)) as pool:
         for _ in pool.imap_unordered(one, images):
             pass
 

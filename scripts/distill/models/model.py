@@ -17,7 +17,6 @@ from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import DefaultScope
 
 from distill.cluster.gpus import visible
-from distill.datasets.images import workers
 from distill.files import open_file, replacing
 from distill.models import (  # noqa: F401, fill mmdet's registries
     anchors,
@@ -30,7 +29,7 @@ from distill.models import (  # noqa: F401, fill mmdet's registries
 from distill.models.networks import Kind, kind_of
 from distill.models.safe_tensors import ENDING, read_safe_tensors
 from distill.models.tensor_pickle import read_tensors
-from distill.program import UserError, log
+from distill.program import UserError, log, processors
 from distill.strict import is_line
 from distill.study import model_config
 
@@ -183,7 +182,7 @@ def pick_workers(device: torch.device) -> int:
     0 on a CPU, which the network itself keeps busy."""
     if device.type == "cpu":
         return 0
-    return max(1, min(MOST_WORKERS, workers() // int(os.environ.get("LOCAL_WORLD_SIZE", 1)) - 1))
+    return max(1, min(MOST_WORKERS, processors() // int(os.environ.get("LOCAL_WORLD_SIZE", 1)) - 1))
 
 
 @cache

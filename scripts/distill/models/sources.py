@@ -17,12 +17,12 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
-from distill.datasets.images import SUFFIXES, list_files, read_record, scan, stated_size, workers
+from distill.datasets.images import SUFFIXES, list_files, read_record, scan, stated_size
 from distill.datasets.videos import SUFFIXES as VIDEO_SUFFIXES
 from distill.datasets.videos import count_frames, frames
 from distill.predictions.crops import Crop
 from distill.predictions.views import View
-from distill.program import UserError
+from distill.program import UserError, processors
 from distill.strict import is_line
 
 DIVISOR = 32  # networks pad to their coarsest stride
@@ -190,7 +190,7 @@ class Source:
             yield from DataLoader(Files(self.root, views), sampler=order, num_workers=workers, **options)
 
     def _order(self, views: Views, most: int, divisor: int, done: Container[int]) -> Iterator[Part]:
-        with ThreadPool(min(workers(), 16)) as pool:
+        with ThreadPool(min(processors(), 16)) as pool:
             for shard, start in enumerate(range(0, len(self.names), self.length)):
                 if shard in done:
                     continue

@@ -12,6 +12,7 @@ import cv2
 import msgspec
 import numpy as np
 
+cv2.setNumThreads(0)  # of merging too: see `datasets.images`
 Odd = Annotated[int, msgspec.Meta(ge=1, le=99)]
 
 

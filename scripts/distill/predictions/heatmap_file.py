@@ -33,13 +33,12 @@ import h5py
 import msgspec
 import numpy as np
 
-from distill.datasets.images import workers
 from distill.datasets.keypoint_meta import KeypointMeta
 from distill.files import open_file, remove_abandoned, replacing
 from distill.predictions.codecs import Codec
 from distill.predictions.compact import compact, compact_heat
 from distill.predictions.views import View
-from distill.program import UserError
+from distill.program import UserError, processors
 
 LEVEL = 4  # of the compression
 MOST_THREADS = 8
@@ -155,7 +154,7 @@ class HeatmapWriter:
             for name, (dtype, inner) in {**peaks, **self.layout.columns}.items():
                 limits = {"maxshape": (None, *inner), "chunks": (1024, *inner), "compression": "gzip"}
                 self._file.create_dataset(name, (0, *inner), dtype, **limits)
-            self._threads = stack.enter_context(ThreadPoolExecutor(min(MOST_THREADS, workers())))
+            self._threads = stack.enter_context(ThreadPoolExecutor(min(MOST_THREADS, processors())))
             self._pending: _Rows | None = None
             stack.push(self._finish)
             self._stack = stack.pop_all()
