@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from distill.files import replacing
+from distill.files import write_text
 from distill.program import UserError, run
 from distill.report.artifacts import Results, read_study
 from distill.report.hidden_review import review_rows
@@ -30,8 +30,7 @@ def main() -> None:
     if not rows:
         raise UserError(f"{', '.join(map(str, args.studies))}: no labels with hidden ones to compare with")
     table = pd.DataFrame(rows)
-    with replacing(args.output) as temporary:
-        table.to_csv(temporary, index=False)
+    write_text(args.output, table.to_csv(index=False))
     print(table.round(3).to_string(index=False))
 
 

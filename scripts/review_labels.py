@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from distill.datasets.dataset_file import read_dataset
-from distill.files import replacing
+from distill.files import write_text
 from distill.labels.next_images import next_images
 from distill.labels.review import doubts, worst_first
 from distill.labels.thresholds import read_thresholds
@@ -27,8 +27,7 @@ def main() -> None:
         "next": next_images(table, dataset, labelled),
     }
     for name, rows in tables.items():
-        with replacing(args.output / f"{name}.csv") as temporary:
-            rows.to_csv(temporary, index=False)
+        write_text(args.output / f"{name}.csv", rows.to_csv(index=False))
 
 
 if __name__ == "__main__":

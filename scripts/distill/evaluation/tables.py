@@ -13,7 +13,7 @@ import pandas as pd
 
 from distill.evaluation import resampling
 from distill.evaluation.metrics import USUAL
-from distill.files import replacing, write_text
+from distill.files import write_text
 from distill.program import UserError
 
 PAPER_GAP = 100 * (60.2 - 54.9) / (65.1 - 54.9)  # Data Distillation, table 1a: 52%
@@ -295,6 +295,5 @@ def describe(gap: Gap) -> str:
 def write(table: Table, output: str | Path) -> None:
     """Writes `output` (CSV, full precision) and the Markdown of the same name beside it."""
     output = Path(output)
-    with replacing(output) as temporary:
-        table.frame.to_csv(temporary, index=False)
+    write_text(output, table.frame.to_csv(index=False))
     write_text(output.with_suffix(".md"), markdown(table))

@@ -193,8 +193,7 @@ def plot(selection: Selection) -> Figure:
 
 def write(selection: Selection, dataset: str, output: Path) -> None:
     """Writes `output` (.csv, full precision), and the same as .md and as .svg beside it."""
-    with replacing(output) as temporary:
-        selection.frame.to_csv(temporary, index=False)
+    write_text(output, selection.frame.to_csv(index=False))
     write_text(output.with_suffix(".md"), markdown(selection, dataset))
     with replacing(output.with_suffix(".svg")) as temporary, rc_context(STYLE):
         plot(selection).savefig(temporary, format="svg", metadata=METADATA["svg"])

@@ -21,7 +21,7 @@ from mmengine.registry import HOOKS
 from numpy.random import SeedSequence
 
 from distill.cluster.slurm import preempted, requeue
-from distill.files import replacing
+from distill.files import write_text
 from distill.models import work_folder
 from distill.program import UserError
 
@@ -183,8 +183,7 @@ class History(Hook):
         lines = self.path.read_text(errors="replace").rpartition("\n")[0]  # a kill may have cut off the last
         kept = _rows_until(runner.iter, lines, self.path) if lines else None
         if kept is not None and len(kept):  # a resumed run goes on after its checkpoint
-            with replacing(self.path) as temporary:
-                kept.to_csv(temporary, index=False)
+            write_text(self.path, kept.to_csv(index=False))
         else:
             self.path.unlink()
 

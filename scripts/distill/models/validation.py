@@ -17,7 +17,7 @@ from mmengine.hooks import Hook
 
 from distill.datasets.dataset_file import read_dataset
 from distill.evaluation.average_precision import evaluate
-from distill.files import read_json, replacing, write_json
+from distill.files import read_json, replacing, write_json, write_text
 from distill.models import config_file
 from distill.models import model as models
 from distill.models.averaging import AverageWeights
@@ -130,11 +130,11 @@ def average_precision(
 
 def write_history(source: Path, output: Path, validated: Validation | None) -> None:
     """Copies the history of a training; if it was validated, with a column AP, in percent, of some rows."""
-    with replacing(output) as temporary:
-        if validated is None:
+    if validated is None:
+        with replacing(output) as temporary:
             shutil.copyfile(source, temporary)
-            return
-        rows = pd.read_csv(source, dtype=str, keep_default_na=False)
-        found = {str(iteration): f"{100 * ap:.3f}" for iteration, ap in validated.aps.items()}
-        rows["AP"] = rows["iteration"].map(found).fillna("")
-        rows.to_csv(temporary, index=False, lineterminator="\n")
+        return
+    rows = pd.read_csv(source, dtype=str, keep_default_na=False)
+    found = {str(iteration): f"{100 * ap:.3f}" for iteration, ap in validated.aps.items()}
+    rows["AP"] = rows["iteration"].map(found).fillna("")
+    write_text(output, rows.to_csv(index=False))
