@@ -1,11 +1,10 @@
 """Writes the page that shows a study, report.html, from study.json and the artifacts beside it."""
 
 import argparse
-import logging
 from pathlib import Path
 
 from distill.files import write_text
-from distill.program import run
+from distill.program import log, run
 from distill.report.artifacts import read_study
 from distill.report.page import Report
 
@@ -18,7 +17,7 @@ def main() -> None:
     arguments = parser.parse_args()
     page = Report(read_study(arguments.study), arguments.results).render()
     write_text(arguments.output, page)
-    logging.getLogger("distill").info("%s: %.1f MB", arguments.output, len(page) / 1e6)
+    log.info("%s: %.1f MB", arguments.output, len(page) / 1e6)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@ Computed by faster-coco-eval, which is pycocotools in C++; the tests hold it to 
 
 import contextlib
 import io
-import logging
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,9 +16,7 @@ from distill.datasets.coco import Coco
 from distill.datasets.keypoint_meta import KeypointMeta, keypoint_meta
 from distill.evaluation import resampling
 from distill.evaluation.metrics import METRICS
-from distill.program import UserError
-
-log = logging.getLogger("distill")
+from distill.program import UserError, log
 
 PRECISION = {"0.5": 0, "0.75": 5}  # IoU or OKS: its index among COCOeval's 0.5, 0.55, …
 

@@ -5,7 +5,6 @@ mean number of generated instances per image is that of the labelled set; likewi
 instance. Of boxes, each category has a threshold of its own (section 6).
 """
 
-import logging
 from array import array
 from collections import Counter
 from collections.abc import Sequence
@@ -18,9 +17,7 @@ import numpy as np
 
 from distill.datasets.coco import Coco, Record, instances
 from distill.labels.candidates import candidate_blocks
-from distill.program import UserError
-
-log = logging.getLogger("distill")
+from distill.program import UserError, log
 
 
 @dataclass(frozen=True)

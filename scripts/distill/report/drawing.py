@@ -6,7 +6,6 @@ the same width on the screen whatever the size of the image (`vector-effect` in 
 """
 
 import base64
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,9 +13,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from distill.program import UserError
-
-log = logging.getLogger("distill")
+from distill.program import UserError, log
 
 # Bright enough on a photograph, with a dark halo beneath. Orange and blue come last, since they are also the
 # colours of the left and the right of skeletons.
