@@ -10,7 +10,7 @@ from distill.files import write_json
 from distill.program import run
 
 
-def main(argv: list[str] | None = None) -> None:
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--validation", required=True, type=Path)
     parser.add_argument("--training", required=True, type=Path)
@@ -23,7 +23,7 @@ def main(argv: list[str] | None = None) -> None:
     )
     parser.add_argument("--images-only", action="store_true", help="categories may be others")
     parser.add_argument("--output", required=True, type=Path)
-    args = parser.parse_args(argv)
+    args = parser.parse_args()
     names = (args.validation.stem, args.training.stem)
     validation, training = read_source(args.validation), read_source(args.training)
     ours, theirs = map(read_fingerprints, args.fingerprints)

@@ -9,11 +9,11 @@ from distill.files import write_json
 from distill.program import run
 
 
-def main(argv: list[str] | None = None) -> None:
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--dataset", required=True, type=Path)
     parser.add_argument("--output", required=True, type=Path)
-    args = parser.parse_args(argv)
+    args = parser.parse_args()
     write_json(args.output, describe(read_dataset(args.dataset)))
 
 

@@ -10,7 +10,7 @@ from distill.files import write_json
 from distill.program import UserError, run
 
 
-def main(argv: list[str] | None = None) -> None:
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--name", required=True, help="the dataset's name")
     parser.add_argument("--spec", required=True, help="its config entry with all options, as JSON")
@@ -19,7 +19,7 @@ def main(argv: list[str] | None = None) -> None:
     )
     parser.add_argument("--images", type=Path, help="folder for the images that videos and figures make")
     parser.add_argument("--output", required=True, type=Path)
-    args = parser.parse_args(argv)
+    args = parser.parse_args()
     try:
         spec = json.loads(args.spec)
     except json.JSONDecodeError as error:

@@ -24,6 +24,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 T = TypeVar("T")
 R = TypeVar("R")
 log = logging.getLogger("distill")
+EVERY = 10  # seconds between two lines about progress
 DEVICE = os.environ.get("DISTILL_DEVICE", "auto")  # the study's: cpu, cuda or auto
 
 
@@ -90,14 +91,14 @@ def _message(error: UserError) -> str:
     return lines[0] if len(lines) == 1 else lines[-1].partition("Error: ")[2]
 
 
-def progress(items: Iterable[T], total: int, what: str, every: float = 10.0) -> Iterator[T]:
-    """Yields the items; logs a plain line with count, rate and ETA every `every` seconds."""
+def progress(items: Iterable[T], total: int, what: str) -> Iterator[T]:
+    """Yields the items; logs a plain line with count, rate and ETA every `EVERY` seconds."""
     start = last = time.monotonic()
     done = 0
     for done, item in enumerate(items, 1):
         yield item
         now = time.monotonic()
-        if now - last >= every:
+        if now - last >= EVERY:
             last = now
             rate = done / (now - start)
             log.info("%s: %d/%d, %.1f/s, %.0f s left", what, done, total, rate, (total - done) / rate)
@@ -121,8 +122,8 @@ def in_threads(function: Callable[[T], R], items: Sequence[T], what: str, chunk:
 
 
 @contextmanager
-def bar(total: int | None, what: str, every: float = 10.0) -> Iterator[Callable[[int], None]]:
-    """A progress bar on a terminal, else a plain line every `every` seconds; to be told how many more are
+def bar(total: int | None, what: str) -> Iterator[Callable[[int], None]]:
+    """A progress bar on a terminal, else a plain line every `EVERY` seconds; to be told how many more are
     done. total: None where nobody knows."""
     from tqdm import tqdm
 
@@ -134,7 +135,7 @@ def bar(total: int | None, what: str, every: float = 10.0) -> Iterator[Callable[
             nonlocal done, last
             done += count
             shown.update(count)
-            if shown.disable and time.monotonic() - last >= every:
+            if shown.disable and time.monotonic() - last >= EVERY:
                 last = time.monotonic()
                 log.info("%d of %s %ss", done, total or "unknown", what)
 

@@ -118,7 +118,7 @@ def collect(paths: Sequence[str | Path], dataset: Coco, labelled: Coco, agnostic
 
 
 def calibrate(
-    merged: str | Path | Sequence[Path],
+    merged: str | Path,
     dataset: Coco,
     labelled: Coco,
     options: Options,
@@ -127,7 +127,7 @@ def calibrate(
 
     A category without a labelled instance gets no labels.
 
-    merged: COCO results on the unlabelled dataset, in one file or several.
+    merged: COCO results on the unlabelled dataset.
     dataset: the unlabelled COCO dict; all of its images count, also those without a prediction.
     labelled: the COCO dict whose instances per image are aimed at. Crowd regions are no instances; images
         without any count, too.
@@ -135,8 +135,7 @@ def calibrate(
 
     Raises UserError where the labelled dataset has no images, and as `candidate_blocks`.
     """
-    paths = [merged] if isinstance(merged, str | Path) else merged
-    scores = collect(paths, dataset, labelled, options.agnostic_nms)
+    scores = collect([merged], dataset, labelled, options.agnostic_nms)
     return thresholds(scores, dataset, labelled, options)
 
 
