@@ -9,7 +9,7 @@ import torch
 from mmdet.structures import DetDataSample
 from mmengine.structures import InstanceData
 from torch import nn
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from distill.models.amp import features_in_bfloat16, keep_float32, supported
 from distill.models.application import CROPS, Application
@@ -158,14 +158,8 @@ class Predictor:
         """
         check_images([view], str(self.folder))
         dataset = ViewedImages(root, images, view)
-        loader = DataLoader(
-            dataset,
-            batch_sampler=batches(images, view, self.batch, self.divisor),
-            collate_fn=list,
-            num_workers=self.workers,
-            worker_init_fn=outlive_signals,
-            pin_memory=self.device.type == "cuda",
-        )
+        runs = batches(images, view, self.batch, self.divisor)
+        loader = self._loader(dataset, batch_sampler=runs, collate_fn=list)
         for number, items in enumerate(progress(loader, len(loader), f"batches of {view.name}")):
             records, pixels = zip(*items, strict=True)
             result = self.forward(records, pixels, view, each)
@@ -173,6 +167,15 @@ class Predictor:
                 self.check_finite(view)
             yield result
         self.check_finite(view)
+
+    def _loader(self, dataset: Dataset, **options: Any) -> DataLoader:
+        return DataLoader(
+            dataset,
+            num_workers=self.workers,
+            worker_init_fn=outlive_signals,
+            pin_memory=self.device.type == "cuda",
+            **options,
+        )
 
     @torch.inference_mode()
     def forward(
@@ -266,13 +269,7 @@ class Predictor:
         """
         check_crops([view], str(self.folder))
         dataset = CroppedImages(root, images, regions, self.kind.crop(self.network), view)
-        loader = DataLoader(
-            dataset,
-            batch_size=None,
-            num_workers=self.workers,
-            worker_init_fn=outlive_signals,
-            pin_memory=self.device.type == "cuda",
-        )
+        loader = self._loader(dataset, batch_size=None)
         waiting, most = torch.zeros(0), CROPS * self.batch
         for number, pixels in enumerate(progress(loader, len(loader), f"images of {view.name}"), 1):
             waiting = torch.cat([waiting, pixels]) if len(waiting) else pixels
