@@ -73,7 +73,9 @@ def _train(job: Job, cfg: Config, categories: list[dict], device: torch.device) 
     if settings := cfg.get("initial_settings"):
         meta["settings"] = settings.to_dict()
     validated = _validation(job, cfg, meta)
-    also = [*_watching(trackers, cfg, categories), *([validated] if validated else [])]
+    # Not of the config, which the model keeps.
+    also: list[Hook] = [Tracking(trackers, cfg.default_hooks.logger.interval, categories)] if trackers else []
+    also += [validated] if validated else []
     runner = _run(job, kind, cfg, device, prepare, also)
     network = getattr(runner.model, "module", runner.model)
     if is_main_process():
@@ -103,19 +105,11 @@ def _run(
     except UserError:
         raise
     except Exception as error:  # whatever a network raises that is given boxes
-        if kind.half == "network" or (runner and runner.iter):
+        if kind.ours or (runner and runner.iter):
             raise
         why = f"{type(error).__name__}: {' '.join(str(error).split())}"
         raise UserError(f"{job.config}: the network cannot be trained on boxes here ({why})") from error
     return runner
-
-
-def _watching(trackers: list[Any], cfg: Config, categories: list[dict]) -> list[Hook]:
-    """Not of the config, which the model keeps."""
-    if not trackers:
-        return []
-    interval = next(hook["interval"] for hook in cfg.custom_hooks if hook["type"] == "History")
-    return [Tracking(trackers, interval, categories)]
 
 
 def _validation(job: Job, cfg: Config, meta: dict[str, Any]) -> Validation | None:
@@ -125,8 +119,7 @@ def _validation(job: Job, cfg: Config, meta: dict[str, Any]) -> Validation | Non
     dataset, how = job.validation, job.how
     if dataset is None or how is None:
         raise UserError(f"model {job.name}: validate needs --validation and --how")
-    interval = next(hook["interval"] for hook in cfg.custom_hooks if hook["type"] == "History")
-    at = points(meta["iterations"], job.spec["validate"], interval)
+    at = points(meta["iterations"], job.spec["validate"], cfg.default_hooks.logger.interval)
 
     def measure(state: dict[str, torch.Tensor]) -> float | None:
         files = job.work / "validation"

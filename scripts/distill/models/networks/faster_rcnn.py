@@ -17,6 +17,7 @@ class FasterRCNN(Kind):
 
     can = frozenset({"refine", "background", "freeze_rpn", "weigh"})
     half = "network"
+    ours = True
 
     def settle(self, cfg: Config, categories: list[dict], source: str) -> None:
         cfg.model.roi_head.bbox_head.num_classes = len(categories)

@@ -36,11 +36,13 @@ class Kind(ABC):
         `heatmaps`.
     half: what is computed in bfloat16 where that is asked for: the whole network, but for its last layers in
         predictions; or what makes the features alone, so that heads are in float32.
+    ours: whether its heads are written here, so that an exception in its training is a mistake of ours.
     """
 
     task: ClassVar[Task] = "boxes"
     can: ClassVar[frozenset[Ability]] = frozenset()
     half: ClassVar[Literal["network", "features"]] = "features"
+    ours: ClassVar[bool] = False
 
     # --- its config ---
 
