@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 
 from distill.datasets.keypoint_meta import COCO_KEYPOINTS, keypoint_meta
-from distill.datasets.kinds import shard
 from distill.datasets.stats import describe
 from distill.files import write_json
 from distill.program import UserError
@@ -37,12 +36,6 @@ def test_unknown_kinds_and_keys():
         build("x", {"kind": "zip"}, {})
     with pytest.raises(UserError, match="dataset x: kind coco needs annotations, images"):
         build("x", {"kind": "coco"}, {})
-
-
-def test_shards_part_a_list():
-    items = list(range(10))
-    assert [shard(items, s, 4) for s in range(4)] == [[0, 1], [2, 3, 4], [5, 6], [7, 8, 9]]
-    assert [shard([1], s, 3) for s in range(3)] == [[], [], [1]]
 
 
 def test_figures(tmp_path):

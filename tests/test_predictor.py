@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from mmengine.structures import InstanceData
 
+from distill.models.prediction import shard
 from distill.models.predictor import Predictor
 from distill.predictions.views import View
 
@@ -46,3 +47,9 @@ def test_regions_of_a_batch_are_those_of_its_images():
     for image, mine in zip(records, rois, strict=True):
         boxes = view.forward_boxes(regions[image["id"]], (image["width"], image["height"]))
         assert np.array_equal(mine, boxes.astype(np.float32))
+
+
+def test_shards_part_a_list():
+    items = list(range(10))
+    assert [shard(items, s, 4) for s in range(4)] == [[0, 1], [2, 3, 4], [5, 6], [7, 8, 9]]
+    assert [shard([1], s, 3) for s in range(3)] == [[], [], [1]]

@@ -9,11 +9,11 @@ import pandas as pd
 import pytest
 
 from distill.datasets.dataset_file import read_dataset
-from distill.datasets.kinds import shard
 from distill.evaluation import plots
 from distill.evaluation.average_precision import evaluate
 from distill.evaluation.metrics import read_evaluation
 from distill.files import read_json, write_json
+from distill.models.prediction import shard
 from distill.report.page import Report
 from fuzz.harness import judge, outcome
 from helpers.artifacts import EVALUATION, HEATMAPS, HISTORY, MARKDOWN, TABLE

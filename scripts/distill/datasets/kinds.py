@@ -9,10 +9,9 @@ To add a kind: a function and its line in `KINDS`.
 """
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import TypeVar
 from urllib.parse import unquote
 
 from distill.datasets.checks import OfImage, Problems
@@ -21,8 +20,6 @@ from distill.datasets.composed import subset, union
 from distill.datasets.images import MISSING, SUFFIXES, Scan, list_files, scan_all, stated_sizes
 from distill.program import UserError, log
 from distill.strict import read_json
-
-T = TypeVar("T")
 
 
 def build(name: str, spec: dict, sources: dict[str, dict], images_dir: Path | None = None) -> dict:
@@ -64,14 +61,6 @@ def build(name: str, spec: dict, sources: dict[str, dict], images_dir: Path | No
     return {key: dataset[key] for key in ("info", "images", "annotations", "categories")}
 
 
-def shard(items: Sequence[T], index: int, count: int) -> Sequence[T]:
-    """The contiguous shard `index` of `count`: every item is in exactly one, sizes differ by at most 1.
-    Raises UserError where there is no such shard."""
-    if not 0 <= index < count:
-        raise UserError(f"there is no shard {index} of {count}; shards are 0 to {count - 1}")
-    return items[index * len(items) // count : (index + 1) * len(items) // count]
-
-
 def _coco(spec: dict, sources: dict, images_dir: Path | None) -> dict:
     """An annotation file and its images. Of a labelled set, every image has to be readable and of its
     annotated size. With `strip_annotations`, or without any annotation in the file, its images may be of
@@ -81,11 +70,7 @@ def _coco(spec: dict, sources: dict, images_dir: Path | None) -> dict:
     except OfImage as error:
         raise _wrong_size(spec, error) or error from None
     _check_root(spec["images"], coco["images"], spec["annotations"])
-    skipped: list[dict] = []
-    if coco["annotations"]:
-        images = _scan_labelled(spec["images"], coco["images"], spec["annotations"])
-    else:
-        images, skipped = _scan_unlabelled(spec["images"], coco["images"], spec["unreadable"])
+    images, skipped = _scanned(spec, spec["images"], coco["images"], labelled=bool(coco["annotations"]))
     if spec["keypoint_origin"] == "centre":
         _move_keypoints(coco["annotations"], 0.5)
     info = {"image_root": spec["images"], "skipped": skipped, "repaired": coco["repaired"]}
@@ -126,11 +111,7 @@ def _yolo(spec: dict, sources: dict, images_dir: Path | None) -> dict:
     layout = yolo.read_layout(path, spec["split"])
     root = os.path.commonpath([os.path.dirname(file) for file in layout.files])
     images = [{"id": i, "file_name": os.path.relpath(file, root)} for i, file in enumerate(layout.files, 1)]
-    skipped: list[dict] = []
-    if strip:
-        images, skipped = _scan_unlabelled(root, images, spec["unreadable"])
-    else:
-        images = _scan_labelled(root, images, path)
+    images, skipped = _scanned(spec, root, images, labelled=not strip)
     annotations, repaired = ([], {}) if strip else yolo.read_annotations(layout, root, images)
     data = {"images": images, "annotations": annotations, "categories": layout.categories}
     coco = check_coco(path, data, strip)
@@ -146,13 +127,9 @@ def _voc(spec: dict, sources: dict, images_dir: Path | None) -> dict:
     root = places(folder)[1]
     coco = check_coco(folder, read_voc(folder, spec.get("split"), spec.get("names", ())), strip)
     _check_root(root, coco["images"], folder)
-    skipped: list[dict] = []
-    if strip:
-        images, skipped = _scan_unlabelled(root, coco["images"], spec["unreadable"])
-    elif not coco["annotations"]:
+    if not (strip or coco["annotations"]):
         raise UserError(f"{folder}: no image in it has an object")
-    else:
-        images = _scan_labelled(root, coco["images"], folder)
+    images, skipped = _scanned(spec, root, coco["images"], labelled=not strip)
     info = {"image_root": root, "skipped": skipped, "repaired": coco["repaired"]}
     return coco | {"info": info, "images": images}
 
@@ -235,6 +212,13 @@ def _scan(root: str, images: list[dict]) -> list[tuple[dict, Scan]]:
 def _record(image: dict, size: tuple[int, int], digest: str) -> dict:
     named = {"id": image["id"], "file_name": image["file_name"]}
     return named | {"width": size[0], "height": size[1], "hash": digest}
+
+
+def _scanned(spec: dict, root: str, images: list[dict], labelled: bool) -> tuple[list[dict], list[dict]]:
+    """The records of an annotation file's images; and of unlabelled ones what is skipped, up to a limit."""
+    if labelled:
+        return _scan_labelled(root, images, spec["annotations"]), []
+    return _scan_unlabelled(root, images, spec["unreadable"])
 
 
 def _scan_labelled(root: str, images: list[dict], where: str) -> list[dict]:

@@ -1,15 +1,14 @@
 """Files of what a model predicts under one view, in its pixels: boxes, or heatmaps in given boxes."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from distill.datasets.dataset_file import read_dataset, root_of
 from distill.datasets.keypoint_meta import keypoint_meta
-from distill.datasets.kinds import shard
 from distill.files import write_json
 from distill.models.predictor import Predictor
 from distill.models.sources import Image, in_order_of_shape
@@ -18,6 +17,16 @@ from distill.predictions.fixed_boxes import FixedBoxes, fixed
 from distill.predictions.heatmap_file import LOGITS, HeatmapWriter
 from distill.predictions.views import View
 from distill.program import UserError
+
+T = TypeVar("T")
+
+
+def shard(items: Sequence[T], index: int, count: int) -> Sequence[T]:
+    """The contiguous shard `index` of `count`: every item is in exactly one, sizes differ by at most 1.
+    Raises UserError where there is no such shard."""
+    if not 0 <= index < count:
+        raise UserError(f"there is no shard {index} of {count}; shards are 0 to {count - 1}")
+    return items[index * len(items) // count : (index + 1) * len(items) // count]
 
 
 def read_shard(dataset: Path, index: int, count: int) -> tuple[dict, Path, list[Image]]:
