@@ -67,19 +67,18 @@ def plan_of(model: Path, views: Sequence[str] | None, boxes: str | Path | None =
     if path.is_file():
         study = msgspec.convert(read_json(path, like=_Study), _Study)
     if study and len(views) == 1 and (merged := study.merged.get(views[0])):
-        names, given = study.views[merged.views], merged.options
-        plain = View.parse(study.views["plain"][0])
+        plain, given = View.parse(study.views["plain"][0]), merged.options
+        parsed = tuple(map(View.parse, study.views[merged.views]))
     else:
-        names = list(views)
         try:
-            plain = list(map(View.parse, names))[0]  # noqa: RUF015, all are read
+            parsed = tuple(map(View.parse, views))
         except UserError as error:
             where = f"the view sets of {path}: {', '.join(study.merged)}" if study else ""
-            hint = f"or one of {where}{suggestion(names[0], study.merged)}" if study else _missing(path)
+            hint = f"or one of {where}{suggestion(views[0], study.merged)}" if study else _missing(path)
             raise UserError(f"{error}, {hint}") from None
         usual = study.merged["plain"].options if study else defaults(ROOT, "labels", "merge")
+        plain = parsed[0]
         given = {**usual, "plain": plain.scale}
-    parsed = tuple(map(View.parse, names))
     if twice := [view.name for i, view in enumerate(parsed) if view in parsed[:i]]:
         raise UserError(f"the view {twice[0]} is given twice")
     options = strict.options(Options, given, str(path))
