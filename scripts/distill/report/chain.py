@@ -7,6 +7,7 @@ from typing import Any
 from distill.datasets.coco import instances
 from distill.report.artifacts import Results
 from distill.report.wording import duration, number, plural, ratio
+from distill.study.needs import predicted_as
 from distill.study.references import boxes_of
 
 Card = dict[str, Any]
@@ -88,28 +89,20 @@ def _labels(results: Results, family: str, name: str) -> Card:
     elif len(entries) > 1:
         lines.append(f"{len(entries)} categories")
     labels = results.labels[name]
-    dataset, teachers = labels["dataset"], labels["teachers"]
-    if not teachers:
-        lines += _times(calibrated=results.seconds("labels", name))
-        return _card_of_labels(lines, entries)
-    while dataset in results.study["selected"]:  # whose predictions it shares
-        dataset = results.study["selected"][dataset]
-    finder = boxes_of(results.models, teachers[0])
-    views = results.study["views"][labels["views"]]
-    # In a teacher's own boxes, or in those that all share, which were found first.
-    places = [
-        (teacher, place) for teacher in teachers for view in views for place in (view, f"{view}@{finder}")
-    ]
-    places += [(finder, "boxes"), (finder, "detected")]
-    lines += _times(
-        predicted=_sum(results.seconds("predictions", teacher, dataset, place) for teacher, place in places),
-        merged=results.seconds("merged", labels["together"], labels["dataset"], labels["merged"]),
-        calibrated=results.seconds("labels", name),
-    )
-    return _card_of_labels(lines, entries)
-
-
-def _card_of_labels(lines: list[str], entries: Sequence[Mapping[str, Any]]) -> Card:
+    if teachers := labels["teachers"]:
+        dataset = predicted_as(results.study, labels["dataset"])
+        finder = boxes_of(results.models, teachers[0])
+        views = results.study["views"][labels["views"]]
+        # In a teacher's own boxes, or in those that all share, which were found first.
+        places = [
+            (teacher, place) for teacher in teachers for view in views for place in (view, f"{view}@{finder}")
+        ]
+        places += [(finder, "boxes"), (finder, "detected")]
+        lines += _times(
+            predicted=_sum(results.seconds("predictions", model, dataset, place) for model, place in places),
+            merged=results.seconds("merged", labels["together"], labels["dataset"], labels["merged"]),
+        )
+    lines += _times(calibrated=results.seconds("labels", name))
     value = number(sum(entry["met"] for entry in entries)) if entries else None
     return {"role": "generated labels", "value": value, "unit": "labels", "lines": lines}
 

@@ -41,7 +41,7 @@ def needs(study: Study, rows: Iterable[Row]) -> Needs:
     ]
     passes += [(m, study["models"][m]["validation"], row["views"]) for row in rows for m in row["models"]]
     for model, dataset, views in passes:
-        dataset = _predicted(study, dataset)
+        dataset = predicted_as(study, dataset)
         found |= {(model, dataset, view) for view in study["views"][views]}
         if study["models"][model]["task"] == "keypoints":
             found.add((boxes_of(study["models"], model), dataset, "boxes"))
@@ -74,10 +74,10 @@ def margins(study: Study) -> dict[tuple[str, str], Margin]:
     that was not drawn at random, whose scores may be unlike those of the whole: there all boxes count.
     """
     models, every = study["models"], set()
-    evaluated = {_predicted(study, name) for name in study["evaluate"]["on"]}
+    evaluated = {predicted_as(study, name) for name in study["evaluate"]["on"]}
     entries: dict[tuple[str, str], list[Labels]] = {}
     for entry in study["labels"].values():
-        dataset = _predicted(study, entry["dataset"])
+        dataset = predicted_as(study, entry["dataset"])
         if entry["teachers"] and models[entry["teacher"]]["task"] == "keypoints":
             pair = boxes_of(models, entry["teacher"]), dataset
             entries.setdefault(pair, []).append(entry)
@@ -113,7 +113,7 @@ def _asked(options: Calibrate) -> float | None:
     return None if options["instances"] is None else options["instances"] * (options["ignore"] or 1)
 
 
-def _predicted(study: Study, dataset: str) -> str:
+def predicted_as(study: Study, dataset: str) -> str:
     """The dataset whose predictions are those of this one."""
     while dataset in study["selected"]:
         dataset = study["selected"][dataset]
