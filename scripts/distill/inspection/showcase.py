@@ -13,7 +13,6 @@ from distill.program import UserError
 from distill.report.artifacts import Results
 from distill.report.comparison import Shown, differences
 from distill.report.drawing import colour_of
-from distill.report.hidden import hidden_truth
 from distill.report.wording import signed
 from distill.study.types import Study
 
@@ -52,8 +51,8 @@ def labels_and_student(study: Study, results: Path) -> Figure:
     ]
     if not changes:
         raise UserError(f"{validation} has no annotation, so there is no picture; leave out --image")
-    rows: list[tuple[str, Coco, Record, Panels]] = []
-    rows.append(("middling scores", generated, *_labelled(generated, _hidden(found, labels, generated))))
+    middling = _labelled(generated, found.hidden(labels, generated["categories"]))
+    rows: list[tuple[str, Coco, Record, Panels]] = [("middling scores", generated, *middling)]
     for image, change in (changes[0], changes[-1]):
         panels = {"teacher": teacher.drawn(image["id"])} if name else {}
         panels["student"] = learnt.drawn(image["id"])
@@ -65,11 +64,6 @@ def labels_and_student(study: Study, results: Path) -> Figure:
     if name:
         figure.suptitle(f"the student is better on {better}, worse on {worse} {of}", fontsize=10)
     return figure
-
-
-def _hidden(found: Results, labels: str, generated: Coco) -> Coco | None:
-    specs, unlabelled = found.study["datasets"], found.labels[labels]["dataset"]
-    return hidden_truth(unlabelled, specs, found.dataset, generated["categories"])
 
 
 def _labelled(generated: Coco, hidden: Coco | None) -> tuple[Record, Panels]:

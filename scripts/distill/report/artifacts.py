@@ -12,12 +12,13 @@ from typing import Any
 import msgspec
 import pandas as pd
 
-from distill.datasets.coco import instances
+from distill.datasets.coco import Coco, Record, instances
 from distill.datasets.dataset_file import read_dataset, root_of
 from distill.evaluation.metrics import read_evaluation
 from distill.files import read_json
 from distill.labels.listed import read_next, read_review
 from distill.labels.thresholds import read_thresholds
+from distill.report.hidden import hidden_truth
 from distill.study.seeds import family
 from distill.study.types import Study
 
@@ -101,6 +102,10 @@ class Results:
                 found = {**found, "annotations": instances(found)}
             self._generated = (labels, found)
         return self._generated[1]
+
+    def hidden(self, labels: str, categories: list[Record]) -> Coco | None:
+        """`hidden_truth` of the dataset of a label set. categories: of its labels."""
+        return hidden_truth(self.labels[labels]["dataset"], self.study["datasets"], self.dataset, categories)
 
     def listed(self, labels: str) -> tuple[pd.DataFrame, pd.DataFrame] | None:
         """The rows of review.csv and next.csv of a label set."""

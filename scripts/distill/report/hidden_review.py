@@ -13,7 +13,7 @@ from distill.labels.review import doubts
 from distill.predictions.boxes import iou, xywh_to_xyxy
 from distill.report.artifacts import Results
 from distill.report.comparison import keypoint_similarity
-from distill.report.hidden import MATCH, hidden_truth
+from distill.report.hidden import MATCH
 from distill.report.learned_review import features, held_out
 
 WORST = 0.1  # the share of labels that a person looks through
@@ -30,7 +30,7 @@ def review_rows(results: Results, labels: str, learn: bool = False) -> list[dict
     if not (thresholds and generated and unlabelled and merged.exists()):
         return []
     categories = generated["categories"]
-    truth = hidden_truth(entry["dataset"], results.study["datasets"], results.dataset, categories)
+    truth = results.hidden(labels, categories)
     if truth is None:
         return []
     return audit_review(doubts(merged, unlabelled, categories, thresholds), generated, truth, learn)

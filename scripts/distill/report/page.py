@@ -26,7 +26,7 @@ from distill.report.chain import chains
 from distill.report.comparison import Shown
 from distill.report.drawing import Album
 from distill.report.gallery import PICTURES, compared, gallery
-from distill.report.hidden import audit, hidden_truth
+from distill.report.hidden import audit
 from distill.report.hidden_review import review_rows
 from distill.report.review_gallery import review_gallery
 from distill.report.wording import duration, number, parse_table, plural, signed
@@ -166,8 +166,8 @@ class Report(Results):
             path = self.merged(name)
             if not (thresholds and labelled and unlabelled and path.exists()):
                 continue
-            categories, specs = labelled["categories"], self.study["datasets"]
-            truth = hidden_truth(entry["dataset"], specs, self.dataset, categories)
+            categories = labelled["categories"]
+            truth = self.hidden(name, categories)
             if truth is None:
                 continue
             every = candidates(path, unlabelled, categories, **suppression(thresholds))
