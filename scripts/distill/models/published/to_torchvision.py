@@ -16,12 +16,12 @@ from torchvision.models.detection import FasterRCNN
 
 from distill.files import replacing, write_json
 from distill.models.efficientnet_lite import STAGES
+from distill.models.folding import alike
 from distill.models.published import torchvision_loader
 from distill.models.published.formats import FORMATS, State, named
 from distill.predictions.views import View
 from distill.program import UserError
 
-TOLERANCE = 1e-3  # of the largest value; sums in another order differ by less
 SIDE = 128  # of the noise, pixels
 INPUT = "(3, height, width), float32, RGB from 0 to 1, of any size: it is resized to min_size and max_size"
 OUTPUTS = {
@@ -65,7 +65,7 @@ def as_torchvision(
         settings = settings_of(cfg, network, meta, view)
         exported = torchvision_loader.build(settings).eval()
         exported.load_state_dict(renamed(network.state_dict(), exported.state_dict(), cfg))
-        if not _alike(network, exported, bool(cfg.model.data_preprocessor.bgr_to_rgb)):
+        if not _same(network, exported, bool(cfg.model.data_preprocessor.bgr_to_rgb)):
             raise ValueError("torchvision's, of the same weights, computes something else")
     except UserError:
         raise
@@ -164,11 +164,11 @@ def _pooling(extractor: Any) -> dict[str, Any]:
     return {"size": layer.output_size, "samples": samples, "aligned": aligned}
 
 
-def _alike(ours: Any, theirs: FasterRCNN, rgb: bool) -> bool:
+def _same(ours: Any, theirs: FasterRCNN, rgb: bool) -> bool:
     """Whether both networks compute the same of noise before anything is chosen by score."""
     noise = torch.randn(1, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
     found, others = _ours(ours, noise), _theirs(theirs, noise if rgb else noise.flip(1))
-    return len(found) == len(others) and all(map(_near, found, others))
+    return len(found) == len(others) and all(map(alike, found, others))
 
 
 def _ours(network: Any, inputs: Tensor) -> list[Tensor]:
@@ -191,8 +191,3 @@ def _theirs(network: Any, inputs: Tensor) -> list[Tensor]:
     if heads.has_keypoint():
         maps = [heads.keypoint_predictor(heads.keypoint_head(heads.keypoint_roi_pool(*regions)))]
     return [*features.values(), *scores, *boxes, classes.roll(-1, 1), deltas[:, 4:], *maps]
-
-
-def _near(one: Tensor, other: Tensor) -> bool:
-    same = one.shape == other.shape
-    return same and bool((one - other).abs().max() <= TOLERANCE * one.abs().max())
