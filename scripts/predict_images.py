@@ -3,8 +3,9 @@
 import argparse
 from pathlib import Path
 
-from distill.cluster.gpus import claim
-from distill.program import DEVICE, at_least, bar, log, run
+from predict_view import claimed, running
+
+from distill.program import bar, log, run
 
 
 def main() -> None:
@@ -27,14 +28,8 @@ def main() -> None:
         "--boxes", type=Path, help="folder of the model that finds a pose estimator's instances"
     )
     parser.add_argument("--min-score", type=float, default=0.0, help="the least score of a result")
-    parser.add_argument("--device", default=DEVICE, choices=["auto", "cpu", "cuda"])
-    parser.add_argument("--batch", type=int, help="most images in a batch (default 4, on a GPU 16)")
-    parser.add_argument("--amp", action="store_true", help="bfloat16 where the hardware computes in it")
-    parser.add_argument("--workers", type=int, help="processes that load images")
-    args = parser.parse_args()
-    at_least(1, batch=args.batch)
-    at_least(0, workers=args.workers)
-    claim(1, args.device)
+    running(parser)
+    args = claimed(parser)
     from distill.models.sources import Source
     from distill.models.usage import plan_of
 

@@ -17,21 +17,32 @@ def arguments(description: str) -> argparse.ArgumentParser:
     parser.add_argument("--view", type=View.parse, required=True, help="for example s0800-flip")
     parser.add_argument("--shard", type=int, required=True, help="this shard, from 0 …")
     parser.add_argument("--shards", type=int, required=True, help="… of so many")
-    parser.add_argument("--device", default=DEVICE, choices=["auto", "cpu", "cuda"])
-    parser.add_argument("--batch", type=int, help="most images in a batch (default 4, on a GPU 16)")
-    parser.add_argument("--amp", action="store_true", help="bfloat16 where the hardware computes in it")
-    parser.add_argument("--workers", type=int, help="processes that load images")
+    running(parser)
     parser.add_argument("--output", type=Path, required=True)
     return parser
 
 
+def running(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of every program that runs a model."""
+    parser.add_argument("--device", default=DEVICE, choices=["auto", "cpu", "cuda"])
+    parser.add_argument("--batch", type=int, help="most images in a batch (default 4, on a GPU 16)")
+    parser.add_argument("--amp", action="store_true", help="bfloat16 where the hardware computes in it")
+    parser.add_argument("--workers", type=int, help="processes that load images")
+
+
+def claimed(parser: argparse.ArgumentParser) -> argparse.Namespace:
+    """The arguments, those of `running` checked. The GPU is claimed, before torch is imported."""
+    args = parser.parse_args()
+    at_least(1, batch=args.batch)
+    at_least(0, workers=args.workers)
+    claim(1, args.device)
+    return args
+
+
 def parsed(parser: argparse.ArgumentParser) -> dict[str, Any]:
-    """The arguments as the library takes them. The GPU is claimed, before torch is imported."""
-    args = vars(parser.parse_args())
-    at_least(1, batch=args["batch"])
-    at_least(0, workers=args["workers"])
+    """The arguments of a prediction as the library takes them, `claimed`."""
+    args = vars(claimed(parser))
     args["shards"] = (args.pop("shard"), args["shards"])
-    claim(1, args["device"])
     return args
 
 
@@ -43,7 +54,8 @@ def main() -> None:
     args = parsed(parser)
     from distill.models.prediction import predict_boxes, predict_heatmaps
 
-    predict_boxes(**args) if args["output"].suffix == ".json" else predict_heatmaps(**args)
+    predict = predict_boxes if args["output"].suffix == ".json" else predict_heatmaps
+    predict(**args)
 
 
 if __name__ == "__main__":
