@@ -8,11 +8,11 @@ from distill.files import open_file
 from distill.program import UserError
 
 NUMBERS, TEXT = "number", "text"
-REVIEW = {
-    **dict(doubt=NUMBERS, kind=TEXT, label=NUMBERS, image_id=NUMBERS, file_name=TEXT, category=TEXT),
-    **dict(score=NUMBERS, x=NUMBERS, y=NUMBERS, width=NUMBERS, height=NUMBERS),
-    **dict(views=NUMBERS, overlap=NUMBERS, keypoint=TEXT, spread=NUMBERS),
-}
+REVIEW = dict(
+    doubt=NUMBERS, kind=TEXT, label=NUMBERS, image_id=NUMBERS, file_name=TEXT, category=TEXT,
+    score=NUMBERS, x=NUMBERS, y=NUMBERS, width=NUMBERS, height=NUMBERS,
+    views=NUMBERS, overlap=NUMBERS, keypoint=TEXT, spread=NUMBERS,
+)  # fmt: skip
 NEXT = dict(image_id=NUMBERS, file_name=TEXT, mistakes=NUMBERS, labels=NUMBERS, distance=NUMBERS)
 
 

@@ -67,9 +67,9 @@ def doubts(
 
 
 _COLUMNS = (
-    *("kind", "image_id", "category_id", "score", "x", "y", "width", "height"),
-    *("views", "overlap", "mean", "entropy", "keypoint", "spread", "label"),
-)
+    "kind", "image_id", "category_id", "score", "x", "y", "width", "height",
+    "views", "overlap", "mean", "entropy", "keypoint", "spread", "label",
+)  # fmt: skip
 
 
 def _numbered(
@@ -97,9 +97,9 @@ def _considered(block: Candidates, visible: float) -> pd.DataFrame:
     views, overlap, mean, *points, number = kept.agreement.T
     entropy, keypoint, spread = _pose(kept, np.array(points).T, visible)
     columns = (
-        *(np.where(is_label[keep], "label", "missed"), kept.image_id, kept.category_id, kept.score),
-        *(*kept.bbox.T, views, overlap, mean, entropy, keypoint, spread, number.astype(int)),
-    )
+        np.where(is_label[keep], "label", "missed"), kept.image_id, kept.category_id, kept.score,
+        *kept.bbox.T, views, overlap, mean, entropy, keypoint, spread, number.astype(int),
+    )  # fmt: skip
     return pd.DataFrame(dict(zip(_COLUMNS, columns, strict=True)))
 
 

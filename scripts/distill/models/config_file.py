@@ -20,17 +20,15 @@ _TYPE = re.compile(r"((mmdet|mmpose|mmpretrain)\.)?[A-Za-z_]\w*")
 _SCOPES = ("mmdet", "mmpose", "mmpretrain")
 # Registered, and they evaluate, run or unpickle what they are given: an expression, a config, a checkpoint.
 RUNNING = {
-    *("AppearanceFreeLink", "BertModel", "CameraMotionCompensation", "Detectron2Wrapper", "DWPoseDistiller"),
-    *("KnowledgeDistillationSingleStageDetector", "LAD", "OKSLoss", "PoseOKS"),
-}
+    "AppearanceFreeLink", "BertModel", "CameraMotionCompensation", "Detectron2Wrapper", "DWPoseDistiller",
+    "KnowledgeDistillationSingleStageDetector", "LAD", "OKSLoss", "PoseOKS",
+}  # fmt: skip
 
 
 def write(path: Path, cfg: Config) -> None:
     """Writes a config such that mmengine, which runs it, finds nothing in its text to substitute."""
-    text = Config(cfg.to_dict()).pretty_text.replace(
-        "{{", r"{\x7b"
-    )  # two braces are next to each other in strings only
-    write_text(path, text)
+    text = Config(cfg.to_dict()).pretty_text
+    write_text(path, text.replace("{{", r"{\x7b"))  # two braces are next to each other in strings only
 
 
 def read(path: Path) -> Config:

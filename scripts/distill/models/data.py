@@ -200,7 +200,8 @@ class PackInstances(PackDetInputs):
 
     mapping_table = {  # noqa: RUF012
         **PackDetInputs.mapping_table,
-        **{"gt_keypoints": "keypoints", "gt_weights": "weights"},
+        "gt_keypoints": "keypoints",
+        "gt_weights": "weights",
     }
 
     def __init__(self) -> None:

@@ -19,22 +19,19 @@ SCHEME = "efficientnet-lite://"  # of `checkpoint` in an init_cfg
 # Of each stage: kernel, channels, blocks, stride of the first block, expansion.
 STAGES = {
     "0": [
-        *((3, 16, 1, 1, 1), (3, 24, 2, 2, 6), (5, 40, 2, 2, 6), (3, 80, 3, 2, 6)),
-        *((5, 112, 3, 1, 6), (5, 192, 4, 2, 6), (3, 320, 1, 1, 6)),
+        (3, 16, 1, 1, 1), (3, 24, 2, 2, 6), (5, 40, 2, 2, 6), (3, 80, 3, 2, 6),
+        (5, 112, 3, 1, 6), (5, 192, 4, 2, 6), (3, 320, 1, 1, 6),
     ],
     "2": [
-        *((3, 16, 1, 1, 1), (3, 24, 3, 2, 6), (5, 48, 3, 2, 6), (3, 88, 4, 2, 6)),
-        *((5, 120, 4, 1, 6), (5, 208, 5, 2, 6), (3, 352, 1, 1, 6)),
+        (3, 16, 1, 1, 1), (3, 24, 3, 2, 6), (5, 48, 3, 2, 6), (3, 88, 4, 2, 6),
+        (5, 120, 4, 1, 6), (5, 208, 5, 2, 6), (3, 352, 1, 1, 6),
     ],
-}
+}  # fmt: skip
 LAYERS = {
-    **{
-        "_expand_conv": "expand_conv.conv",
-        "_bn0": "expand_conv.bn",
-        "_depthwise_conv": "depthwise_conv.conv",
-    },
-    **{"_bn1": "depthwise_conv.bn", "_project_conv": "linear_conv.conv", "_bn2": "linear_conv.bn"},
-}
+    "_expand_conv": "expand_conv.conv", "_bn0": "expand_conv.bn",
+    "_depthwise_conv": "depthwise_conv.conv", "_bn1": "depthwise_conv.bn",
+    "_project_conv": "linear_conv.conv", "_bn2": "linear_conv.bn",
+}  # fmt: skip
 
 
 def _levels(arch: str) -> list[list[list[int]]]:

@@ -38,9 +38,9 @@ SHOWN = 3  # names in a message
 # Where checkpoints keep their state dict. What mmengine saves as `state_dict` is already the average, if it
 # averages weights (EMA).
 LAYOUTS = (
-    *("state_dict", "model", "model_state_dict", "ema_state_dict", "state_dict_ema", "model_ema", "ema"),
-    *("teacher", "student", "network", "net", "module", "weights"),
-)
+    "state_dict", "model", "model_state_dict", "ema_state_dict", "state_dict_ema", "model_ema", "ema",
+    "teacher", "student", "network", "net", "module", "weights",
+)  # fmt: skip
 
 
 def load_config(path: str | Path) -> Config:

@@ -129,9 +129,8 @@ def project(x: np.ndarray, y: np.ndarray, row: np.ndarray, cells: int) -> np.nda
     kernel = np.zeros((len(y), 2 * reach + 1))
     for k, weight in ((0, low + 1 - spread), (1, spread - low)):
         np.add.at(kernel.T, low + k, (y * weight).T)
-    whole = np.fft.irfft(
-        np.fft.rfft(density, n := cells + 2 * reach) * np.fft.rfft(kernel, n), n
-    )  # a convolution
+    n = cells + 2 * reach
+    whole = np.fft.irfft(np.fft.rfft(density, n) * np.fft.rfft(kernel, n), n)  # a convolution
     return np.maximum(whole[:, reach : reach + cells], 0)
 
 

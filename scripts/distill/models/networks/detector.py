@@ -22,9 +22,9 @@ from distill.program import UserError
 
 LEAST_STRIDE = 32  # images are padded to multiples of this, or of the config's own divisor
 MASKS = (
-    *("mask_head", "mask_roi_extractor", "mask_iou_head", "point_head"),
-    *("semantic_head", "semantic_roi_extractor"),
-)
+    "mask_head", "mask_roi_extractor", "mask_iou_head", "point_head",
+    "semantic_head", "semantic_roi_extractor",
+)  # fmt: skip
 # Of a data preprocessor: what is drawn beside the samples' own transforms, and what is made of masks.
 WHOLE_BATCHES = ("batch_augments", "pad_mask", "pad_seg", "mask_pad_value", "seg_pad_value")
 OWN = ("model", "initial_settings", "find_unused_parameters")  # what stays of the config

@@ -14,15 +14,9 @@ from distill.program import UserError, log
 
 # They check, log and draw, change the samples, or average batch statistics before an evaluation.
 NEEDLESS = (
-    *(
-        "NumClassCheckHook",
-        "CheckInvalidLossHook",
-        "DetVisualizationHook",
-        "MemoryProfilerHook",
-        "SyncNormHook",
-    ),
-    *("PipelineSwitchHook", "EmptyCacheHook", "ProfilerHook", "SyncBuffersHook"),
-)
+    "NumClassCheckHook", "CheckInvalidLossHook", "DetVisualizationHook", "MemoryProfilerHook", "SyncNormHook",
+    "PipelineSwitchHook", "EmptyCacheHook", "ProfilerHook", "SyncBuffersHook",
+)  # fmt: skip
 
 
 def shaping(cfg: Config) -> list[dict[str, Any]]:
