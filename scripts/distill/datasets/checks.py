@@ -27,7 +27,7 @@ def show(value: Any) -> str:
     return _shortly.repr(value)
 
 
-class OfImage(UserError):
+class WrongSize(UserError):
     """Contradicts the size that an image is annotated with, which may be what is wrong."""
 
     def __init__(self, message: str, image_id: int) -> None:
@@ -53,7 +53,7 @@ class Problems:
         if self.count:
             more = f" (and {self.count - 1} more such problems)" if self.count > 1 else ""
             message = f"{self.where}: {self.first}{more}"
-            raise UserError(message) if self.image_id is None else OfImage(message, self.image_id)
+            raise UserError(message) if self.image_id is None else WrongSize(message, self.image_id)
 
 
 def leaves_root(name: str) -> bool:

@@ -40,7 +40,7 @@ def load_coco(path: str, strip: bool = False) -> dict:
     by id, with only the keys that the project uses. With `strip`, and of a file without `annotations`, these
     and the categories are empty. Images without any annotation need no width and height.
 
-    Raises UserError; `OfImage` where it is the size of an image that boxes contradict.
+    Raises UserError; `WrongSize` where it is the size of an image that boxes contradict.
     """
     return check_coco(path, read_json(path), strip)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from distill.datasets.checks import OfImage
+from distill.datasets.checks import WrongSize
 from distill.program import UserError
 
 MOST = 1 / 2  # of a file's boxes, or of its keypoints: more that do not fit are wrong for sure
@@ -64,7 +64,7 @@ class Conventions:
             annotation, image = self.ids[int(over.argmax())]
             looks = "they look like x1, y1, x2, y2;" if corners else "are they of images of another size?"
             wanted = "bbox has to be x, y, width, height in pixels"
-            raise OfImage(
+            raise WrongSize(
                 f"{where}: {over.sum()} of {len(boxes)} boxes reach over the image's edge (the first: "
                 f"{self.record} {annotation} of image {image}): {looks} {wanted}",
                 image,

@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 from urllib.parse import unquote
 
-from distill.datasets.checks import OfImage, Problems
+from distill.datasets.checks import Problems, WrongSize
 from distill.datasets.coco_check import check_coco, load_coco
 from distill.datasets.composed import subset, union
 from distill.datasets.images import MISSING, SUFFIXES, Scan, list_files, scan_all, stated_sizes
@@ -67,7 +67,7 @@ def _coco(spec: dict, sources: dict, images_dir: Path | None) -> dict:
     another size, and a fraction of them, `unreadable`, may be left out."""
     try:
         coco = load_coco(spec["annotations"], spec["strip_annotations"])
-    except OfImage as error:
+    except WrongSize as error:
         raise _wrong_size(spec, error) or error from None
     _check_root(spec["images"], coco["images"], spec["annotations"])
     images, skipped = _scanned(spec, spec["images"], coco["images"], labelled=bool(coco["annotations"]))
@@ -87,7 +87,7 @@ def _move_keypoints(annotations: list[dict], by: float) -> None:
                 points[at + 1] += by
 
 
-def _wrong_size(spec: dict, error: OfImage) -> UserError | None:
+def _wrong_size(spec: dict, error: WrongSize) -> UserError | None:
     """Where boxes do not fit into an image because it is annotated with a wrong size, says so."""
     (image,) = (i for i in read_json(spec["annotations"])["images"] if i["id"] == error.image_id)
     given = (image["width"], image["height"])

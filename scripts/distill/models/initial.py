@@ -5,15 +5,14 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
-from torch import Tensor, nn
+from torch import nn
 
 from distill.models import checkpoints, named_rows
 from distill.models import model as models
-from distill.models.published.formats import FORMATS, stated
+from distill.models.published.formats import FORMATS, State, stated
 from distill.models.settings import checked
 from distill.program import UserError, log
 
-State = dict[str, Tensor]
 Spec = Mapping[str, Any]
 
 

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 import pandas as pd
-import torch
 from mmengine.config import Config
 from mmengine.dist import barrier, get_rank, get_world_size, is_main_process
 from mmengine.hooks import Hook
@@ -22,12 +21,11 @@ from distill.models import config_file
 from distill.models import model as models
 from distill.models.averaging import AverageWeights
 from distill.models.prediction import detect_boxes, predict_boxes, predict_heatmaps
+from distill.models.published.formats import State
 from distill.predictions.merge import Options, merge_boxes
 from distill.predictions.merge_heatmaps import merge_heatmaps
 from distill.predictions.views import View
 from distill.program import log
-
-State = dict[str, torch.Tensor]
 
 
 class How(TypedDict):

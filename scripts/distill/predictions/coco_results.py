@@ -57,7 +57,7 @@ class Scored(msgspec.Struct, gc=False):
     score: float
 
 
-class OfImage(msgspec.Struct, gc=False):
+class _OnImage(msgspec.Struct, gc=False):
     """All that gathering and selecting need of a record."""
 
     image_id: int
@@ -176,7 +176,7 @@ def select(merged: str | Path, dataset: Coco) -> Iterator[msgspec.Raw]:
 
 def _by_image(path: str | Path) -> Iterator[tuple[list[bytes], list[int]]]:
     """Blocks of lines, and each line's image."""
-    for lines, records in _by_line(path, read_lines(path)[1], OfImage):
+    for lines, records in _by_line(path, read_lines(path)[1], _OnImage):
         yield lines, [record.image_id for record in records]
 
 
