@@ -42,7 +42,7 @@ def model_inputs(wildcards):
     return inputs
 
 
-# A training that is validated predicts as in a test.
+# How an ordinary test predicts, and so a training that is validated.
 HOW = {
     "views": study["views"]["plain"],
     "fixed_boxes": {key: study["fixed_boxes"][key] for key in ("min_score", "per_image")},
@@ -205,13 +205,12 @@ def split_checks(wildcards):
 
 def selections():
     """The view selection for every label set: of its teachers' predictions under its views on the validation set."""
-    paths = []
-    for entry in study["labels"].values():
-        if not entry["teachers"]:
-            continue
-        validation = study["models"][entry["teacher"]]["validation"]
-        paths.append(f"{R}/selection/{entry['together']}/{validation}/{entry['merged']}.csv")
-    return paths
+    models = study["models"]
+    return [
+        f"{R}/selection/{entry['together']}/{models[entry['teacher']]['validation']}/{entry['merged']}.csv"
+        for entry in study["labels"].values()
+        if entry["teachers"]
+    ]
 
 
 # --- report ---

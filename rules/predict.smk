@@ -25,9 +25,9 @@ rule detect_boxes:
     params:
         version=version("predict"),
         amp=AMP,
-        view=study["views"]["plain"][0],
+        view=HOW["views"][0],
         shards=lambda wildcards: len(SHARDS[wildcards.dataset]),
-        fixed_boxes=json.dumps({key: study["fixed_boxes"][key] for key in ("min_score", "per_image")}),
+        fixed_boxes=json.dumps(HOW["fixed_boxes"]),
     shell:
         'python scripts/detect_boxes.py --model "$(dirname {input.model[0]:q})" --dataset {input.dataset:q}'
         " --view {params.view:q} --shard {wildcards.shard:q} --shards {params.shards:q} --fixed-boxes {params.fixed_boxes:q}"
