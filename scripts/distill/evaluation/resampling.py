@@ -19,7 +19,7 @@ RECALLS = np.linspace(0, 1, 101)  # at which COCO reads the precision
 
 
 def image_weights(images: int) -> np.ndarray:
-    """w (RESAMPLES, N): as many images as there are, drawn with replacement. The same for every N."""
+    """w (RESAMPLES, N): as many images as there are, drawn with replacement. Always the same for one N."""
     shares = np.full(images, 1 / images)
     return np.random.default_rng(0).multinomial(images, shares, size=RESAMPLES)
 

@@ -1,6 +1,6 @@
 """Boxes: x1, y1, x2, y2 in float pixels, area (x2 − x1)(y2 − y1), without the old +1 pixel.
 
-Every function takes boxes (N, 4) and returns NumPy float64.
+Every function returns NumPy float64. Coordinates are the last axis, (N, 4), but for `iou_of_pairs`.
 """
 
 import numpy as np

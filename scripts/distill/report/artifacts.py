@@ -154,7 +154,7 @@ class Results:
         return family(self.study, name)
 
     def families(self, names: Iterable[str]) -> dict[str, list[str]]:
-        """Names that differ in their seed only, under what they share, in order."""
+        """Names that differ in their seed or fold only, under what they share, in order."""
         result: dict[str, list[str]] = {}
         for name in dict.fromkeys(names):
             result.setdefault(self.family(name), []).append(name)
