@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.stats import rankdata
+from scipy.stats import mannwhitneyu
 
 from distill.datasets.coco import Coco, Record, by_image
 from distill.datasets.keypoint_meta import keypoint_meta
@@ -128,4 +128,5 @@ def area_under_roc(values: np.ndarray, hit: np.ndarray) -> float | None:
     n, hits = len(hit), int(hit.sum())
     if not 0 < hits < n:
         return None
-    return float((rankdata(values)[hit].sum() - hits * (hits + 1) / 2) / (hits * (n - hits)))
+    wins = mannwhitneyu(values[hit], values[~hit], method="asymptotic").statistic
+    return float(wins / (hits * (n - hits)))

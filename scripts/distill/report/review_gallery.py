@@ -78,7 +78,7 @@ def _card(
 
 def _facts(row: Record) -> Iterator[str]:
     yield f"score {row['score']:.2f}"
-    if row["views"] == row["views"]:  # not NaN
+    if pd.notna(row["views"]):
         yield f"in {100 * row['views']:.0f}% of the views, IoU {row['overlap']:.2f}"
     if row["keypoint"]:
         yield f"{row['keypoint']}: views {row['spread']:.1f} px apart"
