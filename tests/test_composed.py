@@ -63,7 +63,7 @@ def test_images_that_nobody_annotated_can_be_left_out(tmp_path):
     coco.data["annotations"] = [a for a in coco.data["annotations"] if a["image_id"] in (1, 4)]
     assert ids(subset(coco.build(), annotated=True)) == [1, 4]
     empty = {**coco.build(), "annotations": []}
-    with pytest.raises(UserError, match="no image of .* has an annotation"):
+    with pytest.raises(UserError, match=r"no image of .* has an annotation"):
         subset(empty, annotated=True)
 
 
