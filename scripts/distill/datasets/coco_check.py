@@ -22,15 +22,14 @@ from distill.datasets.checks import (
     show,
     unique_ids,
 )
+from distill.datasets.coco_annotation import BOXLESS, Bad, Outside, checked
 from distill.datasets.conventions import Conventions
 from distill.datasets.keypoint_meta import contradiction, derive_flip_pairs, keypoint_meta
 from distill.program import UserError, log
 from distill.strict import is_line, read_json
 
 LONGEST_NAME = 1000  # characters of a path; most file systems allow 255 of each part
-BOXLESS = "instances with keypoints, but a box without area, left out"
-_FEW = 0.01  # of the instances
-_EDGE = 1e-3  # pixels; less than this over the edge is rounding
+FEW = 0.01  # of the annotations
 
 
 def load_coco(path: str, strip: bool = False) -> dict:
@@ -191,15 +190,15 @@ def _annotations(path: str, annotations: list, images: list, categories: list) -
         else:
             size = sizes[a["image_id"]]
             try:
-                copy = _annotation(a, size, kinds[a["category_id"]], repaired)
-            except _Bad as error:
-                doubtful = a["image_id"] if isinstance(error, _Outside) else None
+                copy = checked(a, size, kinds[a["category_id"]], repaired)
+            except Bad as error:
+                doubtful = a["image_id"] if isinstance(error, Outside) else None
                 problems.add(f"{what} (image {a['image_id']}): {error}", doubtful)
                 continue
             if copy:
                 clean.append(copy)
                 conventions.add(a, size)
-    if repaired[BOXLESS] > max(1, _FEW * len(annotations)):
+    if repaired[BOXLESS] > max(1, FEW * len(annotations)):
         problems.add(
             f"{repaired[BOXLESS]} {BOXLESS.removesuffix(', left out')}: give them boxes around the objects"
         )
@@ -212,96 +211,6 @@ def _annotations(path: str, annotations: list, images: list, categories: list) -
             a["id"] += shift
         repaired["annotation ids shifted to start at 1"] = len(clean)
     return clean, dict(repaired)
-
-
-class _Bad(Exception):
-    """What is wrong with an annotation."""
-
-
-class _Outside(_Bad):
-    """It does not fit into the image as annotated."""
-
-
-def _annotation(a: dict, size: tuple[int, int], category: dict, repaired: Counter[str]) -> dict | None:
-    """A clean copy; None for a box without area, which COCO's own files have a few of."""
-    if not are_numbers(a["bbox"], 4):
-        raise _Bad(f"bbox {show(a['bbox'])} is not four finite numbers")
-    x, y, w, h = a["bbox"]
-    if w < 0 or h < 0:
-        raise _Bad(f"bbox {show(a['bbox'])} has a negative size: it has to be x, y, width, height")
-    if w == 0 or h == 0:
-        posed = any(v in (1, 2) for v in _flat(a.get("keypoints"))[2::3])
-        repaired[BOXLESS if posed else "boxes without area left out"] += 1
-        return None
-    crowd = a.get("iscrowd")
-    crowd = 0 if crowd is None else crowd
-    if crowd not in (0, 1):
-        raise _Bad(f"iscrowd {show(crowd)} is neither 0 nor 1")
-    x1, y1, x2, y2 = max(x, 0), max(y, 0), min(x + w, size[0]), min(y + h, size[1])
-    if x2 <= x1 or y2 <= y1:
-        raise _Outside(f"bbox {show(a['bbox'])} lies outside the image of {size[0]}x{size[1]} pixels")
-    area = _area(a.get("area"), w * h, repaired)
-    bbox = [x, y, w, h]
-    if max(-x, -y, x + w - size[0], y + h - size[1]) > _EDGE:
-        bbox = [x1, y1, x2 - x1, y2 - y1]
-        area = min(area, bbox[2] * bbox[3])
-        repaired["boxes over the image's edge clipped"] += 1
-    copy = {"id": a["id"], "image_id": a["image_id"], "category_id": a["category_id"]}
-    copy |= {"bbox": bbox, "area": area, "iscrowd": int(crowd)}
-    copy |= _score(a.get("score"))
-    if category.get("keypoints"):
-        copy["keypoints"] = _keypoints(a.get("keypoints"), len(category["keypoints"]), size, repaired)
-        copy["num_keypoints"] = sum(v > 0 for v in copy["keypoints"][2::3])
-        if a.get("num_keypoints", copy["num_keypoints"]) != copy["num_keypoints"]:
-            repaired["counts of keypoints corrected"] += 1
-    elif any(_flat(a.get("keypoints"))):
-        raise _Bad(f"has keypoints, but its category {show(category['name'])} does not name any")
-    return copy
-
-
-def _flat(keypoints: Any) -> list:
-    return keypoints if isinstance(keypoints, list) else []
-
-
-def _area(given: Any, of_box: float, repaired: Counter[str]) -> float:
-    """An instance's; that of its box where none, or 0, is given: OKS divides by it."""
-    if given is None:
-        return of_box
-    if not are_numbers([given], 1) or given < 0:
-        raise _Bad(f"area {show(given)} is not a number ≥ 0")
-    if given == 0:
-        repaired["areas of 0 replaced by those of the boxes"] += 1
-    return given or of_box
-
-
-def _score(given: Any) -> dict[str, float]:
-    """That of a generated label that nobody has corrected; other tools' scores may be anything."""
-    return {"score": given} if are_numbers([given], 1) and 0 <= given <= 1 else {}
-
-
-def _keypoints(given: Any, count: int, size: tuple[int, int], repaired: Counter[str]) -> list:
-    """x, y, v of `count` keypoints. Unlabelled ones are 0, 0, 0; so become those outside the image (as
-    Detectron's training data has it), and those at 0, 0, where tables of poses put what is missing. An
-    instance without `keypoints` has none labelled."""
-    if given is None or given == []:
-        return [0] * (3 * count)
-    if not isinstance(given, list) or len(given) != 3 * count:
-        length = len(given) if isinstance(given, list) else f"{show(given)}"
-        raise _Bad(f"keypoints has length {length}, {count} keypoints need {3 * count}")
-    clean: list = []
-    for x, y, v in zip(given[0::3], given[1::3], given[2::3], strict=True):
-        if isinstance(v, bool) or v not in (0, 1, 2):
-            raise _Bad(f"keypoint {len(clean) // 3} has visibility {show(v)}, not 0, 1 or 2")
-        if v and not are_numbers([x, y], 2):
-            raise _Bad(f"keypoint {len(clean) // 3} is not at finite numbers")
-        if v and not (0 <= x <= size[0] and 0 <= y <= size[1]):
-            repaired["keypoints outside the image taken as unlabelled"] += 1
-            v = 0
-        if v and x == 0 and y == 0:
-            repaired["keypoints at 0, 0 taken as unlabelled"] += 1
-            v = 0
-        clean += [x, y, int(v)] if v else [0, 0, 0]
-    return clean
 
 
 def _known(key: Any, table: dict) -> bool:
