@@ -58,7 +58,7 @@ def main() -> None:
     device = args.device or ("gpu" if visible(os.environ) else "cpu")
     study = proposal.config(found, sources, results, device)
     study = {"results": study.pop("results"), "data": folder, **study}
-    seen = facts.words(found, sources.shared > 0, device)
+    seen = facts.words(found, sources.shared > 0, device, sources.val is None)
     seen += proposal.words(study, found, sources.unlabelled_images, device)
     args.output.parent.mkdir(parents=True, exist_ok=True)
     with replacing(args.output) as path:
@@ -98,15 +98,16 @@ def looked_at(args: argparse.Namespace, folder: str) -> tuple[facts.Facts, propo
         spec, val = material.own_validation(args.labelled, spec)
     if args.images and "coco" not in {entry["kind"] for entry in (spec, val) if entry}:
         raise UserError(f"--images is for files of COCO; {args.labelled} says where its images are")
-    coco, prints = labelled(args, spec, folder)
+    look = partial(built, folder=folder, only_annotated=args.only_annotated)
+    coco, prints = look("labelled", spec)
     found = facts.facts_of(coco, prints)
     known = [coco]
     if val:
-        tested, theirs = built("val", val, folder)
+        tested, theirs = look("val", val)
         if spec["kind"] == val["kind"] == "voc" and coco["categories"] != tested["categories"]:
             names = sorted({each["name"] for one in (coco, tested) for each in one["categories"]})
             spec["names"] = val["names"] = names  # neither folder shows them all
-            (coco, prints), (tested, theirs) = labelled(args, spec, folder), built("val", val, folder)
+            (coco, prints), (tested, theirs) = look("labelled", spec), look("val", val)
             found = facts.facts_of(coco, prints)
         check_splits(("val", "labelled"), tested, coco, (theirs, prints))
         known.append(tested)
@@ -130,21 +131,15 @@ def looked_at(args: argparse.Namespace, folder: str) -> tuple[facts.Facts, propo
     return found, source(unlabelled=more, unlabelled_images=count - twice, shared=twice)
 
 
-def labelled(args: argparse.Namespace, spec: dict[str, Any], folder: str) -> tuple[Coco, list[Fingerprint]]:
-    """The labelled dataset, as `built`; of annotated images alone where that is asked for."""
-    coco, prints = built("labelled", spec, folder)
-    if args.only_annotated:
-        coco = subset({"of": args.labelled, "exclude": [], "annotated": True}, {args.labelled: coco}, None)
-        kept = {image["id"] for image in coco["images"]}
-        prints = [found for found in prints if found.id in kept]
-    return coco, prints
-
-
-def built(name: str, spec: dict[str, Any], folder: str) -> tuple[Coco, list[Fingerprint]]:
-    """The dataset of an entry, and what its images look like."""
+def built(
+    name: str, spec: dict[str, Any], folder: str, only_annotated: bool
+) -> tuple[Coco, list[Fingerprint]]:
+    """The dataset of an entry, or its annotated images alone, and what they look like."""
     places = {key: str(Path(folder, spec[key])) for key in ("images", "annotations") if key in spec}
     usual = {"unreadable": defaults(ROOT, "study")["unreadable"]}
     coco = build(name, {**usual, **defaults(ROOT, "datasets", spec["kind"]), **spec, **places}, {})
+    if only_annotated:
+        coco = subset({"of": name, "exclude": [], "annotated": True}, {name: coco}, None)
     return coco, list(fingerprints(coco, Path(coco["info"]["image_root"])))
 
 

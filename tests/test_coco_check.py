@@ -139,7 +139,7 @@ def test_symbolic_links_may_not_leave_the_image_folder(coco, tmp_path):
 def test_repairs(coco):
     a, b, c, d = coco.data["annotations"]
     a.update(bbox=[-2, 4, 20, 40], area=1000, num_keypoints=17)
-    b.update(bbox=[5, 5, 0, 8])
+    b.update(bbox=[5, 5, 0, 8], keypoints=[0] * 9, num_keypoints=0)
     c.update(bbox=[30, 8, 10, 20], keypoints=[41, 10, 2, float("nan"), float("nan"), 0, 40, 30, 2])
     del c["area"], c["iscrowd"], c["num_keypoints"]
     d.update(
@@ -157,28 +157,35 @@ def test_repairs(coco):
     assert dataset["info"]["repaired"] == {
         "boxes over the image's edge clipped": 1,
         "counts of keypoints corrected": 1,
-        "instances with keypoints, but a box without area, left out": 1,
+        "boxes without area left out": 1,
         "keypoints outside the image taken as unlabelled": 1,
     }
     json.dumps(dataset, allow_nan=False)
 
 
 def test_what_tables_of_poses_put_for_nothing_is_nothing(coco):
-    """A point at 0, 0, points of a category that has none, an instance without a box."""
-    a, b, c, d = coco.data["annotations"]
+    """Points at 0, 0, even if they are most of the file's, and points of a category that has none."""
+    a, b, c, _ = coco.data["annotations"]
     coco.data["categories"].append({"id": 9, "name": "ball"})
     a.update(keypoints=[0, 0, 2, *SEEN[3:]], num_keypoints=2)
     b.update(category_id=9, keypoints=[0] * 6)
-    c.update(bbox=[5, 5, 0, 0], keypoints=SEEN)
+    c.update(keypoints=[0, 0, 2] * 3)
     dataset = coco.build()
-    assert [(x["id"], x.get("num_keypoints")) for x in dataset["annotations"]] == [(1, 1), (2, None), (4, 2)]
-    assert dataset["info"]["repaired"] == {
-        "keypoints at 0, 0 taken as unlabelled": 1,
-        "counts of keypoints corrected": 1,
-        "instances with keypoints, but a box without area, left out": 1,
-    }
-    d.update(bbox=[0, 0, 0, 0], keypoints=SEEN)
-    assert "2 instances with keypoints, but a box without area: give them" in coco.refused("2 instances")
+    assert [x.get("num_keypoints") for x in dataset["annotations"]] == [1, None, 0, 2]
+    assert dataset["info"]["repaired"]["keypoints at 0, 0 taken as unlabelled"] == 4
+    for wrong in ([1, 1, 2], "junk", {"x": 1}, 5):
+        b["keypoints"] = wrong
+        coco.refused("annotation 2 .* has keypoints, but its category 'ball' does not name any")
+
+
+def test_instances_without_a_box_are_no_background(coco):
+    for annotation in coco.data["annotations"][:2]:
+        annotation.update(bbox=[5, 5, 0, 0], keypoints=SEEN)
+    coco.refused("2 instances with keypoints, but a box without area: give them boxes around the objects")
+    coco.data["annotations"][:2] = [{**coco.data["annotations"][3], "id": i} for i in range(9, 250)]
+    coco.data["annotations"][0].update(bbox=[5, 5, 0, 0], keypoints=SEEN)
+    repaired = coco.build()["info"]["repaired"]  # COCO's own files may have a few
+    assert repaired["instances with keypoints, but a box without area, left out"] == 1
 
 
 @pytest.mark.parametrize("name", ["set/{}", "set\\\\{}", "set%2F{}"])

@@ -224,8 +224,10 @@ def test_what_the_labels_do_not_have_is_refused(labels):
 
 def test_an_answer_on_images_of_another_size_is_refused(labels):
     [answer, *others] = as_cvat(labels)
-    sized = {image["file_name"]: image for image in answer["images"]}
-    assert {(image["width"], image["height"]) for image in sized.values()}
+    for width in (float(answer["images"][0]["width"]), "wide", 0, None):
+        answer["images"][0]["width"], before = width, answer["images"][0]["width"]
+        assert geometry(corrected(labels, [answer, *others])) == geometry(labels)
+        answer["images"][0]["width"] = before
     answer["images"][0]["width"] *= 2
     with pytest.raises(UserError, match=r"is of \d+x\d+ pixels there, \d+x\d+ in the labels"):
         corrected(labels, [answer, *others])

@@ -37,7 +37,11 @@ def test_a_mirror_changes_all_sides_of_a_name():
     assert derive_flip_pairs([*eyes, "nose"]) == [[0, 3], [1, 2]]
     assert not contradiction(eyes, [[0, 3], [1, 2]])
     assert "change places" in contradiction(eyes, [[0, 1], [2, 3]])
-    assert derive_flip_pairs(["left_upright", "right_upright"]) == [[0, 1]]
+    for end in ("_{}", "{}"):
+        eyes = [f"{eye}{end.format(corner)}" for eye in ("LeftEye", "RightEye") for corner in "LR"]
+        assert derive_flip_pairs(eyes) == [[0, 3], [1, 2]]
+    assert derive_flip_pairs(["left_upright", "right_upright", "L1_left", "L1_right"]) == [[0, 1], [2, 3]]
+    assert derive_flip_pairs(["right_eye_left_corner", "right_eye_right_corner"]) == []  # of one eye
 
 
 def test_names_that_only_look_like_sides_are_left_alone():

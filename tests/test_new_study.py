@@ -92,6 +92,15 @@ def test_listed_images_that_nobody_looked_at_are_unlabelled_ones(data, tmp_path)
     made = datasets(tmp_path / "x.yaml")
     sizes = {name: len(made[name]["images"]) for name in ("val", "labelled", "unlabelled")}
     assert sizes == {"val": 1, "labelled": 6, "unlabelled": 5}
+    options = ("--unlabelled", data / "more", "--only-annotated", "--val", tmp_path / "part.json")
+    found = run(data, tmp_path / "y.yaml", *options, "--val-images", data / "train/images")
+    assert "of the validation set val is also in the training set" in found.stderr
+    coco = json.loads((data / "val/val.json").read_text())
+    coco["annotations"] = [a for a in coco["annotations"] if a["image_id"] == coco["images"][0]["id"]]
+    (tmp_path / "val.json").write_text(json.dumps(coco))
+    options = (*options[:4], tmp_path / "val.json", "--val-images", data / "val/images")
+    assert run(data, tmp_path / "z.yaml", *options).returncode == 0
+    assert len(datasets(tmp_path / "z.yaml")["val"]["images"]) == 1
 
 
 def test_datasets_of_other_programs(data, tmp_path):
@@ -118,6 +127,16 @@ def test_datasets_of_other_programs(data, tmp_path):
         assert "--images is for files of COCO" in done.stderr
     done = warm.run("new_study.py", "--labelled", "train.json", *options[2:-1], tmp_path / "again.yaml")
     assert "train.json: a file of COCO does not say where its images are; give --images" in done.stderr
+
+
+def test_a_folder_of_coco_is_not_taken_for_voc(data, tmp_path):
+    (tmp_path / "a.json").write_text("{}")
+    options = ("--unlabelled", data / "more", "--output", tmp_path / "x.yaml")
+    done = warm.run("new_study.py", "--labelled", tmp_path, *options)
+    assert f"{tmp_path}: a folder with a COCO file: give {tmp_path}/a.json" in done.stderr
+    of_voc = voc(tmp_path / "voc")
+    (of_voc / "meta.json").write_text("{}")
+    assert warm.run("new_study.py", "--labelled", of_voc, *options).returncode == 0
 
 
 def test_few_videos_give_many_frames(data, tmp_path):

@@ -39,6 +39,11 @@ def test_classes_and_images_of_yolo(tmp_path):
     assert (len(bare["images"]), bare["categories"]) == (3, [])
 
 
+def test_images_of_yolo_are_in_the_order_in_which_people_count(tmp_path):
+    made = build("x", {"kind": "yolo", "annotations": str(yolo(tmp_path, images=12))}, {})
+    assert [image["file_name"] for image in made["images"]] == [f"{i}.png" for i in range(12)]
+
+
 def test_poses_without_a_mirror_are_told_apart_by_their_names(tmp_path, caplog):
     path = yolo(tmp_path, kpt_shape=[3, 3], kpt_names={0: ["tip", "left", "right"]})
     dataset = build("x", {"kind": "yolo", "annotations": str(path)}, {})

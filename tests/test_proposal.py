@@ -237,5 +237,7 @@ def test_what_was_seen_names_categories_pairs_and_copies():
         "not swapped: nose; if some",
     ):
         assert any(line.startswith(beginning) for line in lines)
-    apart = facts.words(replace(found, frames=True, ordered=False), True, "cpu")
-    assert any(line.startswith("their order is that of their ids") for line in apart)
+    found = replace(found, frames=True, ordered=False)
+    for beginning in ("their order is that of their ids", "5 images are further versions"):
+        said = [facts.words(found, True, "cpu", split) for split in (True, False)]
+        assert [any(line.startswith(beginning) for line in lines) for lines in said] == [True, False]

@@ -123,6 +123,16 @@ def test_a_frozen_rpn_stays_as_it_was(tmp_path, arrows, keypoint_model):
     assert not any(key.startswith("roi_head.bbox_head.fc_") for key in kept)
 
 
+def test_an_rpn_that_nobody_trained_is_not_frozen(tmp_path, arrows, keypoint_model):
+    state = read_weights(keypoint_model / "model.pth")["state_dict"]
+    backbone = {key: value for key, value in state.items() if key.startswith("backbone.")}
+    torch.save({"state_dict": backbone}, tmp_path / "backbone.pth")
+    job = training_job(tmp_path, "keypoint_rcnn_tiny", arrows, iterations=2, freeze_rpn=True)
+    object.__setattr__(job, "init", tmp_path / "backbone.pth")
+    with pytest.raises(UserError, match=r"backbone\.pth: has no region proposals for `freeze_rpn` to keep"):
+        train(job)
+
+
 def test_background_of_generated_images_can_be_left_out(tmp_path, arrows, generated):
     losses = {}
     for background in ("sample", "ignore"):

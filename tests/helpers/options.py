@@ -39,7 +39,7 @@ def training_options(**options: Any) -> dict[str, Any]:
     """Of a student where `options` has a ratio, else of a teacher."""
     usual = {key: value for key, value in defaults(ROOT, "models").items() if key in TRAINING}
     if options.get("iterations", "auto") != "auto":
-        usual["warmup"] = max(1, options["iterations"] // 10)  # as of a study
+        usual["warmup"] = options["iterations"] // 10  # as of a study
     return {**usual, **options}
 
 

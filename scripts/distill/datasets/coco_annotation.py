@@ -55,7 +55,7 @@ def checked(a: dict, size: tuple[int, int], category: dict, repaired: Counter[st
         copy["num_keypoints"] = sum(v > 0 for v in copy["keypoints"][2::3])
         if a.get("num_keypoints", copy["num_keypoints"]) != copy["num_keypoints"]:
             repaired["counts of keypoints corrected"] += 1
-    elif any(_flat(a.get("keypoints"))):
+    elif (points := a.get("keypoints")) and (any(_flat(points)) or not isinstance(points, list)):
         raise Bad(f"has keypoints, but its category {show(category['name'])} does not name any")
     return copy
 

@@ -198,7 +198,7 @@ def _annotations(path: str, annotations: list, images: list, categories: list) -
             if copy:
                 clean.append(copy)
                 conventions.add(a, size)
-    if repaired[BOXLESS] > max(1, FEW * len(annotations)):
+    if repaired[BOXLESS] > FEW * len(annotations):
         problems.add(
             f"{repaired[BOXLESS]} {BOXLESS.removesuffix(', left out')}: give them boxes around the objects"
         )

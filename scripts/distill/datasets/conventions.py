@@ -32,9 +32,9 @@ class Conventions:
         """An annotation whose numbers are finite."""
         self.boxes.append((*annotation["bbox"], *size))
         self.ids.append((annotation["id"], annotation["image_id"]))
-        flat = annotation.get("keypoints") or ()
-        row = len(self.boxes) - 1
-        self.points += [(x, y, row) for x, y, v in zip(flat[0::3], flat[1::3], flat[2::3], strict=True) if v]
+        flat, row = annotation.get("keypoints") or (), len(self.boxes) - 1
+        points = zip(flat[0::3], flat[1::3], flat[2::3], strict=False)
+        self.points += [(x, y, row) for x, y, v in points if v and (x or y)]  # 0, 0 is for none
 
     def refuse(self, where: Any) -> None:
         """Raises UserError where the file as a whole looks like another convention."""

@@ -75,20 +75,18 @@ def default_sigmas(names: Sequence[str]) -> tuple[float, ...]:
 def derive_flip_pairs(names: Sequence[str]) -> list[list[int]]:
     """Pairs of keypoints whose names differ in their sides only, 0-based: left_eye/right_eye, l_eye/r_eye,
     eye.L/eye.R, LeftEye/RightEye, LEye/REye, … Of a name with several sides a mirror changes all of them
-    (left_eye_left_corner/right_eye_right_corner), or, where nothing is called so, the first. A name without
-    a partner stays unpaired."""
+    (left_eye_left_corner/right_eye_right_corner), or, where nothing is called so, the words alone (L1_left).
+    A name without a partner stays unpaired."""
     index = {name: k for k, name in enumerate(names)}
     partner: dict[int, int] = {}
-    for sides in _SIDES:
+    for sides in (_SIDES, _WORDS, _LETTERS, _ANYWHERE):
         for name, k in index.items():
-            other = index.get(_mirrored(name, *sides), k)
+            if sides is _ANYWHERE and _SIDES.search(name):
+                continue
+            other = index.get(sides.sub(lambda match: _OPPOSITE[match.group()], name), k)
             if other != k and not partner.keys() & {k, other}:
                 partner |= {k: other, other: k}
     return [[k, other] for k, other in sorted(partner.items()) if k < other]
-
-
-def _mirrored(name: str, pattern: re.Pattern[str], opposite: dict[str, str], count: int) -> str:
-    return pattern.sub(lambda match: opposite[match.group()], name, count)
 
 
 def contradiction(names: Sequence[str], pairs: Sequence[Sequence[int]]) -> str:
@@ -101,19 +99,12 @@ def contradiction(names: Sequence[str], pairs: Sequence[Sequence[int]]) -> str:
     return ""
 
 
-def _sides() -> list[tuple[re.Pattern[str], dict[str, str], int]]:
-    """Patterns that find sides in a name, their counterparts, case by case, and how many change; 0: all."""
-    words = {"left": "right", "Left": "Right", "LEFT": "RIGHT"}
-    both = words | {right: left for left, right in words.items()}
-    letters = {"l": "r", "L": "R"}
-    alone = r"(?<![A-Za-z])[lL](?![A-Za-z])"  # l_eye, eye.L, L1
-    camel = r"^L(?=[A-Z][a-z])|^l(?=[A-Z])|(?<=[a-z])L$"  # LEye, lEye, eyeL
-    return [
-        (re.compile("|".join(both)), both, 0),
-        (re.compile("|".join(words)), words, 1),
-        (re.compile(alone), letters, 1),
-        (re.compile(camel), letters, 1),
-    ]
-
-
-_SIDES = _sides()
+_PAIRS = (("left", "right"), ("Left", "Right"), ("LEFT", "RIGHT"), ("l", "r"), ("L", "R"))
+_OPPOSITE = {side: other for pair in _PAIRS for side, other in (pair, pair[::-1])}
+_WORD = r"(?<![A-Za-z])(?:left|right|LEFT|RIGHT)|(?<![A-Z])(?:Left|Right)"  # no bright, no upright
+_ALONE = r"(?<![A-Za-z])[lrLR](?![A-Za-z])"  # l_eye, eye.L, L1
+_CAMEL = r"^[LR](?=[A-Z][a-z])|^[lr](?=[A-Z])|(?<=[a-z])[LR]$"  # LEye, lEye, eyeL
+_SIDES, _WORDS, _LETTERS, _ANYWHERE = (
+    re.compile("|".join(patterns))
+    for patterns in ((_WORD, _ALONE, _CAMEL), (_WORD,), (_ALONE, _CAMEL), ("left|right",))  # eyeleft
+)

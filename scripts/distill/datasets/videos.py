@@ -14,7 +14,7 @@ import av
 import numpy as np
 from PIL import Image
 
-from distill.datasets.images import hash_bytes, list_files
+from distill.datasets.images import counted, hash_bytes, list_files
 from distill.files import replacing
 from distill.program import UserError, in_threads, log
 
@@ -44,7 +44,7 @@ def extract_frames(
     if count is not None:
         if count > len(names):
             raise UserError(f"{root}: {count} videos are to be drawn, there are {len(names)}")
-        names = sorted(sorted(names, key=partial(_digest, "video", seed))[:count])
+        names = sorted(sorted(names, key=partial(_digest, "video", seed))[:count], key=counted)
     draw = partial(_extract, Path(root), seed, Path(images_dir), frames, at)
     yield from in_threads(draw, names, f"frames of {root}")
 

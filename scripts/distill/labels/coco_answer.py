@@ -20,8 +20,8 @@ from distill.program import UserError
 class _Image(msgspec.Struct):
     id: int
     file_name: str
-    width: int | None = None
-    height: int | None = None
+    width: Any = None
+    height: Any = None
 
 
 class _Category(msgspec.Struct):
@@ -102,8 +102,8 @@ def _converted(content: Any) -> _File:
 
 def _same(image: _Image, mine: Record) -> Record:
     """The labels' record of an image. Raises UserError where the tool says that it had it in another size."""
-    theirs, size = (image.width, image.height), (mine["width"], mine["height"])
-    if all(theirs) and theirs != size:
+    theirs, size = [image.width, image.height], [mine["width"], mine["height"]]
+    if are_numbers(theirs, 2) and all(theirs) and theirs != size:
         ours = f"{size[0]}x{size[1]} in the labels; give the tool images of that size"
         raise UserError(f"{image.file_name!r} is of {theirs[0]}x{theirs[1]} pixels there, {ours}")
     return mine

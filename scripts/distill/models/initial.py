@@ -37,7 +37,7 @@ def load(
     published: Spec | None = None,
     cfg: Config | None = None,
     categories: list[dict[str, Any]] | None = None,
-) -> None:
+) -> frozenset[str]:
     """Weights of another model, or of a backbone, where names and shapes agree; the rest starts anew.
 
     published: see `settings`.
@@ -45,6 +45,7 @@ def load(
     categories: of the network; they and their keypoints keep the rows of those of the same name. Without,
         rows are kept where their number is the same.
 
+    Returns the names of the network's tensors that are of it.
     Raises UserError where less than half of the backbone agrees: they are of another network.
     """
     own = network.state_dict()
@@ -73,6 +74,7 @@ def load(
     log.info("%s: %s; the others start anew", path, said)
     for line in kept:
         log.info("%s: %s", path, line)
+    return frozenset(fitting)
 
 
 def _keep_names(

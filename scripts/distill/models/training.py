@@ -58,7 +58,11 @@ def _train(job: Job, cfg: Config, categories: list[dict], device: torch.device) 
         if checkpoint is None:
             network.init_weights()
             if start := pretrained or job.init:
-                initial.load(network, start, job.published, models.load_config(job.config), categories)
+                known = initial.load(
+                    network, start, job.published, models.load_config(job.config), categories
+                )
+                if job.spec["freeze_rpn"] and not any(name.startswith("rpn_head.") for name in known):
+                    raise UserError(f"{start}: has no region proposals for `freeze_rpn` to keep")
         if job.spec["freeze_rpn"]:
             kind.freeze_rpn(network)
         if kind.half == "features" and uses_bfloat16(job):

@@ -126,9 +126,8 @@ def schedule(job: Job, kind: Kind, iterations: int, optimization: dict[str, Any]
     rates = [
         dict(type="MultiStepLR", by_epoch=False, begin=0, end=iterations, milestones=milestones, gamma=0.1)
     ]
-    if (
-        spec["warmup"] > 1
-    ):  # of mmengine's the first iteration has the start factor, the last one the full rate
+    # Of mmengine's warm-up the first iteration has the start factor, the last one the full rate.
+    if spec["warmup"] > 1:
         rates.insert(0, dict(type="LinearLR", start_factor=0.1, by_epoch=False, begin=0, end=spec["warmup"]))
     return dict(
         optim_wrapper=wrapper,

@@ -67,7 +67,9 @@ def facts_of(coco: Coco, prints: Sequence[Fingerprint]) -> Facts:
     objects = instances(coco)
     crowds = len(coco["annotations"]) - len(objects)
     if not objects:
-        only = f"but {crowds} crowd regions; {MASKS}" if crowds else "which has to be the file of annotations"
+        only = (
+            f"but {crowds} crowd regions; {MASKS}" if crowds else "and it has to be the file of annotations"
+        )
         raise UserError(f"--labelled: its images hold no object, {only}")
     names = {category["id"]: category["name"] for category in coco["categories"]}
     places = {image["id"]: place / len(sides) for place, image in enumerate(coco["images"])}
@@ -126,9 +128,14 @@ def _listed(items: Iterable[str]) -> str:
     return ", ".join(first[:NAMED]) + (f" and {len(first) - NAMED} more" if len(first) > NAMED else "")
 
 
-def words(found: Facts, overlap: bool, device: str) -> list[str]:
-    """What was seen, a line each. overlap: whether annotated images are among the unlabelled ones."""
-    lines = [*_of_objects(found), *_of_keypoints(found), *_of_images(found)]
+def words(found: Facts, overlap: bool, device: str, split: bool = True) -> list[str]:
+    """What was seen, a line each.
+
+    overlap: whether annotated images are among the unlabelled ones.
+    device: cpu or gpu.
+    split: whether some of the images are to be validated on.
+    """
+    lines = [*_of_objects(found), *_of_keypoints(found), *_of_images(found, split)]
     if overlap:
         lines.append("annotated images are among the unlabelled ones: the study leaves them out there")
     other = {"cpu": "gpu", "gpu": "cpu"}[device]
@@ -163,16 +170,16 @@ def _of_keypoints(found: Facts) -> Iterator[str]:
         yield f"not swapped: {', '.join(found.unpaired)}; if some are left and right, say so by {where}"
 
 
-def _of_images(found: Facts) -> Iterator[str]:
+def _of_images(found: Facts, split: bool) -> Iterator[str]:
     if found.empty:
         what = "nothing is learned from them, fewer labels are made; --only-annotated leaves them out"
         yield f"{found.empty} of the labelled images hold no object: {what}"
-    if found.copies:
+    if found.copies and split:
         what = "a model is then validated on versions of what it learned; export without it, or give --val"
         yield f"{found.copies} images are further versions of others (Roboflow's augmentation): {what}"
     if found.frames:
         yield "images look like their neighbours, as frames of a video: they are split in their order"
-        if not found.ordered:
+        if not found.ordered and split:
             what = "if names are in order of time, number them so, or give --val"
             yield f"their order is that of their ids, which is not that of their names: {what}"
     elif found.alike:

@@ -25,10 +25,9 @@ def annotated(option: str, path: str, images: str | None, folder: str) -> Entry:
     folder: what the entry's paths are relative to.
     """
     place = {"annotations": relative(path, folder)}
-    if (
-        os.path.isdir(path)
-        and len(files := [name for name in os.listdir(path) if name.endswith(".json")]) == 1
-    ):
+    there = sorted(os.listdir(path)) if os.path.isdir(path) else []
+    files = [name for name in there if name.endswith(".json")]
+    if files and "Annotations" not in there and not any(name.endswith(".xml") for name in there):
         raise UserError(f"{option} {path}: a folder with a COCO file: give {os.path.join(path, files[0])}")
     other = "yolo" if path.endswith((".yaml", ".yml")) else "voc" if os.path.isdir(path) else None
     if other:

@@ -178,11 +178,14 @@ def _datasets(sources: Sources, frames: bool, most: int) -> Iterator[tuple[str, 
 
     most: how many unlabelled images are taken.
     """
-    name, own = "labelled", sources.labelled
+    name, own, val = "labelled", sources.labelled, sources.val
     if sources.only_annotated:
         yield "listed", own
         own = {"kind": "subset", "of": "listed", "annotated": True}
-    if sources.val is None:
+        if val:
+            yield "val_listed", val
+            val = {"kind": "subset", "of": "val_listed", "annotated": True}
+    if val is None:
         yield "everything", own
         parts = (
             ({"range": [1 - VALIDATED, 1]}, {"range": [0, 1 - VALIDATED]})
@@ -192,7 +195,7 @@ def _datasets(sources: Sources, frames: bool, most: int) -> Iterator[tuple[str, 
         yield "val", {"kind": "subset", "of": "everything", **parts[0]}
         own = {"kind": "subset", "of": "everything", **parts[1]}
     else:
-        yield "val", sources.val
+        yield "val", val
     if not sources.hide:
         yield name, own
     else:
@@ -205,7 +208,7 @@ def _datasets(sources: Sources, frames: bool, most: int) -> Iterator[tuple[str, 
     given = sources.unlabelled
     taken: dict[str, Any] = {}
     left = sources.unlabelled_images
-    if sources.shared and frames and sources.val is None:
+    if sources.shared and frames and val is None:
         # Neighbours of frames to validate on stay out too, where labelled frames are from all of a video.
         taken["range"] = [0, 1 - VALIDATED]
         left = int((1 - VALIDATED) * (left + sources.shared)) - sources.shared
