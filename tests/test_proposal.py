@@ -117,6 +117,10 @@ def test_wide_images_are_trained_on_as_large_as_they_are_predicted():
     config, _ = study(replace(FACTS, aspect=10))
     assert config["model"]["max_side"] >= 10 * max(config["model"]["scales"])
     assert study(replace(FACTS, aspect=100))[0]["model"]["max_side"] == 2000  # as of views
+    sides = [study(replace(FACTS, aspect=aspect), device="gpu")[1] for aspect in (1.5, 3)]
+    trained = [resolved["models"]["student"]["max_side"] for resolved in sides]
+    assert trained[0] == 1333 < trained[1]
+    assert trained[1] >= 3 * max(sides[1]["models"]["student"]["scales"])
 
 
 def test_the_neighbours_of_frames_to_validate_on_are_not_learned_from():

@@ -34,6 +34,7 @@ RATIO, RATIO_OF_FEW = (6, 4), (1, 3)  # labelled to generated images; where they
 PASSES = 2  # over the unlabelled images, at least: on a CPU, more would be predicted and not learned from …
 SPARE = 1.25  # … but where there are hardly more, all are taken, so that some can be taken out later
 GPU_BATCH = 16
+USUAL_SIDE = 1333  # pixels, the longer side in training, of large networks
 OF_ONE_SIZE = 1.6  # large objects by small ones
 PER_LABELLED = 10  # frames of all videos, for each labelled image
 FRAMES = 1000  # of a video, at most
@@ -112,16 +113,19 @@ def config(found: Facts, sources: Sources, results: str, device: str) -> dict[st
     others = sources.unlabelled_images + found.images * sources.hide
     ratio = RATIO_OF_FEW if labelled < FEW and others > 5 * labelled else RATIO
     model: dict[str, Any] = {"config": NETWORKS[found.task, device]}
+    longest_side = min(_step((side + STEP) * found.aspect) + STEP, View.max_side)
     baseline: dict[str, Any] | None
     if device == "cpu":
         model["scales"] = [side - 2 * STEP, side - STEP, side, side + STEP]
-        model["max_side"] = min(_step((side + STEP) * found.aspect) + STEP, View.max_side)
+        model["max_side"] = longest_side
         model |= {"batch": 4, "lr": 0.0016} if labelled < FEW else {"batch": 8}
         model["iterations"] = int(np.clip(PER_IMAGE * labelled, *ITERATIONS[found.task])) // 100 * 100
         baseline = {"init": "teacher"} if goes_on(found.task, device) else None
         most = drawn(model, ratio) // PASSES
     else:
         model["scales"] = [_step(side * share) for share in np.linspace(0.8, 1, 6)]
+        if longest_side > USUAL_SIDE:  # wide images are trained on as large as they are predicted
+            model["max_side"] = longest_side
         model["iterations"] = "auto"
         longest = automatic_length(round(labelled + others), GPU_BATCH, student=True)
         baseline = {"iterations": 100 * round(longest / 100)}
