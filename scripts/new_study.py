@@ -59,7 +59,7 @@ def main() -> None:
     study = proposal.config(found, sources, results, device)
     study = {"results": study.pop("results"), "data": folder, **study}
     seen = facts.words(found, sources.shared > 0, device, sources.val is None)
-    seen += proposal.words(study, found, sources.unlabelled_images, device)
+    seen += proposal.words(study, found, sources, device)
     args.output.parent.mkdir(parents=True, exist_ok=True)
     with replacing(args.output) as path:
         path.write_text(proposal.text(study, seen), encoding="utf-8")
@@ -100,35 +100,49 @@ def looked_at(args: argparse.Namespace, folder: str) -> tuple[facts.Facts, propo
         raise UserError(f"--images is for files of COCO; {args.labelled} says where its images are")
     look = partial(built, folder=folder, only_annotated=args.only_annotated)
     coco, prints = look("labelled", spec)
-    found = facts.facts_of(coco, prints)
-    known = [coco]
+    found, known, validated = facts.facts_of(coco, prints), [coco], prints
     if val:
-        tested, theirs = look("val", val)
+        tested, validated = look("val", val)
         if spec["kind"] == val["kind"] == "voc" and coco["categories"] != tested["categories"]:
             names = sorted({each["name"] for one in (coco, tested) for each in one["categories"]})
             spec["names"] = val["names"] = names  # neither folder shows them all
-            (coco, prints), (tested, theirs) = look("labelled", spec), look("val", val)
+            (coco, prints), (tested, validated) = look("labelled", spec), look("val", val)
             found = facts.facts_of(coco, prints)
-        check_splits(("val", "labelled"), tested, coco, (theirs, prints))
-        known.append(tested)
-    source = partial(
-        proposal.Sources, spec, val=val, hide=args.hide or 0.0, only_annotated=args.only_annotated
-    )
-    if not args.unlabelled:
-        return found, source(unlabelled=None)
-    more, files = material.unlabelled(args.unlabelled, folder)
-    count, twice = len(files), 0
-    if more["kind"] == "videos":
-        more |= {"frames": proposal.frames_each(found.images, count), "at": "even"}
-        count = material.frames(files, more["frames"])
-    elif (twice := material.shared(files, known)) == count:
+        check_splits(("val", "labelled"), tested, coco, (validated, prints))
+        known = [coco, tested]
+    more = given(args, folder, found, known, validated) if args.unlabelled else {"unlabelled": None}
+    own = {"val": val, "hide": args.hide or 0.0, "only_annotated": args.only_annotated}
+    return found, proposal.Sources(spec, **own, **more)
+
+
+def given(
+    args: argparse.Namespace,
+    folder: str,
+    found: facts.Facts,
+    known: list[Coco],
+    validated: list[Fingerprint],
+) -> dict[str, Any]:
+    """The unlabelled images, as `proposal.Sources` has them.
+
+    known: the annotated datasets. validated: of the images that may be validated on.
+    """
+    entry, files = material.unlabelled(args.unlabelled, folder)
+    if entry["kind"] == "videos":
+        entry |= {"frames": proposal.frames_each(found.images, len(files)), "at": "even"}
+        return {"unlabelled": entry, "unlabelled_images": material.frames(files, entry["frames"])}
+    if (shared := material.shared(files, known)) == len(files):
         hint = "give a folder with others, or hide labels by --hide 0.8"
         if found.empty:
-            hint = (
-                f"if nobody looked at the {found.empty} without an object, say --only-annotated; else {hint}"
-            )
-        raise UserError(f"{args.unlabelled}: all of its {count} images are labelled ones; {hint}")
-    return found, source(unlabelled=more, unlabelled_images=count - twice, shared=twice)
+            unseen = f"if nobody looked at the {found.empty} without an object, say --only-annotated"
+            hint = f"{unseen}; else {hint}"
+        raise UserError(f"{args.unlabelled}: all of its {len(files)} images are labelled ones; {hint}")
+    copies = (0, 0) if found.frames else material.alike(files, known, validated)
+    return {
+        "unlabelled": entry,
+        "unlabelled_images": len(files) - shared,
+        "shared": shared,
+        "copies": copies,
+    }
 
 
 def built(

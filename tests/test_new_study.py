@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 import yaml
+from PIL import Image
 
 from distill.study import proposal
 from distill.study.references import sources
@@ -127,6 +128,17 @@ def test_datasets_of_other_programs(data, tmp_path):
         assert "--images is for files of COCO" in done.stderr
     done = warm.run("new_study.py", "--labelled", "train.json", *options[2:-1], tmp_path / "again.yaml")
     assert "train.json: a file of COCO does not say where its images are; give --images" in done.stderr
+
+
+def test_copies_of_images_to_validate_on_are_said(data, tmp_path):
+    """The originals, say, of what an exporter made smaller."""
+    for folder in ("more", "val"):
+        for path in (data / folder / "images").iterdir():
+            image = Image.open(path)
+            image.resize((image.width * 2, image.height * 2)).save(tmp_path / f"{folder}-{path.name}")
+    val = ("--val", data / "val/val.json", "--val-images", data / "val/images")
+    done = run(data, tmp_path / "x.yaml", "--unlabelled", tmp_path, *val)
+    assert "of 13 unlabelled images, 4 look like images to validate on" in done.stdout, done.stderr
 
 
 def test_a_folder_of_coco_is_not_taken_for_voc(data, tmp_path):

@@ -26,6 +26,7 @@ FACTS = facts.Facts(
 )
 COCO = {"kind": "coco", "images": "images", "annotations": "train.json"}
 POOL = {"kind": "folder", "images": "more"}
+GIVEN = proposal.Sources(COCO, POOL, None, 0, 700)
 
 
 def study(found=FACTS, unlabelled=POOL, val=None, hide=0.0, device="cpu", unlabelled_images=700):
@@ -105,12 +106,12 @@ def test_keypoints_are_told_apart_on_what_has_them():
 
 def test_objects_that_stay_too_small_are_said():
     tiny = replace(FACTS, sizes=(0.0035, 0.004, 0.005))
-    [line] = proposal.words(study(tiny)[0], tiny, 0, "cpu")
+    [line] = proposal.words(study(tiny)[0], tiny, GIVEN, "cpu")
     assert line.startswith("small objects have about 0.9 pixels in training, too few to be found: cut")
     large = replace(FACTS, sizes=(0.2, 0.6, 1.1))
     assert "objects measure 20% to 110%" in " ".join(facts.words(large, False, "cpu"))
     assert "objects measure 0.35% to 0.5%" in " ".join(facts.words(tiny, False, "cpu"))
-    assert not proposal.words(study()[0], FACTS, 0, "cpu")
+    assert not proposal.words(study()[0], FACTS, GIVEN, "cpu")
 
 
 def test_wide_images_are_trained_on_as_large_as_they_are_predicted():
@@ -186,14 +187,15 @@ def test_a_student_without_a_gpu_is_given_as_many_images_as_it_draws():
     model = resolved["models"]["student"]
     drawn = model["iterations"] * model["batch"] * model["ratio"][1] / sum(model["ratio"])
     assert drawn == 2 * 2400
-    [line] = proposal.words(config, found, 50_000, "cpu")
+    many = replace(GIVEN, unlabelled_images=50_000)
+    [line] = proposal.words(config, found, many, "cpu")
     assert line.startswith(
         "2400 of 50000 unlabelled images are taken: in 1500 iterations a student draws about 4800"
     )
     assert study(found, unlabelled_images=2900)[0]["datasets"]["unlabelled"] == POOL  # hardly more
     config, _ = study(found, unlabelled_images=50_000, device="gpu")
     assert config["datasets"]["unlabelled"] == POOL
-    assert proposal.words(config, found, 50_000, "gpu") == []
+    assert proposal.words(config, found, many, "gpu") == []
     long = proposal.config(
         replace(found, images=5000), proposal.Sources(COCO, POOL, COCO, 0), "results/x", "gpu"
     )

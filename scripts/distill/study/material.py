@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from distill.datasets.coco import Coco
-from distill.datasets.images import SUFFIXES, hash_bytes, list_files
+from distill.datasets.fingerprints import Fingerprint, distances, fingerprints, looks
+from distill.datasets.images import SUFFIXES, hash_bytes, list_files, scan_all
+from distill.datasets.splits import ALIKE
 from distill.datasets.videos import SUFFIXES as OF_VIDEOS
 from distill.datasets.videos import count_frames
 from distill.files import open_file
@@ -15,6 +17,7 @@ from distill.program import UserError, log
 from distill.strict import read_yaml
 
 Entry = dict[str, Any]
+SAMPLE = 300  # images, about
 
 
 def annotated(option: str, path: str, images: str | None, folder: str) -> Entry:
@@ -88,6 +91,21 @@ def shared(files: Sequence[str], datasets: Sequence[Coco]) -> int:
             with open_file(path) as file:
                 count += hash_bytes(file.read()) in hashes
     return count
+
+
+def alike(files: Sequence[str], datasets: Sequence[Coco], known: Sequence[Fingerprint]) -> tuple[int, int]:
+    """Of a sample of image files, how many look like images of known fingerprints without being files of the
+    datasets: they were made smaller, or saved anew; and how many the sample has."""
+    hashes = {image["hash"] for dataset in datasets for image in dataset["images"]}
+    sample = list(files[:: max(1, len(files) // SAMPLE)])
+    found = zip(sample, scan_all([Path(file) for file in sample], "some unlabelled images"), strict=True)
+    images = [
+        {"id": number, "file_name": os.path.abspath(file), "width": scan.size[0], "height": scan.size[1]}
+        for number, (file, scan) in enumerate(found)
+        if not scan.reason and scan.hash not in hashes
+    ]
+    mine, theirs = (looks(list(prints)) for prints in (fingerprints({"images": images}, Path("/")), known))
+    return sum(int((bits <= ALIKE).any(axis=1).sum()) for _, bits in distances(mine, theirs)), len(sample)
 
 
 def relative(path: str | Path, folder: str) -> str:

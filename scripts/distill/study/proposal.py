@@ -47,6 +47,7 @@ class Sources:
     hide: the share of labelled images whose labels are hidden, for an upper bound, or 0.
     unlabelled_images: how many are given, beside `shared` annotated ones that are among them.
     only_annotated: whether labelled images without an annotation are left out.
+    copies: of a sample of unlabelled images, how many look like some that may be validated on; its size.
     """
 
     labelled: dict[str, Any]
@@ -56,6 +57,7 @@ class Sources:
     unlabelled_images: int = 0
     shared: int = 0
     only_annotated: bool = False
+    copies: tuple[int, int] = (0, 0)
 
 
 def frames_each(labelled: int, videos: int) -> int:
@@ -243,26 +245,25 @@ COMMENTS = {
 }
 
 
-def words(study: Mapping[str, Any], found: Facts, unlabelled: int, device: str) -> list[str]:
+def words(study: Mapping[str, Any], found: Facts, sources: Sources, device: str) -> list[str]:
     """What is to be said of a proposed study, a line each.
 
-    study: as `config` gives it. found: what it was made from.
-    unlabelled: how many such images are given.
+    study: as `config` gives it. found, sources: what it was made from.
     device: cpu or gpu.
     """
     lines = []
     if (pixels := found.sizes[0] * study["views"]["plain"][0]["scale"]) < SMALL[device] / 2:
         hint = "cut the images into tiles" + (", or use a GPU, which bears larger ones" * (device == "cpu"))
         lines.append(f"small objects have about {pixels:.2g} pixels in training, too few to be found: {hint}")
-    taken = [
-        entry["images"]
-        for entry in study["datasets"].values()
-        if entry.get("of") == "pool" and "images" in entry
-    ]
+    if sources.copies[0]:
+        what = "look like images to validate on, or their neighbours in a video: take such copies out"
+        lines.append(f"of {sources.copies[1]} unlabelled images, {sources.copies[0]} {what}")
+    iterations, given = study["model"]["iterations"], sources.unlabelled_images
     return lines + [
-        f"{images} of {unlabelled} unlabelled images are taken: in {study['model']['iterations']} iterations"
-        f" a student draws about {PASSES * images}; for more of them, raise `images` and `iterations`"
-        for images in taken
+        f"{images} of {given} unlabelled images are taken: in {iterations} iterations a student draws about"
+        f" {PASSES * images}; for more of them, raise `images` and `iterations`"
+        for entry in study["datasets"].values()
+        if entry.get("of") == "pool" and (images := entry.get("images"))
     ]
 
 
