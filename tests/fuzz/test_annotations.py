@@ -115,7 +115,8 @@ annotations.1.bbox.2 = inf => is not four finite numbers
 annotations.1.bbox.2 = 10**400 => is not four finite numbers
 annotations.1.bbox.2 = 1e308 => is not four finite numbers
 annotations.1.bbox = [14, 17, -10, -12] => has a negative size
-annotations.1.bbox.2 = 0 => ok it["info"]["repaired"] == {"boxes without area left out": 1}
+annotations.1.bbox.2 = 0 => 1 instances with keypoints, but a box without area: give them boxes
+annotations.1.bbox.2 = 0; annotations.1.keypoints = null => ok it["info"]["repaired"] == {"boxes without area left out": 1}
 annotations.1.bbox = [50, 5, 10, 12] => lies outside the image of 40x30 pixels
 annotations.1.bbox = [-20, 5, 10, 12] => lies outside the image of 40x30 pixels
 annotations.1.bbox = [4, 5, 10, 40] => ok it["annotations"][1]["bbox"] == [4, 5, 10, 25] and it["info"]["repaired"]
@@ -174,7 +175,7 @@ annotations.*.bbox = [22, 5, 34, 17]; annotations.0.bbox = [4, 5, 14, 17] => the
 annotations.*.bbox = [22, 5, 20, 4]; annotations.0.bbox = [4, 5, 10, 12] => 3 of 4 boxes reach over the image's edge
 annotations.*.bbox = [22, 5, 18.9, 4]; annotations.*.keypoints = null => ok it["info"]["repaired"]["boxes over the image's edge clipped"] == 4
 annotations.*.keypoints = [0.25, 0.33, 2, 0.12, 0.2, 1, 0, 0, 0] => 8 of 8 keypoints lie within one pixel: they look like fractions
-annotations.*.keypoints = [0, 0, 2, 1, 1, 1, 0, 0, 0] => 8 of 8 keypoints lie within one pixel: they look like fractions
+annotations.*.keypoints = [0, 0, 2, 1, 1, 1, 0, 0, 0] => 4 of 4 keypoints lie within one pixel: they look like fractions
 annotations.*.bbox = [24, 15, 10, 12]; annotations.*.keypoints = [6, 5, 2, 1, 2, 2, 0, 0, 0] => they look relative to it
 annotations.*.bbox = [24, 15, 10, 12]; annotations.*.keypoints = [20, 5, 2, 1, 2, 2, 0, 0, 0] => are they relative to it?
 annotations.0.bbox = [24, 15, 10, 12] => ok it["annotations"][0]["num_keypoints"] == 2
