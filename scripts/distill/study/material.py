@@ -98,13 +98,14 @@ def alike(files: Sequence[str], datasets: Sequence[Coco], known: Sequence[Finger
     datasets: they were made smaller, or saved anew; and how many the sample has."""
     hashes = {image["hash"] for dataset in datasets for image in dataset["images"]}
     sample = list(files[:: max(1, len(files) // SAMPLE)])
-    found = zip(sample, scan_all([Path(file) for file in sample], "some unlabelled images"), strict=True)
+    root = os.path.commonpath([os.path.dirname(file) for file in sample])
+    found = zip(sample, scan_all([Path(file) for file in sample], f"some images of {root}"), strict=True)
     images = [
-        {"id": number, "file_name": os.path.abspath(file), "width": scan.size[0], "height": scan.size[1]}
-        for number, (file, scan) in enumerate(found)
+        {"id": n, "file_name": os.path.relpath(file, root), "width": scan.size[0], "height": scan.size[1]}
+        for n, (file, scan) in enumerate(found)
         if not scan.reason and scan.hash not in hashes
     ]
-    mine, theirs = (looks(list(prints)) for prints in (fingerprints({"images": images}, Path("/")), known))
+    mine, theirs = (looks(list(prints)) for prints in (fingerprints({"images": images}, Path(root)), known))
     return sum(int((bits <= ALIKE).any(axis=1).sum()) for _, bits in distances(mine, theirs)), len(sample)
 
 
