@@ -24,8 +24,9 @@ def test_sigmas():
     ("left", "right"),
     [
         ("left_eye", "right_eye"), ("eye_left", "eye_right"), ("Left Eye", "Right Eye"), ("LEFT1", "RIGHT1"),
-        ("lefteye", "righteye"), ("l_eye", "r_eye"), ("eye.L", "eye.R"), ("LEye", "REye"), ("eyeL", "eyeR"),
-        ("front_left_paw", "front_right_paw"), ("L1", "R1"), ("fore_l_ankle", "fore_r_ankle"),
+        ("lefteye", "righteye"), ("eyeleft", "eyeright"), ("EYELEFT", "EYERIGHT"), ("EARLeft", "EARRight"),
+        ("bright_left", "bright_right"), ("l_eye", "r_eye"), ("eye.L", "eye.R"), ("LEye", "REye"),
+        ("eyeL", "eyeR"), ("front_left_paw", "front_right_paw"), ("L1", "R1"), ("fore_l_ankle", "fore_r_ankle"),
     ],
 )  # fmt: skip
 def test_pairs_are_derived_from_names(left, right):

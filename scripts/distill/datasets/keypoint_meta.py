@@ -102,9 +102,10 @@ def contradiction(names: Sequence[str], pairs: Sequence[Sequence[int]]) -> str:
 _PAIRS = (("left", "right"), ("Left", "Right"), ("LEFT", "RIGHT"), ("l", "r"), ("L", "R"))
 _OPPOSITE = {side: other for pair in _PAIRS for side, other in (pair, pair[::-1])}
 _WORD = r"(?<![A-Za-z])(?:left|right|LEFT|RIGHT)|(?<![A-Z])(?:Left|Right)"  # no bright, no upright
+_PART = "left|right|Left|Right|LEFT|RIGHT"  # eyeleft, where no name says its side better
 _ALONE = r"(?<![A-Za-z])[lrLR](?![A-Za-z])"  # l_eye, eye.L, L1
 _CAMEL = r"^[LR](?=[A-Z][a-z])|^[lr](?=[A-Z])|(?<=[a-z])[LR]$"  # LEye, lEye, eyeL
 _SIDES, _WORDS, _LETTERS, _ANYWHERE = (
     re.compile("|".join(patterns))
-    for patterns in ((_WORD, _ALONE, _CAMEL), (_WORD,), (_ALONE, _CAMEL), ("left|right",))  # eyeleft
+    for patterns in ((_WORD, _ALONE, _CAMEL), (_WORD,), (_ALONE, _CAMEL), (_PART,))
 )
