@@ -132,16 +132,6 @@ def test_keypoints_are_those_of_the_workflow(tmp_path, keypoint_model, images, o
     assert (np.abs(ours - theirs).max(1) < 0.01).mean() > 0.98
 
 
-def test_views_can_be_named_without_a_study(box_model, images):
-    (_, plain), *_ = Predictor(box_model, "cpu").predict(sorted(images[0].glob("*.png")), ["s0112"])
-    assert plain
-    assert plain == sorted(plain, key=lambda record: -record["score"])
-    assert {record["category_id"] for record in plain} <= {3, 7}
-    least = plain[len(plain) // 2]["score"]
-    (_, sure), *_ = Predictor(box_model, "cpu").predict(sorted(images[0].glob("*.png")), ["s0112"], least)
-    assert sure == [record for record in plain if record["score"] >= least] != plain
-
-
 def test_an_interrupted_run_goes_on(tmp_path, box_model, images, monkeypatch):
     monkeypatch.setattr(Source, "length", 2)
     plan, source = plan_of(box_model, ["s0112"]), Source.of([images[0]])

@@ -1,4 +1,4 @@
-"""What goes to a device and comes from it, a batch at once, is that of each image."""
+"""A model on images: what goes to a device and comes from it, a batch at once, is that of each image."""
 
 from types import SimpleNamespace
 
@@ -6,9 +6,12 @@ import numpy as np
 import torch
 from mmengine.structures import InstanceData
 
+from distill.datasets.dataset_file import root_of
+from distill.files import read_json
 from distill.models.prediction import shard
 from distill.models.predictor import Predictor
 from distill.predictions.views import View
+from helpers.networks import random_model
 
 COUNTS = (2, 0, 3)  # instances of each image of a batch
 
@@ -53,3 +56,16 @@ def test_shards_part_a_list():
     items = list(range(10))
     assert [shard(items, s, 4) for s in range(4)] == [[0, 1], [2, 3, 4], [5, 6], [7, 8, 9]]
     assert [shard([1], s, 3) for s in range(3)] == [[], [], [1]]
+
+
+def test_a_model_predicts_under_views_that_are_named(tmp_path, arrows):
+    categories = [{"id": 3, "name": "tip"}, {"id": 7, "name": "tail"}]
+    predictor = Predictor(random_model("faster_rcnn_tiny", categories, tmp_path / "model"), "cpu")
+    images = sorted(root_of(read_json(arrows), arrows).rglob("*.png"))[:7]
+    (_, plain), *_ = predictor.predict(images, ["s0112"])
+    assert plain
+    assert plain == sorted(plain, key=lambda record: -record["score"])
+    assert {record["category_id"] for record in plain} <= {3, 7}
+    least = plain[len(plain) // 2]["score"]
+    (_, sure), *_ = predictor.predict(images, ["s0112"], least)
+    assert sure == [record for record in plain if record["score"] >= least] != plain

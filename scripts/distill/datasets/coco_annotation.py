@@ -5,7 +5,7 @@ from typing import Any
 
 from distill.datasets.checks import are_numbers, show
 
-BOXLESS = "instances with keypoints, but a box without area, left out"
+BOXLESS = "instances with keypoints, but a box without area"
 EDGE = 1e-3  # pixels; less than this over the image's edge is rounding
 
 
@@ -31,8 +31,9 @@ def checked(a: dict, size: tuple[int, int], category: dict, repaired: Counter[st
     if w < 0 or h < 0:
         raise Bad(f"bbox {show(a['bbox'])} has a negative size: it has to be x, y, width, height")
     if w == 0 or h == 0:
-        posed = any(v in (1, 2) for v in _flat(a.get("keypoints"))[2::3])
-        repaired[BOXLESS if posed else "boxes without area left out"] += 1
+        points = a.get("keypoints")
+        posed = isinstance(points, list) and any(v in (1, 2) for v in points[2::3])
+        repaired[f"{BOXLESS}, left out" if posed else "boxes without area left out"] += 1
         return None
     crowd = a.get("iscrowd")
     crowd = 0 if crowd is None else crowd
@@ -55,13 +56,9 @@ def checked(a: dict, size: tuple[int, int], category: dict, repaired: Counter[st
         copy["num_keypoints"] = sum(v > 0 for v in copy["keypoints"][2::3])
         if a.get("num_keypoints", copy["num_keypoints"]) != copy["num_keypoints"]:
             repaired["counts of keypoints corrected"] += 1
-    elif (points := a.get("keypoints")) and (any(_flat(points)) or not isinstance(points, list)):
+    elif (points := a.get("keypoints")) and (not isinstance(points, list) or any(points)):
         raise Bad(f"has keypoints, but its category {show(category['name'])} does not name any")
     return copy
-
-
-def _flat(keypoints: Any) -> list:
-    return keypoints if isinstance(keypoints, list) else []
 
 
 def _area(given: Any, of_box: float, repaired: Counter[str]) -> float:

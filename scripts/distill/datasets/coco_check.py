@@ -197,11 +197,9 @@ def _annotations(path: str, annotations: list, images: list, categories: list) -
                 continue
             if copy:
                 clean.append(copy)
-                conventions.add(a, size)
-    if repaired[BOXLESS] > FEW * len(annotations):
-        problems.add(
-            f"{repaired[BOXLESS]} {BOXLESS.removesuffix(', left out')}: give them boxes around the objects"
-        )
+                conventions.add(a if "keypoints" in copy else {**a, "keypoints": None}, size)
+    if (boxless := repaired.get(f"{BOXLESS}, left out", 0)) > FEW * len(annotations):
+        problems.add(f"{boxless} {BOXLESS}: give them boxes around the objects")
     problems.refuse()
     conventions.refuse(path)
     clean.sort(key=lambda a: a["id"])

@@ -33,7 +33,7 @@ class Conventions:
         self.boxes.append((*annotation["bbox"], *size))
         self.ids.append((annotation["id"], annotation["image_id"]))
         flat, row = annotation.get("keypoints") or (), len(self.boxes) - 1
-        points = zip(flat[0::3], flat[1::3], flat[2::3], strict=False)
+        points = zip(flat[0::3], flat[1::3], flat[2::3], strict=True)
         self.points += [(x, y, row) for x, y, v in points if v and (x or y)]  # 0, 0 is for none
 
     def refuse(self, where: Any) -> None:

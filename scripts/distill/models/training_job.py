@@ -123,15 +123,14 @@ def schedule(job: Job, kind: Kind, iterations: int, optimization: dict[str, Any]
     if kind.half == "network" and uses_bfloat16(job):
         wrapper["type"] = "BFloat16OptimWrapper"
     milestones = [round(share * iterations) for share in spec["milestones"]]
-    rates = [
-        dict(type="MultiStepLR", by_epoch=False, begin=0, end=iterations, milestones=milestones, gamma=0.1)
-    ]
-    # Of mmengine's warm-up the first iteration has the start factor, the last one the full rate.
-    if spec["warmup"] > 1:
-        rates.insert(0, dict(type="LinearLR", start_factor=0.1, by_epoch=False, begin=0, end=spec["warmup"]))
+    warmup = dict(type="LinearLR", start_factor=0.1, by_epoch=False, begin=0, end=spec["warmup"])
+    decay = dict(
+        type="MultiStepLR", by_epoch=False, begin=0, end=iterations, milestones=milestones, gamma=0.1
+    )
     return dict(
         optim_wrapper=wrapper,
-        param_scheduler=rates,
+        # Of mmengine's warm-up the first iteration has the start factor, the last one the full rate.
+        param_scheduler=[warmup, decay] if spec["warmup"] > 1 else [decay],
         train_cfg=dict(type="IterBasedTrainLoop", max_iters=iterations, val_interval=iterations + 1),
     )
 

@@ -5,10 +5,9 @@ Datasets, one row for each of N instances, in the order of boxes/{shard}.json; K
 - heatmap (N, K, H, W) float16: as the network gives it, in the frame of the *view*, less `peak`
 - peak (N, K): the highest value of each map; missing in files of older versions, whose values are whole
 - or in their place x (N, K, W), y (N, K, H), peak_x, peak_y (N, K)
-- image_id (N,)
+- image_id, category_id (N,)
 - box (N, 4): x, y, w, h in the *original* image
 - score (N,): that of the box
-- category_id (N,)
 - region (N, 4): x, y, w, h in the *original* image, before the view's turn: the frame of the heatmap, where
   that is not the box
 
