@@ -26,7 +26,8 @@ def test_sigmas():
         ("left_eye", "right_eye"), ("eye_left", "eye_right"), ("Left Eye", "Right Eye"), ("LEFT1", "RIGHT1"),
         ("lefteye", "righteye"), ("eyeleft", "eyeright"), ("EYELEFT", "EYERIGHT"), ("EARLeft", "EARRight"),
         ("bright_left", "bright_right"), ("l_eye", "r_eye"), ("eye.L", "eye.R"), ("LEye", "REye"),
-        ("eyeL", "eyeR"), ("front_left_paw", "front_right_paw"), ("L1", "R1"), ("fore_l_ankle", "fore_r_ankle"),
+        ("eyeL", "eyeR"), ("front_left_paw", "front_right_paw"), ("L1", "R1"),
+        ("fore_l_ankle", "fore_r_ankle"),
     ],
 )  # fmt: skip
 def test_pairs_are_derived_from_names(left, right):
