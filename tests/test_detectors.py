@@ -14,6 +14,7 @@ from distill.models.backbone import weights_file
 from distill.models.networks import kind_of, own_hooks
 from distill.models.networks.detector import Detector
 from distill.models.predictor import Predictor
+from distill.models.weights import read_weights
 from distill.predictions.views import View
 from distill.program import UserError
 from helpers.arrows import lay_out_arrows
@@ -207,7 +208,7 @@ def test_a_published_one_is_imported_with_its_rows(tmp_path, arrows, name):
     """The categories that the dataset knows too are found as before, the others not."""
     config, theirs = str(narrow(name, tmp_path)), [{"id": n, "name": each} for n, each in enumerate("abc")]
     random_model(config, theirs, tmp_path / "own")
-    state = models.read_weights(tmp_path / "own/model.pth")["state_dict"]
+    state = read_weights(tmp_path / "own/model.pth")["state_dict"]
     torch.save({"meta": {"CLASSES": tuple("abc")}, "state_dict": state}, tmp_path / "published.pth")
     wanted = [{"id": 30, "name": "c"}, {"id": 20, "name": "nobody's"}, {"id": 10, "name": "a"}]
     imported = imports(tmp_path, config, "mmdet", tmp_path / "published.pth", wanted)

@@ -16,6 +16,7 @@ from distill.models import model as models
 from distill.models.importing import import_model
 from distill.models.predictor import Predictor
 from distill.models.training import train
+from distill.models.weights import read_weights
 from distill.predictions.views import View
 from distill.program import UserError
 from helpers import ROOT
@@ -177,7 +178,7 @@ def test_any_detector_is_imported_and_keeps_its_own_categories(zoo, tmp_path, ar
     import_model("zoo", config, spec, tmp_path / "d.json", tmp_path / "zoo")
     assert f"{path}: does not know arrow; the model predicts the others" in caplog.text
     state = torch.load(path)["state_dict"]
-    for key, value in models.read_weights(tmp_path / "zoo/model.pth")["state_dict"].items():
+    for key, value in read_weights(tmp_path / "zoo/model.pth")["state_dict"].items():
         assert torch.equal(value, state[key]), key
     predictor = Predictor(tmp_path / "zoo", "cpu", workers=0)
     # What the network finds in an image is chance; this is one of each.

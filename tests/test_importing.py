@@ -18,6 +18,7 @@ from distill.models.prediction import predict_boxes
 from distill.models.predictor import Predictor
 from distill.models.published.formats import FORMATS
 from distill.models.training_job import full_config
+from distill.models.weights import read_weights
 from distill.predictions.views import View
 from distill.program import UserError
 from helpers import ROOT, warm
@@ -125,7 +126,7 @@ def test_fewer_keypoints_in_another_order_are_those_of_the_checkpoint(tmp_path):
     path = published(tmp_path / "d2.pkl", arrays)
     fewer = {**PERSON, "keypoints": ["right_wrist", "nose"]}
     model = imports(tmp_path, "keypoint_rcnn_r50_fpn", "detectron2", path, [fewer])
-    deconv = models.read_weights(model / "model.pth")["state_dict"]["roi_head.keypoint_head.deconv.weight"]
+    deconv = read_weights(model / "model.pth")["state_dict"]["roi_head.keypoint_head.deconv.weight"]
     assert np.array_equal(deconv.numpy(), arrays["roi_heads.keypoint_head.score_lowres.weight"][:, [10, 0]])
     models.load(model, torch.device("cpu"))
 
@@ -158,7 +159,7 @@ def test_by_hand_a_model_imported_again_predicts_the_same(tmp_path, keypoint_mod
     assert "keypoints model zoo, imported" in said
     assert f"imported from {spec['checkpoint']} (mmdet)" in said
     del spec["categories"]
-    weights = models.read_weights(keypoint_model / "model.pth")["state_dict"]
+    weights = read_weights(keypoint_model / "model.pth")["state_dict"]
     torch.save(weights, tmp_path / "bare.pth")  # says nothing of its categories
     failed = warm.run(
         "import_model.py", *options, json.dumps({**spec, "checkpoint": str(tmp_path / "bare.pth")})

@@ -17,6 +17,7 @@ from distill.models import model as models
 from distill.models.importing import translate
 from distill.models.prediction import predict_boxes
 from distill.models.published.formats import FORMATS
+from distill.models.weights import read_weights
 from distill.predictions.views import View
 from helpers import ROOT
 from helpers.checkpoints import COCO_80, imports, scale_like_trained, share_in_common, small_dataset
@@ -97,6 +98,6 @@ def test_detections_are_those_of_mmdet(tmp_path):
     kept = [record for record in theirs if record["category_id"] != COCO_80[0]["id"]]
     assert len(kept) > 50
     assert share_in_common(kept, ours, pixels=0.01, score=1e-4)[0] >= 0.99
-    meta = models.read_weights(model / "model.pth")["meta"]
+    meta = read_weights(model / "model.pth")["meta"]
     assert meta["rows"] == [category["name"] for category in COCO_80]
     assert 999 not in {category["id"] for category in meta["categories"]}

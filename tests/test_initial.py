@@ -10,6 +10,7 @@ import torch
 
 from distill.models import initial
 from distill.models import model as models
+from distill.models.weights import read_weights
 from distill.program import UserError
 from helpers import ROOT
 
@@ -126,7 +127,7 @@ def test_damaged_safetensors_are_refused_in_one_line(tmp_path, content, message)
     path = tmp_path / "x.safetensors"
     path.write_bytes(content)
     with pytest.raises(UserError, match=f"not a checkpoint of tensors .*{message}"):
-        models.read_weights(path)
+        read_weights(path)
 
 
 class Whole:
@@ -168,7 +169,7 @@ def test_a_checkpoint_that_holds_itself_is_refused(tmp_path):
     content["model"] = content
     torch.save(content, tmp_path / "x.pth")
     with pytest.raises(UserError, match="holds no state dict of tensors"):
-        models.read_weights(tmp_path / "x.pth")
+        read_weights(tmp_path / "x.pth")
 
 
 def test_a_few_layers_of_another_backbone_are_not_enough(tmp_path, trained):

@@ -21,6 +21,7 @@ from distill.models.published.array_pickle import read_arrays
 from distill.models.published.formats import FORMATS
 from distill.models.training import train
 from distill.models.training_job import full_config
+from distill.models.weights import read_weights
 from distill.predictions.views import View
 from distill.program import UserError
 from helpers import ROOT
@@ -77,7 +78,7 @@ def test_of_mmengines_own_checkpoint_the_tensors_are_read_and_nothing_is_run(tmp
     content = {"meta": {"dataset_meta": {"classes": ("a", "b")}}, "state_dict": state}
     content |= {"message_hub": hub.state_dict(), "trap": Trap()}
     torch.save(content, tmp_path / "epoch_1.pth", _use_new_zipfile_serialization=zipped)
-    found = models.read_weights(tmp_path / "epoch_1.pth")
+    found = read_weights(tmp_path / "epoch_1.pth")
     assert not (tmp_path / "run").exists()
     assert found["meta"] == content["meta"]
     assert found["state_dict"].keys() == state.keys()

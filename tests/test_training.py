@@ -17,9 +17,10 @@ from mmengine.runner import Runner
 from distill import __version__
 from distill.models import amp
 from distill.models.hooks import Finite
-from distill.models.model import load_config, read_weights
+from distill.models.model import load_config
 from distill.models.training import train
 from distill.models.training_job import iterations_of
+from distill.models.weights import read_weights
 from distill.models.work_folder import checkpoints
 from distill.program import UserError
 from helpers import ROOT, warm

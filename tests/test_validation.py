@@ -14,11 +14,11 @@ from mmengine.runner import Runner
 from distill.evaluation.average_precision import evaluate
 from distill.files import read_json
 from distill.models.averaging import GAMMA
-from distill.models.model import read_weights
 from distill.models.prediction import predict_boxes
 from distill.models.predictor import Predictor
 from distill.models.training import train
 from distill.models.validation import points
+from distill.models.weights import read_weights
 from distill.predictions.merge import merge_boxes
 from distill.predictions.views import View
 from distill.program import UserError

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from distill.models import initial
-from distill.models.model import read_weights
+from distill.models.weights import read_weights
 from fuzz.harness import judge, outcome
 
 NO_STATE = "holds no state dict of tensors"

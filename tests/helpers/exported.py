@@ -6,6 +6,7 @@ import torch
 from distill.datasets.images import read_image
 from distill.models import Predictor, config_file
 from distill.models import model as models
+from distill.models.weights import save_weights
 from helpers.detectors import narrow
 from helpers.networks import random_model
 from helpers.options import generate
@@ -66,6 +67,6 @@ def retina_net(folder):
     network.bbox_head.retina_reg.weight.data *= 10
     folder = folder / "retina"
     meta = {"model": "retina", "categories": CATEGORIES, "rows": ROWS, "task": "boxes"}
-    models.save(folder / "model.pth", network.state_dict(), meta)
+    save_weights(folder / "model.pth", network.state_dict(), meta)
     config_file.write(folder / "config.py", cfg)
     return folder

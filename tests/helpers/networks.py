@@ -100,6 +100,7 @@ def random_model(config: str, categories: list[dict], folder: Path) -> Path:
 
     from distill.models import config_file
     from distill.models import model as models
+    from distill.models.weights import save_weights
     from distill.study.model_config import is_outside, path_of
 
     cfg = models.load_config(path_of(config, ROOT))
@@ -113,7 +114,7 @@ def random_model(config: str, categories: list[dict], folder: Path) -> Path:
         scale_rcnn(network, posed, folder)
     task = "keypoints" if posed else "boxes"
     meta = {"model": folder.name, "categories": categories, "iterations": 0, "task": task}
-    models.save(folder / "model.pth", network.state_dict(), meta)
+    save_weights(folder / "model.pth", network.state_dict(), meta)
     config_file.write(folder / "config.py", cfg)
     return folder
 

@@ -208,7 +208,7 @@ def _shown(option: Any) -> Any:
 
 
 def _checkpoint(path: Path, _: Any) -> Iterable[str]:
-    from distill.models.model import read_weights  # takes seconds to import
+    from distill.models.weights import read_weights  # takes seconds to import
 
     content = read_weights(path)
     meta, tensors = content["meta"], content["state_dict"]

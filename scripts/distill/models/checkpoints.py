@@ -7,10 +7,10 @@ from typing import Any
 import torch
 from mmengine.config import Config
 
-from distill.models import model as models
 from distill.models.published import formats
 from distill.models.published.array_pickle import read_arrays
 from distill.models.published.formats import BOX_HEAD, Format, State
+from distill.models.weights import read_weights
 
 # What DataParallel, torch.compile, Lightning, contrastive learning put in front of the names of tensors.
 WRAPPERS = re.compile(r"^((module|_orig_mod|model|network|net|encoder_q|student|teacher)\.)+")
@@ -20,7 +20,7 @@ def read(path: Path) -> tuple[State, dict[str, Any]]:
     """The tensors of a checkpoint, without what wrappers put in front of their names, and its meta."""
     if path.suffix == ".pkl":
         return {key: torch.from_numpy(array.copy()) for key, array in read_arrays(path).items()}, {}
-    content = models.read_weights(path)
+    content = read_weights(path)
     return unwrapped(content["state_dict"]), content["meta"]
 
 

@@ -96,6 +96,7 @@ class CocoJson(BaseDetDataset):
         if not records:
             what = "a visible keypoint" if self.posed else "an instance"
             raise UserError(f"{self.ann_file}: no image with {what} to train on")
+        self.tall = np.array([record["height"] > record["width"] for record in records])
         return records
 
     def _counts(self, instance: dict) -> bool:
@@ -115,6 +116,11 @@ class MixedDataset(ConcatDataset):
     def sizes(self) -> list[int]:
         """Number of images of each part."""
         return [len(dataset) for dataset in self.datasets]
+
+    @property
+    def tall(self) -> list[np.ndarray]:
+        """Of each part (images,) whether they are higher than wide."""
+        return [dataset.tall for dataset in self.datasets]
 
     @property
     def labels(self) -> list[list[set[int]]]:

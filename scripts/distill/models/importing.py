@@ -20,6 +20,7 @@ from distill.models import checkpoints, config_file, named_rows
 from distill.models import model as models
 from distill.models.provenance import digests, provenance
 from distill.models.published.formats import FORMATS, Format, State
+from distill.models.weights import check_weights, save_weights, some
 from distill.program import UserError, log
 from distill.study.schema import suggestion
 
@@ -61,7 +62,7 @@ def import_model(name: str, config: Path, spec: dict[str, Any], labelled: Path, 
             state[tensor] = state[tensor].index_select(rows.axis, rows.of_names(count)[order].flatten())
         keypoints = len(points_meta.names)
     cfg = Config({"model": named_rows.of_size(cfg, classes, keypoints).model})
-    models.check_weights(state, path)
+    check_weights(state, path)
     for key in unused:
         log.info("not used: %s", key)
     log.info("%s: %d tensors taken, %d not used", path, len(tensors) - len(unused), len(unused))
@@ -72,7 +73,7 @@ def import_model(name: str, config: Path, spec: dict[str, Any], labelled: Path, 
         "task": "keypoints" if models.has_keypoints(cfg) else "boxes",
         "settings": settings,
     }
-    models.save(output / "model.pth", state, about)
+    save_weights(output / "model.pth", state, about)
     config_file.write(output / "config.py", cfg)
     inputs = digests({"checkpoint": path, "labelled": labelled})
     write_json(
@@ -123,7 +124,7 @@ def check(state: State, expected: dict[str, torch.Size], has_keypoints: bool, so
     }
     if any(wrong.values()):
         found = "; ".join(
-            f"{len(keys)} tensors {what} ({models.some(keys)})" for what, keys in wrong.items() if keys
+            f"{len(keys)} tensors {what} ({some(keys)})" for what, keys in wrong.items() if keys
         )
         raise UserError(f"{source}: not of this architecture; choose another `config`: {found}")
 

@@ -8,9 +8,9 @@ from mmengine.config import Config
 from torch import nn
 
 from distill.models import checkpoints, named_rows
-from distill.models import model as models
 from distill.models.published.formats import FORMATS, State, stated
 from distill.models.settings import checked
+from distill.models.weights import check_weights, read_weights, some
 from distill.program import UserError, log
 
 Spec = Mapping[str, Any]
@@ -27,7 +27,7 @@ def settings(path: Path, published: Spec | None = None, cfg: Config | None = Non
     """
     if published and cfg:
         return checkpoints.ours(*checkpoints.read(path), FORMATS[published["format"]], cfg)[2]
-    found = models.read_weights(path)["meta"].get("settings")
+    found = read_weights(path)["meta"].get("settings")
     return checked(found, path) if found else {}
 
 
@@ -53,7 +53,7 @@ def load(
         tensors, meta = checkpoints.read(path)
         renamed = _renamed(checkpoints.ours(tensors, meta, FORMATS[published["format"]], cfg)[0])
     else:
-        content = models.read_weights(path)
+        content = read_weights(path)
         renamed, meta = _renamed(content["state_dict"]), content["meta"]
     state = max(renamed, key=lambda state: (len(_fitting(state, own)), len(state.keys() & own.keys())))
     kept = _keep_names(state, own, meta, published, cfg, categories, path) if cfg and categories else []
@@ -64,12 +64,12 @@ def load(
         if key in own and key not in fitting
     ]
     said = f"{len(fitting)} of the model's {len(own)} tensors fit"
-    said += f"; {len(odd)} are of another shape ({models.some(odd)})" if odd else ""
+    said += f"; {len(odd)} are of another shape ({some(odd)})" if odd else ""
     backbone = [key in fitting for key in own if key.startswith("backbone.")]
     if not fitting or 2 * sum(backbone) < len(backbone):
-        said += "" if fitting or odd else f"; it has {models.some(state)}"
+        said += "" if fitting or odd else f"; it has {some(state)}"
         raise UserError(f"{path}: of another network than `config`: {said}; change `init` or `config`")
-    models.check_weights(fitting, path)
+    check_weights(fitting, path)
     network.load_state_dict(fitting, strict=False)
     log.info("%s: %s; the others start anew", path, said)
     for line in kept:

@@ -1,11 +1,5 @@
-"""Building, saving and loading networks from a model config and the dataset's categories."""
+"""Networks: built from a model config and the dataset's categories, or loaded from a model's folder."""
 
-import json
-import os
-import pickle
-from collections.abc import Iterable
-from functools import cache
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +10,6 @@ from mmengine.config import Config
 from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import DefaultScope
 
-from distill.cluster.gpus import visible
-from distill.files import open_file, replacing
 from distill.models import (  # noqa: F401, fill mmdet's registries
     anchors,
     backbone,
@@ -27,20 +19,9 @@ from distill.models import (  # noqa: F401, fill mmdet's registries
     keypoint_head,
 )
 from distill.models.networks import Kind, kind_of
-from distill.models.safe_tensors import ENDING, read_safe_tensors
-from distill.models.tensor_pickle import read_tensors
-from distill.program import UserError, log, processors
-from distill.strict import is_line
+from distill.models.weights import check_weights, read_weights
+from distill.program import UserError
 from distill.study import model_config
-
-MOST_WORKERS = 16  # more wait for the disk
-SHOWN = 3  # names in a message
-# Where checkpoints keep their state dict. What mmengine saves as `state_dict` is already the average, if it
-# averages weights (EMA).
-LAYOUTS = (
-    "state_dict", "model", "model_state_dict", "ema_state_dict", "state_dict_ema", "model_ema", "ema",
-    "teacher", "student", "network", "net", "module", "weights",
-)  # fmt: skip
 
 
 def load_config(path: str | Path) -> Config:
@@ -80,77 +61,6 @@ def build(cfg: Config) -> BaseDetector:
     return network
 
 
-def save(path: Path, state_dict: dict[str, torch.Tensor], meta: dict[str, Any]) -> None:
-    """Writes weights and meta such that the same content gives the same bytes."""
-    weights = {key: value.detach().cpu().contiguous().clone() for key, value in sorted(state_dict.items())}
-    # A pickle depends on which equal strings are one object; those of a parsed text always are the same ones.
-    meta = json.loads(json.dumps(meta))
-    with replacing(path) as temporary, open(temporary, "wb") as file:
-        torch.save({"state_dict": weights, "meta": meta}, file)
-
-
-def read_weights(path: str | Path) -> dict[str, Any]:
-    """Reads a checkpoint's {"state_dict", "meta"} without unpickling anything but tensors and plain types.
-
-    The state dict may be the file itself or under one of `LAYOUTS`. Raises UserError where there is none.
-    """
-    open_file(path).close()  # a pipe, say, would be waited for
-    try:
-        try:
-            if Path(path).suffix == ENDING:
-                checkpoint = read_safe_tensors(Path(path))
-            else:
-                checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-        except pickle.UnpicklingError:  # it holds something else too
-            checkpoint = read_tensors(path)
-    except Exception as error:  # torch raises half a dozen kinds for a file that is not a checkpoint
-        why = str(error).partition("\n")[0] or type(error).__name__
-        raise UserError(f"{path}: not a checkpoint of tensors ({why})") from None
-    state = _state_dict(checkpoint)
-    if not state:
-        keys = f" but {some(map(str, checkpoint))}" if isinstance(checkpoint, dict) and checkpoint else ""
-        raise UserError(f"{path}: holds no state dict of tensors{keys}; save the network's state_dict()")
-    meta = checkpoint.get("meta")
-    return {"state_dict": state, "meta": meta if isinstance(meta, dict) else {}}
-
-
-def _state_dict(content: Any, depth: int = 3) -> dict[str, torch.Tensor]:
-    """The tensors by name of a checkpoint, wherever it keeps them."""
-    if not isinstance(content, dict) or not depth:
-        return {}
-    for key in LAYOUTS:
-        if found := _state_dict(content.get(key), depth - 1):
-            return found
-    return {key: value for key, value in content.items() if isinstance(key, str) and torch.is_tensor(value)}
-
-
-def some(names: Iterable[str]) -> str:
-    """The first names, for a message."""
-    shown = [f"{n:.80}" if is_line(n) else f"{n!r:.80}" for n in islice(names, SHOWN + 1)]
-    return ", ".join([*shown[:SHOWN], *["…"] * (len(shown) > SHOWN)])
-
-
-def check_weights(state: dict[str, torch.Tensor], path: str | Path) -> None:
-    """Raises UserError for tensors that no network computes with, and where a weight is, in float32, NaN or
-    infinite: such a network would silently predict nothing."""
-    for key, value in state.items():
-        if why := _unfit(value):
-            raise UserError(f"{path}: {key:.80} {why}; save plain numbers, state_dict() of the network")
-    if bad := [key for key, value in state.items() if not torch.isfinite(value.float()).all()]:
-        count = f"{len(bad)} of {len(state)} tensors hold NaN or infinity"
-        raise UserError(f"{path}: {count} ({some(bad)}); take other weights, or train again")
-
-
-def _unfit(value: torch.Tensor) -> str:
-    if value.layout != torch.strided:
-        return "is a sparse tensor"
-    if value.is_meta:
-        return "is without values"
-    if value.is_complex() or value.is_quantized or value.dtype == torch.bool:
-        return f"is of {str(value.dtype).removeprefix('torch.')}"
-    return ""
-
-
 def load(folder: str | Path, device: torch.device) -> tuple[BaseDetector, dict[str, Any], Kind]:
     """The trained network of a model artifact in eval mode, its meta (categories, keypoints, name), and kind.
 
@@ -175,28 +85,3 @@ def load(folder: str | Path, device: torch.device) -> tuple[BaseDetector, dict[s
         why = " ".join(str(error).split())[:200]
         raise UserError(f"{weights}: not the weights of the network of {config} ({why} …)") from None
     return network.to(device).eval(), meta, kind_of(cfg)
-
-
-def pick_workers(device: torch.device) -> int:
-    """How many processes load images for one GPU: its share of the CPUs that this job may use, but for one.
-    0 on a CPU, which the network itself keeps busy."""
-    if device.type == "cpu":
-        return 0
-    return max(1, min(MOST_WORKERS, processors() // int(os.environ.get("LOCAL_WORLD_SIZE", 1)) - 1))
-
-
-@cache
-def _warn_of_driver() -> None:
-    if visible(os.environ):
-        log.warning("there is a GPU, and torch cannot use it (is its driver too old?): this runs on the CPU")
-
-
-def pick_device(name: str) -> torch.device:
-    """cpu, cuda or auto (cuda where there is one). Raises UserError where cuda is asked for and missing."""
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-        if name == "cpu":
-            _warn_of_driver()
-    if name == "cuda" and not torch.cuda.is_available():
-        raise UserError("device: cuda is asked for but torch sees no GPU; set `device: auto` or `cpu`")
-    return torch.device(name)

@@ -13,9 +13,10 @@ from torch.utils.data import DataLoader, Dataset
 
 from distill.models.amp import features_in_bfloat16, keep_float32, supported
 from distill.models.application import CROPS, Application
+from distill.models.devices import pick_device, pick_workers
 from distill.models.folding import fold
 from distill.models.loaders import outlive_signals
-from distill.models.model import load, pick_device, pick_workers
+from distill.models.model import load
 from distill.models.sources import (
     CroppedImages,
     Image,

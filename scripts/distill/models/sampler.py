@@ -2,6 +2,10 @@
 
 Everything is a pure function of (seed, iteration, rank), so that training resumes at any iteration without
 replaying data, and any number of processes draws the same global minibatches.
+
+Images of a batch are padded to one size, and wide ones with tall ones to a square. So, as in Detectron, they
+are kept apart as far as may be: the draws of a window of iterations are dealt to its minibatches by shape,
+and those of a minibatch to its processes. How many of each dataset a minibatch has stays as it is.
 """
 
 import math
@@ -12,6 +16,8 @@ import numpy as np
 from mmdet.registry import DATA_SAMPLERS
 from mmengine.dist import get_dist_info
 from torch.utils.data import Sampler
+
+WINDOW = 16  # iterations
 
 
 def _rng(*key: int) -> np.random.Generator:
@@ -68,7 +74,7 @@ class RatioSampler(Sampler):
 
     Yields (index, key): key is a tuple of ints that seeds the random transforms of that draw.
 
-    dataset: anything with `sizes` (and `labels`, for `balance`), such as MixedDataset.
+    dataset: anything with `sizes` and `tall` (and `labels`, for `balance`), such as MixedDataset.
     batch: images per iteration over all processes, divisible by their number.
     iterations: length of the training.
     seed: of the draws.
@@ -88,7 +94,7 @@ class RatioSampler(Sampler):
         self.rank, self.world = get_dist_info()
         if batch % self.world:
             raise ValueError(f"batch {batch} is not a multiple of {self.world} processes")
-        self.sizes = dataset.sizes
+        self.sizes, self.tall = dataset.sizes, np.concatenate(dataset.tall)
         if len(self.sizes) == 1:
             self.share = 1.0
         elif ratio:
@@ -101,7 +107,8 @@ class RatioSampler(Sampler):
             self.times = [np.ones(size, np.int64) for size in self.sizes]
         else:
             self.times = [repeats(labels, balance) for labels in dataset.labels]
-        self.counts = first_counts(iterations, batch, self.share, seed)
+        windows = math.ceil(iterations / WINDOW)  # whole ones: a longer training begins with the same draws
+        self.counts = first_counts(windows * WINDOW, batch, self.share, seed)
         if len(self.sizes) == 1:
             self.counts[:] = batch
 
@@ -114,27 +121,41 @@ class RatioSampler(Sampler):
         """Starts after the first `samples` indices of this process (mmengine's contract for resuming)."""
         self.skipped += samples
 
-    def minibatch(self, iteration: int, first: int, second: int, epochs: list[Epochs]) -> list[int]:
-        """Indices of one global minibatch.
+    def minibatches(self, window: int, epochs: list[Epochs]) -> list[np.ndarray]:
+        """(batch,) indices of each global minibatch of a window, slot by slot.
 
-        first, second: how many images of each dataset were drawn before it.
         epochs: the order of the images of each dataset.
         """
-        count = int(self.counts[iteration])
-        indices = [epochs[0][first + i] for i in range(count)]
-        indices += [self.sizes[0] + epochs[1][second + i] for i in range(self.batch - count)]
-        return [indices[i] for i in _rng(self.seed, 3, iteration).permutation(self.batch)]
+        first = window * WINDOW
+        counts = self.counts[first : first + WINDOW]
+        shares = [counts, self.batch - counts][: len(epochs)]
+        where = zip(epochs, self.drawn(first), (0, self.sizes[0]), shares, strict=False)
+        taken = [
+            offset + np.array([epoch[start + i] for i in range(share.sum())], np.int64)
+            for epoch, start, offset, share in where
+        ]
+        order = np.arange(WINDOW)
+        if len(np.unique(self.tall[np.concatenate(taken)])) > 1:  # else they are dealt as they come
+            order = _rng(self.seed, 4, window).permutation(WINDOW)
+            taken = [self.by_shape(indices) for indices in taken]
+        ends = [share[order].cumsum()[:-1] for share in shares]
+        dealt = [np.concatenate(parts) for parts in zip(*map(np.split, taken, ends), strict=True)]
+        slots = [_rng(self.seed, 3, first + i).permutation(self.batch) for i in range(WINDOW)]
+        return [self.by_shape(dealt[at][own]) for at, own in zip(order.argsort(), slots, strict=True)]
+
+    def by_shape(self, indices: np.ndarray) -> np.ndarray:
+        """Wide images first, else in the same order."""
+        return indices[np.argsort(self.tall[indices], kind="stable")]
 
     def __iter__(self) -> Iterator[tuple[int, tuple[int, ...]]]:
         per_process = self.batch // self.world
         start = self.skipped // per_process
-        drawn = np.concatenate([[0], np.cumsum(self.counts)])
         epochs = [Epochs(times, self.seed, stream) for stream, times in enumerate(self.times, 1)]
-        for iteration in range(start, self.iterations):
-            first = int(drawn[iteration])
-            indices = self.minibatch(iteration, first, iteration * self.batch - first, epochs)
-            for slot in range(self.rank * per_process, (self.rank + 1) * per_process):
-                yield indices[slot], (self.seed, iteration, slot)
+        for window in range(start // WINDOW, math.ceil(self.iterations / WINDOW)):
+            for iteration, indices in enumerate(self.minibatches(window, epochs), window * WINDOW):
+                if start <= iteration < self.iterations:
+                    for slot in range(self.rank * per_process, (self.rank + 1) * per_process):
+                        yield int(indices[slot]), (self.seed, iteration, slot)
 
     def __len__(self) -> int:
         return self.iterations * (self.batch // self.world)

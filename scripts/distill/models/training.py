@@ -12,12 +12,14 @@ from mmengine.runner import Runner
 from distill.files import write_json
 from distill.models import amp, backbone, config_file, hooks, initial, work_folder
 from distill.models import model as models
+from distill.models.devices import pick_device, pick_workers
 from distill.models.networks import Kind, kind_of
 from distill.models.processes import runner_of, start_processes
 from distill.models.provenance import provenance
 from distill.models.tracking import Tracking, backends
 from distill.models.training_job import Job, fingerprint, full_config, uses_bfloat16
 from distill.models.validation import Validation, average_precision, points, write_history
+from distill.models.weights import save_weights
 from distill.program import UserError
 from distill.study.reruns import seen
 
@@ -27,12 +29,12 @@ def train(job: Job, workers: int | None = None) -> None:
 
     Raises UserError for unusable inputs and where the loss is not finite.
     """
-    device = models.pick_device(job.device)
+    device = pick_device(job.device)
     start_processes(device)
     world = get_world_size()
     if job.spec["batch"] % world:
         raise UserError(f"model {job.name}: batch {job.spec['batch']} is not a multiple of {world} GPUs")
-    cfg, categories = full_config(job, models.pick_workers(device) if workers is None else workers)
+    cfg, categories = full_config(job, pick_workers(device) if workers is None else workers)
     with work_folder.locked(job.work):
         _train(job, cfg, categories, device)
     barrier()
@@ -85,7 +87,7 @@ def _train(job: Job, cfg: Config, categories: list[dict], device: torch.device) 
     if is_main_process():
         state = validated.best["state"] if validated and validated.best else network.state_dict()
         # Some networks grow parts in training that are others of theirs (DDQ's decoder).
-        models.save(job.output / "model.pth", {name: state[name] for name in names}, meta)
+        save_weights(job.output / "model.pth", {name: state[name] for name in names}, meta)
         clock = next(hook for hook in runner.hooks if isinstance(hook, hooks.Clock))
         _write_records(job, cfg, device, clock.seconds, resumes, mark, validated)
         work_folder.keep_newest(job.work)

@@ -24,6 +24,7 @@ from distill.models import (  # noqa: F401, fill registries
     sampler,
 )
 from distill.models import model as models
+from distill.models.devices import pick_device
 from distill.models.networks import Kind, kind_of, own_hooks
 from distill.models.provenance import digests
 from distill.models.validation import How
@@ -100,7 +101,7 @@ def dataloader(job: Job, kind: Kind, cfg: Config, coco: Coco, iterations: int, w
         num_workers=workers,
         persistent_workers=workers > 0,
         worker_init_fn=dict(type="outlive_signals"),
-        pin_memory=models.pick_device(job.device).type == "cuda",
+        pin_memory=pick_device(job.device).type == "cuda",
         dataset=dict(type="MixedDataset", datasets=parts),
         sampler=dict(type="RatioSampler", **mix),
         collate_fn=dict(type="pseudo_collate"),
@@ -109,7 +110,7 @@ def dataloader(job: Job, kind: Kind, cfg: Config, coco: Coco, iterations: int, w
 
 def uses_bfloat16(job: Job) -> bool:
     """Whether the training is asked to compute in it, and the hardware does."""
-    return job.spec["amp"] and amp.supported(models.pick_device(job.device))
+    return job.spec["amp"] and amp.supported(pick_device(job.device))
 
 
 def schedule(job: Job, kind: Kind, iterations: int, optimization: dict[str, Any]) -> dict:

@@ -18,10 +18,10 @@ from distill.datasets.dataset_file import read_dataset
 from distill.evaluation.average_precision import evaluate
 from distill.files import read_json, replacing, write_json, write_text
 from distill.models import config_file
-from distill.models import model as models
 from distill.models.averaging import AverageWeights
 from distill.models.prediction import detect_boxes, predict_boxes, predict_heatmaps
 from distill.models.published.formats import State
+from distill.models.weights import save_weights
 from distill.predictions.merge import Options, merge_boxes
 from distill.predictions.merge_heatmaps import merge_heatmaps
 from distill.predictions.views import View
@@ -100,7 +100,7 @@ def average_precision(
     if is_main_process():
         shutil.rmtree(folder, ignore_errors=True)
         model.mkdir(parents=True)
-        models.save(model / "model.pth", state, meta)
+        save_weights(model / "model.pth", state, meta)
         config_file.write(model / "config.py", cfg)
     barrier()
     mine = folder / str(get_rank())

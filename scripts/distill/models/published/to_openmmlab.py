@@ -8,10 +8,10 @@ from mmengine.config import Config
 
 from distill.datasets.keypoint_meta import keypoint_meta
 from distill.models import config_file
-from distill.models import model as models
 from distill.models.networks.detector import parts
 from distill.models.networks.topdown import is_topdown
 from distill.models.published.formats import named, stated
+from distill.models.weights import save_weights
 from distill.predictions.views import View
 from distill.program import UserError
 
@@ -96,6 +96,6 @@ def _loader(dataset: dict[str, Any]) -> dict[str, Any]:
 
 
 def _write(output: Path, network: Any, meta: dict[str, Any], config: dict[str, Any]) -> list[Path]:
-    models.save(output, network.state_dict(), meta)
+    save_weights(output, network.state_dict(), meta)
     config_file.write(output.with_suffix(".py"), Config(config))
     return [output, output.with_suffix(".py")]
