@@ -41,7 +41,7 @@ def main() -> None:
         "--ratio",
         type=float,
         nargs=2,
-        help="labelled to generated images of an epoch (yolo; default: as a student's)",
+        help="labelled to generated images of an epoch (yolo; default: 6 4)",
     )
     export.add_argument(
         "--order",

@@ -17,8 +17,10 @@ from pathlib import Path
 import yaml
 
 from distill import ROOT
-from distill.cluster.costs import estimate, timing
-from distill.cluster.outlook import counted, graph, outlook, queue
+from distill.cluster.costs import TRAINING, estimate, learned
+from distill.cluster.jobs import graph
+from distill.cluster.outlook import counted, outlook, queue
+from distill.cluster.timing import timing
 from distill.files import write_text
 from distill.program import UserError, run
 from distill.study.resolve import read, resolve
@@ -50,8 +52,10 @@ def main() -> None:
         known += [(job, other, counted(other)) for job in graph(path, [])]
     seconds, sizes = estimate(jobs, study, images, [*known, *((job, study, images) for job in jobs)])
     print(*outlook(jobs, seconds, sizes, queue()), sep="\n")
-    predicted = {job.wildcards["dataset"] for job in jobs if job.benchmark and "dataset" in job.wildcards}
-    if unknown := sorted(predicted - images.keys()):
+    used = {job.wildcards["dataset"] for job in jobs if job.benchmark and "dataset" in job.wildcards}
+    trained = [study["models"][job.wildcards["model"]] for job in jobs if job.rule in TRAINING]
+    used |= {name for model in trained if model["iterations"] == "auto" for name in learned(model, study)}
+    if unknown := sorted(used - images.keys()):
         files = [f"{study['results']}/datasets/{name}.stats.json" for name in unknown]
         command = ["snakemake", "--configfile", str(args.configfile), "--", *files]
         print(f"\nnot counted yet; first: {shlex.join(command)}")

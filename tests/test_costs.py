@@ -9,7 +9,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from distill.cluster.costs import critical_path, estimate, line, parse, timing
+from distill.cluster.costs import critical_path, estimate, line, work_of
+from distill.cluster.jobs import Job, parse
+from distill.cluster.timing import timing
+from distill.study.lengths import automatic_length
 from distill.study.resolve import resolve
 from helpers import ROOT
 from helpers.workflow import lay_out
@@ -132,6 +135,17 @@ def test_costs_lie_on_a_line():
     assert line([(10, 25), (20, 45)])(30) == pytest.approx(65)
     assert line([(10, 20)])(30) == pytest.approx(60)
     assert line([(10, 40), (20, 30)])(30) == pytest.approx(70)  # falling: the mean rate instead
+
+
+def test_the_length_of_a_training_may_follow_from_images_that_were_counted():
+    models = {"teacher": {"iterations": "auto"}, "student": {"labels": "distilled", "iterations": "auto"}}
+    study = resolve(STUDY | {"models": models}, ROOT)
+    for name, rule, images in (("teacher", "train_teacher", 90_000), ("student", "retrain_student", 400_000)):
+        job = Job(rule, (), (), {"model": name}, 1, "", "")
+        counted = {"labelled": 90_000, "unlabelled": 310_000}
+        assert work_of(job, study, {"labelled": 90_000} if name == "student" else {}) is None
+        learned = automatic_length(images, 8, student=name == "student") * 8
+        assert work_of(job, study, counted) == learned > 5000 * 8
 
 
 DRY_RUN = """

@@ -110,3 +110,10 @@ def test_only_what_is_seen_to_hold_is_folded(pair, folded):
     else:
         before, after = original.state_dict(), pair.state_dict()
         assert all(torch.equal(after[key], before[key]) for key in before)
+        assert not pair.conv._forward_hooks  # which would keep all that it computes
+
+
+def test_a_normalisation_without_weights_stays():
+    pair = Pair(nn.Conv2d(3, 3, 1)).eval()
+    pair.norm = nn.BatchNorm2d(3, affine=False).eval()
+    assert fold(pair, lambda: (pair(PIXELS), pair(PIXELS) > 0)) == 0

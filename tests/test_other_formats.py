@@ -178,6 +178,18 @@ def test_names_that_would_share_a_file_of_labels_are_kept_apart(tmp_path):
         yolo_export.export(parts["labels"], parts["labels"], parts["val"], (6, 4), tmp_path / "out")
 
 
+def test_no_image_takes_the_labels_of_another(tmp_path):
+    """a.png, the third, would be a-3.png beside a.jpg, and have the labels of a-3.jpg."""
+    coco = Coco(tmp_path / "coco", images=3)
+    for image, new in zip(coco.data["images"], ("a-3.jpg", "a.jpg", "a.png"), strict=True):
+        (coco.images / image["file_name"]).rename(coco.images / new)
+        image["file_name"] = new
+    part = coco.build()
+    assert {image["file_name"]: image["id"] for image in part["images"]}["a.png"] == 3
+    yolo_export.export(part, part, part, (6, 4), tmp_path / "out")
+    assert len(list((tmp_path / "out/labels/val").iterdir())) == 3
+
+
 def test_an_export_into_this_folder_has_its_labels_where_others_look(figures, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     yolo_export.export(**figures, ratio=(6, 4), output=Path("."))

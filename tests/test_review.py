@@ -269,6 +269,12 @@ def test_the_program_writes_lists_that_are_read_again(tmp_path):
     (tmp_path / "review.csv").write_text("doubt,kind\nhigh,label\n")
     with pytest.raises(UserError, match=r"review.csv: is damaged, or another file"):
         read_review(tmp_path / "review.csv")
+    text = (tmp_path / "next.csv").read_text()
+    first = text.splitlines()[1].partition(",")[0]
+    for wrong, why in (("1.7", "not whole"), ("", "missing"), ("x", "x")):
+        (tmp_path / "next.csv").write_text(text.replace(f"\n{first},", f"\n{wrong},", 1))
+        with pytest.raises(UserError, match=f"next.csv: is damaged, or another file.*{why}"):
+            read_next(tmp_path / "next.csv")
 
 
 def test_a_file_without_predictions_has_empty_lists(tmp_path):

@@ -86,15 +86,30 @@ def test_shapes_are_kept_apart_and_nothing_else_changes():
     assert len(set(first)) > 3
 
 
+def test_few_images_of_a_shape_do_not_fill_a_minibatch_alone():
+    """Of 15 images one is tall: it would be in a minibatch four times."""
+    minibatches = np.array([index for index, _ in drawn([15], 4, 500, None, tall=0.1)]).reshape(-1, 4)
+    assert max(np.bincount(minibatch).max() for minibatch in minibatches) == 2  # where an epoch ends
+
+
+def test_no_process_sees_more_of_a_dataset_whose_images_are_tall(monkeypatch):
+    wide, tall = np.arange(1000) % 10 < 3, np.arange(1000) % 10 < 7
+    dataset = SimpleNamespace(sizes=[1000, 1000], tall=[wide, tall])
+    for rank in range(4):
+        monkeypatch.setattr(module, "get_dist_info", lambda rank=rank: (rank, 4))
+        sampler = RatioSampler(dataset, 16, 2000, 0, [6, 4], None)
+        assert np.mean([index < 1000 for index, _ in sampler]) == pytest.approx(0.6, abs=0.02)
+
+
 def test_processes_get_images_of_one_shape(monkeypatch):
-    """Of a minibatch of both shapes one process of four at most has both."""
+    """Of a minibatch of both shapes two processes of four at most have both."""
     ranks = np.array([
         [i for i, _ in drawn([100], 16, 64, None, rank=r, world=4, monkeypatch=monkeypatch, tall=0.5)]
         for r in range(4)
     ]).reshape(4, 64, 4)  # fmt: skip
     tall = np.concatenate(of_sizes(100, tall=0.5).tall)[ranks]
     mixed = tall.any(2) & ~tall.all(2)
-    assert mixed.sum(0).max() == 1
+    assert mixed.sum(0).max() == 2
     assert 0 < mixed.any(0).sum() <= 4  # of four windows, each with one dataset, one minibatch each
 
 

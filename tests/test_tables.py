@@ -131,6 +131,19 @@ def test_a_model_that_all_seeds_share_is_one():
     assert frame.loc["student", "gain sd"] == pytest.approx(100 * np.std(APS["student"], ddof=1))
 
 
+def test_the_interval_of_a_shared_model_is_that_of_its_images():
+    """As many resamples of one model as of three that are the same would say that there are no seeds."""
+    low, high = [], []
+    for seeds in (1, 2, 3):
+        spec, evaluations = study()
+        evaluations["teacher-0.json"]["boxes"]["resampled"] = np.linspace(0.3, 0.46, 1000).tolist()
+        spec["rows"] = [{**spec["rows"][0], "evaluations": ["teacher-0.json"] * seeds}]
+        frame = build(spec, {"teacher-0.json": evaluations["teacher-0.json"]}).frame.set_index("row")
+        low, high = [*low, frame.loc["teacher", "AP low"]], [*high, frame.loc["teacher", "AP high"]]
+    assert low == pytest.approx([30.4] * 3, abs=0.1)
+    assert high == pytest.approx([45.6] * 3, abs=0.1)
+
+
 def test_folds_are_resampled_each_by_itself():
     """What makes an image easy for all rows is in no gain. It cancels between folds, not between seeds."""
     spec, evaluations = study(gap=GAP, gains={"student": {"over": "long"}})

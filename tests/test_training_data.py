@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader
 from distill.datasets.figures import CATEGORY
 from distill.datasets.images import scan
 from distill.datasets.keypoint_meta import keypoint_meta
+from distill.models.poses import PoseInstances
 from distill.models.training_job import full_config
 from distill.program import UserError, _message
 from helpers.arrows import colour_at, draw_dataset
@@ -93,6 +94,16 @@ def test_images_without_instances_and_crowds_are_left_out(tmp_path):
             annotation["iscrowd"] = 1
     path.write_text(json.dumps(coco))
     assert build(path, tmp_path).sizes == [2]
+
+
+def test_shapes_are_those_of_the_samples(tmp_path):
+    path = draw_dataset(tmp_path / "some", 4, seed=2)
+    tall = [image["height"] > image["width"] for image in json.loads(path.read_text())["images"]]
+    assert len(set(tall)) == 2
+    assert [found.tolist() for found in build(path, tmp_path, labels=path).tall] == [tall, tall]
+    instances = PoseInstances(ann_file=str(path), pipeline=[])
+    assert len(instances) > 4
+    assert instances.tall.tolist() == [False] * len(instances)  # crops
 
 
 def test_images_without_a_visible_keypoint_are_left_out_where_the_recipe_says_so(tmp_path):

@@ -6,116 +6,22 @@ images drawn for trainings. Where nothing has been measured it is None.
 """
 
 import json
-import os
-import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
 from graphlib import TopologicalSorter
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from distill.cluster.jobs import Job
 from distill.predictions.views import View
+from distill.study.lengths import automatic_length
 from distill.study.needs import shards_of
-from distill.study.types import Study
+from distill.study.types import Model, Study
 
 TRAINING = ("train_teacher", "retrain_student")
 SAME_COST = {**dict.fromkeys(TRAINING, "train"), "infer_view_temporary": "infer_view_heatmaps"}
-FEW = 16  # images that are timed
 LIGHT = 30.0  # seconds that jobs without a benchmark are taken for; they work on text alone
-
-
-@dataclass(frozen=True)
-class Job:
-    """One job of the graph. gpus: of all its nodes; benchmark: path, empty for light jobs."""
-
-    rule: str
-    inputs: tuple[str, ...]
-    outputs: tuple[str, ...]
-    wildcards: Mapping[str, str] = field(hash=False)
-    gpus: int
-    log: str
-    benchmark: str
-
-    @property
-    def comment(self) -> str:
-        """How squeue shows it."""
-        values = "_".join(self.wildcards.values()).replace("/", "_")
-        return f"rule_{self.rule}" + (f"_wildcards_{values}" if values else "")
-
-
-def parse(text: str) -> list[Job]:
-    """The jobs in the output of `snakemake -n --forceall`."""
-    jobs = []
-    for rule, body in re.findall(r"^(?:local)?rule ([\w-]+):\n((?:    .*\n?)+)", text, re.M):
-        entries = dict(re.findall(r"^    (\w+): (.*)$", body, re.M))
-        if "output" not in entries:  # a target
-            continue
-        pairs = {
-            key: dict(part.split("=", 1) for part in entries[key].split(", ")) if key in entries else {}
-            for key in ("wildcards", "resources")
-        }
-        inputs, outputs = (
-            tuple(filter(None, entries.get(key, "").split(", "))) for key in ("input", "output")
-        )
-        gpus = int(pairs["resources"].get("gpu", 0))
-        logs = entries.get("log", ""), entries.get("benchmark", "")
-        jobs.append(Job(rule, inputs, outputs, pairs["wildcards"], gpus, *logs))
-    return jobs
-
-
-def timing(config: dict, study: Study, images: Mapping[str, int]) -> dict:
-    """The configuration of a timing run, a study of a few images that is run before a large one: a short
-    training of each model config, and predictions under two views. Neither seeds nor folds are repeated.
-
-    config: as it was written. study: the same, resolved.
-    images: dataset → its number of images, as far as they are known.
-    """
-    datasets = {name: _unfolded(spec) for name, spec in config["datasets"].items()}
-    trained = next(iter(study["models"].values()))["labelled"]
-    tested = next(iter(study["evaluate"]["on"]))
-    for name, whole in (("few", trained), ("few-val", tested)):
-        of = _as_written(whole, config["datasets"])
-        datasets[name] = {"kind": "subset", "of": of, "images": min(FEW, images.get(whole, FEW))}
-    configs = list(dict.fromkeys(model["config"] for model in study["models"].values()))
-    names, data = {each: f"model{n}" for n, each in enumerate(configs)}, study["data"]
-    models: dict[str, dict[str, Any]] = {}
-    for model in study["models"].values():
-        path = model["config"]
-        short: dict[str, Any] = {
-            key: model[key] for key in ("batch", "scales", "max_side", "amp") if key in model
-        }
-        if path.endswith(".py") and "::" not in path:
-            path = os.path.relpath(path, data)
-        if "boxes" in model:
-            short["boxes"] = names[study["models"][model["boxes"]]["config"]]
-        common = {"config": path, "labelled": "few", "init": "none", "iterations": 20}
-        models.setdefault(names[model["config"]], {**common, **short})
-    return {
-        "results": f"{study['results']}/timing",
-        **{key: config[key] for key in ("data", "device", "threads", "predict_amp") if key in config},
-        "datasets": datasets,
-        "models": models,
-        "views": {"plain": study["views"]["plain"], "all": [{"scale": 400}]},
-        "evaluate": {"on": "few-val", "views": ["plain", "all"]},
-        "tables": {name: {"rows": [name]} for name in models},
-    }
-
-
-def _as_written(dataset: str, written: Mapping[str, Any]) -> str:
-    """The name in the configuration of a dataset of one seed or fold, of a union that of its first member."""
-    first = dataset.partition("+")[0]
-    return first if first in written else re.sub(r"-(seed|fold)\d+$", "", first)
-
-
-def _unfolded(spec: Any) -> Any:
-    """A dataset without folds: halves that have no image in common."""
-    if not isinstance(spec, dict) or "fold" not in spec:
-        return spec
-    part = {"held": [0.5, 1], "rest": [0, 0.5]}[spec["fold"]]
-    return {key: value for key, value in spec.items() if key != "fold"} | {"range": part}
 
 
 def work_of(job: Job, study: Study, images: Mapping[str, int]) -> float | None:
@@ -124,8 +30,8 @@ def work_of(job: Job, study: Study, images: Mapping[str, int]) -> float | None:
     names = job.wildcards
     if job.rule in TRAINING:
         model = study["models"][names["model"]]
-        iterations = model["iterations"]
-        return None if isinstance(iterations, str) else iterations * model["batch"]
+        iterations = _iterations(model, study, images)
+        return iterations and iterations * model["batch"]
     if not job.benchmark:
         return 1.0
     dataset = study["labels"][names["labels"]]["dataset"] if "labels" in names else names["dataset"]
@@ -136,6 +42,26 @@ def work_of(job: Job, study: Study, images: Mapping[str, int]) -> float | None:
         return share * len(study["views"][study["merged"][names["views"]]["views"]])
     view = View.parse(names.get("view", study["views"]["plain"][0]))
     return share * view.scale**2 / 1e6
+
+
+def learned(model: Model, study: Study) -> list[str]:
+    """The datasets that a model is trained on."""
+    labels = model["labels"]
+    generated = (
+        [study["labels"][labels]["dataset"] if labels in study["labels"] else labels] if labels else []
+    )
+    return [model["labelled"], *generated]
+
+
+def _iterations(model: Model, study: Study, images: Mapping[str, int]) -> int | None:
+    """Of a training; None where they follow from images that were not counted yet."""
+    if model["iterations"] != "auto":
+        return model["iterations"]
+    names = learned(model, study)
+    if not images.keys() >= set(names):
+        return None
+    count = sum(images[name] for name in names)
+    return automatic_length(count, model["batch"], student=bool(model["labels"]))
 
 
 def kind_of(job: Job, study: Study) -> tuple[str, str]:
@@ -178,10 +104,6 @@ def size_of(job: Job) -> int:
     return sum(path.stat().st_size for path in map(Path, job.outputs) if path.exists())
 
 
-def is_done(job: Job) -> bool:
-    return all(map(Path.exists, map(Path, job.outputs)))
-
-
 def estimate(
     jobs: list[Job], study: Study, images: Mapping[str, int], known: list[tuple]
 ) -> tuple[dict[Job, float | None], dict[Job, float | None]]:
@@ -196,7 +118,7 @@ def estimate(
     """
     seconds, sizes = defaultdict(list), defaultdict(list)
     for job, its_study, its_images in known:
-        if is_done(job):
+        if job.is_done:
             work, kind = work_of(job, its_study, its_images), kind_of(job, its_study)
             if point := measured(job, work):
                 seconds[kind].append(point)

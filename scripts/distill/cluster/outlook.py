@@ -2,32 +2,19 @@
 
 import os
 import subprocess
-import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pandas as pd
 
-from distill.cluster.costs import Job, critical_path, is_done, parse
+from distill.cluster.costs import critical_path
+from distill.cluster.jobs import Job
 from distill.files import read_json
-from distill.program import UserError
 from distill.study.types import Study
 
 Costs = Mapping[Job, float | None]  # None: unknown
 STATES = ("done", "running", "pending", "begun", "waiting")
-
-
-def graph(config: Path, targets: list[str]) -> list[Job]:
-    """All jobs of a study, done or not, as Snakemake plans them."""
-    command = [sys.executable, "-m", "snakemake", "-n", "--forceall", "--nolock", "--configfile", str(config)]
-    done = subprocess.run([*command, "--", *targets], capture_output=True, text=True)
-    if done.returncode:
-        said = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]
-        ours = [line for line in said if line.startswith("error: ")]
-        wrong = [line for line in said if "No rule to produce" in line]
-        raise UserError((ours or wrong or said or ["Snakemake failed"])[-1].strip().removeprefix("error: "))
-    return parse(done.stdout + done.stderr)
 
 
 def counted(study: Study) -> dict[str, int]:
@@ -49,7 +36,7 @@ def queue() -> dict[str, str]:
 def state_of(job: Job, queued: dict[str, str]) -> str:
     """done, running or pending (in Slurm's queue), begun (there is a log: it runs on this machine, or failed)
     or waiting."""
-    if is_done(job):
+    if job.is_done:
         return "done"
     if job.comment in queued:
         return queued[job.comment].split()[0]

@@ -77,10 +77,10 @@ def _resampled(row: dict[str, Any], evaluations: dict[str, Any], task: str) -> n
     return 100 * np.array([aps[:least] for aps in found], float).reshape(len(found), least)
 
 
-def _means(spec: dict[str, Any], name: str, evaluations: dict[str, Any]) -> np.ndarray:
-    """(resamples,) what the mean AP of the row of that name may be, over seeds or folds and images."""
+def _means(spec: dict[str, Any], row: dict[str, Any], evaluations: dict[str, Any]) -> np.ndarray:
+    """(resamples,) what the mean AP of a row may be, over seeds or folds and images."""
     resample = resampling.folds_too if _over(spec) == "folds" else resampling.seeds_too
-    return resample(_resampled(_row(spec["rows"], name), evaluations, spec["task"]))
+    return resample(_resampled(row, evaluations, spec["task"]))
 
 
 def _over(spec: dict[str, Any]) -> str:
@@ -129,7 +129,7 @@ def build(spec: dict[str, Any], evaluations: dict[str, dict[str, Any]]) -> Table
             values = _numbers(row, evaluations, block, metric)
             record |= {column: values.mean(), f"{column} sd": _spread(values)}
             if column == "AP":
-                means = _means(spec, row["name"], evaluations)
+                means = _means(spec, row, evaluations)
                 record["AP low"], record["AP high"] = resampling.interval(means, values.mean())
             if any(column in numbers for numbers in reference.values()):
                 number = reference.get(row["name"], {}).get(column, np.nan)
@@ -168,7 +168,8 @@ def _gain(name: str, gain: dict[str, Any], spec: dict[str, Any], evaluations: di
     ours, others = (_ap(spec, row, evaluations) for row in (name, gain["over"]))
     gains = ours - others if len(ours) == len(others) else np.array([ours.mean() - others.mean()])
     result = {"gain": gains.mean(), "gain sd": _spread(gains), "gain over": gain["over"]}
-    ours, others = (_means(spec, row, evaluations) for row in (name, gain["over"]))
+    pair = [_row(spec["rows"], row) for row in (name, gain["over"])]
+    ours, others = (_means(spec, row, evaluations) for row in pair)
     if ours.shape == others.shape:
         result["gain low"], result["gain high"] = resampling.interval(ours - others, gains.mean())
     if "reference" in gain:
@@ -206,7 +207,8 @@ def _gaps(spec: dict[str, Any], evaluations: dict[str, Any]) -> list[Gap]:
         if not len(baseline) == len(student) == len(upper):
             raise UserError(f"table: {best}, {name} and {named['upper']} must have the same {_over(spec)}")
         of_means = float(share(baseline.mean(), student.mean(), upper.mean()))
-        means = [_means(spec, row, evaluations) for row in (best, name, named["upper"])]
+        three = [_row(spec["rows"], row) for row in (best, name, named["upper"])]
+        means = [_means(spec, row, evaluations) for row in three]
         shares, alike = share(baseline, student, upper), len({each.shape for each in means}) == 1
         low, high = resampling.interval(share(*means), of_means) if alike else (np.nan, np.nan)
         gaps.append(Gap(best, name, named["upper"], shares, of_means, low, high, _over(spec)))

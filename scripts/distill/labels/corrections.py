@@ -42,18 +42,22 @@ def corrected(labels: Coco, files: Mapping[str, Any], only_seen: bool = False) -
     seen = {image for answer in answers.values() for image in answer.records}
     if not seen:
         raise UserError(f"{', '.join(files)}: no image is corrected there")
+    names = seen_in(labels) if (labels.get("info") or {}).get("seen") else set()  # in an earlier round
+    earlier = {image["id"] for image in labels["images"] if image["file_name"] in names} - seen
     new = [
         {"image_id": image, **record}
         for answer in answers.values()
         for image, records in answer.records.items()
         for record in records
     ]
-    old = [a for a in labels["annotations"] if a["image_id"] not in seen and not only_seen]
+    kept = [a for a in labels["annotations"] if a["image_id"] not in seen]
+    old = [a for a in kept if a["image_id"] in earlier or not only_seen]
     annotations = [{**a, "id": number} for number, a in enumerate([*old, *new], 1)]
     _summarise(answers, len(seen), labels, annotations)
     info = {**labels.get("info", {}), "description": "corrected labels", "kind": "coco"}
-    info["seen"] = sorted(image["file_name"] for image in labels["images"] if image["id"] in seen)
-    images_left = [image for image in labels["images"] if image["id"] in seen or not only_seen]
+    as_good = seen | earlier
+    info["seen"] = sorted(image["file_name"] for image in labels["images"] if image["id"] in as_good)
+    images_left = [image for image in labels["images"] if image["id"] in as_good or not only_seen]
     return {**labels, "info": info, "images": images_left, "annotations": annotations}
 
 

@@ -36,9 +36,13 @@ def _read(path: str | Path, columns: dict[str, str]) -> pd.DataFrame:
                 table[name] = pd.to_numeric(table[name].replace("", None))
         if table[[c for c in ("image_id", "label") if c in columns]].isna().any(axis=None):
             raise ValueError("an id is missing")
+        whole = [c for c in ("image_id", "label", "labels") if c in columns]
+        if (table[whole] % 1 != 0).any(axis=None):
+            raise ValueError("a number is not whole")
+        table = table.astype(dict.fromkeys(whole, "int64"))
     except (ValueError, KeyError) as error:
         reason = " ".join(str(error).split())[:120]
         raise UserError(
             f"{path}: is damaged, or another file ({reason}); remove it to have it made again"
         ) from None
-    return table.astype({c: "int64" for c in ("image_id", "label", "labels") if c in columns})
+    return table

@@ -98,8 +98,8 @@ def _part(name: str, dataset: Coco, classes: Mapping[str, int], meta: KeypointMe
         if path.suffix.lower() not in READ:
             raise UserError(f"{name}: YOLO programs read no {path.suffix} images, as {path}; convert them")
         file = PurePosixPath("images", name, path)
-        if label_path(str(file)) in taken:  # of another ending
-            file = file.with_name(f"{path.stem}-{image['id']}{path.suffix}")
+        while label_path(str(file)) in taken:  # of another ending
+            file = file.with_name(f"{file.stem}-{image['id']}{path.suffix}")
         taken.add(label_path(str(file)))
         if not (root / path).is_file():
             raise UserError(f"{root / path}: no such file; the images have moved since the dataset was made")

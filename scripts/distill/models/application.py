@@ -124,7 +124,8 @@ class Application:
                     yield waiting[0], waiting[1].result()
                 waiting = ended
                 if part.ends == "shard":
-                    self.predictor.check_finite(self.views[-1])
+                    for model in filter(None, (self.finder, self.predictor)):
+                        model.check_finite(self.views[-1])
             if waiting:
                 yield waiting[0], waiting[1].result()
 

@@ -75,13 +75,15 @@ def _observed(network: nn.Module, compute: Callable[[], Any]) -> tuple[list[Tens
     handles += [
         m.register_forward_pre_hook(normalised) for m in network.modules() if isinstance(m, _BatchNorm)
     ]
-    computed = [value.clone() for value in tree_leaves(compute()) if torch.is_tensor(value)]
-    for handle in handles:
-        handle.remove()
+    try:
+        computed = [value.clone() for value in tree_leaves(compute()) if torch.is_tensor(value)]
+    finally:  # else they would keep all that is computed from now on
+        for handle in handles:
+            handle.remove()
     pairs = []
     for parent, name, norm in places:
         (conv, times), *others = origins[norm].most_common() or [(None, 0)]
-        if not isinstance(conv, nn.Conv2d) or others or not norm.track_running_stats:
+        if not isinstance(conv, nn.Conv2d) or others or not (norm.track_running_stats and norm.affine):
             continue
         if shared[norm] == shared[conv] == 1 and calls[conv] == times:
             pairs.append((conv, parent, name))
@@ -100,4 +102,5 @@ def alike(one: Tensor, other: Tensor) -> bool:
     """Whether two networks computed the same, but for the order of sums."""
     if one.shape != other.shape:
         return False
+    one, other = one.float(), other.float()
     return not one.numel() or bool((one - other).abs().max() <= TOLERANCE * one.abs().max())

@@ -203,8 +203,10 @@ class History(Hook):
         row |= {"labelled": labelled, "generated": generated}
         row["ratio"] = f"{labelled / generated:.4f}" if generated else ""
         new = not self.path.exists()
+        # Losses come in another order, and one may be missing, where a minibatch has nothing to learn from.
+        columns = [*row] if new else self.path.read_text().partition("\n")[0].split(",")
         with open(self.path, "a", newline="") as file:
-            writer = csv.DictWriter(file, fieldnames=row, lineterminator="\n")
+            writer = csv.DictWriter(file, columns, restval="", extrasaction="ignore", lineterminator="\n")
             if new:
                 writer.writeheader()
             writer.writerow(row)

@@ -18,12 +18,14 @@ class PoseInstances(CocoJson):
         super().__init__(ann_file=ann_file, **{**kwargs, "posed": True})
 
     def load_data_list(self) -> list[dict]:
-        return [
+        records = [
             {**record, "instances": [instance]}
             for record in super().load_data_list()
             for instance in record["instances"]
             if self._counts(instance)
         ]
+        self.tall = np.zeros(len(records), bool)  # crops are of one shape
+        return records
 
 
 @TRANSFORMS.register_module()

@@ -108,6 +108,8 @@ class RatioSampler(Sampler):
         else:
             self.times = [repeats(labels, balance) for labels in dataset.labels]
         windows = math.ceil(iterations / WINDOW)  # whole ones: a longer training begins with the same draws
+        # Few images of one shape, all in one minibatch, would be the same one several times.
+        self.apart = [batch <= tall.sum() <= len(tall) - batch for tall in dataset.tall]
         self.counts = first_counts(windows * WINDOW, batch, self.share, seed)
         if len(self.sizes) == 1:
             self.counts[:] = batch
@@ -135,13 +137,19 @@ class RatioSampler(Sampler):
             for epoch, start, offset, share in where
         ]
         order = np.arange(WINDOW)
-        if len(np.unique(self.tall[np.concatenate(taken)])) > 1:  # else they are dealt as they come
+        if any(self.apart):
             order = _rng(self.seed, 4, window).permutation(WINDOW)
-            taken = [self.by_shape(indices) for indices in taken]
+            taken = [self.by_shape(i) if apart else i for i, apart in zip(taken, self.apart, strict=True)]
         ends = [share[order].cumsum()[:-1] for share in shares]
         dealt = [np.concatenate(parts) for parts in zip(*map(np.split, taken, ends), strict=True)]
-        slots = [_rng(self.seed, 3, first + i).permutation(self.batch) for i in range(WINDOW)]
-        return [self.by_shape(dealt[at][own]) for at, own in zip(order.argsort(), slots, strict=True)]
+        return [self.placed(dealt[at], first + i) for i, at in enumerate(order.argsort())]
+
+    def placed(self, indices: np.ndarray, iteration: int) -> np.ndarray:
+        """A minibatch slot by slot: images of like shape next to each other, which begin anywhere, so that no
+        process has more of a shape, or of a dataset, than others."""
+        random = _rng(self.seed, 3, iteration)
+        indices = indices[random.permutation(self.batch)]
+        return np.roll(self.by_shape(indices), random.integers(self.batch)) if any(self.apart) else indices
 
     def by_shape(self, indices: np.ndarray) -> np.ndarray:
         """Wide images first, else in the same order."""

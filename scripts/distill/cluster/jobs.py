@@ -1,0 +1,66 @@
+"""The jobs of a study as Snakemake plans them."""
+
+import re
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from distill.program import UserError
+
+
+@dataclass(frozen=True)
+class Job:
+    """One job of the graph. gpus: of all its nodes; benchmark: path, empty for light jobs."""
+
+    rule: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    wildcards: Mapping[str, str] = field(hash=False)
+    gpus: int
+    log: str
+    benchmark: str
+
+    @property
+    def is_done(self) -> bool:
+        """Whether all its files are there."""
+        return all(map(Path.exists, map(Path, self.outputs)))
+
+    @property
+    def comment(self) -> str:
+        """How squeue shows it."""
+        values = "_".join(self.wildcards.values()).replace("/", "_")
+        return f"rule_{self.rule}" + (f"_wildcards_{values}" if values else "")
+
+
+def parse(text: str) -> list[Job]:
+    """The jobs in the output of `snakemake -n --forceall`."""
+    jobs = []
+    for rule, body in re.findall(r"^(?:local)?rule ([\w-]+):\n((?:    .*\n?)+)", text, re.M):
+        entries = dict(re.findall(r"^    (\w+): (.*)$", body, re.M))
+        if "output" not in entries:  # a target
+            continue
+        pairs = {
+            key: dict(part.split("=", 1) for part in entries[key].split(", ")) if key in entries else {}
+            for key in ("wildcards", "resources")
+        }
+        inputs, outputs = (
+            tuple(filter(None, entries.get(key, "").split(", "))) for key in ("input", "output")
+        )
+        gpus = int(pairs["resources"].get("gpu", 0))
+        logs = entries.get("log", ""), entries.get("benchmark", "")
+        jobs.append(Job(rule, inputs, outputs, pairs["wildcards"], gpus, *logs))
+    return jobs
+
+
+def graph(config: Path, targets: list[str]) -> list[Job]:
+    """All jobs of a study, done or not, as Snakemake plans them."""
+    command = [sys.executable, "-m", "snakemake", "-n", "--forceall", "--nolock", "--configfile", str(config)]
+    done = subprocess.run([*command, "--", *targets], capture_output=True, text=True)
+    if done.returncode:
+        said = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]
+        ours = [line for line in said if line.startswith("error: ")]
+        wrong = [line for line in said if "No rule to produce" in line]
+        raise UserError((ours or wrong or said or ["Snakemake failed"])[-1].strip().removeprefix("error: "))
+    return parse(done.stdout + done.stderr)
