@@ -102,7 +102,7 @@ def test_shapes_are_those_of_the_samples(tmp_path):
     assert len(set(tall)) == 2
     assert [found.tolist() for found in build(path, tmp_path, labels=path).tall] == [tall, tall]
     instances = PoseInstances(ann_file=str(path), pipeline=[])
-    assert len(instances) > 4
+    assert len(instances) not in (0, 4)  # not as many as images
     assert instances.tall.tolist() == [False] * len(instances)  # crops
 
 
