@@ -32,6 +32,11 @@ class UserError(Exception):
     """Bad input. The message is one line: what is wrong, where (file, id), and what to do."""
 
 
+def cause(error: BaseException) -> str:
+    """What an exception says, on one line; the name of its class where it says nothing."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
 def run(main: Callable[[], None], imports: str | None = None) -> None:
     """Runs a program's `main`; logs go to stderr, which the workflow redirects into the rule's log.
 

@@ -18,7 +18,7 @@ import msgspec
 import yaml
 
 from distill.files import open_file, reason
-from distill.program import UserError, require
+from distill.program import UserError, cause, require
 
 T = TypeVar("T")
 MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
@@ -120,7 +120,7 @@ def read_yaml(path: str | Path) -> Any:
         line = f", line {mark.line + 1}" if mark else ""
         raise UserError(f"{path}{line}: not YAML: {' '.join(str(error.problem).split())}") from None
     except yaml.YAMLError as error:  # a character that YAML has not
-        raise UserError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+        raise UserError(f"{path}: not YAML: {cause(error)}") from None
     except RecursionError:
         raise UserError(f"{path}: is nested too deeply") from None
 

@@ -14,7 +14,7 @@ from requests.adapters import HTTPAdapter
 from requests.exceptions import ChunkedEncodingError, ConnectionError, RequestException, Timeout
 from urllib3.util import Retry
 
-from distill.program import UserError, log, progress
+from distill.program import UserError, cause, log, progress
 
 CHUNK = 1 << 16  # bytes; at most so many are lost where a connection breaks off
 TIMEOUT = 60  # seconds without a byte
@@ -62,12 +62,12 @@ def fetch(
                 idle = 0 if part.stat().st_size > before else idle + 1
                 if idle == PATIENCE:
                     raise UserError(
-                        f"{url}: cannot be read ({_cause(error)}); run it again to go on"
+                        f"{url}: cannot be read ({cause(error)}); run it again to go on"
                     ) from None
                 log.info("%s: broke off at %d bytes, going on", output.name, part.stat().st_size)
                 time.sleep(pause * 2**idle)
             except RequestException as error:
-                raise UserError(f"{url}: {_cause(error)}") from None
+                raise UserError(f"{url}: {cause(error)}") from None
     with open(part, "rb") as file:
         found = hashlib.file_digest(file, algorithm).hexdigest()
     if not found.startswith(checksum):
@@ -105,10 +105,6 @@ def _append(session: requests.Session, url: str, part: Path, size: int | None) -
             file.seek(start)
             for chunk in progress(chunks, -(-((total or start) - start) // CHUNK), f"{url}, in 64 KiB"):
                 file.write(chunk)
-
-
-def _cause(error: Exception) -> str:
-    return " ".join(str(error).split())
 
 
 def extract(archive: str | Path, folder: str | Path, names: Sequence[str]) -> None:

@@ -19,7 +19,7 @@ from PIL import Image, UnidentifiedImageError
 
 from distill.datasets.coco import Record
 from distill.datasets.jpeg import is_torn
-from distill.program import UserError, in_threads, log
+from distill.program import UserError, cause, in_threads, log
 from distill.strict import is_line
 
 MISSING = "no such file"
@@ -224,7 +224,7 @@ def _load(file: io.BufferedReader) -> tuple[Image.Image, int]:
     except UnidentifiedImageError:
         raise _Unreadable("is not an image of a known format") from None
     except Exception as error:  # decoders of damaged bytes raise almost anything
-        reason = " ".join(str(error).split()) or type(error).__name__
+        reason = cause(error)
         raise _Unreadable(f"is damaged ({reason})") from None
     try:
         return image, image.getexif().get(_ORIENTATION, 1)

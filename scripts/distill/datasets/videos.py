@@ -16,7 +16,7 @@ from PIL import Image
 
 from distill.datasets.images import counted, hash_bytes, list_files
 from distill.files import replacing
-from distill.program import UserError, in_threads, log
+from distill.program import UserError, cause, in_threads, log
 
 SUFFIXES = (
     ".mp4", ".m4v", ".avi", ".mkv", ".mov", ".webm", ".mpg", ".mpeg", ".flv", ".wmv", ".ts", ".ogv", ".3gp",
@@ -66,7 +66,7 @@ def _extract(root: Path, seed: int, images_dir: Path, frames: int, at: str, name
             _save(picture, images_dir, file_name) for file_name, picture in zip(names, pictures, strict=False)
         ]
     except (av.FFmpegError, ValueError) as error:
-        return [{"file_name": name, "reason": f"has no readable frame ({' '.join(str(error).split())})"}]
+        return [{"file_name": name, "reason": f"has no readable frame ({cause(error)})"}]
 
 
 def _save(image: Image.Image, images_dir: Path, file_name: str) -> dict:
@@ -167,7 +167,7 @@ def frames(path: Path) -> Iterator[Frame]:
                 yield Frame(number, frame.time or 0.0, np.ascontiguousarray(turned))
     except (av.FFmpegError, ValueError) as error:
         if number < 0:
-            raise UserError(f"{path}: is not a readable video ({' '.join(str(error).split())})") from None
+            raise UserError(f"{path}: is not a readable video ({cause(error)})") from None
         log.warning("%s: breaks off after %d frames", path, number + 1)
     if number < 0:
         raise UserError(f"{path}: no frame of it can be decoded")
@@ -184,7 +184,7 @@ def count_frames(path: Path) -> int | None:
             base = stream.time_base
             return round(duration * base * rate) if duration and base and rate else None
     except (av.FFmpegError, ValueError) as error:
-        raise UserError(f"{path}: is not a readable video ({' '.join(str(error).split())})") from None
+        raise UserError(f"{path}: is not a readable video ({cause(error)})") from None
 
 
 def frame_rate(path: Path) -> Fraction:

@@ -14,7 +14,7 @@ from xml.etree import ElementTree
 from distill.datasets.checks import LARGEST, show
 from distill.datasets.images import SUFFIXES, list_files, stated_size
 from distill.files import open_file
-from distill.program import UserError
+from distill.program import UserError, cause
 from distill.strict import is_line, read_text
 
 
@@ -96,7 +96,7 @@ def _objects(path: str) -> tuple[list[tuple[str, list[float], int]], tuple[int, 
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
     except (ElementTree.ParseError, ValueError, LookupError) as error:
-        raise UserError(f"{path}: not an XML file ({' '.join(str(error).split())})") from None
+        raise UserError(f"{path}: not an XML file ({cause(error)})") from None
     if root.tag != "annotation":
         raise UserError(f"{path}: not an annotation of PASCAL VOC; its element is <{root.tag:.40}>")
     found = []

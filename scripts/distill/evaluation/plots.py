@@ -16,7 +16,7 @@ from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
 from matplotlib.typing import RcKeyType
 
 from distill.files import open_file, replacing
-from distill.program import UserError
+from distill.program import UserError, cause
 
 POINTS = 100  # of a training curve, each the mean of a part of the training
 STYLE: dict[RcKeyType, Any] = {
@@ -57,7 +57,7 @@ def _read(path: str | Path, numbers: Sequence[str]) -> pd.DataFrame:
             # Names that look like numbers, or like none, stay names.
             frame = pd.read_csv(file, dtype=NAMES, keep_default_na=False, na_values=[""])
         except ValueError as error:  # what pandas says of bytes that are no table
-            reason = " ".join(str(error).split())
+            reason = cause(error)
             raise UserError(f"{path}: is damaged ({reason}); remove it to have it made again") from None
     if not isinstance(frame.index, pd.RangeIndex):  # rows longer than the header
         raise UserError(

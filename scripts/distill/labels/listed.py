@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 
 from distill.files import open_file
-from distill.program import UserError
+from distill.program import UserError, cause
 
 NUMBERS, TEXT = "number", "text"
 REVIEW = dict(
@@ -41,7 +41,7 @@ def _read(path: str | Path, columns: dict[str, str]) -> pd.DataFrame:
             raise ValueError("a number is not whole")
         table = table.astype(dict.fromkeys(whole, "int64"))
     except (ValueError, KeyError) as error:
-        reason = " ".join(str(error).split())[:120]
+        reason = cause(error)[:120]
         raise UserError(
             f"{path}: is damaged, or another file ({reason}); remove it to have it made again"
         ) from None

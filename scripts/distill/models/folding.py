@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils._pytree import tree_leaves
 
-from distill.program import log
+from distill.program import cause, log
 
 PLAIN = (nn.Conv2d, wrappers.Conv2d, Conv2dAdaptivePadding)  # themselves: others derive from them
 TOLERANCE = 1e-3  # of the largest value; sums in another order differ by less
@@ -39,7 +39,7 @@ def fold(network: nn.Module, compute: Callable[[], Any]) -> int:
         try:
             before, pairs = _observed(network, compute)
         except Exception as error:  # whatever a network raises that cannot be run this way
-            log.info("normalisation layers are not folded: %s", " ".join(str(error).split()))
+            log.info("normalisation layers are not folded: %s", cause(error))
             return 0
         unfolded = [(conv.weight, conv.bias, getattr(parent, name)) for conv, parent, name in pairs]
         for conv, parent, name in pairs:

@@ -20,7 +20,7 @@ from distill.models import (  # noqa: F401, fill mmdet's registries
 )
 from distill.models.networks import Kind, kind_of
 from distill.models.weights import check_weights, read_weights
-from distill.program import UserError
+from distill.program import UserError, cause
 from distill.study import model_config
 
 
@@ -31,7 +31,7 @@ def load_config(path: str | Path) -> Config:
         # What stands in {{ }} is not put in from the environment: a config says what it says.
         return Config.fromfile(file, use_predefined_variables=False, use_environment_variables=False)
     except Exception as error:  # whatever it raises, which is code
-        why = " ".join(str(error).split()) or type(error).__name__
+        why = cause(error)
         raise UserError(f"{path}: cannot read the model config ({why})") from None
 
 
@@ -78,10 +78,10 @@ def load(folder: str | Path, device: torch.device) -> tuple[BaseDetector, dict[s
         cfg.model.data_preprocessor.non_blocking = True  # images come from pinned memory
         network = revert_sync_batchnorm(build(cfg))
     except Exception as error:  # whatever the part of a network raises that is given something else
-        raise UserError(f"{config}: no network can be built of it ({' '.join(str(error).split())})") from None
+        raise UserError(f"{config}: no network can be built of it ({cause(error)})") from None
     try:
         network.load_state_dict(state)
     except RuntimeError as error:  # which has a line for every difference
-        why = " ".join(str(error).split())[:200]
+        why = cause(error)[:200]
         raise UserError(f"{weights}: not the weights of the network of {config} ({why} …)") from None
     return network.to(device).eval(), meta, kind_of(cfg)

@@ -20,7 +20,7 @@ from distill.models.tracking import Tracking, backends
 from distill.models.training_job import Job, fingerprint, full_config, uses_bfloat16
 from distill.models.validation import Validation, average_precision, points, write_history
 from distill.models.weights import save_weights
-from distill.program import UserError
+from distill.program import UserError, cause
 from distill.study.reruns import seen
 
 
@@ -113,7 +113,7 @@ def _run(
     except Exception as error:  # whatever a network raises that is given boxes
         if kind.ours or (runner and runner.iter):
             raise
-        why = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        why = f"{type(error).__name__}: {cause(error)}"
         raise UserError(f"{job.config}: the network cannot be trained on boxes here ({why})") from error
     return runner
 
