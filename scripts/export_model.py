@@ -20,7 +20,7 @@ def main() -> None:
     )
     args = parser.parse_args()
     with redirect_stdout(sys.stderr):  # mmdet says there what is not installed
-        from distill.models.published.exporting import export_model
+        from distill.models.exports.exporting import export_model
     for path in export_model(args.model, args.format, args.output, args.view):
         print(path)
 

@@ -15,11 +15,11 @@ import torch
 from distill.datasets.images import read_image
 from distill.files import write_json
 from distill.models import model as models
+from distill.models.exports.exporting import export_model
 from distill.models.importing import import_model
 from distill.models.networks import kind_of
 from distill.models.prediction import detect_boxes, predict_boxes, predict_heatmaps
 from distill.models.predictor import Predictor
-from distill.models.published.exporting import export_model
 from distill.models.training import train
 from distill.predictions.merge_heatmaps import merge_heatmaps
 from distill.predictions.views import View

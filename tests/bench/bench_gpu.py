@@ -31,9 +31,9 @@ from distill.datasets.figures import CATEGORY, generate
 from distill.datasets.images import read_image
 from distill.files import write_json
 from distill.models import model as models
+from distill.models.exports import torchvision_loader
+from distill.models.exports.exporting import export_model
 from distill.models.predictor import Predictor
-from distill.models.published import torchvision_loader
-from distill.models.published.exporting import export_model
 from distill.models.training import train
 from distill.predictions.views import View
 from distill.study.needs import needs

@@ -17,8 +17,8 @@ from torchvision.models.detection import (
 from distill.files import read_json
 from distill.models import config_file
 from distill.models import model as models
-from distill.models.published import to_onnx, to_torchvision, torchvision_loader
-from distill.models.published.exporting import export_model
+from distill.models.exports import to_onnx, to_torchvision, torchvision_loader
+from distill.models.exports.exporting import export_model
 from distill.predictions.heatmaps import decode, softmax2d
 from distill.predictions.views import View
 from distill.program import UserError

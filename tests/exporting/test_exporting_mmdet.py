@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 
-from distill.models.published.exporting import export_model
+from distill.models.exports.exporting import export_model
 from distill.predictions.views import View
 from helpers import SCRIPTS
 from helpers.checkpoints import share_in_common

@@ -14,7 +14,7 @@ from mmengine.config import Config
 from torch import Tensor, nn
 
 from distill.files import replacing, write_json
-from distill.models.published.to_torchvision import as_torchvision
+from distill.models.exports.to_torchvision import as_torchvision
 from distill.predictions.views import View
 from distill.program import UserError
 

@@ -10,9 +10,9 @@ import torch
 
 from distill.models import config_file
 from distill.models import model as models
-from distill.models.published.to_onnx import to_onnx
-from distill.models.published.to_openmmlab import to_mmdet, to_mmpose
-from distill.models.published.to_torchvision import to_torchvision
+from distill.models.exports.to_onnx import to_onnx
+from distill.models.exports.to_openmmlab import to_mmdet, to_mmpose
+from distill.models.exports.to_torchvision import to_torchvision
 from distill.models.usage import plan_of
 from distill.predictions.views import View
 from distill.program import UserError

@@ -16,8 +16,8 @@ from torchvision.models.detection import FasterRCNN
 
 from distill.files import replacing, write_json
 from distill.models.efficientnet_lite import STAGES
+from distill.models.exports import torchvision_loader
 from distill.models.folding import alike
-from distill.models.published import torchvision_loader
 from distill.models.published.formats import FORMATS, State, named
 from distill.predictions.views import View
 from distill.program import UserError
