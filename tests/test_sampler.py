@@ -87,8 +87,8 @@ def test_shapes_are_kept_apart_and_nothing_else_changes():
 
 
 def test_few_images_of_a_shape_do_not_fill_a_minibatch_alone():
-    """Of 15 images one is tall: it would be in a minibatch four times."""
-    minibatches = np.array([index for index, _ in drawn([15], 4, 500, None, tall=0.1)]).reshape(-1, 4)
+    """Of 10 images one is tall: it would be in a minibatch four times."""
+    minibatches = np.array([index for index, _ in drawn([10], 4, 500, None, tall=0.1)]).reshape(-1, 4)
     assert max(np.bincount(minibatch).max() for minibatch in minibatches) == 2  # where an epoch ends
 
 

@@ -30,6 +30,8 @@ def test_a_study_of_pose_estimators_names_their_boxes_and_has_views_of_crops():
     crops = [View.parse(name) for name in study["views"]["crops"]]
     assert len({view.as_crop for view in crops}) == len(crops) == 18
     assert View(200) in crops
+    large = study_of(STUDY.replace("faster_rcnn_tiny", "faster_rcnn_r50_fpn"), "")["views"]
+    assert set(large["plain"]) < set(large["crops"])  # predicted once
     assert [row["model"] for row in study["tables"]["results"]["rows"]] == ["teacher", "teacher", "student"]
     wanted = needs(study, study["tables"]["results"]["rows"])
     assert {"detector-seed0", "teacher-seed0", "student-seed1"} <= wanted.trainings

@@ -21,17 +21,17 @@ from distill.datasets.figures import generate
 from distill.files import write_json
 from distill.models.sampler import WINDOW, RatioSampler
 
-IMAGES = 40
+LEAST = 40  # images
 
 
-def dataset(folder: Path) -> Path:
-    """`IMAGES` drawn images, three of ten tall, none square."""
-    coco = generate(folder / "images", 4 * IMAGES, seed=0, size=(640, 480), style="photo")
+def dataset(folder: Path, count: int) -> Path:
+    """Drawn images, three of ten tall, none square."""
+    coco = generate(folder / "images", 4 * count, seed=0, size=(640, 480), style="photo")
     posed = {a["image_id"] for a in coco["annotations"]}
     wide, tall = (
         [i for i in coco["images"] if i["id"] in posed and i[longer] == 640] for longer in ("width", "height")
     )
-    images = [*wide[: IMAGES * 7 // 10], *tall[: IMAGES * 3 // 10]]
+    images = [*wide[: count * 7 // 10], *tall[: count * 3 // 10]]
     kept = {image["id"] for image in images}
     annotations = [a for a in coco["annotations"] if a["image_id"] in kept]
     info = {**coco["info"], "image_root": str(folder / "images")}
@@ -50,7 +50,7 @@ def main() -> None:
     logging.disable(logging.INFO)
     rows = []
     with tempfile.TemporaryDirectory() as name:
-        path = dataset(Path(name))
+        path = dataset(Path(name), max(LEAST, 4 * max(args.batch)))
         for batch in args.batch:
             seconds: dict[str, list[float]] = {"apart": [], "mixed": []}
             for turn in range(args.rounds):

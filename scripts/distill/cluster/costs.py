@@ -54,7 +54,8 @@ def learned(model: Model, study: Study) -> list[str]:
 
 
 def _iterations(model: Model, study: Study, images: Mapping[str, int]) -> int | None:
-    """Of a training; None where they follow from images that were not counted yet."""
+    """Of a training; None where they follow from images that were not counted yet. Where they do, as if each
+    image held an object: at most so many."""
     if model["iterations"] != "auto":
         return model["iterations"]
     names = learned(model, study)

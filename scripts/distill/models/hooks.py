@@ -12,6 +12,7 @@ import signal
 import time
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import torch
@@ -202,18 +203,23 @@ class History(Hook):
         row |= {key: f"{value:.5g}" for key, value in means.items()}
         row |= {"labelled": labelled, "generated": generated}
         row["ratio"] = f"{labelled / generated:.4f}" if generated else ""
-        new = not self.path.exists()
-        # Losses come in another order, and one may be missing, where a minibatch has nothing to learn from.
-        columns = [*row] if new else self.path.read_text().partition("\n")[0].split(",")
-        with open(self.path, "a", newline="") as file:
-            writer = csv.DictWriter(file, columns, restval="", extrasaction="ignore", lineterminator="\n")
-            if new:
-                writer.writeheader()
-            writer.writerow(row)
+        self._append(row)
         if runner.optim_wrapper.clip_grad_kwargs:
             means["grad_norm"] = runner.optim_wrapper.grad_norm
         for key, value in means.items():  # for mmengine's log
             runner.message_hub.update_scalar(f"train/{key}", value)
+
+    def _append(self, row: dict[str, Any]) -> None:
+        """Losses come in another order, and some not at all, where minibatches have nothing to learn from."""
+        if not self.path.exists():
+            write_text(self.path, ",".join(row) + "\n")
+        with open(self.path) as file:
+            known = file.readline().strip().split(",")
+        if new := [key for key in row if key not in known]:
+            rows = pd.read_csv(self.path, dtype=str).reindex(columns=[*known, *new])
+            write_text(self.path, rows.to_csv(index=False))
+        with open(self.path, "a", newline="") as file:
+            csv.DictWriter(file, [*known, *new], restval="", lineterminator="\n").writerow(row)
 
     def _add_up(self) -> None:
         """Reads the losses that wait, all at once."""

@@ -108,11 +108,15 @@ class RatioSampler(Sampler):
         else:
             self.times = [repeats(labels, balance) for labels in dataset.labels]
         windows = math.ceil(iterations / WINDOW)  # whole ones: a longer training begins with the same draws
-        # Few images of one shape, all in one minibatch, would be the same one several times.
-        self.apart = [batch <= tall.sum() <= len(tall) - batch for tall in dataset.tall]
         self.counts = first_counts(windows * WINDOW, batch, self.share, seed)
         if len(self.sizes) == 1:
             self.counts[:] = batch
+        # Of a shape with fewer images than a minibatch has, the same ones would be there several times.
+        most = [math.ceil(batch * share) for share in (self.share, 1 - self.share)]
+        self.apart = [
+            all(times[kind].sum() >= n * times[kind].max(initial=1) for kind in (tall, ~tall))
+            for tall, times, n in zip(dataset.tall, self.times, most, strict=False)
+        ]
 
     def drawn(self, iterations: int) -> tuple[int, int]:
         """How many images of each dataset the first `iterations` draw, over all processes."""

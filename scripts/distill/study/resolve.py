@@ -193,7 +193,9 @@ def _views(study: dict[str, Any], root: Path) -> dict[str, list[str]]:
     config = study["model"].get("config") or next(iter(study["models"].values()))["config"]
     own = _by_config(config, root)["views"]
     if any("boxes" in model for model in study["models"].values()):
-        own["crops"] = {"scales": [item["scale"] for item in own["plain"]], **_defaults(root)["crops"]}
+        crops = _defaults(root)["crops"]
+        plain = [{"scales": [item.pop("scale")], **item} for item in map(dict, own["plain"])]
+        own["crops"] = [{**item, **crops} for item in plain]
     sets = {**own, **study.get("views", {})}
     usual, result = schema.defaults(root, "views", "views"), {}
     for name, spec in sets.items():
