@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from distill.inspection.words import describe, resolve
+from distill.inspection.words import damaged, describe, resolve
 from distill.program import run
 
 
@@ -24,7 +24,9 @@ def main() -> None:
     if arguments.image:
         from distill.inspection.pictures import picture, save  # matplotlib takes a second to import
 
-        save(picture(path, arguments.dataset, arguments.image_id, arguments.row), arguments.image)
+        with damaged(path):
+            drawn = picture(path, arguments.dataset, arguments.image_id, arguments.row)
+        save(drawn, arguments.image)
         print(f"picture: {arguments.image}")
 
 

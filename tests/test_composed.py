@@ -212,6 +212,10 @@ def test_union_of_relative_and_absolute_folders(tmp_path, monkeypatch):
     for i, folder in enumerate(["a", "../b", tmp_path / "c"]):
         picture(Path(folder) / f"{i}.png", i)
     a, b, c = (build("x", {"kind": "folder", "images": str(f)}, {}) for f in ("a", "../b", tmp_path / "c"))
+    old = Path(tmp_path, "here/..old")
+    picture(old / "0.png", 8)
+    both = union(a, build("o", {"kind": "folder", "images": str(old)}, {}))
+    assert len(both["images"]) == 2
     picture(Path("d/0.png"), 7)
     assert union(a, build("d", {"kind": "folder", "images": "d"}, {}))["info"]["image_root"] == "."
     for members in ((a, b), (b, c), (a, b, c)):

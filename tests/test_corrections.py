@@ -247,6 +247,18 @@ def test_an_answer_on_images_of_another_size_is_refused(labels):
         corrected(labels, [answer, *others])
 
 
+def test_a_box_without_area_is_left_out_whatever_its_outline(labels):
+    image, category = labels["images"][0], next(c for c in labels["categories"] if "keypoints" not in c)
+    flat = {"image_id": 1, "category_id": 1, "bbox": [10, 10, 0, 5]}
+    answer = {
+        "images": [{"id": 1, "file_name": image["file_name"]}],
+        "categories": [{"id": 1, "name": category["name"]}],
+        "annotations": [flat | {"segmentation": [[10, 10, 10, 10, 10, 15, 10, 15]]}],
+    }
+    result = corrected(labels, [answer])
+    assert not [a for a in result["annotations"] if a["image_id"] == image["id"]]
+
+
 def test_masks_are_objects_though_cvat_calls_them_crowds(labels):
     [answer, *others] = as_cvat(labels)
     for annotation in answer["annotations"]:

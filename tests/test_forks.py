@@ -125,6 +125,13 @@ def test_where_the_import_fails_the_program_runs_by_itself(start):
     assert out.split()[:3] == [str(os.getpid()), str(process.pid), "False"]
 
 
+def test_where_a_path_is_too_long_for_a_socket_the_program_runs_by_itself(tmp_path, monkeypatch):
+    folder = tmp_path / ("x" * 100)
+    folder.mkdir()
+    monkeypatch.setenv(forks.FOLDER, str(folder))
+    assert forks.hand_over("json") is None
+
+
 def test_threads_that_wait_for_each_other_sleep():
     """The library is loaded after this has been set, in programs and in what they start."""
     code = "import os, sys, distill.program; print(os.environ['OMP_WAIT_POLICY'], 'torch' in sys.modules)"

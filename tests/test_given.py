@@ -100,6 +100,16 @@ def test_annotations_are_predictions_of_score_1(tmp_path):
     assert hand["keypoints"] == [12, 13, 1, 20, 30, 1, 0, 0, 0]
 
 
+def test_annotations_with_a_score_have_visible_keypoints_or_scored_ones(tmp_path):
+    """As labels of this project, and as other programs write them."""
+    file = annotation_file()
+    given = file["annotations"][0] | {"score": 0.7}
+    for flags, expected in (([2, 1, 0], [1, 1, 0]), ([0.9, 0.5, 0], [0.9, 0.5, 0])):
+        keypoints = [value for v, x in zip(flags, (12, 20, 0), strict=True) for value in (x, x, v)]
+        [hand] = merged(tmp_path, {**file, "annotations": [given | {"keypoints": keypoints}]})
+        assert (hand["score"], hand["keypoints"][2::3]) == (0.7, expected)
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

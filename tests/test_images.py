@@ -239,7 +239,7 @@ def test_numbers_in_names_are_counted(tmp_path):
     assert list_files(tmp_path, {".png"}, "images") == [*names[:1], names[2], names[1], *names[3:]]
 
 
-def test_listing(tmp_path, caplog):
+def test_listing(tmp_path, caplog, monkeypatch):
     for name in ("b.JPG", "a.png", ".hidden.png", "notes.txt", "sub/c.jpeg", ".trash/d.png"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
@@ -248,6 +248,17 @@ def test_listing(tmp_path, caplog):
     assert "loop: symbolic link to a folder, not followed" in caplog.text
     with pytest.raises(UserError, match="no such folder"):
         list_files(tmp_path / "nowhere", {".jpg"}, "images")
+    scandir = os.scandir
+
+    def without_rights(path):
+        if str(path).endswith("sub"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", without_rights)
+    with pytest.raises(UserError, match=r"sub: cannot be listed \(Permission denied\)"):
+        list_files(tmp_path, {".jpg", ".png"}, "images")
+    monkeypatch.undo()
     with pytest.raises(UserError, match="no images in this folder"):
         list_files(tmp_path / "sub", {".png"}, "images")
     (tmp_path / "line\nbreak.png").touch()

@@ -175,12 +175,23 @@ def test_the_program_and_its_errors(results, tmp_path):
     assert target.read_bytes().startswith(b"\x89PNG")
     (tmp_path / "damaged.h5").write_bytes(b"x" * 100)
     (tmp_path / "odd.json").write_text(json.dumps({"images": 3, "annotations": 4, "categories": 5}))
+    (tmp_path / "latin.csv").write_bytes("loss,é".encode("latin-1"))
+    (tmp_path / "info.json").write_text(
+        json.dumps({"images": [], "annotations": [], "categories": [], "info": "v1"})
+    )
     for path, reason in (
         *((tmp_path / "missing.json", "no such file"), (tmp_path / "damaged.h5", "not a readable file")),
         *((tmp_path / "odd.json", "damaged"), (tmp_path, "a folder"), (target, "no artifact")),
+        *((tmp_path / name, "is damaged, or no file of this project") for name in ("latin.csv", "info.json")),
     ):
         failed = warm.run("inspect_artifact.py", path)
         assert failed.returncode == 1
         assert failed.stderr.startswith("error: ")
         assert reason in failed.stderr
         assert failed.stderr.count("\n") == 1
+    stranger = [{"image_id": 7, "category_id": 99, "bbox": [1, 1, 5, 5], "score": 0.5}]
+    (tmp_path / "predictions.json").write_text(json.dumps(stranger))
+    dataset = results / "datasets/unlabelled.json"
+    options = ("--dataset", dataset, "--image", target)
+    failed = warm.run("inspect_artifact.py", tmp_path / "predictions.json", *options)
+    assert "predictions.json: is damaged, or no file of this project (KeyError(99))" in failed.stderr

@@ -71,7 +71,7 @@ def test_boxes_of_a_detector_are_not_averaged():
     [
         ("def f(:", "is no config"),
         ("with read_base():\n    from x import *", "read_base"),
-        ("_base_ = f()", "more than text"),
+        *((f"_base_ = {base}", "no text, and no list") for base in ("f()", "5", "['a.py', 5]", "{[]: 1}")),
         ("_base_ = 'gone.py'", "cannot read"),
     ],
 )

@@ -96,6 +96,22 @@ def test_a_box_finds_the_free_instance_that_it_overlaps_most():
     assert match_boxes([instance(1, 3)], []) == [None]
 
 
+def test_hidden_keypoints_are_those_of_the_same_names():
+    """A source that names its keypoints otherwise than the labelled images do."""
+    theirs = {"id": 7, "name": "cell", "keypoints": ["tip", "root"]}
+    annotation = instance(0, 0, 7) | {"keypoints": [1, 2, 2, 3, 4, 1], "num_keypoints": 2}
+    source = {"images": [{"id": 0, "hash": "h"}], "annotations": [annotation], "categories": [theirs]}
+    datasets = {"all": source, "hidden": {"images": source["images"], "annotations": [], "categories": []}}
+    for names, expected, count in (
+        (["tip", "root"], [1, 2, 2, 3, 4, 1], 2),
+        (["root", "middle", "tip"], [3, 4, 1, 0, 0, 0, 1, 2, 2], 2),
+        (["middle"], [0, 0, 0], 0),
+    ):
+        ours = CELL | {"keypoints": names}
+        [found] = hidden_truth("hidden", {"hidden": {"of": "all"}}, datasets.get, [ours])["annotations"]
+        assert (found["keypoints"], found["num_keypoints"]) == (expected, count)
+
+
 def test_hidden_labels_are_found_through_what_a_dataset_is_made_of():
     images = [{"id": i, "hash": f"h{i}"} for i in range(4)]
     source = {"images": images, "annotations": [instance(1, 0, 7), instance(3, 0, 8)]}

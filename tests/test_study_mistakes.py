@@ -66,6 +66,10 @@ labels: {}
 seeds: [0, 1]
 => models: 'a-seed1' is also the name that another one gets for a seed or fold; rename one
 
+models: {none: {}, a: {init: none}}
+labels: {}
+=> models.none: means another start of a training; choose another name
+
 models: {a: {init: b}, b: {init: a}}
 => a cycle, each made from the next: models.a → models.b → models.a
 

@@ -138,14 +138,16 @@ def test_broken_videos_are_left_out_up_to_the_limit(tmp_path):
         sound.sample_rate = 8000
         out.mux(stream.encode(sound))
         out.mux(stream.encode(None))
-    with pytest.raises(UserError, match="3 of 6 videos cannot be read"):
+    film(tmp_path / "videos" / f"{'x' * 240}.mp4", 3)
+    with pytest.raises(UserError, match="4 of 7 videos cannot be read"):
         frames_of(tmp_path / "videos", tmp_path / "out")
-    dataset = frames_of(tmp_path / "videos", tmp_path / "out", unreadable=0.5)
+    dataset = frames_of(tmp_path / "videos", tmp_path / "out", unreadable=0.6)
     assert [image["file_name"] for image in dataset["images"]] == ["0.mp4.jpg", "1.mp4.jpg", "2.mp4.jpg"]
     assert [video["file_name"] for video in dataset["info"]["skipped"]] == [
         "broken.mp4",
         "empty.mp4",
         "sound.mp4",
+        f"{'x' * 240}.mp4",
     ]
     assert "\n" not in "".join(video["reason"] for video in dataset["info"]["skipped"])
     with pytest.raises(UserError, match="no videos in this folder"):

@@ -146,7 +146,18 @@ def test_names_of_the_design():
 
 @pytest.mark.parametrize(
     "name",
-    ["", "800", "s800", "s00800", "s0800-m2000", "s0800-a1.250", "s0800-r000", "s0800-flip-m9", "s0800\n"],
+    [
+        "",
+        "800",
+        "s800",
+        "s00800",
+        "s0800-m2000",
+        "s0800-a1.250",
+        "s0800-r000",
+        "s0800-flip-m9",
+        "s0800\n",
+        "s" + "9" * 5000,
+    ],
 )
 def test_a_wrong_name_is_refused(name):
     with pytest.raises(UserError):

@@ -38,7 +38,11 @@ def hand_over(imports: str) -> int | None:
     if FOLDER not in os.environ or not folder.is_dir():
         return None
     environ = {key: value for key, value in os.environ.items() if key != FOLDER}
-    with _connect(folder, imports) as server:
+    try:
+        server = _connect(folder, imports)
+    except OSError:  # a path that is too long for a socket, or a file system without
+        return None
+    with server:
         return ask(server, sys.argv, Path.cwd(), environ, (1, 2))
 
 

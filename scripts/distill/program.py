@@ -93,7 +93,7 @@ def at_least(least: int, **options: int | None) -> None:
 def _message(error: UserError) -> str:
     """In one line: a process that loads images hands on what it raised with its traceback before it."""
     lines = str(error).strip().splitlines() or [""]
-    return lines[0] if len(lines) == 1 else lines[-1].partition("Error: ")[2]
+    return lines[0] if len(lines) == 1 else lines[-1].partition("Error: ")[2] or cause(error)
 
 
 def progress(items: Iterable[T], total: int, what: str) -> Iterator[T]:

@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePath, PurePosixPath
 
 from distill.datasets.checks import Problems, make_whole, show, unique_ids
 from distill.program import UserError, log
@@ -201,7 +201,7 @@ def _common_root(roots: list[str]) -> tuple[str, list[str]]:
     if len({os.path.isabs(root) for root in roots}) == 1:
         common = os.path.commonpath(roots) or "."
         ways = [os.path.relpath(root, common) for root in roots]
-        if not any(way.startswith("..") for way in ways):
+        if not any(PurePath(way).parts[:1] == ("..",) for way in ways):
             return common, ways
     return _common_root([os.path.abspath(root) for root in roots])
 

@@ -12,6 +12,7 @@ import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 import cv2
 import numpy as np
@@ -165,8 +166,12 @@ def list_files(root: str | Path, suffixes: Iterable[str], what: str) -> list[str
     root, suffixes = Path(root), frozenset(suffixes)
     if not root.is_dir():
         raise UserError(f"{root}: no such folder of {what}")
+
+    def refuse(error: OSError) -> NoReturn:  # its images would be missing without a word
+        raise UserError(f"{error.filename}: cannot be listed ({error.strerror})")
+
     names, others = [], 0
-    for folder, subfolders, files in os.walk(root):
+    for folder, subfolders, files in os.walk(root, onerror=refuse):
         subfolders[:] = [name for name in subfolders if not name.startswith(".")]
         for name in subfolders:
             if os.path.islink(os.path.join(folder, name)):

@@ -1,5 +1,6 @@
 """Frames of the videos in a folder (of the paper's s1m-180 one each, at random), whatever their state."""
 
+import errno
 import hashlib
 import io
 import os
@@ -67,6 +68,10 @@ def _extract(root: Path, seed: int, images_dir: Path, frames: int, at: str, name
         ]
     except (av.FFmpegError, ValueError) as error:
         return [{"file_name": name, "reason": f"has no readable frame ({cause(error)})"}]
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        return [{"file_name": name, "reason": "has too long a name for a file of its frame; shorten it"}]
 
 
 def _save(image: Image.Image, images_dir: Path, file_name: str) -> dict:

@@ -3,7 +3,8 @@
 import csv
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -72,12 +73,19 @@ def kind_of(path: Path) -> tuple[str, Any]:
 
 def describe(path: Path) -> list[str]:
     """The lines of text about an artifact. Raises UserError where it is damaged or unknown."""
-    kind, content = kind_of(path)
-    head = f"{path}: {kind}, {path.stat().st_size / 1e6:.2f} MB"
-    try:
+    with damaged(path):
+        kind, content = kind_of(path)
+        head = f"{path}: {kind}, {path.stat().st_size / 1e6:.2f} MB"
         return [head, *DESCRIPTIONS[kind](path, content)]
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
-        raise UserError(f"{path}: looks like a {kind}, but is damaged ({error!r})") from None
+
+
+@contextmanager
+def damaged(path: Path) -> Iterator[None]:
+    """What a file that is not as its kind is makes code raise is one line on it."""
+    try:
+        yield
+    except (LookupError, TypeError, ValueError, AttributeError, StopIteration) as error:
+        raise UserError(f"{path}: is damaged, or no file of this project ({error!r})") from None
 
 
 def _heatmaps(path: Path, _: Any) -> Iterable[str]:

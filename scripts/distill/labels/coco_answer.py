@@ -146,7 +146,7 @@ def _is_drawn(a: _Annotation) -> bool:
     if not a.segmentation or not isinstance(a.segmentation, list):
         return bool(a.segmentation)
     x, y, w, h = a.bbox
-    corners = {(x, y), (x + w, y), (x, y + h), (x + w, y + h)}
+    corners = [(x, y), (x + w, y), (x, y + h), (x + w, y + h)]
     only = a.segmentation[0] if len(a.segmentation) == 1 else None
     if not isinstance(only, list) or len(only) != 8 or not are_numbers(only, 8):
         return True

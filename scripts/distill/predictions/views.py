@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 Size = tuple[int, int]
+LONGEST_NAME = 100  # of numbers that Python reads
 _NAME = re.compile(
     r"s(\d{4,})(?:-m(\d+))?(?:-a(\d+(?:\.\d+)?))?(?:-r(\d{3}))?(?:-p(\d+(?:\.\d+)?))?(?:-t(-?\d+))?(-flip)?"
 )
@@ -88,7 +89,7 @@ class View:
     def parse(cls, name: str) -> "View":
         """The view of a name; UserError where the name is not exactly that of a view."""
         match = _NAME.fullmatch(name)
-        if match:
+        if match and len(name) < LONGEST_NAME:
             scale, max_side, aspect, rotate, padding, turn, flip = match.groups()
             side, padding = int(max_side or cls.max_side), float(padding or cls.padding)
             turned = (int(rotate or 0), padding, int(turn or 0))

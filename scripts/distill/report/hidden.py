@@ -29,16 +29,22 @@ def hidden_truth(
     name: the unlabelled dataset.
     specs: the study's datasets.
     dataset: name of a dataset → its JSON.
-    categories: those of the generated labels; annotations of categories of other names are left out.
+    categories: those of the generated labels; annotations of categories of other names are left out, and so
+        are keypoints of other names.
     """
     unlabelled = dataset(name)
     ids = {category["name"]: category["id"] for category in categories}
+    points = {category["name"]: category.get("keypoints") or [] for category in categories}
     by_hash: dict[str | None, list[dict[str, Any]]] = {}
     for source in _annotated(name, specs, dataset):
-        known = {c["id"]: ids[c["name"]] for c in source["categories"] if c["name"] in ids}
+        known = {c["id"]: c for c in source["categories"] if c["name"] in ids}
         found = by_image(a for a in source["annotations"] if a["category_id"] in known)
         for image in source["images"]:
-            mine = [a | {"category_id": known[a["category_id"]]} for a in found.get(image["id"], ())]
+            mine = []
+            for a in found.get(image["id"], ()):
+                theirs = known[a["category_id"]]
+                name, order = theirs["name"], theirs.get("keypoints") or []
+                mine.append(_renamed(a, order, points[name]) | {"category_id": ids[name]})
             by_hash.setdefault(image.get("hash"), mine)
     by_hash.pop(None, None)
     images = [image for image in (unlabelled or {"images": ()})["images"] if image.get("hash") in by_hash]
@@ -46,6 +52,15 @@ def hidden_truth(
         return None
     annotations = [a | {"image_id": image["id"]} for image in images for a in by_hash[image["hash"]]]
     return {"images": images, "annotations": annotations, "categories": categories}
+
+
+def _renamed(annotation: Record, theirs: list[str], ours: list[str]) -> Record:
+    """An annotation with the keypoints that we know, in our order; what it lacks is not labelled."""
+    if theirs == ours or not (flat := annotation.get("keypoints")):
+        return annotation
+    named = {name: flat[3 * i : 3 * i + 3] for i, name in enumerate(theirs)}
+    points = [value for name in ours for value in named.get(name, [0, 0, 0])]
+    return {**annotation, "keypoints": points, "num_keypoints": sum(v > 0 for v in points[2::3])}
 
 
 def _annotated(

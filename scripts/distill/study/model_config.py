@@ -13,7 +13,7 @@ from hashlib import blake2b
 from importlib.util import find_spec
 from pathlib import Path
 
-from distill.program import UserError
+from distill.program import UserError, cause
 from distill.study.references import known
 from distill.study.types import Task
 
@@ -39,7 +39,7 @@ def placed(config: str, data: str, root: Path, where: str) -> str:
         return config
     if "::" not in config:
         config = os.path.normpath(os.path.join(data, config))
-    if not path_of(config, root).is_file():
+    if not os.path.isfile(path_of(config, root)):
         near = path_of(config, root)
         close = get_close_matches(near.name, [path.name for path in near.parent.glob("*.py")], n=1)
         hint = f"; did you mean {close[0]!r}?" if close else ""
@@ -118,7 +118,7 @@ def _parsed(path: str) -> ast.Module:
     except OSError as error:
         raise UserError(f"{path}: cannot read the model config ({error.strerror})") from None
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        raise UserError(f"{path}: is no config of mmengine's ({str(error).splitlines()[0]})") from None
+        raise UserError(f"{path}: is no config of mmengine's ({cause(error)})") from None
 
 
 def _bases(path: str) -> Iterator[str]:
@@ -130,9 +130,12 @@ def _bases(path: str) -> Iterator[str]:
             continue
         try:
             value = ast.literal_eval(line.value)
-        except ValueError:
-            raise UserError(f"{path}: its `_base_` is more than text") from None
-        for base in [value] if isinstance(value, str) else value:
+        except (ValueError, TypeError, RecursionError):
+            value = None
+        bases = [value] if isinstance(value, str) else value
+        if not isinstance(bases, list | tuple) or not all(isinstance(base, str) for base in bases):
+            raise UserError(f"{path}: its `_base_` is no text, and no list of texts")
+        for base in bases:
             if "::" in base:
                 yield base
             elif "::" in path:

@@ -102,6 +102,10 @@ def _start(name: str, init: str | Import, models: Mapping[str, Model]) -> list[s
     """The model that one starts from, if it is one."""
     if not isinstance(init, str):  # a published checkpoint
         return []
+    if init in ("pretrained", "none"):
+        if init in models:
+            raise UserError(f"models.{init}: means another start of a training; choose another name")
+        return []
     if init in models:
         return [f"models.{init}"]
     if "/" not in init and not init.endswith((".pth", ".pt", ".safetensors")):  # a path
