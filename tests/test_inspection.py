@@ -189,9 +189,9 @@ def test_the_program_and_its_errors(results, tmp_path):
         assert failed.stderr.startswith("error: ")
         assert reason in failed.stderr
         assert failed.stderr.count("\n") == 1
-    stranger = [{"image_id": 7, "category_id": 99, "bbox": [1, 1, 5, 5], "score": 0.5}]
-    (tmp_path / "predictions.json").write_text(json.dumps(stranger))
-    dataset = results / "datasets/unlabelled.json"
-    options = ("--dataset", dataset, "--image", target)
-    failed = warm.run("inspect_artifact.py", tmp_path / "predictions.json", *options)
-    assert "predictions.json: is damaged, or no file of this project (KeyError(99))" in failed.stderr
+    content = json.loads(labels.read_text())
+    for annotation in content["annotations"]:
+        annotation["category_id"] = 9
+    (tmp_path / "coco.json").write_text(json.dumps(content))
+    failed = warm.run("inspect_artifact.py", tmp_path / "coco.json", "--image", target)
+    assert "coco.json: is damaged, or no file of this project (KeyError(9))" in failed.stderr
