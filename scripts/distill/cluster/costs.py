@@ -56,7 +56,7 @@ def learned(model: Model, study: Study) -> list[str]:
 def _iterations(model: Model, study: Study, images: Mapping[str, int]) -> int | None:
     """Of a training; None where they follow from images that were not counted yet. Where they do, as if each
     image held an object: at most so many."""
-    if model["iterations"] != "auto":
+    if not isinstance(model["iterations"], str):
         return model["iterations"]
     names = learned(model, study)
     if not images.keys() >= set(names):

@@ -44,7 +44,7 @@ def hidden_truth(
             for a in found.get(image["id"], ()):
                 theirs = known[a["category_id"]]
                 name, order = theirs["name"], theirs.get("keypoints") or []
-                mine.append(_renamed(a, order, points[name]) | {"category_id": ids[name]})
+                mine.append({**_renamed(a, order, points[name]), "category_id": ids[name]})
             by_hash.setdefault(image.get("hash"), mine)
     by_hash.pop(None, None)
     images = [image for image in (unlabelled or {"images": ()})["images"] if image.get("hash") in by_hash]
