@@ -61,7 +61,7 @@ def test_blocks_of_other_pages_are_parts_of_a_study():
     )
     assert resolve({**study, **imported}, ROOT)["models"]["teacher"]["import"]["format"] == "torchvision"
     datasets = study["datasets"] | corrected["datasets"]
-    models = {"student": study["models"]["student"] | corrected["models"]["student"]}
+    models = study["models"] | {"student": study["models"]["student"] | corrected["models"]["student"]}
     assert resolve({**study, "datasets": datasets, "models": models}, ROOT)["models"]["student"]
 
 
