@@ -17,12 +17,13 @@ from pathlib import Path
 import yaml
 
 from distill import ROOT
-from distill.cluster.costs import TRAINING, estimate, learned
+from distill.cluster.costs import TRAINING, estimate
 from distill.cluster.jobs import graph
 from distill.cluster.outlook import counted, outlook, queue
 from distill.cluster.timing import timing
 from distill.files import write_text
 from distill.program import UserError, run
+from distill.study.lineage import learnt
 from distill.study.resolve import read, resolve
 
 
@@ -53,8 +54,8 @@ def main() -> None:
     seconds, sizes = estimate(jobs, study, images, [*known, *((job, study, images) for job in jobs)])
     print(*outlook(jobs, seconds, sizes, queue()), sep="\n")
     used = {job.wildcards["dataset"] for job in jobs if job.benchmark and "dataset" in job.wildcards}
-    trained = [study["models"][job.wildcards["model"]] for job in jobs if job.rule in TRAINING]
-    used |= {name for model in trained if model["iterations"] == "auto" for name in learned(model, study)}
+    trained = [job.wildcards["model"] for job in jobs if job.rule in TRAINING]
+    used |= set(learnt(study, (name for name in trained if study["models"][name]["iterations"] == "auto")))
     if unknown := sorted(used - images.keys()):
         files = [f"{study['results']}/datasets/{name}.stats.json" for name in unknown]
         command = ["snakemake", "--configfile", str(args.configfile), "--", *files]

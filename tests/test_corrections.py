@@ -187,20 +187,6 @@ def test_coco_with_other_ids_and_folders_comes_home(labels):
     assert result["categories"] == labels["categories"]
 
 
-@pytest.mark.parametrize("only_seen", [False, True])
-def test_what_an_earlier_round_has_seen_stays_seen(labels, only_seen):
-    names = [image["file_name"] for image in labels["images"]]
-    first, second = (
-        {"images": [{"id": 1, "file_name": name}], "annotations": [], "categories": []} for name in names[:2]
-    )
-    once = corrected(labels, [first])
-    twice = corrections.corrected(once, {"2.json": second}, only_seen)
-    assert twice["info"]["seen"] == sorted(names[:2])
-    assert [i["file_name"] for i in twice["images"]] == (names[:2] if only_seen else names)
-    again = corrections.corrected(twice, {"1.json": first}, only_seen)
-    assert again["info"]["seen"] == sorted(names[:2])
-
-
 def test_an_image_is_the_longest_name_that_its_path_ends_with(labels):
     names = ["x.png", "sub/x.png", "a b/ü#1.png"]
     for image, name in zip(labels["images"], names, strict=False):

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from distill.files import read_json, write_json
+from distill.labels.corrections import corrected
 from distill.labels.exchange import to_cvat, to_label_studio
 from distill.labels.listed import read_next, read_review
 from distill.labels.order import in_order
@@ -113,3 +114,17 @@ def test_a_second_round_is_correct_and_run_again(labels_path, tmp_path):
         seen["annotations"]
     )
     assert removed["id"] not in [a["id"] for a in answer["annotations"]]
+
+
+@pytest.mark.parametrize("only_seen", [False, True])
+def test_what_an_earlier_round_has_seen_stays_seen(labels, only_seen):
+    names = [image["file_name"] for image in labels["images"]]
+    first, second = (
+        {"images": [{"id": 1, "file_name": name}], "annotations": [], "categories": []} for name in names[:2]
+    )
+    once = corrected(labels, {"1.json": first})
+    twice = corrected(once, {"2.json": second}, only_seen)
+    assert twice["info"]["seen"] == sorted(names[:2])
+    assert [i["file_name"] for i in twice["images"]] == (names[:2] if only_seen else names)
+    again = corrected(twice, {"1.json": first}, only_seen)
+    assert again["info"]["seen"] == sorted(names[:2])

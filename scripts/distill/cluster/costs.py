@@ -16,8 +16,9 @@ import numpy as np
 from distill.cluster.jobs import Job
 from distill.predictions.views import View
 from distill.study.lengths import automatic_length
+from distill.study.lineage import learnt
 from distill.study.needs import shards_of
-from distill.study.types import Model, Study
+from distill.study.types import Study
 
 TRAINING = ("train_teacher", "retrain_student")
 SAME_COST = {**dict.fromkeys(TRAINING, "train"), "infer_view_temporary": "infer_view_heatmaps"}
@@ -29,9 +30,8 @@ def work_of(job: Job, study: Study, images: Mapping[str, int]) -> float | None:
     its number of images, as far as they are known."""
     names = job.wildcards
     if job.rule in TRAINING:
-        model = study["models"][names["model"]]
-        iterations = _iterations(model, study, images)
-        return iterations and iterations * model["batch"]
+        iterations = _iterations(names["model"], study, images)
+        return iterations and iterations * study["models"][names["model"]]["batch"]
     if not job.benchmark:
         return 1.0
     dataset = study["labels"][names["labels"]]["dataset"] if "labels" in names else names["dataset"]
@@ -44,24 +44,15 @@ def work_of(job: Job, study: Study, images: Mapping[str, int]) -> float | None:
     return share * view.scale**2 / 1e6
 
 
-def learned(model: Model, study: Study) -> list[str]:
-    """The datasets that a model is trained on."""
-    labels = model["labels"]
-    generated = (
-        [study["labels"][labels]["dataset"] if labels in study["labels"] else labels] if labels else []
-    )
-    return [model["labelled"], *generated]
-
-
-def _iterations(model: Model, study: Study, images: Mapping[str, int]) -> int | None:
-    """Of a training; None where they follow from images that were not counted yet. Where they do, as if each
-    image held an object: at most so many."""
+def _iterations(name: str, study: Study, images: Mapping[str, int]) -> int | None:
+    """Of a model's training; None where they follow from images that were not counted yet. Where they do, as
+    if each image held an object: at most so many."""
+    model, datasets = study["models"][name], learnt(study, [name])
     if not isinstance(model["iterations"], str):
         return model["iterations"]
-    names = learned(model, study)
-    if not images.keys() >= set(names):
+    if not images.keys() >= set(datasets):
         return None
-    count = sum(images[name] for name in names)
+    count = sum(images[dataset] for dataset in datasets)
     return automatic_length(count, model["batch"], student=bool(model["labels"]))
 
 

@@ -229,8 +229,7 @@ def _load(file: io.BufferedReader) -> tuple[Image.Image, int]:
     except UnidentifiedImageError:
         raise _Unreadable("is not an image of a known format") from None
     except Exception as error:  # decoders of damaged bytes raise almost anything
-        reason = cause(error)
-        raise _Unreadable(f"is damaged ({reason})") from None
+        raise _Unreadable(f"is damaged ({cause(error)})") from None
     try:
         return image, image.getexif().get(_ORIENTATION, 1)
     except Exception:  # a broken EXIF block does not spoil the picture

@@ -57,8 +57,7 @@ def _read(path: str | Path, numbers: Sequence[str]) -> pd.DataFrame:
             # Names that look like numbers, or like none, stay names.
             frame = pd.read_csv(file, dtype=NAMES, keep_default_na=False, na_values=[""])
         except ValueError as error:  # what pandas says of bytes that are no table
-            reason = cause(error)
-            raise UserError(f"{path}: is damaged ({reason}); remove it to have it made again") from None
+            raise UserError(f"{path}: is damaged ({cause(error)}); remove it to have it made again") from None
     if not isinstance(frame.index, pd.RangeIndex):  # rows longer than the header
         raise UserError(
             f"{path}: is damaged (its rows are of several lengths); remove it to have it made again"

@@ -168,8 +168,7 @@ def _gain(name: str, gain: dict[str, Any], spec: dict[str, Any], evaluations: di
     ours, others = (_ap(spec, row, evaluations) for row in (name, gain["over"]))
     gains = ours - others if len(ours) == len(others) else np.array([ours.mean() - others.mean()])
     result = {"gain": gains.mean(), "gain sd": _spread(gains), "gain over": gain["over"]}
-    pair = [_row(spec["rows"], row) for row in (name, gain["over"])]
-    ours, others = (_means(spec, row, evaluations) for row in pair)
+    ours, others = (_means(spec, _row(spec["rows"], row), evaluations) for row in (name, gain["over"]))
     if ours.shape == others.shape:
         result["gain low"], result["gain high"] = resampling.interval(ours - others, gains.mean())
     if "reference" in gain:
@@ -207,8 +206,8 @@ def _gaps(spec: dict[str, Any], evaluations: dict[str, Any]) -> list[Gap]:
         if not len(baseline) == len(student) == len(upper):
             raise UserError(f"table: {best}, {name} and {named['upper']} must have the same {_over(spec)}")
         of_means = float(share(baseline.mean(), student.mean(), upper.mean()))
-        three = [_row(spec["rows"], row) for row in (best, name, named["upper"])]
-        means = [_means(spec, row, evaluations) for row in three]
+        rows = [_row(spec["rows"], row) for row in (best, name, named["upper"])]
+        means = [_means(spec, row, evaluations) for row in rows]
         shares, alike = share(baseline, student, upper), len({each.shape for each in means}) == 1
         low, high = resampling.interval(share(*means), of_means) if alike else (np.nan, np.nan)
         gaps.append(Gap(best, name, named["upper"], shares, of_means, low, high, _over(spec)))

@@ -78,7 +78,7 @@ class ImagesByName:
         return result
 
 
-def keypoint_fields(points: Mapping[str, tuple[float, float, int]], category: Record) -> Record:
+def keypoint_fields(points: Mapping[str, tuple[float, float, int]], category: Mapping[str, Any]) -> Record:
     """points: x, y, v by keypoint name."""
     if unknown := points.keys() - set(category.get("keypoints") or ()):
         raise UserError(f"{category['name']} has no keypoint {show(min(unknown))}")

@@ -42,22 +42,21 @@ def corrected(labels: Coco, files: Mapping[str, Any], only_seen: bool = False) -
     seen = {image for answer in answers.values() for image in answer.records}
     if not seen:
         raise UserError(f"{', '.join(files)}: no image is corrected there")
-    names = seen_in(labels) if (labels.get("info") or {}).get("seen") else set()  # in an earlier round
-    earlier = {image["id"] for image in labels["images"] if image["file_name"] in names} - seen
+    earlier = set((labels.get("info") or {}).get("seen") or ())  # in other rounds, by name
+    ever = seen | {image["id"] for image in labels["images"] if image["file_name"] in earlier}
     new = [
         {"image_id": image, **record}
         for answer in answers.values()
         for image, records in answer.records.items()
         for record in records
     ]
-    kept = [a for a in labels["annotations"] if a["image_id"] not in seen]
-    old = [a for a in kept if a["image_id"] in earlier or not only_seen]
+    images_left = [image for image in labels["images"] if image["id"] in ever or not only_seen]
+    as_before = {image["id"] for image in images_left} - seen
+    old = [a for a in labels["annotations"] if a["image_id"] in as_before]
     annotations = [{**a, "id": number} for number, a in enumerate([*old, *new], 1)]
     _summarise(answers, len(seen), labels, annotations)
     info = {**labels.get("info", {}), "description": "corrected labels", "kind": "coco"}
-    as_good = seen | earlier
-    info["seen"] = sorted(image["file_name"] for image in labels["images"] if image["id"] in as_good)
-    images_left = [image for image in labels["images"] if image["id"] in as_good or not only_seen]
+    info["seen"] = sorted(image["file_name"] for image in labels["images"] if image["id"] in ever)
     return {**labels, "info": info, "images": images_left, "annotations": annotations}
 
 

@@ -31,8 +31,7 @@ def load_config(path: str | Path) -> Config:
         # What stands in {{ }} is not put in from the environment: a config says what it says.
         return Config.fromfile(file, use_predefined_variables=False, use_environment_variables=False)
     except Exception as error:  # whatever it raises, which is code
-        why = cause(error)
-        raise UserError(f"{path}: cannot read the model config ({why})") from None
+        raise UserError(f"{path}: cannot read the model config ({cause(error)})") from None
 
 
 def has_keypoints(cfg: Config) -> bool:

@@ -161,8 +161,8 @@ def _of_annotations(path: str | Path, content: Coco) -> list[Any]:
             result[name] = table[given]
         points = annotation.get("keypoints")
         # How visible they are: 0, 1, 2. Beside a score they may be scores of keypoints instead.
-        seen = isinstance(points, list) and all(v in (0, 1, 2) for v in points[2::3])
-        if isinstance(points, list) and (seen or "score" not in annotation):
+        scored = "score" in annotation
+        if isinstance(points, list) and (not scored or all(v in (0, 1, 2) for v in points[2::3])):
             clipped = [min(v, 1) if isinstance(v, int | float) else v for v in points[2::3]]
             result["keypoints"] = [*points]
             result["keypoints"][2::3] = clipped

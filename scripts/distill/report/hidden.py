@@ -14,6 +14,7 @@ from pycocotools import mask
 
 from distill.datasets.coco import Coco, Record, by_image, instances
 from distill.datasets.keypoint_meta import keypoint_meta
+from distill.labels.answers import keypoint_fields
 from distill.report.comparison import keypoint_similarity
 from distill.study.types import Dataset
 
@@ -33,18 +34,14 @@ def hidden_truth(
         are keypoints of other names.
     """
     unlabelled = dataset(name)
-    ids = {category["name"]: category["id"] for category in categories}
-    points = {category["name"]: category.get("keypoints") or [] for category in categories}
+    ours = {category["name"]: category for category in categories}
     by_hash: dict[str | None, list[dict[str, Any]]] = {}
     for source in _annotated(name, specs, dataset):
-        known = {c["id"]: c for c in source["categories"] if c["name"] in ids}
+        known = {c["id"]: c for c in source["categories"] if c["name"] in ours}
         found = by_image(a for a in source["annotations"] if a["category_id"] in known)
         for image in source["images"]:
-            mine = []
-            for a in found.get(image["id"], ()):
-                theirs = known[a["category_id"]]
-                name, order = theirs["name"], theirs.get("keypoints") or []
-                mine.append({**_renamed(a, order, points[name]), "category_id": ids[name]})
+            theirs = ((a, known[a["category_id"]]) for a in found.get(image["id"], ()))
+            mine = [_renamed(a, category, ours[category["name"]]) for a, category in theirs]
             by_hash.setdefault(image.get("hash"), mine)
     by_hash.pop(None, None)
     images = [image for image in (unlabelled or {"images": ()})["images"] if image.get("hash") in by_hash]
@@ -54,13 +51,14 @@ def hidden_truth(
     return {"images": images, "annotations": annotations, "categories": categories}
 
 
-def _renamed(annotation: Record, theirs: list[str], ours: list[str]) -> Record:
-    """An annotation with the keypoints that we know, in our order; what it lacks is not labelled."""
-    if theirs == ours or not (flat := annotation.get("keypoints")):
+def _renamed(theirs: Record, category: Record, ours: Record) -> dict[str, Any]:
+    """An annotation of a category of theirs as one of ours, whose keypoints it has by name."""
+    annotation = {**theirs, "category_id": ours["id"]}
+    names, known = category.get("keypoints") or [], ours.get("keypoints") or []
+    if names == known or not (flat := annotation.get("keypoints")):
         return annotation
-    named = {name: flat[3 * i : 3 * i + 3] for i, name in enumerate(theirs)}
-    points = [value for name in ours for value in named.get(name, [0, 0, 0])]
-    return {**annotation, "keypoints": points, "num_keypoints": sum(v > 0 for v in points[2::3])}
+    points = {name: flat[3 * i : 3 * i + 3] for i, name in enumerate(names) if name in known}
+    return annotation | keypoint_fields(points, ours)
 
 
 def _annotated(

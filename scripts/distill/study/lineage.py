@@ -31,7 +31,7 @@ def trained(study: Study, models: Iterable[str]) -> list[str]:
 def trained_on(study: Study, models: Iterable[str]) -> list[str]:
     """The datasets whose images these models are trained on here, and all they come from: what they start
     from, the teachers of their labels, and those whose boxes they need."""
-    return _learnt(study, lineage(study, models)[0])
+    return learnt(study, lineage(study, models)[0])
 
 
 def learnt_by(study: Study, validation: str) -> list[str]:
@@ -41,10 +41,11 @@ def learnt_by(study: Study, validation: str) -> list[str]:
     names = [model for row in rows for model in row["models"]]
     names += [teacher for entry in study["labels"].values() for teacher in entry["teachers"]]
     names = [name for name in names if study["models"][name]["validation"] == validation] or names
-    return _learnt(study, [model for name in names for model in (name, boxes_of(study["models"], name))])
+    return learnt(study, [model for name in names for model in (name, boxes_of(study["models"], name))])
 
 
-def _learnt(study: Study, models: Iterable[str]) -> list[str]:
+def learnt(study: Study, models: Iterable[str]) -> list[str]:
+    """The datasets whose images these models themselves are trained on here."""
     of = [study["models"][name] for name in trained(study, dict.fromkeys(models))]
     used = [model["labelled"] for model in of]
     for labels in (model["labels"] for model in of if model["labels"]):

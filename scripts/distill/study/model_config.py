@@ -39,7 +39,7 @@ def placed(config: str, data: str, root: Path, where: str) -> str:
         return config
     if "::" not in config:
         config = os.path.normpath(os.path.join(data, config))
-    if not os.path.isfile(path_of(config, root)):
+    if not os.path.isfile(path_of(config, root)):  # of a name that is too long neither
         near = path_of(config, root)
         close = get_close_matches(near.name, [path.name for path in near.parent.glob("*.py")], n=1)
         hint = f"; did you mean {close[0]!r}?" if close else ""

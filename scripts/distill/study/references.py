@@ -8,6 +8,7 @@ from distill.program import UserError
 from distill.study.schema import suggestion
 from distill.study.types import Dataset, Import, Labels, Model
 
+STARTS = ("pretrained", "none")  # of a training that begins with no model
 Needs = dict[str, list[str]]  # of each dataset, model and label set, those that it is made from
 
 
@@ -102,14 +103,14 @@ def _start(name: str, init: str | Import, models: Mapping[str, Model]) -> list[s
     """The model that one starts from, if it is one."""
     if not isinstance(init, str):  # a published checkpoint
         return []
-    if init in ("pretrained", "none"):
+    if init in STARTS:
         if init in models:
             raise UserError(f"models.{init}: means another start of a training; choose another name")
         return []
     if init in models:
         return [f"models.{init}"]
     if "/" not in init and not init.endswith((".pth", ".pt", ".safetensors")):  # a path
-        known(init, ["pretrained", "none", *models], f"models.{name}.init", "model")
+        known(init, [*STARTS, *models], f"models.{name}.init", "model")
     return []
 
 

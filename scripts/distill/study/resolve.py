@@ -194,8 +194,8 @@ def _views(study: dict[str, Any], root: Path) -> dict[str, list[str]]:
     own = _by_config(config, root)["views"]
     if any("boxes" in model for model in study["models"].values()):
         crops = _defaults(root)["crops"]
-        plain = [{"scales": [item.pop("scale")], **item} for item in map(dict, own["plain"])]
-        own["crops"] = [{**item, **crops} for item in plain]
+        plain = map(dict, own["plain"])
+        own["crops"] = [{"scales": [view.pop("scale")], **view, **crops} for view in plain]
     sets = {**own, **study.get("views", {})}
     usual, result = schema.defaults(root, "views", "views"), {}
     for name, spec in sets.items():
