@@ -163,6 +163,26 @@ def test_repairs(coco):
     json.dumps(dataset, allow_nan=False)
 
 
+def test_what_cvat_roboflow_and_converters_of_voc_write(coco):
+    a, b, *_ = coco.data["annotations"]
+    a.update(bbox=[10, 12, 12, 4], attributes={"rotation": 270.0}, area=48)
+    b.update(ignore=1, iscrowd=0)
+    name = coco.data["categories"][0]["name"]
+    coco.data["categories"][0]["supercategory"] = name
+    coco.data["categories"].insert(0, {"id": 0, "name": name, "supercategory": "none"})
+    dataset = coco.build()
+    assert dataset["annotations"][0]["bbox"] == pytest.approx([14, 8, 4, 12])
+    assert dataset["annotations"][0]["area"] == 48
+    assert [a["iscrowd"] for a in dataset["annotations"]][:2] == [0, 1]
+    assert [c["id"] for c in dataset["categories"]] == [1]
+    assert dataset["info"]["repaired"] == {
+        "turned boxes replaced by those around them": 1,
+        "annotations to ignore taken as crowd regions": 1,
+    }
+    coco.data["annotations"][2]["category_id"] = 0
+    coco.refused("2 categories are called")
+
+
 def test_what_tables_of_poses_put_for_nothing_is_nothing(coco):
     """Points at 0, 0, even if they are most of the file's, and points of a category that has none."""
     a, b, c, _ = coco.data["annotations"]

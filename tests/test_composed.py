@@ -97,6 +97,26 @@ def test_numbers_of_a_folders_images_are_their_names(tmp_path):
     with pytest.raises(UserError, match=r"'3' is the number of one image of set and the name of another"):
         subset(folder, ids=[3])
     assert [image["file_name"] for image in subset(folder, ids=["3.png"])["images"]] == ["3.png"]
+    for within in (subset(folder, range=[0, 1]), union(folder)):
+        with pytest.raises(UserError, match=r"'3' is the number of one image of set"):
+            subset(within, ids=[3])
+
+
+def test_a_file_that_numbers_a_folders_images_otherwise_names_them(tmp_path):
+    Coco(tmp_path, images=12).build()
+    folder = build("set", {"kind": "folder", "images": str(tmp_path), "unreadable": 0}, {})
+    path = tmp_path / "some.json"
+    path.write_text(
+        json.dumps({"images": [{"id": 1, "file_name": "7.png"}, {"id": 2, "file_name": "images/3.png"}]})
+    )
+    assert [i["file_name"] for i in subset(folder, ids=str(path))["images"]] == [
+        "images/3.png",
+        "images/7.png",
+    ]
+    picture(tmp_path / "more/7.png", 77)
+    folder = build("set", {"kind": "folder", "images": str(tmp_path), "unreadable": 0}, {})
+    with pytest.raises(UserError, match=r"some.json: '7.png' may be 'images/7.png' or 'more/7.png'"):
+        subset(folder, ids=str(path))
 
 
 def test_the_images_of_another_annotation_file(tmp_path):

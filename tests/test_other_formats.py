@@ -39,6 +39,17 @@ def test_classes_and_images_of_yolo(tmp_path):
     assert (len(bare["images"]), bare["categories"]) == (3, [])
 
 
+def test_what_a_data_yaml_says_of_other_things_is_not_read(tmp_path):
+    path = yolo(tmp_path)
+    whole = build("x", {"kind": "yolo", "annotations": str(path)}, {})
+    path.write_text(f"{path.read_text()}\ndate: 2024-01-05\nversion: 1_0\n")
+    assert build("x", {"kind": "yolo", "annotations": str(path)}, {}) == whole
+    labels = tmp_path / "train/labels/0.txt"
+    labels.write_text("0 .5 .5 .1 .2\n0 .5 .5 -.005 .2\n")
+    with pytest.raises(UserError, match=r"0.txt, line 2: its width or height is negative, -0.005 and 0.2"):
+        build("x", {"kind": "yolo", "annotations": str(path)}, {})
+
+
 def test_images_of_yolo_are_in_the_order_in_which_people_count(tmp_path):
     made = build("x", {"kind": "yolo", "annotations": str(yolo(tmp_path, images=12))}, {})
     assert [image["file_name"] for image in made["images"]] == [f"{i}.png" for i in range(12)]
@@ -100,6 +111,30 @@ def test_xml_files_of_voc_may_be_beside_the_images(tmp_path):
     beside = build("x", {"kind": "voc", "annotations": str(tmp_path / "beside")}, {})
     assert beside["info"]["image_root"] == str(tmp_path / "beside")
     assert {**beside, "info": None} == {**apart, "info": None}
+
+
+@pytest.mark.parametrize(("edit", "first"), [(1, 1), (0, 0), (0.5, 0)])
+def test_corners_of_voc_are_pixels_unless_they_cannot_be(tmp_path, edit, first):
+    """A corner at 0, or fractions in most boxes, are edges that are counted from 0."""
+    path = voc(tmp_path)
+    for xml in path.glob("Annotations/*"):
+        xml.write_text(re.sub("<xmin>[0-9]+</xmin>", f"<xmin>{edit}</xmin>", xml.read_text()))
+    for a in build("x", {"kind": "voc", "annotations": str(path)}, {})["annotations"]:
+        assert a["bbox"][0] == edit - first
+
+
+def test_other_words_of_voc_and_other_names_of_its_folders(tmp_path):
+    path = voc(tmp_path)
+    whole = build("x", {"kind": "voc", "annotations": str(path)}, {})
+    for xml in path.glob("Annotations/*"):
+        text = xml.read_text().replace("<difficult>1", "<difficult>True")
+        text = text.replace("<difficult>0", "<difficult>Unspecified")
+        xml.write_text(re.sub("<width>.*</width>", "<width></width>", text))
+    (path / "Annotations").rename(path / "annotations")
+    (path / "JPEGImages").rename(path / "images")
+    other = build("x", {"kind": "voc", "annotations": str(path)}, {})
+    assert other["annotations"] == whole["annotations"]
+    assert other["images"] == whole["images"]
 
 
 @pytest.fixture(scope="module")

@@ -164,6 +164,11 @@ def test_predictions_of_other_programs_take_the_place_of_a_teacher():
     assert not {"teacher", "views", "together", "merged"} & set(entry)
     assert entry["predictions"][0] == "there/a.json"
     assert (entry["labelled"], entry["teachers"], entry["posed"]) == ("labelled", [], True)
+    two = files.replace(
+        "model: keypoint_rcnn_tiny", "model: {config: keypoint_rcnn_tiny, labelled: [labelled, val]}"
+    )
+    unused = study_of(SMALLEST, f"{two}\nmodels: {{teacher: {{}}}}")
+    assert unused["labels"]["distilled"]["labelled"] == "labelled+val"
 
 
 def test_several_view_sets_make_a_row_for_each():

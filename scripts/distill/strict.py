@@ -9,7 +9,7 @@ import json
 import math
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from inspect import signature
 from pathlib import Path
 from typing import Any, TypeVar
@@ -103,15 +103,19 @@ def options(kind: type[T], given: Any, where: str) -> T:
         raise UserError(f"{where}: {error}") from None
 
 
-def read_yaml(path: str | Path) -> Any:
+def read_yaml(path: str | Path, keys: Collection[str] | None = None) -> Any:
     """Parses a YAML (or JSON) file of settings. Raises UserError, with the line, for what is no YAML, and for
-    keys that are there twice, numbers that are not finite or not meant as they would be read, and bombs."""
+    keys that are there twice, numbers that are not finite or not meant as they would be read, and bombs.
+
+    keys: of another program's file those that are read, whatever stands in the others. None: all."""
     text = read_text(path)
     try:
         loader = yaml.SafeLoader(text)
         node = loader.get_single_node()
         if node is None:
             return None
+        if keys is not None and isinstance(node, yaml.MappingNode):
+            node.value = [pair for pair in node.value if pair[0].value in ("<<", *keys)]
         for fault, message in _faults(node, loader):
             raise UserError(f"{path}, line {fault.start_mark.line + 1}: {message}")
         return loader.construct_document(node)

@@ -1,6 +1,8 @@
 """One annotation of a COCO file as people write it → a clean one, or what is wrong with it."""
 
+import math
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from distill.datasets.checks import are_numbers, show
@@ -39,10 +41,17 @@ def checked(a: dict, size: tuple[int, int], category: dict, repaired: Counter[st
     crowd = 0 if crowd is None else crowd
     if crowd not in (0, 1):
         raise Bad(f"iscrowd {show(crowd)} is neither 0 nor 1")
+    if not crowd and a.get("ignore") in (1, True):  # as converters write what is difficult in PASCAL VOC
+        crowd = 1
+        repaired["annotations to ignore taken as crowd regions"] += 1
+    whole = w * h
+    if angle := rotation(a):
+        x, y, w, h = around([x, y, w, h], angle)
+        repaired["turned boxes replaced by those around them"] += 1
     x1, y1, x2, y2 = max(x, 0), max(y, 0), min(x + w, size[0]), min(y + h, size[1])
     if x2 <= x1 or y2 <= y1:
         raise Outside(f"bbox {show(a['bbox'])} lies outside the image of {size[0]}x{size[1]} pixels")
-    area = _area(a.get("area"), w * h, repaired)
+    area = _area(a.get("area"), whole, repaired)
     bbox = [x, y, w, h]
     if max(-x, -y, x + w - size[0], y + h - size[1]) > EDGE:
         bbox = [x1, y1, x2 - x1, y2 - y1]
@@ -59,6 +68,22 @@ def checked(a: dict, size: tuple[int, int], category: dict, repaired: Counter[st
     elif (points := a.get("keypoints")) and (not isinstance(points, list) or any(points)):
         raise Bad(f"has keypoints, but its category {show(category['name'])} does not name any")
     return copy
+
+
+def rotation(a: Mapping[str, Any]) -> float:
+    """By how many degrees an annotation's box is turned: what CVAT writes beside a box that is not (its issue
+    4745); else 0."""
+    attributes = a.get("attributes")
+    angle: Any = attributes.get("rotation") if isinstance(attributes, Mapping) else None
+    return angle % 180 if are_numbers([angle], 1) else 0.0
+
+
+def around(box: Sequence[float], angle: float) -> list[float]:
+    """The box (x, y, w, h) around one that is turned about its centre, in degrees."""
+    x, y, w, h = box
+    cos, sin = abs(math.cos(math.radians(angle))), abs(math.sin(math.radians(angle)))
+    wide, high = w * cos + h * sin, w * sin + h * cos
+    return [x + (w - wide) / 2, y + (h - high) / 2, wide, high]
 
 
 def _area(given: Any, of_box: float, repaired: Counter[str]) -> float:

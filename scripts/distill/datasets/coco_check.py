@@ -58,13 +58,27 @@ def check_coco(path: str, data: Any, strip: bool = False) -> dict:
     empty = data.get("annotations") == [] and bool(data.get("categories")) and not strip
     if not (annotated or empty):
         return {"images": images, "annotations": [], "categories": [], "repaired": {}}
-    categories = check_categories(path, data.get("categories", []))
+    categories = check_categories(path, _without_root(path, data))
     if empty:
         log.warning("%s: no annotation; its images hold nothing, unless strip_annotations is set", path)
     annotations, repaired = ([], {}) if empty else _annotations(path, data["annotations"], images, categories)
     for what, count in repaired.items():
         log.info("%s: %d %s", path, count, what)
     return {"images": images, "annotations": annotations, "categories": categories, "repaired": repaired}
+
+
+def _without_root(path: str, data: dict) -> list:
+    """The categories but for what is none: Roboflow writes the project's name as number 0, above the others
+    and without an annotation, even where one of them is called the same."""
+    categories = data.get("categories", [])
+    for root in (c for c in categories if isinstance(c, dict) and c.get("id") == 0):
+        others = [c for c in categories if c is not root]
+        above = any(isinstance(c, dict) and c.get("supercategory") == root.get("name") for c in others)
+        used = any(isinstance(a, dict) and a.get("category_id") == 0 for a in data["annotations"])
+        if root.get("supercategory") == "none" and above and not used:
+            log.info("%s: category 0, %s, is the others' and no class", path, show(root["name"]))
+            return others
+    return categories
 
 
 def check_categories(where: Any, categories: list) -> list[dict]:

@@ -47,7 +47,7 @@ def subset(spec: dict, sources: dict, images_dir: Path | None) -> dict:
         pool = _drawn(pool, spec, spec["seed"])
     kept = {image["id"] for image in pool}
     return {
-        "info": {"image_root": source["info"]["image_root"]},
+        "info": {"image_root": source["info"]["image_root"], "numbered": _numbered(source)},
         "images": pool,
         "annotations": [a for a in source["annotations"] if a["image_id"] in kept],
         "categories": source["categories"],
@@ -89,17 +89,12 @@ def _rank(image: dict, seed: int) -> bytes:
 
 def _listed(pool: list[dict], ids: str | list, source: dict, of: str) -> list[dict]:
     """Images named in a file (one a line; # begins a comment but in a name) or a list: by file name, by id,
-    or by file name without its suffix, in this order of precedence; or the images of a COCO file, by id: the
-    same photograph has another file name in COCO 2014. Unknown ones are refused, and where the ids are of our
-    making, numbers that are one image's id and another one's name; excluded ones stay out."""
+    or by file name without its suffix, in this order of precedence; or the images of a COCO file.
+    Unknown ones are refused, and where the ids are of our making, numbers that are one image's id and another
+    one's name; excluded ones stay out."""
     problems = Problems(ids if isinstance(ids, str) else "ids")
     if isinstance(ids, str) and ids.endswith(".json"):
-        named = read_json(ids)
-        if not isinstance(named, dict) or not isinstance(named.get("images"), list):
-            raise UserError(f'{ids}: not a COCO annotation file: needs an object with a list "images"')
-        make_whole(named["images"], ("id",))
-        unique_ids(named["images"], "image", problems)
-        wanted = [str(image["id"]) for image in named["images"]]
+        wanted = _of_coco(ids, source, problems)
     elif isinstance(ids, str):
         wanted = read_text(ids).splitlines()
     else:
@@ -109,8 +104,7 @@ def _listed(pool: list[dict], ids: str | list, source: dict, of: str) -> list[di
         stem = PurePosixPath(image["file_name"]).with_suffix("").as_posix()
         table[stem] = None if stem in table else image  # a name that two files share is no name
     by_id = {str(image["id"]): image for image in source["images"]}
-    ours = source["info"].get("kind") in NUMBERED and not (isinstance(ids, str) and ids.endswith(".json"))
-    unclear = {k for k, image in by_id.items() if ours and table.get(k, image) is not image}
+    unclear = {k for k, image in by_id.items() if _numbered(source) and table.get(k, image) is not image}
     table |= by_id
     table |= {image["file_name"]: image for image in source["images"]}
     kept = set()
@@ -125,6 +119,36 @@ def _listed(pool: list[dict], ids: str | list, source: dict, of: str) -> list[di
             problems.add(f"{show(without)} is no image of {of}")
     problems.refuse()
     return [image for image in pool if image["id"] in kept]
+
+
+def _of_coco(path: str, source: dict, problems: Problems) -> list[str]:
+    """The images of a COCO file, by id: the same photograph has another file name in COCO 2014. Where the
+    source's ids are of our making, by file name, with or without its folders."""
+    named = read_json(path)
+    if not isinstance(named, dict) or not isinstance(named.get("images"), list):
+        raise UserError(f'{path}: not a COCO annotation file: needs an object with a list "images"')
+    make_whole(named["images"], ("id",))
+    unique_ids(named["images"], "image", problems)
+    if not _numbered(source):
+        return [str(image["id"]) for image in named["images"]]
+    known: dict[str, list[str]] = {}
+    for image in source["images"]:
+        for name in {image["file_name"], PurePosixPath(image["file_name"]).name}:
+            known.setdefault(name, []).append(image["file_name"])
+    wanted = []
+    for image in named["images"]:
+        name = str(image.get("file_name"))
+        fits = known.get(name) or known.get(PurePosixPath(name).name) or [name]
+        if len(fits) > 1 and name not in fits:
+            problems.add(f"{show(name)} may be {' or '.join(map(show, fits[:2]))}")
+        wanted.append(name if name in fits else fits[0])
+    return wanted
+
+
+def _numbered(dataset: dict) -> bool:
+    """Whether the ids of its images are of our making."""
+    info = dataset["info"]
+    return info.get("numbered", info.get("kind") in NUMBERED)
 
 
 def union(spec: dict, sources: dict, images_dir: Path | None) -> dict:
@@ -161,7 +185,7 @@ def union(spec: dict, sources: dict, images_dir: Path | None) -> dict:
             images.append(image | {"id": ids[image["id"]], "file_name": file_name})
         hashes |= {image["hash"] for image in kept}
     return {
-        "info": {"image_root": root},
+        "info": {"image_root": root, "numbered": any(map(_numbered, members))},
         "images": images,
         "annotations": annotations,
         "categories": members[0]["categories"],

@@ -139,7 +139,8 @@ def check_upright(path: Path, image: Record) -> Path:
 def _stated(path: str | Path) -> tuple[tuple[int, int], tuple[int, int]] | None:
     try:
         with _regular_file(path) as file, Image.open(file, formats=FORMATS) as image:
-            return _sizes(image, image.getexif().get(_ORIENTATION, 1))
+            turned = image.format != "TIFF" and image.getexif().get(_ORIENTATION)  # Pillow turns TIFFs itself
+            return _sizes(image, turned or 1)
     except Exception:  # as in _load
         return None
 

@@ -52,6 +52,7 @@ def build(name: str, spec: dict, sources: dict[str, dict], images_dir: Path | No
     info = dataset["info"]
     dataset["info"] = {"description": f"{name} ({kind})", "image_root": info["image_root"], "kind": kind}
     dataset["info"] |= {"skipped": info.get("skipped", []), "repaired": info.get("repaired", {})}
+    dataset["info"] |= {key: info[key] for key in ("numbered",) if key in info}
     dataset["images"].sort(key=lambda image: image["id"])
     dataset["annotations"].sort(key=lambda annotation: annotation["id"])
     images = len(dataset["images"])
@@ -255,7 +256,8 @@ def _scan_unlabelled(root: str, images: list[dict], limit: float) -> tuple[list[
     skipped: list[dict] = []
     for image, scan in _scan(root, images):
         if scan.reason:
-            skipped.append({"file_name": image["file_name"], "reason": scan.reason})
+            hint = _called(root, image["file_name"]) if scan.reason == MISSING and not skipped else ""
+            skipped.append({"file_name": image["file_name"], "reason": scan.reason + hint})
             continue
         given = (image.get("width"), image.get("height"))
         size = scan.raw_size if given == scan.raw_size else scan.size

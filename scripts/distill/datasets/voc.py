@@ -2,11 +2,14 @@
 
 A box's corners are numbers of pixels, counted from 1, both inside: a box from 1 to W is as wide as the image
 (detectron2's pascal_voc.py). `difficult` objects, which VOC does not evaluate, are crowd regions of COCO.
+Other tools count from 0 and write edges (CVAT's datumaro: x + width): a corner at 0 anywhere in a folder, or
+fractions in most of its boxes, say so. VOC2012 itself has a few fractions.
+
 A folder without Annotations has XML files beside the images, as labelImg and Roboflow write them.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 from xml.etree import ElementTree
@@ -14,8 +17,11 @@ from xml.etree import ElementTree
 from distill.datasets.checks import LARGEST, show
 from distill.datasets.images import SUFFIXES, list_files, stated_size
 from distill.files import open_file
-from distill.program import UserError, cause
+from distill.program import UserError, cause, log
 from distill.strict import is_line, read_text
+
+DIFFICULT = {"0": 0, "false": 0, "unspecified": 0, "": 0, "1": 1, "true": 1}
+_Found = tuple[list[tuple[str, list[float], int]], tuple[int, int] | None]
 
 
 class _NoDoctype(ElementTree.TreeBuilder):
@@ -26,10 +32,12 @@ class _NoDoctype(ElementTree.TreeBuilder):
 
 
 def places(folder: str) -> tuple[str, str]:
-    """The folders of the XML files and of the images."""
-    if os.path.isdir(os.path.join(folder, "Annotations")):
-        return os.path.join(folder, "Annotations"), os.path.join(folder, "JPEGImages")
-    return folder, folder
+    """The folders of the XML files and of the images, which others call annotations and images."""
+    found = []
+    for names in (("Annotations", "annotations"), ("JPEGImages", "images", "Images")):
+        there = (path for name in names if os.path.isdir(path := os.path.join(folder, name)))
+        found.append(next(there, os.path.join(folder, names[0])))
+    return (found[0], found[1]) if os.path.isdir(found[0]) else (folder, folder)
 
 
 def read_voc(folder: str, split: str | None, names: Sequence[str] = ()) -> dict[str, Any]:
@@ -49,6 +57,7 @@ def read_voc(folder: str, split: str | None, names: Sequence[str] = ()) -> dict[
     for image in list_files(of_images, SUFFIXES, "images"):
         stems.setdefault(PurePosixPath(image).with_suffix("").as_posix(), []).append(image)
     objects = {stem: _objects(os.path.join(of_xml, file)) for stem, file in files.items()}
+    first = _first(objects.values(), folder)
     found_in = {name: stem for stem, (found, _) in objects.items() for name, *_ in found}
     if names and (unknown := sorted(found_in.keys() - set(names))):
         what = f"{show(unknown[0])} is none of `names`, {', '.join(map(show, names))}"
@@ -63,11 +72,22 @@ def read_voc(folder: str, split: str | None, names: Sequence[str] = ()) -> dict[
         mine, size = objects[stem]
         size = size or stated_size(os.path.join(of_images, found[0])) or (1, 1)
         images.append({"id": number, "file_name": found[0], "width": size[0], "height": size[1]})
-        for name, box, difficult in mine:
+        for name, (x1, y1, x2, y2), difficult in mine:
             record = {"id": len(annotations) + 1, "image_id": number, "category_id": ids[name]}
+            box = [x1 - first, y1 - first, x2 - x1 + first, y2 - y1 + first]
             annotations.append({**record, "bbox": box, "iscrowd": difficult})
     categories = [{"id": number, "name": name} for name, number in ids.items()]
     return {"images": images, "annotations": annotations, "categories": categories}
+
+
+def _first(objects: Iterable[_Found], folder: str) -> int:
+    """1 where corners are pixels that are counted from 1; 0 where they are edges, from 0."""
+    boxes = [box for found, _ in objects for _, box, _ in found]
+    fractions = sum(any(value % 1 for value in box) for box in boxes)
+    if any(min(box) == 0 for box in boxes) or fractions > len(boxes) / 2:
+        log.info("%s: corners of boxes are edges that are counted from 0, not pixels from 1", folder)
+        return 0
+    return 1
 
 
 def _listed(folder: str, split: str, files: dict[str, str]) -> list[str]:
@@ -86,9 +106,9 @@ def _listed(folder: str, split: str, files: dict[str, str]) -> list[str]:
     return stems
 
 
-def _objects(path: str) -> tuple[list[tuple[str, list[float], int]], tuple[int, int] | None]:
-    """Name, box (x, y, w, h) and difficulty (0 or 1) of the objects in a file, and the image's width and
-    height; None where the file does not know them."""
+def _objects(path: str) -> _Found:
+    """Name, corners (x1, y1, x2, y2) and difficulty (0 or 1) of the objects in a file, and the image's width
+    and height; None where the file does not know them."""
     with open_file(path) as file:
         content = file.read()
     try:
@@ -113,15 +133,12 @@ def _objects(path: str) -> tuple[list[tuple[str, list[float], int]], tuple[int, 
                 f"{where}: bndbox {x1:g}, {y1:g}, {x2:g}, {y2:g} has its corners the wrong way round"
             )
         difficult = (element.findtext("difficult") or "0").strip()
-        if difficult not in ("0", "1"):
+        if difficult.lower() not in DIFFICULT:
             raise UserError(f"{where}: difficult is {show(difficult)}, not 0 or 1")
-        found.append((name, [x1 - 1, y1 - 1, x2 - x1 + 1, y2 - y1 + 1], int(difficult)))
-    size = [
-        _number(path, root, f"size/{key}")
-        for key in ("width", "height")
-        if root.find(f"size/{key}") is not None
-    ]
-    known = len(size) == 2 and min(size) > 0
+        found.append((name, [x1, y1, x2, y2], DIFFICULT[difficult.lower()]))
+    stated = [key for key in ("width", "height") if (root.findtext(f"size/{key}") or "").strip()]
+    size = [_number(path, root, f"size/{key}") for key in stated]
+    known = len(size) == 2 and min(size) >= 1
     return found, (int(size[0]), int(size[1])) if known else None
 
 

@@ -22,6 +22,7 @@ from distill.program import UserError, log
 from distill.strict import is_line, read_text, read_yaml
 
 SPLITS = ("train", "val", "test")
+READ = (*SPLITS, "path", "names", "nc", "kpt_shape", "kpt_names", "flip_idx")
 MOST = 10_000  # classes that are not named
 BEYOND = 0.01  # of the image: so far over its edge a fraction is rounding
 
@@ -43,7 +44,7 @@ class Layout:
 def read_layout(path: str, split: str) -> Layout:
     """Reads a data.yaml and lists the images of a split, which is a folder, a text file of paths, or several
     of these. Raises UserError with the file and the key."""
-    data = read_yaml(path)
+    data = read_yaml(path, READ)
     if not isinstance(data, dict):
         raise UserError(f"{path}: not a data.yaml; it must be a mapping with names, train and val")
     shape = _shape(path, data.get("kpt_shape"))
@@ -122,6 +123,8 @@ def _annotation(words: Sequence[str], layout: Layout, size: tuple[int, int]) -> 
     wrong = ~((box >= -BEYOND) & (box <= 1 + BEYOND))
     if wrong.any():
         raise ValueError(f"{words[1 + int(wrong.argmax())]:.20} is not a fraction of the image, from 0 to 1")
+    if not outline and (box[2:] < 0).any():
+        raise ValueError(f"its width or height is negative, {box[2]:g} and {box[3]:g}")
     sides = np.array(size)
     if outline:
         points = box.reshape(-1, 2) * sides

@@ -58,10 +58,11 @@ class ImagesByName:
     def __init__(self, images: Sequence[Record]) -> None:
         self._named = {image["file_name"]: image for image in images}
 
-    def named(self, name: str) -> Record:
-        """That of the file name, or of the longest that it ends with, or the one that ends so. Raises
-        UserError where it is none or several."""
-        for known in ends(name):
+    def named(self, name: str, flat: bool = False) -> Record:
+        """That of the file name, or of the longest that it ends with, or the one that ends so. flat: whether
+        the tool took off the folders, so that others may end so, too. Raises UserError where it is none or
+        several."""
+        for known in () if flat and len(self._ending.get(name, ())) > 1 else ends(name):
             if known in self._named:
                 return self._named[known]
         fits = self._ending.get(name, [])

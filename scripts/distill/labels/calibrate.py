@@ -195,7 +195,7 @@ def thresholds(scores: Scores, dataset: Coco, labelled: Coco, options: Options) 
 
 def _keypoints(points: np.ndarray, real: Sequence[Record], multiplier: float | None) -> dict[str, Any]:
     """One threshold on the keypoint scores (m, K) of the m kept instances; 0 means outside the image."""
-    visible = [sum(v > 0 for v in a.get("keypoints", ())[2::3]) for a in real]
+    visible = [sum(v > 0 for v in (a.get("keypoints") or ())[2::3]) for a in real]
     posed = [count for count in visible if count]
     scores = points[points > 0]
     if multiplier is None:

@@ -146,7 +146,7 @@ def _all_blocks(
     agreement: bool,
 ) -> Iterator[Candidates]:
     sizes = {image["id"]: (image["width"], image["height"]) for image in dataset["images"]}
-    counts = {category["id"]: len(category.get("keypoints", ())) for category in categories}
+    counts = {category["id"]: len(category.get("keypoints") or ()) for category in categories}
     cells = max(counts.values(), default=0)
     for block in lines:
         kind = coco_results.Agreed if agreement else coco_results.Prediction

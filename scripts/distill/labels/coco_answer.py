@@ -12,6 +12,7 @@ import numpy as np
 
 from distill.datasets.checks import are_numbers, make_whole, show
 from distill.datasets.coco import Coco
+from distill.datasets.coco_annotation import around, rotation
 from distill.labels.answers import Answer, ImagesByName, Record, category_named, keypoint_fields
 from distill.predictions.boxes import iou, xywh_to_xyxy, xyxy_to_xywh
 from distill.program import UserError
@@ -53,7 +54,8 @@ def read_coco(
     of each. Raises UserError, without the file's name."""
     file = _converted(content)
     theirs = {category.id: category for category in file.categories}
-    mine = {image.id: _same(image, images.named(image.file_name)) for image in file.images}
+    flat = not any("/" in image.file_name for image in file.images)
+    mine = {image.id: _same(image, images.named(image.file_name, flat)) for image in file.images}
     if len(theirs) < len(file.categories) or len(mine) < len(file.images):
         raise UserError("two of its images, or of its categories, have one id")
     spoken_of: set[int] = set()
@@ -115,7 +117,8 @@ def _record(a: _Annotation, their: _Category, category: Record, before: Sequence
         raise UserError(f"{category['name']} without a box; of FiftyOne, export the detections")
     if not are_numbers(a.bbox, 4):
         raise UserError(f"bbox {show(a.bbox)} is not four finite numbers")
-    box, fields = a.bbox, {}
+    turned = rotation({"attributes": a.attributes})
+    box, fields = around(a.bbox, turned) if turned else a.bbox, {}
     if their.keypoints:
         fields = keypoint_fields(_named(a.keypoints or [], their.keypoints, category), category)
         number = str((a.attributes or {}).get("instance"))

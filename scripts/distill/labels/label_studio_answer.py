@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
+from urllib.parse import unquote
 
 import msgspec
 
@@ -75,7 +76,7 @@ def read_tasks(content: list, labels: Coco, images: ImagesByName) -> Answer:
         name = task.data.file_name or task.data.image
         if not name:
             raise UserError(f"task {number} does not name its image")
-        image = images.named(name)
+        image = _pictured(name, images)
         records = answer.begin(image)
         for _ in done[1:]:
             answer.leave("answers to a task that has a later one", image)
@@ -86,6 +87,17 @@ def read_tasks(content: list, labels: Coco, images: ImagesByName) -> Answer:
                 f"{image['file_name']!r}: a region is not as Label Studio writes it ({error})"
             ) from None
     return answer
+
+
+def _pictured(name: str, images: ImagesByName) -> Record:
+    """An image by name, or by URL: /data/local-files/?d=a%20b.jpg, in tasks that were not made here."""
+    try:
+        return images.named(name)
+    except UserError:
+        path = unquote(name.rpartition("?d=")[2])
+        if path == name:
+            raise
+        return images.named(path)
 
 
 def _records(regions: Sequence[_Region], labels: Coco, image: Record, answer: Answer) -> Iterator[Record]:

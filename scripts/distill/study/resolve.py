@@ -129,7 +129,7 @@ def _models(study: dict[str, Any], root: Path) -> dict[str, Any]:
         study["models"] = {} if "predictions" in entry else {labels["teacher"]: {}}
         study["models"]["student"] = {"labels": name}
     common = study.get("model", {})
-    study["model"] = {"config": common} if isinstance(common, str) else common
+    study["model"] = {"config": common} if isinstance(common, str) else dict(common)
     common, data = study["model"], study["data"]
     return {name: _model(name, own, common, data, root) for name, own in study["models"].items()}
 
@@ -161,8 +161,8 @@ def _model(name: str, own: dict[str, Any], common: dict[str, Any], data: str, ro
 
 def _join_labelled(study: dict[str, Any], root: Path) -> None:
     """Several labelled datasets of a model are their union, a dataset named a+b."""
-    for model in study["models"].values():
-        if isinstance(names := model["labelled"], list):
+    for model in (study["model"], *study["models"].values()):
+        if isinstance(names := model.get("labelled"), list):
             model["labelled"] = name = "+".join(names)
             if len(names) > 1:
                 union = _dataset(name, {"kind": "union", "of": names}, study, root)
