@@ -1,12 +1,15 @@
 """Any detector of mmdet: its config is settled to the dataset, and it goes the whole way."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 import yaml
 from mmengine.config import Config
+from mmengine.logging import MessageHub
+from mmengine.registry import HOOKS
 from torch import nn
 
 from distill.models import model as models
@@ -118,6 +121,12 @@ def test_nothing_is_drawn_or_downloaded_beside_the_samples():
     assert "batch_augments" not in cfg.model.data_preprocessor
 
 
+def test_what_no_checkpoint_holds_cannot_be_resumed():
+    path = "mmdet::dynamic_rcnn/dynamic-rcnn_r50_fpn_1x_coco.py"
+    with pytest.raises(UserError, match="Dynamic R-CNN cannot be resumed exactly"):
+        Detector().optimization(models.load_config(path), {"lr": "auto", "batch": 8}, path)
+
+
 def test_detectors_made_of_detectors_are_refused():
     with pytest.raises(UserError, match="SoftTeacher is made of other detectors"):
         settled("mmdet::soft_teacher/soft-teacher_faster-rcnn_r50-caffe_fpn_180k_semi-0.1-coco.py")
@@ -171,6 +180,13 @@ def test_hooks_that_count_epochs_count_iterations():
     assert own_hooks.translated(cfg, 1000, "test") == [dict(type="UseL1", begin=950)]
     cfg = Config(dict(custom_hooks=[dict(type="SetEpochInfoHook")], train_cfg=dict(max_epochs=12)))
     assert own_hooks.translated(cfg, 1200, "test") == [dict(type="TellEpoch", iterations=100.0)]
+    cfg = models.load_config("mmdet::tood/tood_r50_fpn_1x_coco.py")  # another assigner from epoch 4 of 12 on
+    (count,) = own_hooks.translated(cfg, 1200, "test")
+    runner = SimpleNamespace(message_hub=MessageHub("epochs"))
+    HOOKS.build(count).before_train_iter(runner, 399)
+    assert runner.message_hub.get_info("epoch") == 3
+    HOOKS.build(count).before_train_iter(runner, 400)
+    assert runner.message_hub.get_info("epoch") == 4
 
 
 def test_what_a_detector_cannot_do_is_one_line():

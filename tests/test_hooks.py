@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pandas as pd
 import pytest
 import torch
+from mmengine.logging import MessageHub
 
 from distill.models import hooks
 from distill.program import UserError
@@ -71,3 +72,15 @@ def test_losses_that_come_in_another_order_stay_in_their_columns(tmp_path, first
     expected = [[1, 3, 1], [5, 4, 1], [7, 6, 1]][first:]
     assert rows[["loss_cls", "loss_bbox", "ratio"]].to_numpy().tolist() == expected
     assert rows["acc"].fillna(0).tolist() == [2, 0, 8][first:]
+
+
+def test_what_was_logged_long_ago_is_forgotten():
+    hub, hook = MessageHub("long"), hooks.RuntimeInfo()
+    runner = SimpleNamespace(message_hub=hub)
+    for index in range(1000):
+        hub.update_scalar("train/time", index)
+        hook.after_train_iter(runner, index)
+    values, counts = hub.get_scalar("train/time").data
+    assert values.tolist() == list(range(1000 - hooks.KEPT, 1000))
+    assert counts.tolist() == [1] * hooks.KEPT
+    assert hub.get_scalar("train/time").mean(50) == 974.5

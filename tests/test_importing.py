@@ -105,6 +105,8 @@ def test_categories_and_keypoints_are_found_by_name(tmp_path):
         imports(tmp_path, config, format, path, [PERSON], **{"keypoints": ["a", "b"]})
     with pytest.raises(UserError, match="'tail' is not among the keypoints"):
         imports(tmp_path, config, format, path, [{**PERSON, "keypoints": ["nose", "tail"]}])
+    with pytest.raises(UserError, match="has no categories; a model needs those of a labelled dataset"):
+        imports(tmp_path, config, format, path, [])
 
 
 def test_a_misspelt_category_is_refused_and_an_unknown_one_is_not_predicted():

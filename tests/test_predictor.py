@@ -3,6 +3,7 @@
 from types import SimpleNamespace
 
 import numpy as np
+import pytest
 import torch
 from mmengine.structures import InstanceData
 
@@ -50,6 +51,23 @@ def test_regions_of_a_batch_are_those_of_its_images():
     for image, mine in zip(records, rois, strict=True):
         boxes = view.forward_boxes(regions[image["id"]], (image["width"], image["height"]))
         assert np.array_equal(mine, boxes.astype(np.float32))
+
+
+def test_a_batch_that_does_not_fit_into_the_memory_comes_in_parts(tmp_path):
+    predictor = Predictor(
+        random_model("faster_rcnn_tiny", [{"id": 1, "name": "tip"}], tmp_path / "model"), "cpu"
+    )
+    images = [{"id": i, "width": 40, "height": 30} for i in range(5)]
+    pixels = [torch.full((3, 30, 40), i, dtype=torch.uint8) for i in range(5)]
+
+    def each(records, inputs, samples):
+        if len(records) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return [image["id"] for image in records], len(inputs)
+
+    assert predictor.forward(images, pixels, View(30), each) == [([0, 1], 2), ([2], 1), ([3, 4], 2)]
+    with pytest.raises(torch.OutOfMemoryError):
+        predictor.forward(images[:1], pixels, View(30), lambda *_: each(images, [], []))
 
 
 def test_shards_part_a_list():

@@ -24,6 +24,7 @@ import time
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from socketserver import BaseRequestHandler, ForkingMixIn, UnixStreamServer
+from typing import Any
 
 FOLDER = "DISTILL_FORKS"  # the variable that names the folder of the sockets: the workflow sets it
 IDLE = 60.0  # seconds
@@ -117,6 +118,10 @@ class Run(BaseRequestHandler):
         first, outputs, _, _ = socket.recv_fds(self.request, 1, 2)
         with self.request.makefile("rb") as rest:
             sys.argv, folder, environ = json.loads(first + rest.readline())
+        torch: Any = sys.modules.get("torch")
+        on_gpu = environ.get("DISTILL_DEVICE") != "cpu" and os.path.exists("/dev/nvidiactl")
+        if on_gpu and torch and torch.cuda._is_in_bad_fork():  # as where NVML knows no MIG slice
+            return  # so that the program runs by itself
         for descriptor, output in zip((1, 2), outputs, strict=True):
             os.dup2(output, descriptor)
         os.chdir(folder)

@@ -62,6 +62,14 @@ def run(main: Callable[[], None], imports: str | None = None) -> None:
     except BrokenPipeError:
         with suppress(OSError):
             sys.stdout.close()
+    except RuntimeError as error:
+        if type(error).__name__ != "OutOfMemoryError":  # torch's, which is not loaded here
+            raise
+        what = ". ".join(cause(error).split(". ")[:2])
+        print(
+            f"error: {what}: the GPU's memory is too small; give it less at once, by `batch`", file=sys.stderr
+        )
+        sys.exit(1)
     except OSError as error:  # a full disk, a missing file, a forbidden folder
         if error.filename is None and error.errno is None:
             raise

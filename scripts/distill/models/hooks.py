@@ -18,6 +18,7 @@ import pandas as pd
 import torch
 from mmengine.dist import all_reduce, barrier, get_backend, get_rank, is_main_process
 from mmengine.hooks import Hook, RuntimeInfoHook
+from mmengine.logging import HistoryBuffer
 from mmengine.registry import HOOKS
 from numpy.random import SeedSequence
 
@@ -25,6 +26,8 @@ from distill.cluster.slurm import preempted, requeue
 from distill.files import write_text
 from distill.models import work_folder
 from distill.program import UserError
+
+KEPT = 200  # iterations; more than any interval
 
 
 @HOOKS.register_module()
@@ -108,10 +111,15 @@ class Clock(Hook):
 
 @HOOKS.register_module()
 class RuntimeInfo(RuntimeInfoHook):
-    """mmengine's, but for the losses: History hands on their means."""
+    """mmengine's, but for the losses: History hands on their means. What it logs of old iterations is
+    forgotten: mmengine copies all of it in each new one."""
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
-        pass
+        if (batch_idx + 1) % KEPT:
+            return
+        scalars = runner.message_hub.log_scalars
+        for key, buffer in list(scalars.items()):
+            scalars[key] = HistoryBuffer(*(values[-KEPT:] for values in buffer.data))
 
 
 @HOOKS.register_module()
@@ -204,7 +212,7 @@ class History(Hook):
         row |= {"labelled": labelled, "generated": generated}
         row["ratio"] = f"{labelled / generated:.4f}" if generated else ""
         self._append(row)
-        if runner.optim_wrapper.clip_grad_kwargs:
+        if getattr(runner.optim_wrapper, "grad_norm", None) is not None:  # as where values are clipped
             means["grad_norm"] = runner.optim_wrapper.grad_norm
         for key, value in means.items():  # for mmengine's log
             runner.message_hub.update_scalar(f"train/{key}", value)

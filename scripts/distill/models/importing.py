@@ -43,6 +43,8 @@ def import_model(name: str, config: Path, spec: dict[str, Any], labelled: Path, 
     start = time.time()
     path = Path(spec["checkpoint"])
     coco = read_json(labelled)
+    if not coco["categories"]:
+        raise UserError(f"{labelled}: has no categories; a model needs those of a labelled dataset")
     cfg = models.load_config(config)
     tensors, meta = checkpoints.read(path)
     state, unused, settings = translate(tensors, meta, FORMATS[spec["format"]], cfg, path)

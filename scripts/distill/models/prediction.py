@@ -155,6 +155,8 @@ def predict_heatmaps(
     meta = keypoint_meta({"categories": predictor.meta["categories"]})
     if meta is None or "heatmaps" not in predictor.kind.can:
         raise UserError(f"{model}: has no keypoint head")
+    if boxes is None:
+        raise UserError("heatmaps are predicted in fixed boxes: give --boxes, a file of detect_boxes.py")
     shared = FixedBoxes.read(boxes, images, dataset)
     layout, region = LOGITS, shared.xywh
     predict: Callable[..., Iterator[Any]] = predictor.heatmaps

@@ -121,7 +121,7 @@ class Predictor:
         """
         source = Source.of([images] if isinstance(images, str | Path) else images)
         used = self.application(plan_of(self.folder, views, boxes), min_score)
-        for _, (found, lost) in used.results(self.parts(source, used.passes)):
+        for _, (found, lost) in used.results((used.finder or self).parts(source, used.passes)):
             for one in lost:
                 log.warning("%(file_name)s is left out: %(reason)s", one)
             yield from found
@@ -163,10 +163,10 @@ class Predictor:
         loader = self._loader(dataset, batch_sampler=runs, collate_fn=list)
         for number, items in enumerate(progress(loader, len(loader), f"batches of {view.name}")):
             records, pixels = zip(*items, strict=True)
-            result = self.forward(records, pixels, view, each)
+            results = self.forward(records, pixels, view, each)
             if number == 0:  # later ones only at the end, since asking makes the CPU wait for a GPU
                 self.check_finite(view)
-            yield result
+            yield from results
         self.check_finite(view)
 
     def _loader(self, dataset: Dataset, **options: Any) -> DataLoader:
@@ -181,8 +181,24 @@ class Predictor:
     @torch.inference_mode()
     def forward(
         self, records: Sequence[Image], pixels: Sequence[torch.Tensor], view: View, each: Callable
+    ) -> list[Any]:
+        """What `each`, as of `run`, returns for one batch, or for parts of it where the GPU has no memory for
+        all at once. pixels: of `ViewedImages`, (3, H, W) of each."""
+        try:
+            return [self._forward(records, pixels, view, each)]
+        except torch.OutOfMemoryError:
+            if len(records) == 1:
+                raise
+        # Out of the handler, by which the failed attempt would keep its memory.
+        log.info("%d images under %s are too much for the GPU's memory at once", len(records), view.name)
+        torch.cuda.empty_cache()
+        half = len(records) // 2
+        first = self.forward(records[:half], pixels[:half], view, each)
+        return first + self.forward(records[half:], pixels[half:], view, each)
+
+    def _forward(
+        self, records: Sequence[Image], pixels: Sequence[torch.Tensor], view: View, each: Callable
     ) -> Any:
-        """What `each`, as of `run`, returns for one batch. pixels: of `ViewedImages`, (3, H, W) of each."""
         inputs = [p.to(self.device, non_blocking=True) for p in pixels]
         if view.flip:
             inputs = [p.flip(-1) for p in inputs]

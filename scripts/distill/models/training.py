@@ -111,7 +111,7 @@ def _run(
     except UserError:
         raise
     except Exception as error:  # whatever a network raises that is given boxes
-        if kind.ours or (runner and runner.iter):
+        if kind.ours or (runner and runner.iter) or isinstance(error, torch.OutOfMemoryError):
             raise
         why = f"{type(error).__name__}: {cause(error)}"
         raise UserError(f"{job.config}: the network cannot be trained on boxes here ({why})") from error

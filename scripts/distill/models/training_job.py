@@ -209,7 +209,8 @@ def full_config(job: Job, workers: int) -> tuple[Config, list[dict]]:
                 dict(type="StopOnSignal"),
                 *shaping,
             ],
-            env_cfg=dict(cudnn_benchmark=False),
+            # Each tensor of a sample is an open file until its minibatch is there.
+            env_cfg=dict(cudnn_benchmark=False, resource_limit=1 << 20),
             randomness=dict(seed=spec["seed"]),
             log_processor=dict(
                 by_epoch=False,

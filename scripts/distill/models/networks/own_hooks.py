@@ -21,7 +21,8 @@ NEEDLESS = (
 
 def shaping(cfg: Config) -> list[dict[str, Any]]:
     """Those of a training's hooks that `translated` gave."""
-    return [dict(hook) for hook in cfg.custom_hooks if hook["type"] in ("UseL1", "TellEpoch")]
+    kinds = ("UseL1", "TellEpoch", "CountEpochs")
+    return [dict(hook) for hook in cfg.custom_hooks if hook["type"] in kinds]
 
 
 def translated(cfg: Config, iterations: int, source: str) -> list[dict[str, Any]]:
@@ -42,6 +43,8 @@ def translated(cfg: Config, iterations: int, source: str) -> list[dict[str, Any]
                 hooks.append(dict(type="TellEpoch", iterations=iterations / epochs))
             case kind if kind not in NEEDLESS:
                 raise UserError(f"{source}: its hook {kind} is not known here; remove it from `custom_hooks`")
+    if epochs and (cfg.get("model", {}).get("train_cfg") or {}).get("initial_epoch"):
+        hooks.append(dict(type="CountEpochs", iterations=iterations / epochs))
     return hooks
 
 
@@ -67,3 +70,15 @@ class TellEpoch(Hook):
     def before_train_iter(self, runner, batch_idx, data_batch=None) -> None:
         network = getattr(runner.model, "module", runner.model)
         network.set_epoch(int(batch_idx / self.iterations))
+
+
+@HOOKS.register_module()
+class CountEpochs(Hook):
+    """Counts epochs, of so many iterations, where mmengine does: TOOD's head looks there for the end of its
+    `initial_epoch`, and a loop over iterations leaves it at 0."""
+
+    def __init__(self, iterations: float) -> None:
+        self.iterations = iterations
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None) -> None:
+        runner.message_hub.update_info("epoch", int(batch_idx / self.iterations))
