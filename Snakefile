@@ -7,7 +7,7 @@ min_version("9.0")
 # is a mistake.
 if "datasets" not in config and not workflow.overwrite_configfiles:
 
-    configfile: "config/config.yaml"
+    configfile: f"{workflow.basedir}/config/config.yaml"
 
 
 include: "rules/common.smk"

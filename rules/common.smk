@@ -9,6 +9,9 @@ import sys
 import tempfile
 from pathlib import Path
 
+import yaml
+from snakemake.utils import update_config
+
 ROOT = Path(workflow.basedir)
 sys.path.append(str(ROOT / "scripts"))  # last: scripts/ holds programs that must hide no package
 if not os.path.samefile(os.getcwd(), ROOT):
@@ -51,6 +54,21 @@ VERSIONS = {
     "report": 4,
 }
 
+
+def typed(value):
+    """Snakemake takes all that is nested in --config for text: 'seeds=[0, 1]'."""
+    if isinstance(value, dict):
+        return {key: typed(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return list(map(typed, value))
+    return yaml.safe_load(value) if isinstance(value, str) else value
+
+
+nested = {
+    key: value for key, value in workflow.config_settings.config.items() if isinstance(value, dict | list)
+}
+update_config(config, typed(nested))
+
 try:
     for path in (*workflow.configfiles, *workflow.overwrite_configfiles):
         read(Path(path))  # again, and strictly: Snakemake keeps the last of two equal keys
@@ -75,6 +93,12 @@ GPU = 0 if study["device"] == "cpu" else 1
 
 def version(stage):
     return f"{stage} {VERSIONS[stage]}"
+
+
+def import_version(wildcards):
+    """With what packages say of a config of theirs; one of this project's, or of the user's, may gain options."""
+    packaged = model_config.packaged(study["models"][wildcards.model]["config"], ROOT)
+    return version("import") + (f" {packaged}" if packaged else "")
 
 
 def one_of(names):

@@ -59,6 +59,8 @@ rule fingerprint_images:
         f"{R}/datasets/fingerprints/{{dataset}}.json",
     log:
         f"{R}/logs/datasets/fingerprints/{{dataset}}.log",
+    benchmark:
+        f"{R}/benchmarks/datasets/fingerprints/{{dataset}}.tsv"
     priority: 100
     conda:
         "../envs/distill.yaml"

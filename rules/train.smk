@@ -62,7 +62,7 @@ rule import_model:
         mem_mb=8000,
         runtime=30,
     params:
-        version=version("import"),
+        version=import_version,
         config=untracked(config_file),
         spec=lambda wildcards: json.dumps(study["models"][wildcards.model]["import"]),
         folder=subpath(output[0], parent=True),

@@ -4,13 +4,14 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import yaml
 
 from distill.cluster.costs import critical_path, estimate, line, work_of
-from distill.cluster.jobs import Job, parse
+from distill.cluster.jobs import Job, finished, parse
 from distill.cluster.timing import timing
 from distill.study.lengths import automatic_length
 from distill.study.resolve import resolve
@@ -128,6 +129,13 @@ def test_a_wrong_target_is_one_line(project):
     assert failed.returncode == 1
     assert "No rule to produce nothing" in failed.stderr
     assert len(failed.stderr.splitlines()) == 1
+    text = (project / "study.yaml").read_text()
+    gone = yaml.safe_load(text)
+    gone["models"]["teacher"]["init"], gone["results"] = "gone/model.pth", "other"
+    (project / "gone.yaml").write_text(yaml.safe_dump(gone))
+    command = [sys.executable, "scripts/plan.py", "--configfile", "gone.yaml"]
+    failed = subprocess.run(command, cwd=project, capture_output=True, text=True)
+    assert failed.stderr.splitlines() == ["error: gone/model.pth: no such file, and no rule makes it"]
 
 
 def test_costs_lie_on_a_line():
@@ -192,3 +200,8 @@ def test_heatmaps_cost_the_same_whether_they_stay_or_not(tmp_path, monkeypatch):
     Path("done.tsv").write_text("s\th:m:s\n7.0\t0:00:07\n")
     seconds, _ = estimate([done, other], study, {"val": 4}, [(done, study, {"val": 4})])
     assert seconds[other] == pytest.approx(7)
+    (merge,) = parse(DRY_RUN.format(name="merged").replace("predict", "merge_views"))
+    merge = replace(merge, inputs=other.outputs)
+    assert finished([other, merge]) == set()
+    Path("merged.json").touch()  # the heatmaps went when they were merged
+    assert finished([other, merge]) == {other, merge}

@@ -14,7 +14,7 @@ import pytest
 from distill.evaluation import tables
 from distill.evaluation.metrics import USUAL
 from distill.evaluation.plots import literal
-from distill.files import write_json
+from distill.files import read_json, write_json
 from distill.report.chain import chains
 from distill.report.comparison import Shown, differences
 from distill.report.page import Report
@@ -37,11 +37,12 @@ def study(tmp_path: Path) -> tuple[dict, Path]:
     write_json(results / "datasets/unlabelled.json", truth | {"annotations": [], "categories": []})
     found = {"teacher": {1: 15, 2: 30, 3: 0}, "student": {1: 0, 2: 0, 3: 30}}  # pixels beside the truth
     scored = [20, 40, 0.9, 20, 40, 0.8, 40, 40, 0.7]
+    aps = {}
     for model, shifts in found.items():
         merged = [person(i, 0.9, shift, scored) for i, shift in shifts.items()]
         write_json(results / f"merged/{model}/val/plain.json", merged)
         ap = {"teacher": 0.301, "student": 0.452}[model]
-        write_evaluation(results / f"evaluation/{model}/val/plain.json", ap)
+        aps[model] = ap
         history = "iteration,lr,loss,labelled,generated,ratio\n10,0.1,2.5,6,4,1.5\n20,0.1,1.5,12,8,1.5\n"
         (results / f"models/{model}").mkdir(parents=True)
         (results / f"models/{model}/history.csv").write_text(history)
@@ -57,6 +58,7 @@ def study(tmp_path: Path) -> tuple[dict, Path]:
     (results / "tables/main.md").write_text("| row | AP |\n| --- | ---: |\n| student | 45.2 |\n\nPercent.\n")
     model = {
         "config": "keypoint_rcnn_tiny",
+        "task": "keypoints",
         "labelled": "labelled",
         "validation": "val",
         "iterations": 20,
@@ -79,9 +81,19 @@ def study(tmp_path: Path) -> tuple[dict, Path]:
         "datasets": {name: {"kind": "coco"} for name in ("labelled", "unlabelled", "val", "corrected")},
         "selected": {},
         "evaluate": {"on": ["val"], "views": ["plain"]},
-        "tables": {"main": {}},
+        "tables": {"main": {"rows": []}},
     }
+    for model, ap in aps.items():
+        evaluate(resolved, results, model, ap)
     return resolved, results
+
+
+def evaluate(study: dict, results: Path, model: str, ap: float) -> None:
+    """Gives the table a row, and that an evaluation."""
+    path = results / f"evaluation/{model}/val/plain.json"
+    write_evaluation(path, ap)
+    row = {"name": model, "models": [model], "views": "plain", "evaluations": [str(path)]}
+    study["tables"]["main"]["rows"].append(row)
 
 
 class Elements(HTMLParser):
@@ -160,7 +172,7 @@ def test_a_second_round_is_compared_with_both_teachers(study):
     resolved["models"]["second"] = resolved["models"]["student"] | {"labels": "again"}
     student = dict(teacher="student", teachers=["student"], together="student")
     resolved["labels"]["again"] = resolved["labels"]["distilled"] | student
-    write_evaluation(results / "evaluation/second/val/plain.json", 0.5)
+    evaluate(resolved, results, "second", 0.5)
     text = re.sub(r"\s+", " ", Elements(Report(resolved, results).render()).text)
     assert "50.0 AP on val; its teacher 45.2 (+4.8), the first teacher 30.1 (+19.9)." in text
 
@@ -178,10 +190,31 @@ def test_a_model_trained_as_long_on_labelled_images_alone_stands_beside_the_stud
         ("upper", 0.7, alike | {"labelled": "everything"}),
     ):
         resolved["models"][name] = teacher | options
-        write_evaluation(results / f"evaluation/{name}/val/plain.json", ap)
+        evaluate(resolved, results, f"{name}", ap)
     text = re.sub(r"\s+", " ", Elements(Report(resolved, results).render()).text)
     baseline = "a model of labelled images alone, trained as long, 48.0 (−2.8)."
     assert f"The student reaches 45.2 AP on val; its teacher 30.1 (+15.1), {baseline}" in text
+
+
+def test_what_no_table_waits_for_is_not_shown(study):
+    """It may be of a model that has been trained anew since."""
+    resolved, results = study
+    del resolved["tables"]["main"]["rows"][0]
+    report = Report(resolved, results)
+    assert report.ap("teacher") is None
+    assert report.comparisons() == []
+
+
+def test_a_student_of_boxes_is_compared_with_the_boxes_of_its_teacher(study):
+    resolved, results = study
+    resolved["models"]["student"]["task"] = "boxes"
+    for model, own in (("teacher", {}), ("student", {"task": "boxes", "AP": 0.4})):
+        path = results / f"evaluation/{model}/val/plain.json"
+        write_json(path, read_json(path) | {"boxes": {"AP": 0.4}} | own)
+    report = Report(resolved, results)
+    assert report.headline()["teachers"] == [("its teacher", pytest.approx(40))]
+    (comparison,) = report.comparisons()
+    assert comparison["student"] == "student"
 
 
 def test_page_is_deterministic(study):
@@ -238,7 +271,7 @@ def test_seeds_are_one_family_with_the_mean_of_their_ap(study):
         for name in ("teacher", "student"):
             made = models[name] | {"labels": models[name]["labels"] and f"distilled-seed{seed}"}
             models[f"{name}-seed{seed}"] = made
-            write_evaluation(results / f"evaluation/{name}-seed{seed}/val/plain.json", 0.1 + 0.2 * seed)
+            evaluate(resolved, results, f"{name}-seed{seed}", 0.1 + 0.2 * seed)
         teacher = f"teacher-seed{seed}"
         own = {"teacher": teacher, "teachers": [teacher], "together": teacher}
         labels[f"distilled-seed{seed}"] = labels["distilled"] | own

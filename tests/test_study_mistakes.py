@@ -57,6 +57,15 @@ tables: {t: {rows: [{model: student, x: teacher}]}}
 tables: {t: {rows: [student], plot: {x: amount}}}
 => tables.t.plot: no row has an x
 
+tables: {t: {rows: [{model: student, x: 1}], metrics: [AP50], plot: {x: amount}}}
+=> tables.t.plot: is of AP, which is not among the metrics; add it
+
+model: {config: faster_rcnn_tiny, lr: 1e-3}
+=> model.lr: YAML takes 1e-3 for text; write 0.001
+
+downloads: {a: {url: "https://b/c.zip", md5: 0123456789abcdef0123456789abcdef, size: 1, contents: [/x]}}
+=> downloads.a.contents.0: '/x' is not allowed; A path below `data`, not from the root
+
 models: {a: {labels: x}}
 labels: {x: {teacher: a}}
 => a cycle, each made from the next: labels.x → models.a → labels.x

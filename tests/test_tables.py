@@ -129,6 +129,12 @@ def test_a_model_that_all_seeds_share_is_one():
     assert np.isnan(frame.loc["teacher", "AP sd"])
     assert frame.loc["student", "gain"] == pytest.approx(np.mean(APS["student"]) * 100 - 38)
     assert frame.loc["student", "gain sd"] == pytest.approx(100 * np.std(APS["student"], ddof=1))
+    spec["rows"][2]["evaluations"] = ["student-0.json"] * 3
+    for path in ("student-1.json", "student-2.json"):
+        del evaluations[path]
+    frame = build(spec, evaluations).frame.set_index("row")
+    assert frame.loc["student", "gain"] == pytest.approx(APS["student"][0] * 100 - 38)
+    assert np.isnan(frame.loc["student", "gain sd"])  # one difference, not three that agree
 
 
 def test_the_interval_of_a_shared_model_is_that_of_its_images():

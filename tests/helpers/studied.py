@@ -153,6 +153,7 @@ def make(
         path.write_text(f"s\th:m:s\tmax_rss\n{seconds}\t-\t100\n")
     model = {
         "config": "keypoint_rcnn_tiny",
+        "task": "keypoints",
         "labelled": "labelled",
         "validation": "val",
         "iterations": 100,

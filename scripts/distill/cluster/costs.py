@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from distill.cluster.jobs import Job
+from distill.cluster.jobs import TEMPORARY, Job, finished
 from distill.predictions.views import View
 from distill.study.lengths import automatic_length
 from distill.study.lineage import learnt
@@ -21,7 +21,7 @@ from distill.study.needs import shards_of
 from distill.study.types import Study
 
 TRAINING = ("train_teacher", "retrain_student")
-SAME_COST = {**dict.fromkeys(TRAINING, "train"), "infer_view_temporary": "infer_view_heatmaps"}
+SAME_COST = {**dict.fromkeys(TRAINING, "train"), TEMPORARY: "infer_view_heatmaps"}
 LIGHT = 30.0  # seconds that jobs without a benchmark are taken for; they work on text alone
 
 
@@ -109,12 +109,13 @@ def estimate(
     Returns seconds and bytes by job, None where nothing like it has been measured.
     """
     seconds, sizes = defaultdict(list), defaultdict(list)
+    done = finished(job for job, *_ in known)
     for job, its_study, its_images in known:
-        if job.is_done:
+        if job in done:
             work, kind = work_of(job, its_study, its_images), kind_of(job, its_study)
             if point := measured(job, work):
                 seconds[kind].append(point)
-            if work:
+            if work and job.is_done:  # what is temporary is gone
                 sizes[kind].append((1.0 if job.rule in TRAINING else work, size_of(job)))
     lines = {kind: line(points) for kind, points in seconds.items()}
     volumes = {kind: line(points) for kind, points in sizes.items()}

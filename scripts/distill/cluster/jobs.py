@@ -3,11 +3,13 @@
 import re
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from distill.program import UserError
+
+TEMPORARY = "infer_view_temporary"  # heatmaps that go once they are merged
 
 
 @dataclass(frozen=True)
@@ -54,12 +56,30 @@ def parse(text: str) -> list[Job]:
     return jobs
 
 
+def finished(jobs: Iterable[Job]) -> set[Job]:
+    """The jobs that are done. Files that are temporary are gone once those that read them are done."""
+    jobs = list(jobs)
+    done = {job for job in jobs if job.is_done}
+    readers: dict[str, list[Job]] = {}
+    for job in jobs:
+        for path in job.inputs:
+            readers.setdefault(path, []).append(job)
+    for job in jobs:
+        mine = [reader for path in job.outputs for reader in readers.get(path, ())]
+        if job.rule == TEMPORARY and mine and done.issuperset(mine):
+            done.add(job)
+    return done
+
+
 def graph(config: Path, targets: list[str]) -> list[Job]:
     """All jobs of a study, done or not, as Snakemake plans them."""
     command = [sys.executable, "-m", "snakemake", "-n", "--forceall", "--nolock", "--configfile", str(config)]
     done = subprocess.run([*command, "--", *targets], capture_output=True, text=True)
     if done.returncode:
-        said = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]
+        text = done.stdout + done.stderr
+        said = [line for line in text.splitlines() if line.strip() and "specific profile" not in line]
+        if missing := re.search(r"^ *affected files:\n +(.*)$", text, re.M):
+            raise UserError(f"{missing[1]}: no such file, and no rule makes it")
         ours = [line for line in said if line.startswith("error: ")]
         wrong = [line for line in said if "No rule to produce" in line]
         raise UserError((ours or wrong or said or ["Snakemake failed"])[-1].strip().removeprefix("error: "))

@@ -3,13 +3,13 @@
 import os
 import subprocess
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from pathlib import Path
 
 import pandas as pd
 
 from distill.cluster.costs import critical_path
-from distill.cluster.jobs import Job
+from distill.cluster.jobs import Job, finished
 from distill.files import read_json
 from distill.study.types import Study
 
@@ -33,10 +33,10 @@ def queue() -> dict[str, str]:
     return {comment: f"{state.lower()} ({reason})" for comment, state, reason in rows}
 
 
-def state_of(job: Job, queued: dict[str, str]) -> str:
-    """done, running or pending (in Slurm's queue), begun (there is a log: it runs on this machine, or failed)
-    or waiting."""
-    if job.is_done:
+def state_of(job: Job, queued: dict[str, str], done: Container[Job]) -> str:
+    """done (of `jobs.finished`), running or pending (in Slurm's queue), begun (there is a log: it runs
+    here, or failed) or waiting."""
+    if job in done:
         return "done"
     if job.comment in queued:
         return queued[job.comment].split()[0]
@@ -72,7 +72,8 @@ def outlook(jobs: list[Job], seconds: Costs, sizes: Costs, queued: dict[str, str
     seconds, sizes: of `costs.estimate`.
     queued: of `queue`.
     """
-    states = {job: state_of(job, queued) for job in jobs}
+    done = finished(jobs)
+    states = {job: state_of(job, queued, done) for job in jobs}
     yield by_rule(jobs, states, seconds, sizes).to_string(index=False)
     left = [job for job in jobs if states[job] != "done"]
     yield from _time_left(left, states, seconds)

@@ -22,7 +22,9 @@ def timing(config: dict, study: Study, images: Mapping[str, int]) -> dict:
     tested = next(iter(study["evaluate"]["on"]))
     for name, whole in (("few", trained), ("few-val", tested)):
         of = _as_written(whole, config["datasets"])
-        datasets[name] = {"kind": "subset", "of": of, "images": min(FEW, images.get(whole, FEW))}
+        stated = config["datasets"].get(of, {}).get("images")
+        most = min(FEW, images.get(whole, FEW), stated if isinstance(stated, int) else FEW)
+        datasets[name] = {"kind": "subset", "of": of, "images": most}
     configs = list(dict.fromkeys(model["config"] for model in study["models"].values()))
     names, data = {each: f"model{n}" for n, each in enumerate(configs)}, study["data"]
     models: dict[str, dict[str, Any]] = {}

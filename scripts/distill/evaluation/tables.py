@@ -166,6 +166,9 @@ def _references(spec: dict[str, Any], columns: list[str]) -> dict[str, dict[str,
 def _gain(name: str, gain: dict[str, Any], spec: dict[str, Any], evaluations: dict[str, Any]) -> dict:
     """The gain columns of one row: of pairs of seeds or folds if both have as many, else of the means."""
     ours, others = (_ap(spec, row, evaluations) for row in (name, gain["over"]))
+    paths = [_row(spec["rows"], row)["evaluations"] for row in (name, gain["over"])]
+    if all(len(set(each)) == 1 for each in paths):  # two models that all seeds share
+        ours, others = ours[:1], others[:1]
     gains = ours - others if len(ours) == len(others) else np.array([ours.mean() - others.mean()])
     result = {"gain": gains.mean(), "gain sd": _spread(gains), "gain over": gain["over"]}
     ours, others = (_means(spec, _row(spec["rows"], row), evaluations) for row in (name, gain["over"]))

@@ -81,6 +81,9 @@ class Results:
         self.study, self.results = study, results
         self.models, self.labels = study["models"], study["labels"]
         self.test_views = study["evaluate"]["views"][0]
+        rows = [row for table in study["tables"].values() for row in table.get("rows", ())]
+        named = (Path(path).parts[-3:] for row in rows for path in row.get("evaluations", ()))
+        self._named = set(named)  # evaluations that the report waits for; others may be of models before
         self._datasets: dict[str, dict[str, Any] | None] = {}
         self._generated: tuple[str, dict[str, Any] | None] = ("", None)
 
@@ -162,17 +165,23 @@ class Results:
 
     def evaluations(self, model: str, views: str) -> list[dict[str, Any]]:
         """The evaluations of a model's whole family under a view set."""
-        found = (
-            self.optional(
-                "evaluation", name, self.models[name]["validation"], f"{views}.json", read=read_evaluation
-            )
-            for name in self.families(self.models)[self.family(model)]
-        )
+        members = self.families(self.models)[self.family(model)]
+        paths = [self.evaluation(name, views) for name in members]
+        found = [self.optional("evaluation", *path, read=read_evaluation) for path in paths if path]
         return [evaluation for evaluation in found if evaluation]
 
-    def ap(self, model: str, views: str | None = None) -> float | None:
-        """AP in percent, the mean over the seeds; without `views` under the first of the test views."""
-        found = [e.get("AP") for e in self.evaluations(model, views or self.test_views)]
+    def evaluation(self, model: str, views: str) -> tuple[str, ...]:
+        """Where that of one model is, below the folder of evaluations; empty where no table has it."""
+        path = model, self.models[model]["validation"], f"{views}.json"
+        return path if path in self._named else ()
+
+    def ap(self, model: str, views: str | None = None, task: str | None = None) -> float | None:
+        """AP in percent, the mean over the seeds; without `views` under the first of the test views. task: of
+        which; None: the model's own."""
+        found = [
+            (e if task in (None, e.get("task")) else e.get(task, {})).get("AP")
+            for e in self.evaluations(model, views or self.test_views)
+        ]
         values = [100 * value for value in found if value is not None]
         return sum(values) / len(values) if values else None
 

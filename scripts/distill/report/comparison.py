@@ -60,6 +60,15 @@ class Shown:
         return records
 
 
+def boxes_alone(truth: Coco) -> dict[str, Any]:
+    """A dataset without its keypoints: to compare models of which one predicts none."""
+    plain = {
+        key: [{k: v for k, v in record.items() if k != "keypoints"} for record in truth[key]]
+        for key in ("annotations", "categories")
+    }
+    return {**truth, **plain}
+
+
 def differences(truth: Coco, teacher: Shown, student: Shown) -> list[tuple[dict[str, Any], float]]:
     """(image, agreement of the student − agreement of the teacher), the student's greatest gain first."""
     wanted, meta = by_image(truth["annotations"]), keypoint_meta(truth)

@@ -23,7 +23,7 @@ from distill.program import UserError
 from distill.report import charts, evaluation_charts
 from distill.report.artifacts import Results
 from distill.report.chain import chains
-from distill.report.comparison import Shown
+from distill.report.comparison import Shown, boxes_alone
 from distill.report.drawing import Album
 from distill.report.gallery import PICTURES, compared, gallery
 from distill.report.hidden import audit
@@ -85,12 +85,13 @@ class Report(Results):
         rounds, the first teacher of all. None unless the student and its teacher were evaluated."""
         for labels in reversed(self.labels):
             student, teacher = self.student(labels), self.labels[labels].get("teacher")
-            if student and teacher and None not in (aps := (self.ap(teacher), self.ap(student))):
+            ap = partial(self.ap, task=self.models[student]["task"]) if student else self.ap
+            if student and teacher and None not in (aps := (ap(teacher), ap(student))):
                 teachers, first = [("its teacher", aps[0])], self.first_teacher(teacher)
                 if baseline := self.baseline(student, [teacher, first]):
-                    teachers.append(("a model of labelled images alone, trained as long,", self.ap(baseline)))
-                if first != teacher and (ap := self.ap(first)) is not None:
-                    teachers.append(("the first teacher", ap))
+                    teachers.append(("a model of labelled images alone, trained as long,", ap(baseline)))
+                if first != teacher and (of_first := ap(first)) is not None:
+                    teachers.append(("the first teacher", of_first))
                 validation = self.family(self.models[student]["validation"])
                 members = len(self.families(self.models)[self.family(student)])
                 over = f"{members} {'folds' if 'folds' in self.study else 'seeds'}" if members > 1 else ""
@@ -213,7 +214,10 @@ class Report(Results):
                 self.results / "merged" / model / validation / f"{self.test_views}.json"
                 for model in (teacher, student)
             ]
-            if truth and all(path.exists() for path in paths):
+            shown = all(self.evaluation(model, self.test_views) for model in (teacher, student))
+            if truth and shown and all(path.exists() for path in paths):
+                if self.models[teacher]["task"] != self.models[student]["task"]:
+                    truth = boxes_alone(truth)
                 taught, learnt = (Shown.of(path, truth) for path in paths)
                 names = {"teacher": self.family(teacher), "student": self.family(student)}
                 result.append({**names, **compared(truth, taught, learnt, self.album)})

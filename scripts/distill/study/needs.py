@@ -13,8 +13,8 @@ VALIDATION_SHARDS = 8  # at most
 
 @dataclass(frozen=True)
 class Needs:
-    """trainings: models. predictions: (model, dataset, view), where "boxes" is the detection of fixed boxes
-    for keypoints. Each prediction is a job for each shard."""
+    """trainings: models. predictions: (model, dataset, view), where "boxes" is the detection of fixed boxes,
+    and view@model one in another model's. Each prediction is a job for each shard."""
 
     trainings: frozenset[str]
     predictions: frozenset[tuple[str, str, str]]
@@ -35,17 +35,31 @@ def needs(study: Study, rows: Iterable[Row]) -> Needs:
     """Of rows of the tables of a resolved study, made together from nothing."""
     rows, found = list(rows), set()
     models, labels = lineage(study, [model for row in rows for model in row["models"]])
-    predicted = [(study["labels"][name], study["labels"][name]["dataset"]) for name in labels]
-    passes = [
-        (teacher, dataset, entry["views"]) for entry, dataset in predicted for teacher in entry["teachers"]
+    made = [study["labels"][name] for name in labels if study["labels"][name]["teachers"]]
+    merged = [
+        (entry["teachers"], entry["dataset"], entry["views"], entry["merge"]["boxes"]) for entry in made
     ]
-    passes += [(m, study["models"][m]["validation"], row["views"]) for row in rows for m in row["models"]]
-    for model, dataset, views in passes:
-        dataset = predicted_as(study, dataset)
-        found |= {(model, dataset, view) for view in study["views"][views]}
-        if study["models"][model]["task"] == "keypoints":
-            found.add((boxes_of(study["models"], model), dataset, "boxes"))
+    for row in rows:
+        boxes = study["merged"][row["views"]]["options"]["boxes"]
+        tested = ((model, study["models"][model]["validation"]) for model in row["models"])
+        merged += [([model], dataset, row["views"], boxes) for model, dataset in tested]
+    for teachers, dataset, views, boxes in merged:
+        found |= _predictions(study, teachers, predicted_as(study, dataset), views, boxes)
     return Needs(frozenset(trained(study, models)), frozenset(found))
+
+
+def _predictions(
+    study: Study, models: list[str], dataset: str, views: str, boxes: str
+) -> set[tuple[str, str, str]]:
+    """Those that are merged into one, of all models. boxes: as of `merge`."""
+    owner = boxes_of(study["models"], models[0])
+    keypoints = study["models"][models[0]]["task"] == "keypoints"
+    shared = f"@{owner}" if keypoints or boxes == "average" else ""
+    found = {(owner, dataset, "boxes")} if shared else set()
+    for model in models:
+        of = "" if keypoints and model == owner else shared
+        found |= {(model, dataset, view + of) for view in study["views"][views]}
+    return found
 
 
 def missing_packages(names: Iterable[str]) -> list[str]:

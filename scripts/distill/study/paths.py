@@ -18,6 +18,8 @@ def checked(config: Mapping[str, Any]) -> dict[str, Any]:
     copy = deepcopy(dict(config))
     for where, holder, key in _paths(copy):
         holder[key] = os.path.expanduser(holder[key])
+        if key == "results":  # one way to write it, since Snakemake compares texts
+            holder[key] = os.path.normpath(holder[key])
         if holder[key].startswith("-") and key in ("results", "data"):
             hint = f"write './{holder[key]}'"
             raise UserError(f"{where}: {holder[key]!r} looks like an option of a program; {hint}")

@@ -93,6 +93,8 @@ def _check_names(where: str, table: Mapping[str, Any], rows: Mapping[str, Row]) 
 def _check_plot(where: str, table: Mapping[str, Any], rows: Mapping[str, Row]) -> None:
     if "plot" not in table:
         return
+    if "AP" not in table.get("metrics", ["AP"]):
+        raise UserError(f"{where}.plot: is of AP, which is not among the metrics; add it")
     if not any("x" in row for row in rows.values()):
         raise UserError(f"{where}.plot: no row has an x")
     if "baseline" in table["plot"]:

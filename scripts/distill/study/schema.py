@@ -72,6 +72,14 @@ def suggestion(name: str, known: Iterable[str]) -> str:
     return f"; there is {', '.join(known)}" if known else ""
 
 
+def _number(text: str) -> float | None:
+    """Of a text like 1e-3, which people mean as a number."""
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
 def _explain(error: ValidationError) -> str:
     where = ".".join(str(part) for part in error.absolute_path) or "config"
     value, allowed = error.instance, error.validator_value
@@ -95,5 +103,7 @@ def _explain(error: ValidationError) -> str:
             kinds = kinds.replace("object", "mapping").replace("array", "list").replace("string", "text")
             return f"{where}: must be {kinds}, not {value!r}"
         case "pattern":
+            if number := _number(value):
+                return f"{where}: YAML takes {value} for text; write {number!r}"
             return f"{where}: {value!r} is not allowed; {error.schema['description'].split('. ')[0]}"
     return f"{where}: {' '.join(error.message.split())}"
