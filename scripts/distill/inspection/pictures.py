@@ -3,7 +3,7 @@
 Figures of matplotlib; the suffix of the file that they are saved to decides the format.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from distill.files import replacing
 from distill.inspection.panels import draw, pixels_of, show
 from distill.inspection.showcase import labels_and_student
 from distill.inspection.words import kind_of
+from distill.predictions import coco_results
 from distill.predictions.crop_heatmaps import CropAverage, first_frame
 from distill.predictions.heatmap_file import COLUMNS, Block, Header, read_blocks, read_header, read_scores
 from distill.predictions.heatmaps import Average
@@ -59,7 +60,7 @@ def picture(
     if kind == "dataset":
         return annotated(content["annotations"], content, image)
     if kind == "predictions":
-        return annotated(content, read_dataset(dataset or dataset_of(path)), image)
+        return annotated(_on_image(path, image), read_dataset(dataset or dataset_of(path)), image)
     if kind == "prediction shard":
         view = View.parse(content["view"])
         categories = [
@@ -77,6 +78,19 @@ def picture(
     if kind == "study":
         return labels_and_student(content, path.parent)
     raise UserError(f"{path}: a {kind} has no picture; leave out --image to read it")
+
+
+def _on_image(path: Path, image: int | None) -> list[Record]:
+    """The merged predictions on an image; None: on that of the best score."""
+
+    def records() -> Iterator[Record]:
+        for block in coco_results.read_lines(path)[1]:
+            yield from coco_results.decode(path, block, dict[str, Any])
+
+    if image is None:
+        best = max(records(), key=lambda record: record["score"], default={})
+        image = best.get("image_id")
+    return [record for record in records() if record["image_id"] == image]
 
 
 def dataset_of(path: Path) -> Path:

@@ -3,7 +3,7 @@
 import csv
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike
 
 from distill.datasets.stats import describe as statistics
 from distill.files import read_json
+from distill.predictions import coco_results
 from distill.predictions.crop_heatmaps import CropAverage
 from distill.predictions.heatmap_file import read_blocks, read_header
 from distill.predictions.heatmaps import softmax2d
@@ -56,9 +57,10 @@ def resolve(path: Path) -> Path:
 def kind_of(path: Path) -> tuple[str, Any]:
     """An artifact's kind and, of JSON, its content. Raises UserError for what is none."""
     if path.suffix == ".json":
+        with open(path, "rb") as file:  # a large one, which nobody needs at once
+            if file.read(1) == b"[":
+                return "predictions", None
         content = read_json(path)
-        if isinstance(content, list):
-            return "predictions", content
         found = (kind for kind, keys in KEYS.items() if isinstance(content, dict) and keys <= content.keys())
         kind = next(found, "JSON")
         generated = kind == "dataset" and dict(content.get("info") or {}).get("kind") == "labels"
@@ -116,26 +118,35 @@ def _shard(path: Path, content: Mapping[str, Any]) -> Iterable[str]:
     first = content["images"][0] if content["images"] else None
     if first:
         yield "image {id}: {width} × {height}, in the view {view_width} × {view_height}".format(**first)
-    yield from _records(content["predictions"], images=len(content["images"]))
+    yield from _records(path, "predictions", len(content["images"]))
 
 
-def _predictions(path: Path, content: Sequence[Mapping[str, Any]]) -> Iterable[str]:
+def _predictions(path: Path, _: Any) -> Iterable[str]:
     yield "COCO results, in the pixels of the original images"
-    yield from _records(content, images=None)
+    yield from _records(path, None, None)
 
 
-def _records(records: Sequence[Mapping[str, Any]], images: int | None) -> Iterable[str]:
-    seen = len({record["image_id"] for record in records})
-    yield f"{plural(len(records), 'prediction')} on {number(seen)}" + (
+def _records(path: Path, key: str | None, images: int | None) -> Iterable[str]:
+    """Of a file of COCO results, read a block at a time. key: as of `coco_results.read_lines`."""
+    seen: set[int] = set()
+    counts: Counter[int] = Counter()
+    scores, points = [np.zeros(0)], [np.zeros(0, np.float32)]
+    for block in coco_results.read_lines(path, key)[1]:
+        found = coco_results.decode(path, block, coco_results.Prediction)
+        image_id, category_id, score, _ = coco_results.columns(found)
+        seen.update(image_id.tolist())
+        counts.update(category_id.tolist())
+        scores.append(score)
+        points.append(np.array([v for p in found if p.keypoints for v in p.keypoints[2::3]], np.float32))
+    total = sum(counts.values())
+    yield f"{plural(total, 'prediction')} on {number(len(seen))}" + (
         f" of {plural(images, 'image')}" if images is not None else " images"
     )
-    if records:
-        yield f"scores {_span([record['score'] for record in records])}"
-        counts = Counter(record["category_id"] for record in records)
+    if total:
+        yield f"scores {_span(np.concatenate(scores))}"
         yield "by category id: " + ", ".join(f"{key}: {number(n)}" for key, n in sorted(counts.items()))
-    points = [score for record in records for score in record.get("keypoints", ())[2::3]]
-    if points:
-        yield f"keypoint scores {_span(points)}"
+    if len(of_points := np.concatenate(points)):
+        yield f"keypoint scores {_span(of_points)}"
 
 
 def _dataset(path: Path, content: Mapping[str, Any]) -> Iterable[str]:
