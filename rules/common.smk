@@ -9,7 +9,6 @@ import sys
 import tempfile
 from pathlib import Path
 
-import yaml
 from snakemake.utils import update_config
 
 ROOT = Path(workflow.basedir)
@@ -19,6 +18,7 @@ if not os.path.samefile(os.getcwd(), ROOT):
         f"error: run snakemake in {ROOT}, whose programs it calls; `results:` of a study may be anywhere"
     )
 
+from distill.datasets.voc import places
 from distill.study import model_config, reruns
 from distill.files import write_json
 from distill.study.lineage import learnt_by, lineage, made_of, trained, trained_on
@@ -51,17 +51,19 @@ VERSIONS = {
     "calibrate": 1,
     "review": 2,
     "evaluate": 3,
-    "report": 4,
+    "report": 5,
 }
 
 
 def typed(value):
-    """Snakemake takes all that is nested in --config for text: 'seeds=[0, 1]'."""
+    """Snakemake takes all that is nested in --config for text: 'seeds=[0, 1]'. Of it, what can be nothing else is a
+    number, true, false or null; quotes are gone already."""
     if isinstance(value, dict):
         return {key: typed(item) for key, item in value.items()}
     if isinstance(value, list):
         return list(map(typed, value))
-    return yaml.safe_load(value) if isinstance(value, str) else value
+    plain = isinstance(value, str) and re.fullmatch(r"-?(0|[1-9]\d*)(\.\d+)?|true|false|null", value, re.A)
+    return json.loads(value) if plain else value
 
 
 nested = {

@@ -12,8 +12,7 @@ def dataset_files(wildcards):
     keys = ["annotations", "videos", "ids"] + (["images"] if spec["kind"] == "folder" else [])
     paths = [spec[key] for key in keys if isinstance(spec.get(key), str)]
     if spec["kind"] == "voc":  # a folder's time is that of what is in itself
-        inner = [os.path.join(path, folder) for path in paths for folder in ("Annotations", "JPEGImages")]
-        paths = [path for path in inner if os.path.isdir(path)] or paths
+        paths = list(dict.fromkeys(place for path in paths for place in places(path) if os.path.isdir(place)))
     return [path for path in paths if path not in DOWNLOADED and os.path.exists(path)]
 
 

@@ -179,6 +179,11 @@ def test_what_cvat_roboflow_and_converters_of_voc_write(coco):
         "turned boxes replaced by those around them": 1,
         "annotations to ignore taken as crowd regions": 1,
     }
+    b["attributes"], b["segmentation"] = {"rotation": 90}, [[4, 5, 14, 5, 9, 17]]  # an outline has its box
+    assert coco.build()["annotations"][1]["bbox"] == b["bbox"]
+    coco.data["categories"][0].pop("name")
+    coco.refused("category 0 has no name")
+    coco.data["categories"][0]["name"] = name
     coco.data["annotations"][2]["category_id"] = 0
     coco.refused("2 categories are called")
 

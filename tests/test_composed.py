@@ -117,6 +117,12 @@ def test_a_file_that_numbers_a_folders_images_otherwise_names_them(tmp_path):
     folder = build("set", {"kind": "folder", "images": str(tmp_path), "unreadable": 0}, {})
     with pytest.raises(UserError, match=r"some.json: '7.png' may be 'images/7.png' or 'more/7.png'"):
         subset(folder, ids=str(path))
+    path.write_text(json.dumps({"images": [{"id": 1, "file_name": "other/7.png"}]}))
+    with pytest.raises(UserError, match=r"some.json: 'other/7.png' is no image of set"):
+        subset(folder, ids=str(path))
+    last = {"id": folder["images"][-1]["id"], "file_name": "COCO_7.png"}  # as in a union with COCO
+    path.write_text(json.dumps({"images": [last]}))
+    assert ids(subset(folder, ids=str(path))) == [last["id"]]
 
 
 def test_the_images_of_another_annotation_file(tmp_path):

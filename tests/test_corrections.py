@@ -200,7 +200,13 @@ def test_an_image_is_the_longest_name_that_its_path_ends_with(labels):
     twice = [{"id": 0, "file_name": "x.png"}, {"id": 1, "file_name": "other/x.png"}]
     with pytest.raises(UserError, match="is there twice; export it with folders"):
         corrected(labels, [{"images": twice, "annotations": [], "categories": []}])
-    flat = [{"id": 0, "file_name": "x.png"}]  # of a tool that took off all folders
+    top = [{"id": 0, "file_name": "x.png"}]
+    corrected(labels, [{"images": top, "annotations": [], "categories": []}])
+    names = ["x.png", *(image["file_name"] for image in labels["images"][3:])]
+    labels["images"][3]["file_name"] = f"sub/{names[1]}"
+    flat = [
+        {"id": n, "file_name": name} for n, name in enumerate(names)
+    ]  # of a tool that took off all folders
     with pytest.raises(UserError, match=r"'x.png' is several of the labels' images"):
         corrected(labels, [{"images": flat, "annotations": [], "categories": []}])
     url = {"data": {"image": "/data/local-files/?d=a%20b/%C3%BC%231.png"}, "annotations": [{"result": []}]}

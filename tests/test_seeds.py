@@ -3,11 +3,14 @@
 import pytest
 import yaml
 
+from distill.files import write_json
 from distill.program import UserError
 from distill.study.lineage import lineage
 from distill.study.needs import needs
 from distill.study.seeds import family
+from helpers import ROOT
 from helpers.configs import DRAWN, FOLDED, study_of
+from helpers.workflow import succeed
 
 
 def test_several_seeds_repeat_what_depends_on_chance_and_share_the_rest():
@@ -157,3 +160,19 @@ def test_several_labelled_datasets_are_their_union_and_lists_are_of_a_seed():
     assert one["models"] == study_of(DRAWN)["models"]
     with pytest.raises(UserError, match="braces"):
         study_of(DRAWN, "results: 'out/{seed}'")
+
+
+def test_lists_on_the_command_line_are_of_numbers(tmp_path):
+    """Snakemake hands them over as text; words, and numbers with zeros before them, are text indeed."""
+    drawn = {"kind": "figures", "images": 9}
+    datasets = {"all": drawn, "labelled": {"kind": "subset", "of": "all"}, "val": {**drawn, "seed": 1}}
+    study = {"model": "faster_rcnn_tiny", "datasets": datasets, "models": {"teacher": {}}}
+    write_json(tmp_path / "study.yaml", study | {"tables": {"t": {"rows": ["teacher"]}}})
+    nested = ("seeds=[0, 3]", "models={teacher: {iterations: 5}}", f"results={tmp_path}/x/")
+    ids = "datasets={labelled: {ids: ['007', x y.jpg, 3]}}"
+    given = ("-n", "--nolock", "--forceall", "-p", "--config", *nested, ids, "--", "t")
+    planned = succeed(ROOT, *given, config=str(tmp_path / "study.yaml"))
+    assert planned.count("rule train_teacher:") == 2
+    assert '"iterations": 5' in planned
+    assert '"ids": ["007", "x y.jpg", 3]' in planned
+    assert "double '/'" not in planned

@@ -5,6 +5,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from distill.datasets.checks import are_numbers, show
 
 BOXLESS = "instances with keypoints, but a box without area"
@@ -45,7 +47,7 @@ def checked(a: dict, size: tuple[int, int], category: dict, repaired: Counter[st
         crowd = 1
         repaired["annotations to ignore taken as crowd regions"] += 1
     whole = w * h
-    if angle := rotation(a):
+    if angle := rotation(a.get("attributes"), a.get("segmentation"), a["bbox"]):
         x, y, w, h = around([x, y, w, h], angle)
         repaired["turned boxes replaced by those around them"] += 1
     x1, y1, x2, y2 = max(x, 0), max(y, 0), min(x + w, size[0]), min(y + h, size[1])
@@ -70,16 +72,29 @@ def checked(a: dict, size: tuple[int, int], category: dict, repaired: Counter[st
     return copy
 
 
-def rotation(a: Mapping[str, Any]) -> float:
+def rotation(attributes: Any, segmentation: Any, box: Sequence[float]) -> float:
     """By how many degrees an annotation's box is turned: what CVAT writes beside a box that is not (its issue
-    4745); else 0."""
-    attributes = a.get("attributes")
+    4745); else 0. The box of an outline lies around it already."""
     angle: Any = attributes.get("rotation") if isinstance(attributes, Mapping) else None
-    return angle % 180 if are_numbers([angle], 1) else 0.0
+    return angle % 180 if are_numbers([angle], 1) and not is_drawn(segmentation, box) else 0.0
+
+
+def is_drawn(segmentation: Any, box: Sequence[float]) -> bool:
+    """Whether an annotation has an outline that is more than its box (x, y, w, h)."""
+    if not segmentation or not isinstance(segmentation, list):
+        return bool(segmentation)
+    x, y, w, h = box
+    corners = [(x, y), (x + w, y), (x, y + h), (x + w, y + h)]
+    only = segmentation[0] if len(segmentation) == 1 else None
+    if not isinstance(only, list) or len(only) != 8 or not are_numbers(only, 8):
+        return True
+    return not np.allclose(sorted(zip(only[0::2], only[1::2], strict=True)), sorted(corners), atol=0.1)
 
 
 def around(box: Sequence[float], angle: float) -> list[float]:
-    """The box (x, y, w, h) around one that is turned about its centre, in degrees."""
+    """The box (x, y, w, h) around one that is turned about its centre, in degrees; itself, of 0."""
+    if not angle:
+        return list(box)
     x, y, w, h = box
     cos, sin = abs(math.cos(math.radians(angle))), abs(math.sin(math.radians(angle)))
     wide, high = w * cos + h * sin, w * sin + h * cos

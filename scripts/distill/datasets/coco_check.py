@@ -73,10 +73,11 @@ def _without_root(path: str, data: dict) -> list:
     categories = data.get("categories", [])
     for root in (c for c in categories if isinstance(c, dict) and c.get("id") == 0):
         others = [c for c in categories if c is not root]
-        above = any(isinstance(c, dict) and c.get("supercategory") == root.get("name") for c in others)
+        name = root.get("name", root)
+        above = any(isinstance(c, dict) and c.get("supercategory") == name for c in others)
         used = any(isinstance(a, dict) and a.get("category_id") == 0 for a in data["annotations"])
         if root.get("supercategory") == "none" and above and not used:
-            log.info("%s: category 0, %s, is the others' and no class", path, show(root["name"]))
+            log.info("%s: category 0, %s, is the others' and no class", path, show(name))
             return others
     return categories
 

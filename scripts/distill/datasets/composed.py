@@ -5,6 +5,7 @@ import os
 from pathlib import Path, PurePath, PurePosixPath
 
 from distill.datasets.checks import Problems, make_whole, show, unique_ids
+from distill.datasets.image_names import ends
 from distill.program import UserError, log
 from distill.strict import read_json, read_text
 
@@ -123,7 +124,8 @@ def _listed(pool: list[dict], ids: str | list, source: dict, of: str) -> list[di
 
 def _of_coco(path: str, source: dict, problems: Problems) -> list[str]:
     """The images of a COCO file, by id: the same photograph has another file name in COCO 2014. Where the
-    source's ids are of our making, by file name, with or without its folders."""
+    ids of the source, or of some of its images, are of our making, by file name; one of both may have folders
+    before it, the file's a prefix where the id is the same, too."""
     named = read_json(path)
     if not isinstance(named, dict) or not isinstance(named.get("images"), list):
         raise UserError(f'{path}: not a COCO annotation file: needs an object with a list "images"')
@@ -131,17 +133,21 @@ def _of_coco(path: str, source: dict, problems: Problems) -> list[str]:
     unique_ids(named["images"], "image", problems)
     if not _numbered(source):
         return [str(image["id"]) for image in named["images"]]
-    known: dict[str, list[str]] = {}
-    for image in source["images"]:
-        for name in {image["file_name"], PurePosixPath(image["file_name"]).name}:
-            known.setdefault(name, []).append(image["file_name"])
+    files = {image["file_name"]: image["id"] for image in source["images"]}
+    of_id = {number: PurePosixPath(file) for file, number in files.items()}
+    ending: dict[str, list[str]] = {}
+    for file in files:
+        for end in ends(file):
+            ending.setdefault(end, []).append(file)
     wanted = []
     for image in named["images"]:
         name = str(image.get("file_name"))
-        fits = known.get(name) or known.get(PurePosixPath(name).name) or [name]
-        if len(fits) > 1 and name not in fits:
+        fits = [end for end in ends(name) if end in files][:1] or ending.get(name, [])
+        if not fits and (file := of_id.get(image["id"])) and name.endswith(file.name):
+            fits = [str(file)]
+        if len(fits) > 1:
             problems.add(f"{show(name)} may be {' or '.join(map(show, fits[:2]))}")
-        wanted.append(name if name in fits else fits[0])
+        wanted.append(fits[0] if fits else name)
     return wanted
 
 

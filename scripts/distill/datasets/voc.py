@@ -37,7 +37,8 @@ def places(folder: str) -> tuple[str, str]:
     for names in (("Annotations", "annotations"), ("JPEGImages", "images", "Images")):
         there = (path for name in names if os.path.isdir(path := os.path.join(folder, name)))
         found.append(next(there, os.path.join(folder, names[0])))
-    return (found[0], found[1]) if os.path.isdir(found[0]) else (folder, folder)
+    apart = os.path.isdir(found[0]) and any(name.lower().endswith(".xml") for name in os.listdir(found[0]))
+    return (found[0], found[1]) if apart else (folder, folder)
 
 
 def read_voc(folder: str, split: str | None, names: Sequence[str] = ()) -> dict[str, Any]:
@@ -84,8 +85,12 @@ def _first(objects: Iterable[_Found], folder: str) -> int:
     """1 where corners are pixels that are counted from 1; 0 where they are edges, from 0."""
     boxes = [box for found, _ in objects for _, box, _ in found]
     fractions = sum(any(value % 1 for value in box) for box in boxes)
-    if any(min(box) == 0 for box in boxes) or fractions > len(boxes) / 2:
-        log.info("%s: corners of boxes are edges that are counted from 0, not pixels from 1", folder)
+    zeros = sum(min(box) == 0 for box in boxes)
+    if zeros or fractions > len(boxes) / 2:
+        why = f"{zeros} of {len(boxes)} boxes have a corner at 0, {fractions} a fraction"
+        log.warning(
+            "%s: corners are read as edges that are counted from 0, not as pixels from 1: %s", folder, why
+        )
         return 0
     return 1
 

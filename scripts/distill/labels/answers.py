@@ -58,6 +58,11 @@ class ImagesByName:
     def __init__(self, images: Sequence[Record]) -> None:
         self._named = {image["file_name"]: image for image in images}
 
+    @cached_property
+    def on_top(self) -> int:
+        """How many are in no folder."""
+        return sum("/" not in name for name in self._named)
+
     def named(self, name: str, flat: bool = False) -> Record:
         """That of the file name, or of the longest that it ends with, or the one that ends so. flat: whether
         the tool took off the folders, so that others may end so, too. Raises UserError where it is none or

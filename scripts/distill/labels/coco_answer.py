@@ -12,7 +12,7 @@ import numpy as np
 
 from distill.datasets.checks import are_numbers, make_whole, show
 from distill.datasets.coco import Coco
-from distill.datasets.coco_annotation import around, rotation
+from distill.datasets.coco_annotation import around, is_drawn, rotation
 from distill.labels.answers import Answer, ImagesByName, Record, category_named, keypoint_fields
 from distill.predictions.boxes import iou, xywh_to_xyxy, xyxy_to_xywh
 from distill.program import UserError
@@ -54,7 +54,8 @@ def read_coco(
     of each. Raises UserError, without the file's name."""
     file = _converted(content)
     theirs = {category.id: category for category in file.categories}
-    flat = not any("/" in image.file_name for image in file.images)
+    names = [image.file_name for image in file.images]
+    flat = not any("/" in name for name in names) and len(names) > images.on_top
     mine = {image.id: _same(image, images.named(image.file_name, flat)) for image in file.images}
     if len(theirs) < len(file.categories) or len(mine) < len(file.images):
         raise UserError("two of its images, or of its categories, have one id")
@@ -77,7 +78,7 @@ def read_coco(
             record = _record(a, their, category, before.get(image["id"], ()))
         except UserError as error:
             raise UserError(f"annotation {number} on {image['file_name']!r}: {error}") from None
-        if _is_drawn(a):
+        if is_drawn(a.segmentation, a.bbox):
             answer.leave("outlines, of which only the boxes are taken", image)
         if not answer.unfit(record["bbox"], image):
             answer.records[image["id"]].append(record)
@@ -117,8 +118,7 @@ def _record(a: _Annotation, their: _Category, category: Record, before: Sequence
         raise UserError(f"{category['name']} without a box; of FiftyOne, export the detections")
     if not are_numbers(a.bbox, 4):
         raise UserError(f"bbox {show(a.bbox)} is not four finite numbers")
-    turned = rotation({"attributes": a.attributes})
-    box, fields = around(a.bbox, turned) if turned else a.bbox, {}
+    box, fields = around(a.bbox, rotation(a.attributes, a.segmentation, a.bbox)), {}
     if their.keypoints:
         fields = keypoint_fields(_named(a.keypoints or [], their.keypoints, category), category)
         number = str((a.attributes or {}).get("instance"))
@@ -142,18 +142,6 @@ def _named(flat: Any, names: Sequence[str], category: Record) -> dict[str, tuple
         if v:
             named[name] = (x, y, int(v))
     return named
-
-
-def _is_drawn(a: _Annotation) -> bool:
-    """Whether it has an outline that is more than its box."""
-    if not a.segmentation or not isinstance(a.segmentation, list):
-        return bool(a.segmentation)
-    x, y, w, h = a.bbox
-    corners = [(x, y), (x + w, y), (x, y + h), (x + w, y + h)]
-    only = a.segmentation[0] if len(a.segmentation) == 1 else None
-    if not isinstance(only, list) or len(only) != 8 or not are_numbers(only, 8):
-        return True
-    return not np.allclose(sorted(zip(only[0::2], only[1::2], strict=True)), sorted(corners), atol=0.1)
 
 
 def _is_it(old: Record, box: Sequence[float], category: Record) -> bool:

@@ -91,13 +91,8 @@ def read_tasks(content: list, labels: Coco, images: ImagesByName) -> Answer:
 
 def _pictured(name: str, images: ImagesByName) -> Record:
     """An image by name, or by URL: /data/local-files/?d=a%20b.jpg, in tasks that were not made here."""
-    try:
-        return images.named(name)
-    except UserError:
-        path = unquote(name.rpartition("?d=")[2])
-        if path == name:
-            raise
-        return images.named(path)
+    before, _, path = name.rpartition("?d=")
+    return images.named(unquote(path) if before else name)
 
 
 def _records(regions: Sequence[_Region], labels: Coco, image: Record, answer: Answer) -> Iterator[Record]:

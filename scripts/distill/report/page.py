@@ -214,9 +214,11 @@ class Report(Results):
                 self.results / "merged" / model / validation / f"{self.test_views}.json"
                 for model in (teacher, student)
             ]
+            pair = self.models[teacher], self.models[student]
             shown = all(self.evaluation(model, self.test_views) for model in (teacher, student))
+            shown = shown and len({model["validation"] for model in pair}) == 1
             if truth and shown and all(path.exists() for path in paths):
-                if self.models[teacher]["task"] != self.models[student]["task"]:
+                if len({model["task"] for model in pair}) > 1:
                     truth = boxes_alone(truth)
                 taught, learnt = (Shown.of(path, truth) for path in paths)
                 names = {"teacher": self.family(teacher), "student": self.family(student)}

@@ -12,6 +12,7 @@ from distill.datasets.images import SUFFIXES, hash_bytes, list_files, scan_all
 from distill.datasets.splits import ALIKE
 from distill.datasets.videos import SUFFIXES as OF_VIDEOS
 from distill.datasets.videos import count_frames
+from distill.datasets.yolo import READ
 from distill.files import open_file
 from distill.program import UserError, log
 from distill.strict import read_yaml
@@ -45,7 +46,7 @@ def annotated(option: str, path: str, images: str | None, folder: str) -> Entry:
 def own_validation(path: str, entry: Entry) -> tuple[Entry, Entry | None]:
     """The labelled part of an annotated dataset, and its validation part, if its author made one."""
     if entry["kind"] == "yolo":
-        data = read_yaml(path)
+        data = read_yaml(path, READ)
         apart = isinstance(data, dict) and data.get("val") and data["val"] != data.get("train")
         return entry, {**entry, "split": "val"} if apart else None
     if entry["kind"] == "voc" and all(

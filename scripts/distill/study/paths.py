@@ -18,11 +18,12 @@ def checked(config: Mapping[str, Any]) -> dict[str, Any]:
     copy = deepcopy(dict(config))
     for where, holder, key in _paths(copy):
         holder[key] = os.path.expanduser(holder[key])
-        if key == "results":  # one way to write it, since Snakemake compares texts
-            holder[key] = os.path.normpath(holder[key])
         if holder[key].startswith("-") and key in ("results", "data"):
             hint = f"write './{holder[key]}'"
             raise UserError(f"{where}: {holder[key]!r} looks like an option of a program; {hint}")
+        if key == "results":  # one way to write it, since Snakemake compares texts
+            path = os.path.normpath(holder[key])
+            holder[key] = f"./{path}" if path.startswith("-") else path
         given = holder[key].replace("{seed}", "") if key == "ids" else holder[key]
         # Of an annotation file, the folder of the images is no input of a job.
         if set("{}") & set(given) and not (key == "images" and "annotations" in holder):

@@ -1,5 +1,6 @@
 """The schemas in config/schemas: validation in one clear line, and the defaults that they hold."""
 
+import re
 from collections.abc import Iterable, Mapping
 from copy import deepcopy
 from difflib import get_close_matches
@@ -72,12 +73,12 @@ def suggestion(name: str, known: Iterable[str]) -> str:
     return f"; there is {', '.join(known)}" if known else ""
 
 
-def _number(text: str) -> float | None:
-    """Of a text like 1e-3, which people mean as a number."""
-    try:
-        return float(text)
-    except ValueError:
-        return None
+def _number(text: str) -> str:
+    """Of a text like 1e-3, which people mean as a number, how YAML has it; else nothing."""
+    if not re.fullmatch(r"[0-9.]+[eE][-+]?[0-9]{1,2}", text):
+        return ""
+    value = float(text)
+    return f"{value:.0f}" if value.is_integer() else f"{value!r}"
 
 
 def _explain(error: ValidationError) -> str:
@@ -104,6 +105,6 @@ def _explain(error: ValidationError) -> str:
             return f"{where}: must be {kinds}, not {value!r}"
         case "pattern":
             if number := _number(value):
-                return f"{where}: YAML takes {value} for text; write {number!r}"
+                return f"{where}: YAML takes {value} for text; write {number}"
             return f"{where}: {value!r} is not allowed; {error.schema['description'].split('. ')[0]}"
     return f"{where}: {' '.join(error.message.split())}"

@@ -65,7 +65,8 @@ class Detector(Kind):
             raise UserError(f"{source}: has no `optim_wrapper`, so nothing says how it is trained")
         if wrapper.pop("accumulative_counts", 1) != 1:
             raise UserError(f"{source}: accumulative_counts: cannot be resumed exactly; raise `batch`")
-        if (cfg.model.get("roi_head") or {}).get("type") == "DynamicRoIHead":  # its thresholds are not saved
+        head = (cfg.model.get("roi_head") or {}).get("type", "")
+        if head.rpartition(".")[2] == "DynamicRoIHead":  # its thresholds are not saved
             raise UserError(f"{source}: Dynamic R-CNN cannot be resumed exactly; take another network")
         base = _batch(cfg)
         if spec["lr"] != "auto":
