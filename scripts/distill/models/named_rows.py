@@ -7,12 +7,16 @@ they lie is mmdet's convention: a softmax has the background last, YOLOv3 an anc
 from collections.abc import Iterable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 from mmengine.config import Config
 from torch import Tensor
 
 from distill.models import model as models
+from distill.program import UserError
 
 Shapes = Mapping[str, torch.Size]
 BOXES = ("reg", "bbox")  # in the names of layers that have the numbers of a box for each category
@@ -118,3 +122,15 @@ def taken(
     for before, after in pairs:
         result[here[after]] = theirs[there[before]].to(mine)
     return result.transpose(0, rows.axis)
+
+
+def categories_of(meta: Mapping[str, Any], folder: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Where each category of a model is among those of its network, and the other way round (else −1): an
+    imported network keeps its own, whose names are `rows` of the meta. folder: of the model, for messages."""
+    names = [category["name"] for category in meta["categories"]]
+    if (rows := meta.get("rows")) is None:
+        return np.arange(len(names)), np.arange(len(names))
+    if not isinstance(rows, list) or not set(names) <= set(map(str, rows)):
+        raise UserError(f"{folder}: model.pth lacks the names of what its network predicts; import it again")
+    columns = [names.index(row) if row in names else -1 for row in rows]
+    return np.array([rows.index(name) for name in names]), np.array(columns)

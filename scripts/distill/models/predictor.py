@@ -13,10 +13,11 @@ from torch.utils.data import DataLoader, Dataset
 
 from distill.models.amp import features_in_bfloat16, keep_float32, supported
 from distill.models.application import CROPS, Application
-from distill.models.devices import pick_device, pick_workers
+from distill.models.devices import in_memory, pick_device, pick_workers
 from distill.models.folding import fold
 from distill.models.loaders import outlive_signals
 from distill.models.model import load
+from distill.models.named_rows import categories_of
 from distill.models.sources import (
     CroppedImages,
     Image,
@@ -30,18 +31,6 @@ from distill.models.sources import (
 from distill.models.usage import Plan, plan_of
 from distill.predictions.views import View, check_crops, check_images
 from distill.program import DEVICE, UserError, log, progress
-
-
-def _rows(meta: dict[str, Any], folder: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Where each category of a model is among those of its network, and the other way round (else −1): an
-    imported network keeps its own, whose names are `rows` of the meta."""
-    names = [category["name"] for category in meta["categories"]]
-    if (rows := meta.get("rows")) is None:
-        return np.arange(len(names)), np.arange(len(names))
-    if not isinstance(rows, list) or not set(names) <= set(map(str, rows)):
-        raise UserError(f"{folder}: model.pth lacks the names of what its network predicts; import it again")
-    columns = [names.index(row) if row in names else -1 for row in rows]
-    return np.array([rows.index(name) for name in names]), np.array(columns)
 
 
 def _meta(height: int, width: int) -> dict[str, Any]:
@@ -101,7 +90,7 @@ class Predictor:
         self.batch = batch or (16 if self.device.type == "cuda" else 4)
         self.workers = pick_workers(self.device) if workers is None else workers
         self.category_ids = np.array([category["id"] for category in self.meta["categories"]])
-        self.rows, self.columns = _rows(self.meta, self.folder)
+        self.rows, self.columns = categories_of(self.meta, self.folder)
 
     def predict(
         self,
@@ -184,28 +173,17 @@ class Predictor:
     ) -> list[Any]:
         """What `each`, as of `run`, returns for one batch, or for parts of it where the GPU has no memory for
         all at once. pixels: of `ViewedImages`, (3, H, W) of each."""
-        try:
-            return [self._forward(records, pixels, view, each)]
-        except torch.OutOfMemoryError:
-            if len(records) == 1:
-                raise
-        # Out of the handler, by which the failed attempt would keep its memory.
-        log.info("%d images under %s are too much for the GPU's memory at once", len(records), view.name)
-        torch.cuda.empty_cache()
-        half = len(records) // 2
-        first = self.forward(records[:half], pixels[:half], view, each)
-        return first + self.forward(records[half:], pixels[half:], view, each)
 
-    def _forward(
-        self, records: Sequence[Image], pixels: Sequence[torch.Tensor], view: View, each: Callable
-    ) -> Any:
-        inputs = [p.to(self.device, non_blocking=True) for p in pixels]
-        if view.flip:
-            inputs = [p.flip(-1) for p in inputs]
-        samples = [DetDataSample(metainfo=_meta(*p.shape[1:])) for p in inputs]
-        data = self.network.data_preprocessor({"inputs": inputs, "data_samples": samples})
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast):
-            return each(records, data["inputs"], data["data_samples"])
+        def part(rows: slice) -> Any:
+            inputs = [p.to(self.device, non_blocking=True) for p in pixels[rows]]
+            if view.flip:
+                inputs = [p.flip(-1) for p in inputs]
+            samples = [DetDataSample(metainfo=_meta(*p.shape[1:])) for p in inputs]
+            data = self.network.data_preprocessor({"inputs": inputs, "data_samples": samples})
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast):
+                return each(records[rows], data["inputs"], data["data_samples"])
+
+        return in_memory(part, slice(0, len(records)))
 
     def boxes(self, root: Path, images: list[Image], view: View) -> Iterator[tuple[Image, dict]]:
         """Yields (image, {"boxes" (N, 4) x1, y1, x2, y2 in the view, "scores" (N,), "category_ids" (N,)})."""
@@ -298,9 +276,13 @@ class Predictor:
     @torch.inference_mode()
     def maps(self, crops: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """What a top-down pose estimator says of crops (n, 3, h, w), as `crops` yields it."""
-        inputs = [one.to(self.device, non_blocking=True) for one in crops]
-        data = self.network.data_preprocessor({"inputs": inputs, "data_samples": []})
-        return self.kind.maps(self.network, data["inputs"])
+
+        def part(rows: slice) -> tuple[torch.Tensor, ...]:
+            inputs = [one.to(self.device, non_blocking=True) for one in crops[rows]]
+            data = self.network.data_preprocessor({"inputs": inputs, "data_samples": []})
+            return self.kind.maps(self.network, data["inputs"])
+
+        return tuple(map(torch.cat, zip(*in_memory(part, slice(0, len(crops))), strict=True)))
 
     @staticmethod
     def rois(
