@@ -125,6 +125,29 @@ def test_where_the_import_fails_the_program_runs_by_itself(start):
     assert out.split()[:3] == [str(os.getpid()), str(process.pid), "False"]
 
 
+POISONED = """
+import os, sys, types
+cuda = types.SimpleNamespace(_is_in_bad_fork=lambda: True)
+sys.modules["torch"] = types.SimpleNamespace(cuda=cuda)
+exists = os.path.exists
+os.path.exists = lambda path: path == "/dev/nvidiactl" or exists(path)
+"""
+
+
+@pytest.mark.parametrize(("device", "forked"), [("auto", False), ("cpu", True)])
+def test_where_cuda_would_fail_in_a_fork_the_program_runs_by_itself(
+    start, tmp_path, monkeypatch, device, forked
+):
+    """As on a part of a GPU that NVML does not know."""
+    (tmp_path / "poisoned.py").write_text(POISONED)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setenv("DISTILL_DEVICE", device)
+    process = start("good", imports="poisoned")
+    out, error = process.communicate()
+    assert process.returncode == 0, error
+    assert (out.split()[1] != str(process.pid)) == forked
+
+
 def test_where_a_path_is_too_long_for_a_socket_the_program_runs_by_itself(tmp_path, monkeypatch):
     folder = tmp_path / ("x" * 100)
     folder.mkdir()
