@@ -114,6 +114,12 @@ def test_objects_that_stay_too_small_are_said():
     assert not proposal.words(study()[0], FACTS, GIVEN, "cpu")
 
 
+def test_boxes_score_by_how_many_views_find_them():
+    labels = study()[1]["labels"]["distilled"]
+    assert (labels["merge"]["vote"], labels["merge"]["score"]) == (0.6, "quasi_sum")
+    assert "merge" not in study(replace(FACTS, keypoints=3))[0]  # heatmaps are averaged
+
+
 def test_wide_images_are_trained_on_as_large_as_they_are_predicted():
     config, _ = study(replace(FACTS, aspect=10))
     assert config["model"]["max_side"] >= 10 * max(config["model"]["scales"])

@@ -31,6 +31,7 @@ ITERATIONS = {"boxes": (500, 1500), "keypoints": (1500, 3000)}  # on a CPU, leas
 PER_IMAGE = 6  # … and for each labelled image
 FEW = 100  # labelled images
 RATIO, RATIO_OF_FEW = (6, 4), (1, 3)  # labelled to generated images; where they are few beside the others
+MERGE = {"vote": 0.6, "score": "quasi_sum", "beta": 0.3}  # of boxes: docs/results.md
 PASSES = 2  # over the unlabelled images, at least: on a CPU, more would be predicted and not learned from …
 SPARE = 1.25  # … but where there are hardly more, all are taken, so that some can be taken out later
 GPU_BATCH = 16
@@ -128,6 +129,7 @@ def config(found: Facts, sources: Sources, results: str, device: str) -> dict[st
         most = sources.unlabelled_images
     model["augment"] = "weak"
     models, table = _models(ratio, baseline, sources.hide > 0)
+    merge = {"merge": dict(MERGE)} if found.task == "boxes" else {}
     return {
         "results": results,
         "model": model,
@@ -136,6 +138,7 @@ def config(found: Facts, sources: Sources, results: str, device: str) -> dict[st
             "plain": [{"scale": side}],
             "all": {"scales": view_sides(found, side, device), "flip": True},
         },
+        **merge,
         "models": models,
         "labels": {"distilled": {}},
         "tables": {"results": table},
@@ -232,6 +235,7 @@ COMMENTS = {
     "model": "The network, and how it is trained; lengths in iterations, sides in pixels.",
     "datasets": "What is learned from, what is to be labelled, and what tells how good a model is.",
     "views": "Shorter sides in pixels: of the usual view, and of those that are merged into labels.",
+    "merge": "A box scores by how many views find it, and how surely.",
     "models": "The student's baseline is the supervised model: trained as long, on labelled images alone.",
 }
 
@@ -263,7 +267,7 @@ def text(study: Mapping[str, Any], seen: Sequence[str]) -> str:
     lines = [f"# {line}" for line in seen]
     for key, value in study.items():
         lines += ["", f"# {COMMENTS[key]}"] if key in COMMENTS else []
-        if isinstance(value, dict) and key != "model":
+        if isinstance(value, dict) and key not in ("model", "merge"):
             lines.append(f"{key}:")
             lines += [f"  {flow({name: item})}" for name, item in value.items()]
         else:
