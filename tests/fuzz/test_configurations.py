@@ -128,7 +128,7 @@ models = [] => models: must be mapping, not []
 models.teacher = null => models.teacher: must be mapping
 models.teacher.iterations = 20.0 => models.teacher.iterations: must be integer or text, not 20.0
 models.teacher.iterations = "many" => models.teacher.iterations: 'many' is not allowed
-models.teacher.iterations = "1e3" => models.teacher.iterations: '1e3' is not allowed
+models.teacher.iterations = "1e3" => models.teacher.iterations: YAML takes 1e3 for text; write 1000
 models.teacher.iterations = 0 => models.teacher.iterations: 0 is less than the minimum of 1
 models.teacher.iterations = inf => models.teacher.iterations: inf is no finite number
 models.teacher.iterations = true => models.teacher.iterations: must be integer or text, not True
