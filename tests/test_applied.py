@@ -86,7 +86,7 @@ class Stub:
     amp, finder, min_score, passes = False, None, 0.0, ()
 
     def __init__(self, folder):
-        self.folder, self.asked = folder, []
+        self.folder, self.asked, self.whole = folder, [], self
         self.plan = Plan((View(96),), merge_options(), View(96), {})
         self.meta = {"model": "one", "categories": [{"id": 1, "name": "thing"}]}
         for name in ("model.pth", "config.py"):

@@ -9,14 +9,10 @@ import yaml
 
 from distill.datasets.coco_check import load_coco
 from distill.files import write_json
-from distill.labels import corrections
 from distill.labels.exchange import to_cvat, to_label_studio
 from distill.program import UserError
 from helpers import warm
-
-
-def corrected(labels: dict, answers: list) -> dict:
-    return corrections.corrected(labels, {f"{number}.json": a for number, a in enumerate(answers, 1)})
+from helpers.answers import corrected
 
 
 def geometry(labels: dict) -> list:
@@ -185,34 +181,6 @@ def test_coco_with_other_ids_and_folders_comes_home(labels):
     result = corrected(labels, [answer, files["instances_default.json"]])
     assert geometry(result) == geometry(labels)
     assert result["categories"] == labels["categories"]
-
-
-def test_an_image_is_the_longest_name_that_its_path_ends_with(labels):
-    names = ["x.png", "sub/x.png", "a b/ü#1.png"]
-    for image, name in zip(labels["images"], names, strict=False):
-        image["file_name"] = name
-    paths = ["../files/sub/x.png", "../files/x.png", "ü#1.png"]
-    images = [{"id": number, "file_name": path} for number, path in enumerate(paths)]
-    result = corrected(labels, [{"images": images, "annotations": [], "categories": []}])
-    seen = {image["id"] for image in labels["images"][:3]}
-    kept = [a["image_id"] for a in labels["annotations"] if a["image_id"] not in seen]
-    assert [a["image_id"] for a in result["annotations"]] == kept
-    twice = [{"id": 0, "file_name": "x.png"}, {"id": 1, "file_name": "other/x.png"}]
-    with pytest.raises(UserError, match="is there twice; export it with folders"):
-        corrected(labels, [{"images": twice, "annotations": [], "categories": []}])
-    top = [{"id": 0, "file_name": "x.png"}]
-    corrected(labels, [{"images": top, "annotations": [], "categories": []}])
-    names = ["x.png", *(image["file_name"] for image in labels["images"][3:])]
-    labels["images"][3]["file_name"] = f"sub/{names[1]}"
-    flat = [
-        {"id": n, "file_name": name} for n, name in enumerate(names)
-    ]  # of a tool that took off all folders
-    with pytest.raises(UserError, match=r"'x.png' is several of the labels' images"):
-        corrected(labels, [{"images": flat, "annotations": [], "categories": []}])
-    url = {"data": {"image": "/data/local-files/?d=a%20b/%C3%BC%231.png"}, "annotations": [{"result": []}]}
-    at = labels["images"][2]["id"]
-    labels["annotations"][0]["image_id"] = at
-    assert at not in {a["image_id"] for a in corrected(labels, [[url]])["annotations"]}
 
 
 def test_what_the_labels_do_not_have_is_refused(labels):

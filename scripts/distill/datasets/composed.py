@@ -5,7 +5,7 @@ import os
 from pathlib import Path, PurePath, PurePosixPath
 
 from distill.datasets.checks import Problems, make_whole, show, unique_ids
-from distill.datasets.image_names import ends
+from distill.datasets.image_names import NamedImages
 from distill.program import UserError, log
 from distill.strict import read_json, read_text
 
@@ -133,18 +133,13 @@ def _of_coco(path: str, source: dict, problems: Problems) -> list[str]:
     unique_ids(named["images"], "image", problems)
     if not _numbered(source):
         return [str(image["id"]) for image in named["images"]]
-    files = {image["file_name"]: image["id"] for image in source["images"]}
-    of_id = {number: PurePosixPath(file) for file, number in files.items()}
-    ending: dict[str, list[str]] = {}
-    for file in files:
-        for end in ends(file):
-            ending.setdefault(end, []).append(file)
+    images, of_id = NamedImages(source["images"]), {i["id"]: i["file_name"] for i in source["images"]}
     wanted = []
     for image in named["images"]:
-        name = str(image.get("file_name"))
-        fits = [end for end in ends(name) if end in files][:1] or ending.get(name, [])
-        if not fits and (file := of_id.get(image["id"])) and name.endswith(file.name):
-            fits = [str(file)]
+        name, same = str(image.get("file_name")), of_id.get(image["id"])
+        fits = [found["file_name"] for found in images.fitting(name)]
+        if not fits and same and name.endswith(PurePosixPath(same).name):
+            fits = [same]
         if len(fits) > 1:
             problems.add(f"{show(name)} may be {' or '.join(map(show, fits[:2]))}")
         wanted.append(fits[0] if fits else name)

@@ -1,7 +1,9 @@
 """The images of a dataset by what other programs call them: ids, file names, or the ends of file names."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import PurePosixPath
+from typing import Any
 
 from distill.datasets.coco import Coco
 from distill.program import UserError
@@ -72,3 +74,30 @@ def ends(name: str) -> Iterator[str]:
     """The name, and what follows each of its slashes, the longest first."""
     yield name
     yield from (name[at + 1 :] for at, character in enumerate(name) if character == "/")
+
+
+class NamedImages:
+    """Images found by what others call them: they put folders before a name or take them off.
+
+    images: records.
+    """
+
+    def __init__(self, images: Sequence[dict[str, Any]]) -> None:
+        self.named = {image["file_name"]: image for image in images}
+
+    def fitting(self, name: str) -> list[dict[str, Any]]:
+        """That of the file name, or of the longest that it ends with; else all that end so."""
+        known = next((end for end in ends(name) if end in self.named), None)
+        return self.ending(name) if known is None else [self.named[known]]
+
+    def ending(self, name: str) -> list[dict[str, Any]]:
+        """Those of the file name, in whatever folder."""
+        return self._by_end.get(name, [])
+
+    @cached_property
+    def _by_end(self) -> dict[str, list[dict[str, Any]]]:
+        result: dict[str, list[dict[str, Any]]] = {}
+        for name, image in self.named.items():
+            for end in ends(name):
+                result.setdefault(end, []).append(image)
+        return result

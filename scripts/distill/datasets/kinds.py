@@ -1,6 +1,7 @@
 """The kinds of dataset, each a function from its config entry to one COCO dict with the same guarantees.
 
     {"info": {"description", "image_root", "kind", "skipped": [{"file_name", "reason"}], "repaired": {…}},
+                                         (subset, union: "numbered", whether ids of images are of our making)
      "images": [{"id", "file_name", "width", "height", "hash"}], "annotations", "categories"}
 
 Images are sorted by id, readable, and of the given size; `hash` is of the file's bytes. All categories with
@@ -49,10 +50,8 @@ def build(name: str, spec: dict, sources: dict[str, dict], images_dir: Path | No
         dataset |= {"annotations": [], "categories": []}
     if not dataset["images"]:
         raise UserError(f"dataset {name}: no image is left in it")
-    info = dataset["info"]
-    dataset["info"] = {"description": f"{name} ({kind})", "image_root": info["image_root"], "kind": kind}
-    dataset["info"] |= {"skipped": info.get("skipped", []), "repaired": info.get("repaired", {})}
-    dataset["info"] |= {key: info[key] for key in ("numbered",) if key in info}
+    about = {"description": f"{name} ({kind})", "image_root": dataset["info"]["image_root"], "kind": kind}
+    dataset["info"] = {**about, "skipped": [], "repaired": {}, **dataset["info"]}
     dataset["images"].sort(key=lambda image: image["id"])
     dataset["annotations"].sort(key=lambda annotation: annotation["id"])
     images = len(dataset["images"])

@@ -165,13 +165,13 @@ def _references(spec: dict[str, Any], columns: list[str]) -> dict[str, dict[str,
 
 def _gain(name: str, gain: dict[str, Any], spec: dict[str, Any], evaluations: dict[str, Any]) -> dict:
     """The gain columns of one row: of pairs of seeds or folds if both have as many, else of the means."""
-    ours, others = (_ap(spec, row, evaluations) for row in (name, gain["over"]))
-    paths = [_row(spec["rows"], row)["evaluations"] for row in (name, gain["over"])]
-    if all(len(set(each)) == 1 for each in paths):  # two models that all seeds share
+    rows = [_row(spec["rows"], each) for each in (name, gain["over"])]
+    ours, others = (_numbers(row, evaluations, spec["task"], "AP") for row in rows)
+    if all(len(set(row["evaluations"])) == 1 for row in rows):  # two models that all seeds share
         ours, others = ours[:1], others[:1]
     gains = ours - others if len(ours) == len(others) else np.array([ours.mean() - others.mean()])
     result = {"gain": gains.mean(), "gain sd": _spread(gains), "gain over": gain["over"]}
-    ours, others = (_means(spec, _row(spec["rows"], row), evaluations) for row in (name, gain["over"]))
+    ours, others = (_means(spec, row, evaluations) for row in rows)
     if ours.shape == others.shape:
         result["gain low"], result["gain high"] = resampling.interval(ours - others, gains.mean())
     if "reference" in gain:
@@ -234,14 +234,9 @@ def unescape(text: str) -> str:
 def markdown(table: Table) -> str:
     """The table for people: percent with one decimal, "mean ± sd" in a cell, and a line on the gap."""
     beside = ("", " reference", " difference")
-    columns = [
-        "row",
-        "views",
-        table.over,
-        "x",
-        *(f"{m}{what}" for m in (*table.metrics, "gain") for what in beside),
-        *(column for column in table.frame if column.startswith("AP of ")),
-    ]
+    columns = ["row", "views", table.over, "x"]
+    columns += [f"{m}{what}" for m in (*table.metrics, "gain") for what in beside]
+    columns += [column for column in table.frame if column.startswith("AP of ")]
     shown = {*table.frame.columns, *(["gain reference"] if "gain reference low" in table.frame else [])}
     columns = [column for column in columns if column in shown]
 

@@ -1,13 +1,13 @@
 """What a tool says of labels that people corrected in it, its names found among those of the labels."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 from distill.datasets.checks import show
 from distill.datasets.coco import Coco
-from distill.datasets.image_names import ends
+from distill.datasets.image_names import NamedImages
 from distill.program import UserError
 
 Record = dict[str, Any]
@@ -52,36 +52,22 @@ def category_named(name: str, labels: Coco) -> Record:
     raise UserError(f"there is no category {show(name)} in the labels, only {known}")
 
 
-class ImagesByName:
-    """Those of labels, found by what tools call them: they put folders before a name or take them off."""
-
-    def __init__(self, images: Sequence[Record]) -> None:
-        self._named = {image["file_name"]: image for image in images}
+class ImagesByName(NamedImages):
+    """Those of labels."""
 
     @cached_property
     def on_top(self) -> int:
         """How many are in no folder."""
-        return sum("/" not in name for name in self._named)
+        return sum("/" not in name for name in self.named)
 
-    def named(self, name: str, flat: bool = False) -> Record:
-        """That of the file name, or of the longest that it ends with, or the one that ends so. flat: whether
-        the tool took off the folders, so that others may end so, too. Raises UserError where it is none or
-        several."""
-        for known in () if flat and len(self._ending.get(name, ())) > 1 else ends(name):
-            if known in self._named:
-                return self._named[known]
-        fits = self._ending.get(name, [])
+    def only(self, name: str, flat: bool = False) -> Record:
+        """The one that a name fits. flat: whether the tool took off all folders, so that it may stand for one
+        in a folder, too. Raises UserError where it is none or several."""
+        elsewhere = self.ending(name) if flat else []
+        fits = elsewhere if len(elsewhere) > 1 else self.fitting(name)
         if len(fits) != 1:
             raise UserError(f"image {show(name)} is {'several' if fits else 'none'} of the labels' images")
         return fits[0]
-
-    @cached_property
-    def _ending(self) -> dict[str, list[Record]]:
-        result: dict[str, list[Record]] = {}
-        for name, image in self._named.items():
-            for end in ends(name):
-                result.setdefault(end, []).append(image)
-        return result
 
 
 def keypoint_fields(points: Mapping[str, tuple[float, float, int]], category: Mapping[str, Any]) -> Record:

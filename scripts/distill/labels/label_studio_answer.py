@@ -92,7 +92,7 @@ def read_tasks(content: list, labels: Coco, images: ImagesByName) -> Answer:
 def _pictured(name: str, images: ImagesByName) -> Record:
     """An image by name, or by URL: /data/local-files/?d=a%20b.jpg, in tasks that were not made here."""
     before, _, path = name.rpartition("?d=")
-    return images.named(unquote(path) if before else name)
+    return images.only(unquote(path) if before else name)
 
 
 def _records(regions: Sequence[_Region], labels: Coco, image: Record, answer: Answer) -> Iterator[Record]:

@@ -65,6 +65,7 @@ class Application:
 
     def __init__(self, predictor: Any, plan: Plan, min_score: float, finder: Any = None) -> None:
         self.predictor, self.plan, self.min_score, self.finder = predictor, plan, min_score, finder
+        self.whole = finder or predictor  # the model that sees whole images
         crops = "crops" in predictor.kind.can
         if crops and not finder:
             raise UserError(f"{predictor.folder}: finds no instances itself; --boxes names a model that does")
@@ -115,7 +116,7 @@ class Application:
             for number, (part, pixels) in enumerate(parts):
                 self._add(batch, part, pixels)
                 if number == 0:
-                    (self.finder or self.predictor).check_finite(self.views[0])
+                    self.whole.check_finite(self.views[0])
                 if not part.ends:
                     continue
                 ended: tuple[Part, Future] = part, thread.submit(self._result, batch, part)
@@ -142,7 +143,7 @@ class Application:
         records, seen = zip(*good, strict=True)
         if part.number < len(self.views):
             step = partial(self.step, batch, part.number)
-            (self.finder or self.predictor).forward(records, seen, self.views[part.number], step)
+            self.whole.forward(records, seen, self.views[part.number], step)
         else:
             self._estimate(batch, records, seen)
 
@@ -156,9 +157,8 @@ class Application:
 
     def _find(self, batch: _Batch, number: int, records: Sequence[Image], inputs: Any, samples: Any):
         """Fixed boxes."""
-        model = self.finder or self.predictor
-        predicted = model.kind.boxes(model.network, inputs, samples)
-        for image, found in zip(records, model.found(predicted), strict=True):
+        predicted = self.whole.kind.boxes(self.whole.network, inputs, samples)
+        for image, found in zip(records, self.whole.found(predicted), strict=True):
             self._fix(batch, image, found)
 
     def _refine(self, batch: _Batch, number: int, records: Sequence[Image], inputs: Any, samples: Any):

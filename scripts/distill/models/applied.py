@@ -81,9 +81,7 @@ def _write_parts(
     written = set(done)
     found: list[tuple[Image, list[dict]]] = []
     lost: list[dict[str, str]] = []
-    for part, (pairs, unreadable) in used.results(
-        (used.finder or predictor).parts(source, used.passes, done)
-    ):
+    for part, (pairs, unreadable) in used.results(used.whole.parts(source, used.passes, done)):
         found += pairs
         lost += unreadable
         each(len(pairs) + len(unreadable))

@@ -110,7 +110,7 @@ class Predictor:
         """
         source = Source.of([images] if isinstance(images, str | Path) else images)
         used = self.application(plan_of(self.folder, views, boxes), min_score)
-        for _, (found, lost) in used.results((used.finder or self).parts(source, used.passes)):
+        for _, (found, lost) in used.results(used.whole.parts(source, used.passes)):
             for one in lost:
                 log.warning("%(file_name)s is left out: %(reason)s", one)
             yield from found

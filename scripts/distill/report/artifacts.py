@@ -178,11 +178,8 @@ class Results:
     def ap(self, model: str, views: str | None = None, task: str | None = None) -> float | None:
         """AP in percent, the mean over the seeds; without `views` under the first of the test views. task: of
         which; None: the model's own."""
-        found = [
-            (e if task in (None, e.get("task")) else e.get(task, {})).get("AP")
-            for e in self.evaluations(model, views or self.test_views)
-        ]
-        values = [100 * value for value in found if value is not None]
+        blocks = [e.get(task or e["task"]) or {} for e in self.evaluations(model, views or self.test_views)]
+        values = [100 * block["AP"] for block in blocks if block.get("AP") is not None]
         return sum(values) / len(values) if values else None
 
     def student(self, labels: str) -> str | None:

@@ -208,16 +208,13 @@ class Report(Results):
             student, teacher = self.student(name), self.labels[name].get("teacher")
             if student is None or teacher is None:
                 continue
-            validation = self.models[student]["validation"]
-            truth = self.dataset(validation)
-            paths = [
-                self.results / "merged" / model / validation / f"{self.test_views}.json"
-                for model in (teacher, student)
-            ]
             pair = self.models[teacher], self.models[student]
-            shown = all(self.evaluation(model, self.test_views) for model in (teacher, student))
-            shown = shown and len({model["validation"] for model in pair}) == 1
-            if truth and shown and all(path.exists() for path in paths):
+            evaluated = [self.evaluation(model, self.test_views) for model in (teacher, student)]
+            if not all(evaluated) or len({model["validation"] for model in pair}) > 1:
+                continue
+            truth = self.dataset(pair[1]["validation"])
+            paths = [self.results.joinpath("merged", *path) for path in evaluated]
+            if truth and all(path.exists() for path in paths):
                 if len({model["task"] for model in pair}) > 1:
                     truth = boxes_alone(truth)
                 taught, learnt = (Shown.of(path, truth) for path in paths)
