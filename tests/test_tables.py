@@ -11,30 +11,7 @@ from distill.files import write_json
 from distill.program import UserError
 from helpers import SCRIPTS
 from helpers.options import table_spec
-
-
-def evaluation(ap, task="boxes", box_ap=0.7, **more):
-    names = ["AP", "AP50", "AP75", "APM", "APL"] + (["APS"] if task == "boxes" else [])
-    block = dict.fromkeys(names, ap) | more | {"per_category": {"cat": ap}}
-    boxes = dict.fromkeys([*names, "APS"], box_ap)
-    return {"task": task, **block, "boxes": boxes, task: block}
-
-
-APS = {  # mean, sample standard deviation over three seeds, by hand
-    "teacher": [0.38, 0.40, 0.42],  # 40 ± 2
-    "long": [0.44, 0.45, 0.49],  # 46 ± 2.6
-    "student": [0.47, 0.48, 0.50],
-    "upper": [0.50, 0.52, 0.51],
-}
-
-
-def study(task="boxes", **spec):
-    evaluations, rows = {}, []
-    for name, values in APS.items():
-        paths = [f"{name}-{i}.json" for i in range(3)]
-        rows.append({"name": name, "views": "plain", "evaluations": paths})
-        evaluations |= {path: evaluation(ap, task) for path, ap in zip(paths, values, strict=True)}
-    return table_spec(rows=rows, task=task, **spec), evaluations
+from helpers.tabled import APS, evaluation, study
 
 
 def test_numbers_by_hand():
@@ -119,19 +96,23 @@ def test_intervals_are_paired_over_images_and_seeds():
     assert "[95% interval over images and seeds, paired in gains and shares]" in text
 
 
+def share(row, evaluations):
+    """All seeds have the model of the first."""
+    first, *others = row["evaluations"]
+    row["evaluations"] = [first] * (1 + len(others))
+    for path in others:
+        del evaluations[path]
+
+
 def test_a_model_that_all_seeds_share_is_one():
     spec, evaluations = study(gains={"student": {"over": "teacher"}})
-    spec["rows"][0]["evaluations"] = ["teacher-0.json"] * 3
-    for path in ("teacher-1.json", "teacher-2.json"):
-        del evaluations[path]
+    share(spec["rows"][0], evaluations)
     frame = build(spec, evaluations).frame.set_index("row")
     assert frame.loc["teacher", ["seeds", "AP"]].tolist() == pytest.approx([1, 38])
     assert np.isnan(frame.loc["teacher", "AP sd"])
     assert frame.loc["student", "gain"] == pytest.approx(np.mean(APS["student"]) * 100 - 38)
     assert frame.loc["student", "gain sd"] == pytest.approx(100 * np.std(APS["student"], ddof=1))
-    spec["rows"][2]["evaluations"] = ["student-0.json"] * 3
-    for path in ("student-1.json", "student-2.json"):
-        del evaluations[path]
+    share(spec["rows"][2], evaluations)
     frame = build(spec, evaluations).frame.set_index("row")
     assert frame.loc["student", "gain"] == pytest.approx(APS["student"][0] * 100 - 38)
     assert np.isnan(frame.loc["student", "gain sd"])  # one difference, not three that agree
