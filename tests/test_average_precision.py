@@ -61,6 +61,22 @@ def test_perfect_predictions():
     assert "keypoints" not in metrics
 
 
+@pytest.mark.parametrize("first", [2**53, 2**63 - 10])
+def test_ids_that_no_double_holds_exactly(first):
+    def moved(records, *keys):
+        return [{**record, **{key: first + record[key] for key in keys}} for record in records]
+
+    dataset = mixed()
+    found = [p | {"score": 0.5 + p["image_id"] / 10} for p in perfect(dataset)][: -len(BOXES)]
+    large = {
+        **dataset,
+        "images": moved(dataset["images"], "id"),
+        "categories": moved(dataset["categories"], "id"),
+        "annotations": moved(dataset["annotations"], "id", "image_id", "category_id"),
+    }
+    assert evaluate(large, moved(found, "image_id", "category_id")) == evaluate(dataset, found)
+
+
 def test_half_of_the_objects_found():
     dataset = mixed()
     found = [p for p in perfect(dataset) if p["image_id"] < 2]

@@ -6,13 +6,14 @@ Computed by faster-coco-eval, which is pycocotools in C++; the tests hold it to 
 import contextlib
 import io
 from collections.abc import Iterator
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
 from faster_coco_eval import COCO, COCOeval_faster
 from pycocotools.cocoeval import COCOeval
 
-from distill.datasets.coco import Coco
+from distill.datasets.coco import Coco, Record
 from distill.datasets.keypoint_meta import KeypointMeta, keypoint_meta
 from distill.evaluation import resampling
 from distill.evaluation.metrics import METRICS
@@ -49,11 +50,12 @@ def evaluate(
     if task == "keypoints" and meta is None:
         raise UserError("evaluate: keypoint predictions, but no category of the dataset has keypoints")
     _check(dataset, predictions, task)
-    truth, found = _coco(dataset), _coco({**dataset, "annotations": _detections(predictions)})
+    truth, found = _indexed(dataset, dataset["annotations"]), _indexed(dataset, _detections(predictions))
+    categories = truth.dataset["categories"]
     of_boxes = resampled and task == "boxes"
-    blocks = {"boxes": _metrics(truth, found, "bbox", dataset["categories"], None, of_boxes)}
+    blocks = {"boxes": _metrics(truth, found, "bbox", categories, None, of_boxes)}
     if task == "keypoints":
-        posed_categories = [c for c in dataset["categories"] if c.get("keypoints")]
+        posed_categories = [c for c in categories if c.get("keypoints")]
         blocks["keypoints"] = _metrics(truth, found, "keypoints", posed_categories, meta, resampled)
     counts = {"images": len(dataset["images"]), "predictions": len(predictions)}
     return {**counts, "task": task, **blocks[task], **blocks}
@@ -75,16 +77,26 @@ def _check(dataset: Coco, predictions: list[dict[str, Any]], task: str) -> None:
 
 def _detections(predictions: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """What `COCO.loadRes` makes of results with boxes; unlike it, an empty list is fine."""
-    return [
-        {**p, "id": number, "area": p["bbox"][2] * p["bbox"][3], "iscrowd": 0}
-        for number, p in enumerate(predictions, 1)
-    ]
+    return [{**p, "area": p["bbox"][2] * p["bbox"][3], "iscrowd": 0} for p in predictions]
 
 
-def _coco(dataset: Coco) -> COCO:
-    """A COCO index over copies of the annotations: COCOeval writes into them."""
+def _indexed(dataset: Coco, annotations: list[Record]) -> COCO:
+    """A COCO index over copies of the annotations, since COCOeval writes into them. Images, categories and
+    annotations are numbered from 1 in the order of their ids: COCOeval has those as doubles, which are not
+    exact from 2^53 on, and takes an annotation with the id 0 for none."""
+    images, categories = (
+        {record["id"]: number for number, record in enumerate(sorted(dataset[key], key=itemgetter("id")), 1)}
+        for key in ("images", "categories")
+    )
     coco = COCO()
-    coco.dataset = {**dataset, "annotations": [dict(a) for a in dataset["annotations"]]}
+    coco.dataset = {
+        "images": [{"id": number} for number in images.values()],
+        "categories": [{**c, "id": categories[c["id"]]} for c in dataset["categories"]],
+        "annotations": [
+            {**a, "id": n, "image_id": images[a["image_id"]], "category_id": categories[a["category_id"]]}
+            for n, a in enumerate(annotations, 1)
+        ],
+    }
     with _logged():
         coco.createIndex()
     return coco
