@@ -44,7 +44,11 @@ rule fetch_archive:
         " --output {output:q} > {log:q} 2>&1"
 
 
+# Only what is not there: before a job, Snakemake removes all of its outputs, and these may hold somebody's files.
 for name, archive in study["downloads"].items():
+    missing = [path for path in archive["contents"] if not os.path.exists(data_file(path))]
+    if not missing:
+        continue
 
     rule:
         name:
@@ -54,7 +58,7 @@ for name, archive in study["downloads"].items():
         output:
             [
                 directory(data_file(path)) if path.endswith("/") else data_file(path)
-                for path in archive["contents"]
+                for path in missing
             ],
         log:
             f"{R}/logs/download/{name}.extract.log",
@@ -62,7 +66,7 @@ for name, archive in study["downloads"].items():
         conda:
             "../envs/distill.yaml"
         params:
-            names=archive["contents"],
+            names=missing,
             folder=subpath(input[0], parent=True),
         shell:
             "python scripts/extract_archive.py --archive {input:q} --folder {params.folder:q}"

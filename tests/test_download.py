@@ -175,11 +175,14 @@ def test_only_what_is_wanted_is_extracted(tmp_path):
     path = tmp_path / "a.zip"
     path.write_bytes(zipped(**{"ann/a.json": b"a", "ann/b.json": b"b", "im/1.jpg": b"1", "im/x/2.jpg": b"2"}))
     (tmp_path / "im").mkdir()
-    (tmp_path / "im/old.jpg").touch()
     extract(path, tmp_path, ["im/", "ann/b.json"])
     found = sorted(str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*") if p.is_file())
     assert found == ["a.zip", "ann/b.json", "im/1.jpg", "im/x/2.jpg"]
     assert (tmp_path / "im/x/2.jpg").read_bytes() == b"2"
+    for names in (["ann/a.json", "im/"], ["ann/b.json"]):
+        with pytest.raises(UserError, match=f"{names[-1].rstrip('/')}: is there already"):
+            extract(path, tmp_path, names)
+    assert sorted(str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*") if p.is_file()) == found
 
 
 @pytest.mark.parametrize(
@@ -245,3 +248,11 @@ def test_nothing_is_downloaded_unless_asked_for(server, tmp_path):
     again = snakemake(tmp_path, "--cores", "1", "--", "download")
     assert "Nothing to be done" in again.stdout + again.stderr
     assert len(server.seen) == 2
+
+    # What is missing is fetched again; what lies beside it, and may be somebody's, stays.
+    (tmp_path / "data/annotations/train.json").unlink()
+    (tmp_path / "data/train/own.jpg").touch()
+    more = snakemake(tmp_path, "--cores", "1", "--", "download")
+    assert more.returncode == 0, more.stderr
+    assert (tmp_path / "data/annotations/train.json").exists()
+    assert (tmp_path / "data/train/own.jpg").exists()

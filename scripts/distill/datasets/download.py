@@ -114,7 +114,7 @@ def extract(archive: str | Path, folder: str | Path, names: Sequence[str]) -> No
     folder: where they are put, under their names in the archive.
     names: files, or folders with a slash at the end.
 
-    Raises UserError where the archive is damaged or lacks one of the names.
+    Raises UserError where the archive is damaged or lacks one of the names, and where one is there already.
     """
     folder = Path(folder)
     scratch = folder / f".{Path(archive).name}.tmp"
@@ -129,11 +129,11 @@ def extract(archive: str | Path, folder: str | Path, names: Sequence[str]) -> No
                     raise UserError(f"{archive}: has no {name}")
                 for member in progress(inside, len(inside), f"extracting {name}"):
                     zipped.extract(member, scratch)  # which removes .. and leading slashes from names
+        if there := [path for name in names if (path := folder / name).is_file() or any(path.glob("*"))]:
+            raise UserError(f"{there[0]}: is there already; take it away, or do not extract it")
         for name in names:
             target = folder / name
             target.parent.mkdir(parents=True, exist_ok=True)
-            if target.is_dir():
-                shutil.rmtree(target)
             os.replace(scratch / name, target)
     except (zipfile.BadZipFile, zlib.error, EOFError) as error:
         raise UserError(f"{archive}: is damaged ({error}); remove it, and download it again") from None
