@@ -35,11 +35,11 @@ def place(tmp_path, monkeypatch):
         "photos/a.jpg.jpg",
         "photos/photos/b.png",
         "clip.mp4",
-        "far/x.mp4",
+        "far/a.jpg.jpg",
     ):
         Path(name).parent.mkdir(exist_ok=True)
         Path(name).touch()
-    Path("x.mp4").symlink_to("far/x.mp4")
+    Path("x.jpg").symlink_to("far/a.jpg.jpg")
     return here
 
 
@@ -49,16 +49,15 @@ OVER, AMONG = "a drawing would replace what is to be read", "would be among the 
 @pytest.mark.parametrize(
     ("images", "draw", "message"),
     [
-        ("clip.mp4", ".", f"clip.mp4: {OVER}; give --draw another folder"),
-        ("photos/../clip.mp4", "photos/..", OVER),
-        ("x.mp4", "far", OVER),
-        ("photos/a.jpg photos/a.jpg.jpg", ".", OVER),
+        ("photos/a.jpg photos/a.jpg.jpg", ".", f"a.jpg.jpg: {OVER}; give --draw another folder"),
+        ("photos/a.jpg photos/a.jpg.jpg", "photos/..", OVER),
+        ("a.jpg x.jpg", "far", OVER),
         ("photos", "photos", f"photos: drawings in it {AMONG} photos the next time; give --draw a folder"),
         ("photos", "photos/drawn", AMONG),
         (".", "drawn", AMONG),
         ("photos", ".", AMONG),  # photos/photos/b.png becomes photos/b.png.jpg
         ("a.jpg ../a.jpg", "drawn", "../a.jpg: its drawing would replace that of a.jpg; draw them in two"),
-        ("clip.mp4", "drawn", ""),
+        ("clip.mp4", ".", ""),  # as clip.mp4.mp4, and clip.avi as clip.avi.mp4
         ("a.jpg photos/a.jpg", ".", ""),
         ("photos", "far", ""),
     ],
@@ -151,6 +150,14 @@ def test_a_new_image_costs_only_the_parts_that_it_changes(place, single):
     assert len(read_json(output)) == 5
 
 
+def test_another_image_of_the_same_name_is_another(place, single):
+    stub, output = Stub(place), Path("out.json")
+    with pytest.raises(KeyboardInterrupt):
+        stub.run(Source.of(["photos"]), output, finish=fails(KeyboardInterrupt()))
+    Path("photos/a.jpg").write_text("another")
+    assert stub.run(Source.of(["photos"]), output) == ["a.jpg"]
+
+
 def test_another_video_of_the_same_name_is_another(place):
     stub, output = Stub(place), Path("out.json")
     with pytest.raises(KeyboardInterrupt):
@@ -195,6 +202,18 @@ def test_a_folder_in_the_place_of_the_output_is_seen_first(place, folder):
     assert not stub.asked
 
 
+def test_a_file_of_somebody_else_is_no_output(place):
+    Path("out.json").write_text("[1]")
+    stub = Stub(place)
+    with pytest.raises(UserError, match=r"out\.json: is there already, without out\.images\.json beside it"):
+        stub.run(Source.of(["photos"]), Path("out.json"))
+    assert not stub.asked
+    assert Path("out.json").read_text() == "[1]"
+    Path("out.json").unlink()
+    for _ in range(2):  # its own is replaced
+        assert len(stub.run(Source.of(["photos"]), Path("out.json"))) == 3
+
+
 def test_an_image_is_no_output(place):
     stub = Stub(place)
     with pytest.raises(UserError, match=r"a\.jpg: --output names a file of JSON, such as .*a\.json"):
@@ -232,3 +251,11 @@ def test_sure_things_alone_are_drawn(place, monkeypatch):
     marked.draw_images(Path("photos"), [image], records, [], Path("drawn"), 0.3)
     assert shown == [records[1:]]
     assert Path("drawn/photos/b.png.jpg").stat().st_size
+
+
+def test_what_is_too_large_for_a_jpeg_is_not_drawn(tmp_path, caplog):
+    cv2.imwrite(str(tmp_path / "wide.png"), np.zeros((2, 66000, 3), np.uint8))
+    image = {"id": 1, "file_name": "wide.png", "width": 66000, "height": 2}
+    marked.draw_images(tmp_path, [image], [], [], tmp_path / "drawn", 0.3)
+    assert "wide.png: is too large for a JPEG, and not drawn" in caplog.text
+    assert not (tmp_path / "drawn").exists()

@@ -232,7 +232,7 @@ def test_a_video_is_its_frames(tmp_path, box_model, video, monkeypatch):
     about = read_json(tmp_path / "v.images.json")["images"]
     moments = [n / 5 + part for n in range(7) for part in (0, 0.06)]
     assert [image["seconds"] for image in about] == pytest.approx(moments)
-    drawn = list(frames(tmp_path / "drawn/clip.mp4"))
+    drawn = list(frames(tmp_path / "drawn/clip.mp4.mp4"))
     assert [frame.seconds for frame in drawn] == pytest.approx(moments, abs=1e-4)
     assert (
         np.mean([np.abs(a.pixels.astype(int) - b.pixels).max() for a, b in zip(drawn, decoded, strict=True)])

@@ -18,10 +18,11 @@ from distill.datasets.videos import frame_rate, frames
 from distill.files import replacing
 from distill.models.sources import Source
 from distill.predictions.coco_results import read_lines
-from distill.program import UserError, processors
+from distill.program import UserError, log, processors
 from distill.report.marking import mark
 
 QUALITY = 92  # of JPEG
+LARGEST = 65500  # pixels, of a JPEG's side
 TICK = Fraction(1, 90000)  # seconds
 
 
@@ -58,7 +59,7 @@ def copy_of(name: str, video: bool = False) -> Path:
     """Where the copy of an image or a video is in its folder. What leads out of that, of files that are named
     one by one, is cut."""
     if video:
-        return Path(f"{Path(name).stem}.mp4")
+        return Path(f"{Path(name).name}.mp4")
     return Path(*(part for part in Path(f"{name}.jpg").parts if part not in ("/", "..")))
 
 
@@ -79,6 +80,9 @@ def draw_images(
     found = by_image(record for record in records if record["score"] >= least)
 
     def one(image: Record) -> None:
+        if max(image["width"], image["height"]) > LARGEST:
+            log.warning("%s: is too large for a JPEG, and not drawn", image["file_name"])
+            return
         pixels = read_record(root, image)
         marked = mark(pixels, found.get(image["id"], ()), categories)
         data = cv2.imencode(".jpg", marked, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])[1]

@@ -3,7 +3,8 @@
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -41,17 +42,21 @@ def predict_files(
         in the parts.
 
     Raises UserError where no image can be read, where a file cannot be written for a folder, and for an
-    output that is not called .json.
+    output that is not called .json, or that is there and is not of this program.
     """
     if output.suffix != ".json":  # which no image or video is
         raise UserError(f"{output}: --output names a file of JSON, such as {output.with_suffix('.json')}")
     for path in (output, about(output)):
         if path.is_dir():
             raise UserError(f"{path}: is a folder; --output names a file, such as {path / 'out.json'}")
+    if output.exists() and not about(output).exists():
+        what = f"is there already, without {about(output).name} beside it, so it may be somebody's work"
+        raise UserError(f"{output}: {what}; choose another name")
     folder, lock = (output.with_name(f"{output.name}.{what}") for what in ("parts", "lock"))
     with locked(lock, f"is writing {output}", wait=False):
-        _claim(folder, _mark(predictor, source, used, drawn), source)
-        _write_parts(folder, predictor, source, used, each, draw)
+        stamps = _stamps(source)
+        _claim(folder, _mark(predictor, source, used, drawn), stamps)
+        _write_parts(folder, source, stamps, used, each, draw)
         try:
             _gather(folder, predictor, source, output)
         except UserError:  # what nobody can read may be mended until the next run
@@ -65,8 +70,8 @@ def predict_files(
 
 def _write_parts(
     folder: Path,
-    predictor: Predictor,
     source: Source,
+    stamps: Mapping[int, str],
     used: Application,
     each: Callable[[int], None],
     draw: Callable[[list[Image], list[dict]], None] | None,
@@ -91,7 +96,8 @@ def _write_parts(
             records = [record for _, mine in found for record in mine]
             if draw:
                 draw(images, records)
-            write_json(_shard(folder, part.shard), {"images": images, "unreadable": lost, RESULTS: records})
+            head = {"stamp": stamps.get(part.shard), "images": images, "unreadable": lost}
+            write_json(_shard(folder, part.shard), {**head, RESULTS: records})
             written.add(part.shard)
             found, lost = [], []
     if gone := [shard for shard in sorted(written) if not _shard(folder, shard).exists()]:
@@ -125,16 +131,28 @@ def _mark(predictor: Predictor, source: Source, used: Application, drawn: str) -
     return hashlib.sha256(json.dumps(what).encode()).hexdigest()
 
 
-def _claim(folder: Path, mark: str, source: Source) -> None:
+def _stamps(source: Source) -> dict[int, str]:
+    """By shard, a digest of the names, sizes and times of its files; of a video, see `_mark`."""
+    stamps = {}
+    for shard in range(0 if source.video else -(-len(source.names) // source.length)):
+        files = []
+        for name in source.shard(shard):
+            with suppress(OSError):  # it is gone since it was listed
+                status = (source.root / name).stat()
+                files.append((name, status.st_size, status.st_mtime_ns))
+        stamps[shard] = hashlib.sha256(json.dumps(files).encode()).hexdigest()
+    return stamps
+
+
+def _claim(folder: Path, mark: str, stamps: Mapping[int, str]) -> None:
     """Empties the folder of what another run has left, and of parts of other images than those of now."""
     note, parts = folder / "mark.txt", sorted(folder.glob("*.json"))
     mine = note.is_file() and note.read_text(errors="replace") == mark
     if not mine:
         gone, why = parts, "of another model, video or options"
-    elif source.video:
-        gone, why = [], ""
     else:
-        gone = [path for path in parts if _names(path) != set(source.shard(int(path.stem)))]
+        heads = ((path, read_lines(path, RESULTS)[0]) for path in parts)
+        gone = [path for path, head in heads if head.get("stamp") != stamps.get(int(path.stem))]
         why = "of other images than there are now"
     if gone:
         log.warning("%s: removed what is %s, files: %d", folder, why, len(gone))
@@ -142,11 +160,6 @@ def _claim(folder: Path, mark: str, source: Source) -> None:
         path.unlink()
     if not mine:
         write_text(note, mark)
-
-
-def _names(part: Path) -> set[str]:
-    head = read_lines(part, RESULTS)[0]
-    return {image["file_name"] for key in ("images", "unreadable") for image in head[key]}
 
 
 def _gather(folder: Path, predictor: Predictor, source: Source, output: Path) -> None:
