@@ -87,7 +87,10 @@ def bring_home(arguments: argparse.Namespace, labels: Coco) -> None:
     files = {str(path): read_json(path) for path in arguments.files}
     result = corrected(labels, files, arguments.only_seen)
     before = seen_in(read_dataset(arguments.output)) if arguments.output.exists() else set()
-    if lost := before - seen_in(result):
+    if before is None:
+        what = "is there already, and no file of corrected labels; choose another --output"
+        raise UserError(f"{arguments.output}: {what}")
+    if lost := before - set(result["info"]["seen"]):
         what = f"has corrections that these files lack, of {len(lost)} images (first {min(lost)})"
         raise UserError(f"{arguments.output}: {what}; give their files too, or another --output")
     write_json(arguments.output, result)

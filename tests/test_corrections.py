@@ -260,6 +260,12 @@ def test_the_program_makes_a_dataset(labels, labels_path, tmp_path):
         done = warm.run("exchange_labels.py", "import", tmp_path / "export.json", *options)
         assert f"--output {read}: is read, and would be replaced" in done.stderr
         assert read.read_bytes() == before
+    other = tmp_path / "other.json"  # labels of another set, say
+    other.write_bytes(labels_path.read_bytes())
+    options = ["--labels", labels_path, "--output", other]
+    done = warm.run("exchange_labels.py", "import", tmp_path / "export.json", *options)
+    assert f"{other}: is there already, and no file of corrected labels" in done.stderr
+    assert other.read_bytes() == labels_path.read_bytes()
     tasks[1]["annotations"][0]["result"] = []  # seen, and now without an object
     write_json(tmp_path / "export.json", tasks)
     assert (

@@ -60,13 +60,10 @@ def corrected(labels: Coco, files: Mapping[str, Any], only_seen: bool = False) -
     return {**labels, "info": info, "images": images_left, "annotations": annotations}
 
 
-def seen_in(labels: Coco) -> set[str]:
-    """The file names of the images that a person has seen, of corrected labels; of others those on which an
-    annotation is a person's."""
-    if "seen" in (info := labels.get("info") or {}):
-        return set(info["seen"])
-    images = {a["image_id"] for a in labels["annotations"] if "score" not in a}
-    return {image["file_name"] for image in labels["images"] if image["id"] in images}
+def seen_in(labels: Coco) -> set[str] | None:
+    """The file names of the images that a person has seen, of corrected labels; None: of another dataset."""
+    seen = (labels.get("info") or {}).get("seen")
+    return None if seen is None else set(seen)
 
 
 def _refuse_conflicts(answers: Mapping[str, Answer], labels: Coco) -> None:
