@@ -18,6 +18,7 @@ if not os.path.samefile(os.getcwd(), ROOT):
         f"error: run snakemake in {ROOT}, whose programs it calls; `results:` of a study may be anywhere"
     )
 
+from distill.datasets.images import folders_in
 from distill.datasets.voc import places
 from distill.study import model_config, reruns
 from distill.files import write_json

@@ -11,8 +11,12 @@ def dataset_files(wildcards):
     spec = study["datasets"][wildcards.dataset]
     keys = ["annotations", "videos", "ids"] + (["images"] if spec["kind"] == "folder" else [])
     paths = [spec[key] for key in keys if isinstance(spec.get(key), str)]
-    if spec["kind"] == "voc":  # a folder's time is that of what is in itself
+    # A folder's time is that of what is in itself.
+    if spec["kind"] == "voc":
         paths = list(dict.fromkeys(place for path in paths for place in places(path) if os.path.isdir(place)))
+    elif spec["kind"] in ("folder", "videos"):
+        inside = (folder for path in paths for folder in folders_in(path))
+        paths += [folder for folder in inside if not set("{}") & set(folder)]  # which would be wildcards
     return [path for path in paths if path not in DOWNLOADED and os.path.exists(path)]
 
 

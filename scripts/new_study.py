@@ -73,6 +73,8 @@ def main() -> None:
 
 def checked(args: argparse.Namespace) -> str:
     """The folder of the results. Raises UserError for unfit options, and for files there."""
+    if args.output.is_dir():
+        raise UserError(f"{args.output} is a folder; name a file, such as {args.output / 'mine.yaml'}")
     if args.output.exists():
         raise UserError(f"{args.output} is there already; remove it, or choose another name")
     if args.hide is not None and not 0 < args.hide < 1:

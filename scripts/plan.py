@@ -20,7 +20,7 @@ from distill import ROOT
 from distill.cluster.costs import TRAINING, estimate
 from distill.cluster.jobs import graph
 from distill.cluster.outlook import counted, outlook, queue
-from distill.cluster.timing import timing
+from distill.cluster.timing import FEW, timing
 from distill.files import write_text
 from distill.program import UserError, run
 from distill.study.lineage import learnt
@@ -43,7 +43,10 @@ def main() -> None:
     if args.timing:
         if args.timing.exists():
             raise UserError(f"{args.timing} is there already; remove it, or choose another name")
-        write_text(args.timing, yaml.safe_dump(timing(config, study, counted(study)), sort_keys=False))
+        images = counted(study)
+        write_text(args.timing, yaml.safe_dump(timing(config, study, images), sort_keys=False))
+        if {next(iter(study["models"].values()))["labelled"], *study["evaluate"]["on"]} - images.keys():
+            print(f"images are not counted yet; with fewer than {FEW}, write less for few or few-val")
         profile = "--profile slurm " if shutil.which("sbatch") else ""
         print(f"now: snakemake {profile}--configfile {shlex.quote(str(args.timing))}")
         return

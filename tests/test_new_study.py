@@ -12,6 +12,7 @@ from distill.study.references import sources
 from distill.study.resolve import resolve
 from helpers import ROOT, warm
 from helpers.arrows import draw_dataset
+from helpers.films import film
 from helpers.options import build
 from helpers.others import voc, yolo
 
@@ -141,6 +142,34 @@ def test_copies_of_images_to_validate_on_are_said(data, tmp_path):
     assert "of 13 unlabelled images, 4 look like images to validate on" in done.stdout, done.stderr
 
 
+UNKNOWN = "is not an image of a known format"
+
+
+def test_what_cannot_be_read_is_said(data, tmp_path):
+    more = tmp_path / "more"
+    more.mkdir()
+    for name in ("a.jpg", "b.jpg"):
+        (more / name).write_bytes(b"no image")
+    val = ("--val", data / "val/val.json", "--val-images", data / "val/images")
+    done = run(data, tmp_path / "x.yaml", "--unlabelled", more, *val)
+    assert done.stderr.strip().endswith(f"none of 2 images can be read; {more}/a.jpg: {UNKNOWN}")
+    assert not (tmp_path / "x.yaml").exists()
+    shutil.copy(next((data / "more/images").iterdir()), more / "c.png")
+    done = run(data, tmp_path / "x.yaml", "--unlabelled", more, *val)
+    assert done.returncode == 0
+    assert f"2 of 3 images cannot be read ({more}/a.jpg: {UNKNOWN}): the study takes one" in done.stderr
+
+
+def test_a_yolo_dataset_without_images_of_its_own_to_validate_on(data, tmp_path):
+    path = yolo(tmp_path / "yolo", images=10, val="./train/images")
+    done = warm.run(
+        "new_study.py", "--labelled", path, "--unlabelled", data / "more", "--output", tmp_path / "x.yaml"
+    )
+    assert done.returncode == 0, done.stderr
+    sizes = {name: len(made["images"]) for name, made in datasets(tmp_path / "x.yaml").items()}
+    assert (sizes["labelled"], sizes["val"]) == (8, 2)
+
+
 def test_a_folder_of_coco_is_not_taken_for_voc(data, tmp_path):
     (tmp_path / "a.json").write_text("{}")
     options = ("--unlabelled", data / "more", "--output", tmp_path / "x.yaml")
@@ -152,11 +181,12 @@ def test_a_folder_of_coco_is_not_taken_for_voc(data, tmp_path):
 
 
 def test_few_videos_give_many_frames(data, tmp_path):
-    (tmp_path / "videos").mkdir()
-    for name in "abcde":
-        (tmp_path / f"videos/{name}.mp4").write_bytes(b"")
+    for name in "abcd":
+        film(tmp_path / f"videos/{name}.mp4", 3)
+    (tmp_path / "videos/e.mp4").write_bytes(b"")
     done = run(data, tmp_path / "x.yaml", "--unlabelled", tmp_path / "videos")
     assert done.returncode == 0, done.stderr
+    assert f"1 of 5 videos cannot be read ({tmp_path}/videos/e.mp4: is not a readable video" in done.stderr
     entry = yaml.safe_load((tmp_path / "x.yaml").read_text())["datasets"]["unlabelled"]
     assert entry.pop("videos").endswith("videos")
     assert entry == {"kind": "videos", "frames": 24, "at": "even"}

@@ -239,17 +239,27 @@ def test_what_was_seen_names_categories_pairs_and_copies():
         "most objects are of dog (200), cat (90)",
         "few objects of emu (3)",
         "no object of yak",
-        "3 keypoints, of which a mirror swaps 1 pairs: left_eye and right_eye",
+        "3 keypoints, of which a mirror swaps 1 pair: left_eye and right_eye",
     ):
         assert line in lines
     for beginning in (
         "4 labelled images look like another one",
-        "2 annotations are neither object nor background",
-        "5 images are further versions of others",
+        "neither object nor background (iscrowd, or difficult of VOC): 2 annotations; ",
+        "5 versions of other images",
         "not swapped: nose; if some",
     ):
         assert any(line.startswith(beginning) for line in lines)
     found = replace(found, frames=True, ordered=False)
-    for beginning in ("their order is that of their ids", "5 images are further versions"):
+    for beginning in ("their order is that of their ids", "5 versions of other images"):
         said = [facts.words(found, True, "cpu", split) for split in (True, False)]
         assert [any(line.startswith(beginning) for line in lines) for lines in said] == [True, False]
+
+
+def test_what_is_too_small_is_told_what_helps():
+    """Tiles show objects larger only where images are made smaller for the training."""
+    found = replace(FACTS, sizes=(0.01, 0.02, 0.03))
+    for side, hint in ((1000, "cut the images into tiles, or use a GPU"), (100, "take the images larger")):
+        found = replace(found, side=side)
+        study = proposal.config(found, proposal.Sources(COCO, POOL, COCO, 0), "results/x", "cpu")
+        (line,) = proposal.words(study, found, proposal.Sources(COCO, POOL, COCO, 0), "cpu")
+        assert hint in line

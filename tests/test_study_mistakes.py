@@ -66,8 +66,8 @@ model: {config: faster_rcnn_tiny, lr: 1e-3}
 downloads: {a: {url: "https://b/c.zip", md5: 0123456789abcdef0123456789abcdef, size: 1, contents: [/x]}}
 => downloads.a.contents.0: '/x' is not allowed; A path below `data`, not from the root
 
-downloads: {a: {url: "https://b/c.zip", md5: 0123456789abcdef0123456789abcdef, size: 1, contents: [x/../../y/]}}
-=> downloads.a.contents.0: 'x/../../y/' is not allowed; A path below `data`, not from the root
+downloads: {a: {url: "https://b/c.zip", md5: 0123456789abcdef0123456789abcdef, size: 1, contents: [x/../y]}}
+=> downloads.a.contents.0: 'x/../y' is not allowed; A path below `data`, not from the root
 
 models: {a: {labels: x}}
 labels: {x: {teacher: a}}

@@ -81,12 +81,13 @@ def test_a_model_config_counts_by_content_with_its_bases(finished):
     tiny.write_text(base)
 
 
-def test_images_put_into_a_folder_are_seen(finished):
-    (finished.folder / "pool/new.jpg").touch()
+@pytest.mark.parametrize("folder", ["pool", "pool/a day, in May"])
+def test_images_put_into_a_folder_are_seen(finished, folder):
+    (finished.folder / folder / "new.jpg").touch()
     plan = finished.plan()
     assert "datasets/pool.json" in plan["split_data"]
     assert "train_teacher" not in plan
-    os.utime(finished.folder / "pool", (0, 0))
+    os.utime(finished.folder / folder, (0, 0))
     assert finished.plan() == {}
 
 

@@ -78,7 +78,8 @@ class Project:
         for program in (ROOT / "scripts").glob("*.py"):
             (folder / "scripts" / program.name).write_text(STAND_IN)
         (folder / "scripts/check_models.py").write_text("")  # makes nothing, and finds no mistake
-        (folder / "pool").mkdir()
+        for name in ("a day, in May", "{another}"):
+            (folder / "pool" / name).mkdir(parents=True)
 
     def snakemake(self, *args: str, config: dict | None = None) -> subprocess.CompletedProcess:
         (self.folder / "study.yaml").write_text(yaml.safe_dump(config or self.config, sort_keys=False))

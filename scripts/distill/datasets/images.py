@@ -9,7 +9,7 @@ import io
 import os
 import re
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
@@ -157,6 +157,18 @@ def hash_bytes(data: bytes | io.BufferedIOBase) -> str:
     return hashlib.file_digest(data, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
 
 
+def _walk(root: str | Path, refuse: Callable | None = None) -> Iterator[tuple[str, list[str], list[str]]]:
+    """As os.walk, without hidden folders."""
+    for folder, subfolders, files in os.walk(root, onerror=refuse):
+        subfolders[:] = [name for name in subfolders if not name.startswith(".")]
+        yield folder, subfolders, files
+
+
+def folders_in(root: str | Path) -> list[str]:
+    """The folders below `root` of which `list_files` takes files: what comes into one changes its time."""
+    return sorted(folder for folder, _, _ in _walk(root) if folder != str(root))
+
+
 def list_files(root: str | Path, suffixes: Iterable[str], what: str) -> list[str]:
     """Files below `root` with these suffixes, as names relative to it ("sub/a.jpg"), sorted as people count:
     frame2 before frame10.
@@ -172,8 +184,7 @@ def list_files(root: str | Path, suffixes: Iterable[str], what: str) -> list[str
         raise UserError(f"{error.filename}: cannot be listed ({error.strerror})")
 
     names, others = [], 0
-    for folder, subfolders, files in os.walk(root, onerror=refuse):
-        subfolders[:] = [name for name in subfolders if not name.startswith(".")]
+    for folder, subfolders, files in _walk(root, refuse):
         for name in subfolders:
             if os.path.islink(os.path.join(folder, name)):
                 log.warning("%s: symbolic link to a folder, not followed", os.path.join(folder, name))

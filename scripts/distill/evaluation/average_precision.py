@@ -5,7 +5,7 @@ Computed by faster-coco-eval, which is pycocotools in C++; the tests hold it to 
 
 import contextlib
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from operator import itemgetter
 from typing import Any
 
@@ -80,7 +80,7 @@ def _detections(predictions: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [{**p, "area": p["bbox"][2] * p["bbox"][3], "iscrowd": 0} for p in predictions]
 
 
-def _indexed(dataset: Coco, annotations: list[Record]) -> COCO:
+def _indexed(dataset: Coco, annotations: Sequence[Record]) -> COCO:
     """A COCO index over copies of the annotations, since COCOeval writes into them. Images, categories and
     annotations are numbered from 1 in the order of their ids: COCOeval has those as doubles, which are not
     exact from 2^53 on, and takes an annotation with the id 0 for none."""

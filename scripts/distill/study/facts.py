@@ -14,6 +14,7 @@ from distill.datasets.images import counted
 from distill.datasets.keypoint_meta import keypoint_meta
 from distill.datasets.splits import ALIKE
 from distill.program import UserError
+from distill.report.wording import plural
 
 SCENE = 0.45  # of the bits of a perceptual hash: unrelated images differ in half of them, frames in fewer
 RARE = 10  # objects of a category
@@ -157,26 +158,27 @@ def _of_objects(found: Facts) -> Iterator[str]:
         yield f"no object of {_listed(none)}"
     yield f"objects measure {low}% to {high}% of the image's shorter side, the usual one {middle}%"
     if found.crowds:
-        what = "annotations are neither object nor background (iscrowd, or difficult of VOC)"
-        yield f"{found.crowds} {what}; {MASKS}"
+        what = "neither object nor background (iscrowd, or difficult of VOC)"
+        yield f"{what}: {plural(found.crowds, 'annotation')}; {MASKS}"
 
 
 def _of_keypoints(found: Facts) -> Iterator[str]:
     if found.keypoints:
         pairs = f": {_listed(f'{a} and {b}' for a, b in found.pairs)}" if found.pairs else ""
-        yield f"{found.keypoints} keypoints, of which a mirror swaps {len(found.pairs)} pairs{pairs}"
-    if found.unpaired:
+        swapped = plural(len(found.pairs), "pair")
+        yield f"{plural(found.keypoints, 'keypoint')}, of which a mirror swaps {swapped}{pairs}"
+    if found.unpaired and found.keypoints > 1:
         where = "flip_pairs of the category, or flip_idx of a data.yaml"
-        yield f"not swapped: {', '.join(found.unpaired)}; if some are left and right, say so by {where}"
+        yield f"not swapped: {_listed(found.unpaired)}; if some are left and right, say so by {where}"
 
 
 def _of_images(found: Facts, split: bool) -> Iterator[str]:
     if found.empty:
-        what = "nothing is learned from them, fewer labels are made; --only-annotated leaves them out"
-        yield f"{found.empty} of the labelled images hold no object: {what}"
+        what = "nothing is learned there, fewer labels are made; --only-annotated leaves that out"
+        yield f"{plural(found.empty, 'labelled image')} without an object: {what}"
     if found.copies and split:
         what = "a model is then validated on versions of what it learned; export without it, or give --val"
-        yield f"{found.copies} images are further versions of others (Roboflow's augmentation): {what}"
+        yield f"{plural(found.copies, 'version')} of other images (Roboflow's augmentation): {what}"
     if found.frames:
         yield "images look like their neighbours, as frames of a video: they are split in their order"
         if not found.ordered and split:

@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ from distill.datasets.images import SUFFIXES, hash_bytes, list_files, scan_all
 from distill.datasets.splits import ALIKE
 from distill.datasets.videos import SUFFIXES as OF_VIDEOS
 from distill.datasets.videos import count_frames
-from distill.datasets.yolo import READ
+from distill.datasets.yolo import READ, read_layout
 from distill.files import open_file
 from distill.program import UserError, log
 from distill.strict import read_yaml
@@ -33,7 +32,7 @@ def annotated(option: str, path: str, images: str | None, folder: str) -> Entry:
     files = [name for name in there if name.endswith(".json")]
     if files and "Annotations" not in there and not any(name.endswith(".xml") for name in there):
         raise UserError(f"{option} {path}: a folder with a COCO file: give {os.path.join(path, files[0])}")
-    other = "yolo" if path.endswith((".yaml", ".yml")) else "voc" if os.path.isdir(path) else None
+    other = "yolo" if path.lower().endswith((".yaml", ".yml")) else "voc" if os.path.isdir(path) else None
     if other:
         return {"kind": other, **place}
     if images is None:
@@ -47,8 +46,10 @@ def own_validation(path: str, entry: Entry) -> tuple[Entry, Entry | None]:
     """The labelled part of an annotated dataset, and its validation part, if its author made one."""
     if entry["kind"] == "yolo":
         data = read_yaml(path, READ)
-        apart = isinstance(data, dict) and data.get("val") and data["val"] != data.get("train")
-        return entry, {**entry, "split": "val"} if apart else None
+        if not isinstance(data, dict) or not data.get("val"):
+            return entry, None
+        train, val = (read_layout(path, split).files for split in ("train", "val"))
+        return entry, {**entry, "split": "val"} if set(train) != set(val) else None
     if entry["kind"] == "voc" and all(
         Path(path, f"ImageSets/Main/{split}.txt").is_file() for split in ("train", "val")
     ):
@@ -70,12 +71,28 @@ def unlabelled(path: str, folder: str) -> tuple[Entry, list[str]]:
 
 
 def frames(files: Sequence[str], most: int) -> int:
-    """How many frames videos give of which so many each are taken, at most."""
-    count = 0
+    """How many frames videos give of which so many each are taken, at most; those that cannot be read are
+    warned of."""
+    count, unreadable = 0, []
     for file in files:
-        with suppress(UserError):  # the workflow says which cannot be read
+        try:
             count += min(most, count_frames(Path(file)) or most)
+        except UserError as error:
+            unreadable.append(str(error))
+    warn_of(unreadable, len(files), "videos")
     return count
+
+
+def warn_of(unreadable: Sequence[str], total: int, what: str) -> None:
+    """Says which files cannot be read. Raises UserError where none can be.
+
+    unreadable: a message for each. total: how many were looked at, `what` they are.
+    """
+    if unreadable and len(unreadable) == total:
+        raise UserError(f"--unlabelled: none of {total} {what} can be read; {unreadable[0]}")
+    if unreadable:
+        more = "the study takes one in a hundred; for more of them, raise `unreadable`, or take them out"
+        log.warning("%d of %d %s cannot be read (%s): %s", len(unreadable), total, what, unreadable[0], more)
 
 
 def shared(files: Sequence[str], datasets: Sequence[Coco]) -> int:
@@ -96,11 +113,14 @@ def shared(files: Sequence[str], datasets: Sequence[Coco]) -> int:
 
 def alike(files: Sequence[str], datasets: Sequence[Coco], known: Sequence[Fingerprint]) -> tuple[int, int]:
     """Of a sample of image files, how many look like images of known fingerprints without being files of the
-    datasets: they were made smaller, or saved anew; and how many the sample has."""
+    datasets: they were made smaller, or saved anew; and how many the sample has. Those that cannot be
+    read are warned of."""
     hashes = {image["hash"] for dataset in datasets for image in dataset["images"]}
     sample = list(files[:: max(1, len(files) // SAMPLE)])
     root = os.path.commonpath([os.path.dirname(file) for file in sample])
-    found = zip(sample, scan_all([Path(file) for file in sample], f"some images of {root}"), strict=True)
+    scans = scan_all([Path(file) for file in sample], f"some images of {root}")
+    found = list(zip(sample, scans, strict=True))
+    warn_of([f"{file}: {scan.reason}" for file, scan in found if scan.reason], len(found), "images")
     images = [
         {"id": n, "file_name": os.path.relpath(file, root), "width": scan.size[0], "height": scan.size[1]}
         for n, (file, scan) in enumerate(found)
@@ -111,4 +131,6 @@ def alike(files: Sequence[str], datasets: Sequence[Coco], known: Sequence[Finger
 
 
 def relative(path: str | Path, folder: str) -> str:
-    return os.path.relpath(os.path.abspath(path), folder)
+    """As a study has it, in which a leading ~ is somebody's home."""
+    place = os.path.relpath(os.path.abspath(path), folder)
+    return f"./{place}" if place.startswith("~") else place

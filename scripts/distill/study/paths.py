@@ -24,6 +24,8 @@ def checked(config: Mapping[str, Any]) -> dict[str, Any]:
         if key == "results":  # one way to write it, since Snakemake compares texts
             path = os.path.normpath(holder[key])
             holder[key] = f"./{path}" if path.startswith("-") else path
+            if ", " in path:
+                raise UserError(f"results: {path!r} has ', ', at which lists of files are split; rename it")
         given = holder[key].replace("{seed}", "") if key == "ids" else holder[key]
         # Of an annotation file, the folder of the images is no input of a job.
         if set("{}") & set(given) and not (key == "images" and "annotations" in holder):

@@ -14,6 +14,7 @@ import yaml
 
 from distill.predictions.views import View
 from distill.program import UserError
+from distill.report.wording import plural
 from distill.study.facts import VALIDATED, Facts
 from distill.study.lengths import automatic_length
 
@@ -247,12 +248,15 @@ def words(study: Mapping[str, Any], found: Facts, sources: Sources, device: str)
     device: cpu or gpu.
     """
     lines = []
-    if (pixels := found.sizes[0] * study["views"]["plain"][0]["scale"]) < SMALL[device] / 2:
+    side = study["views"]["plain"][0]["scale"]
+    if (pixels := found.sizes[0] * side) < SMALL[device] / 2:
         hint = "cut the images into tiles" + (", or use a GPU, which bears larger ones" * (device == "cpu"))
+        if side >= found.side:  # they are shown as large as they are
+            hint = "take the images larger"
         lines.append(f"small objects have about {pixels:.2g} pixels in training, too few to be found: {hint}")
     if sources.copies[0]:
         what = "look like images to validate on, or their neighbours in a video: take such copies out"
-        lines.append(f"of {sources.copies[1]} unlabelled images, {sources.copies[0]} {what}")
+        lines.append(f"of {plural(sources.copies[1], 'unlabelled image')}, {sources.copies[0]} {what}")
     iterations, given = study["model"]["iterations"], sources.unlabelled_images
     return lines + [
         f"{images} of {given} unlabelled images are taken: in {iterations} iterations a student draws about"
