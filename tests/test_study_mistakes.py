@@ -69,6 +69,9 @@ downloads: {a: {url: "https://b/c.zip", md5: 0123456789abcdef0123456789abcdef, s
 downloads: {a: {url: "https://b/c.zip", md5: 0123456789abcdef0123456789abcdef, size: 1, contents: [x/../y]}}
 => downloads.a.contents.0: 'x/../y' is not allowed; A path below `data`, not from the root
 
+results: "a, b"
+=> results: 'a, b' has ', ', at which lists of files are split; rename it
+
 models: {a: {labels: x}}
 labels: {x: {teacher: a}}
 => a cycle, each made from the next: labels.x → models.a → labels.x
