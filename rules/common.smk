@@ -22,8 +22,8 @@ from distill.datasets.images import folders_in
 from distill.datasets.voc import places
 from distill.study import model_config, reruns
 from distill.files import write_json
-from distill.study.lineage import learnt_by, lineage, made_of, trained, trained_on
-from distill.study.needs import margins, missing_packages, shards_of
+from distill.study.lineage import learnt_by, lineage, made_of, merged_file, trained, trained_on
+from distill.study.needs import margins, merged_from, missing_packages, shards_of
 from distill.study.paths import check_results
 from distill.program import UserError
 from distill.study.pretrained import published, weights_of

@@ -1,8 +1,3 @@
-localrules:
-    describe_dataset,
-    check_splits,
-
-
 rule split_data:
     input:
         sources=lambda wildcards: [
@@ -39,6 +34,7 @@ rule describe_dataset:
         f"{R}/datasets/{{dataset}}.stats.json",
     log:
         f"{R}/logs/datasets/{{dataset}}.stats.log",
+    localrule: True
     conda:
         "../envs/distill.yaml"
     resources:
@@ -89,6 +85,7 @@ rule check_splits:
     log:
         f"{R}/logs/datasets/splits/{{validation}}/{{dataset}}.log",
     priority: 100
+    localrule: True
     conda:
         "../envs/distill.yaml"
     resources:

@@ -121,17 +121,13 @@ def boxes_to_merge(wildcards):
 
 
 def predictions(wildcards):
-    """The predictions of a shard, or of all shards, under every view of the set by every model of a+b; where the models
-    share boxes, those of the first."""
-    first, *others = wildcards.model.split("+")
-    merged, keypoints = study["merged"][wildcards.views], has_keypoints(wildcards)
-    owner = boxes_of(study["models"], first)
-    shared = f"@{owner}" if keypoints or merged["options"]["boxes"] == "average" else ""
-    own = "" if keypoints and owner == first else shared
+    """The predictions of a shard, or of all shards, under every view of the set by every model of a+b."""
+    merged, ending = study["merged"][wildcards.views], "h5" if has_keypoints(wildcards) else "json"
     return [
-        f"{R}/predictions/{model}/{wildcards.dataset}/{view}{of}/{shard}.{'h5' if keypoints else 'json'}"
-        for model, of in [(first, own), *((other, shared) for other in others)]
-        for view in study["views"][merged["views"]]
+        f"{R}/predictions/{model}/{wildcards.dataset}/{view}/{shard}.{ending}"
+        for model, view in merged_from(
+            study, wildcards.model.split("+"), merged["views"], merged["options"]["boxes"]
+        )
         for shard in ([wildcards.shard] if "shard" in wildcards.keys() else SHARDS[wildcards.dataset])
     ]
 
@@ -165,18 +161,10 @@ def given_options(wildcards):
 # --- calibrate ---
 
 
-def merged_of(name):
-    """The merged predictions that labels are made of: of their teachers, or of other programs."""
-    labels = study["labels"][name]
-    if not labels["teachers"]:
-        return f"{R}/labels/{name}/predictions.json"
-    return f"{R}/merged/{labels['together']}/{labels['dataset']}/{labels['merged']}.json"
-
-
 def label_inputs(wildcards):
     labels = study["labels"][wildcards.labels]
     return {
-        "merged": merged_of(wildcards.labels),
+        "merged": f"{R}/{merged_file(study, wildcards.labels)}",
         "dataset": dataset_file(labels["dataset"]),
         "labelled": dataset_file(labels["labelled"]),
     }
@@ -280,5 +268,5 @@ def report_inputs(wildcards):
         ),
         "sources": expand(f"{R}/datasets/{{dataset}}.json", dataset=dict.fromkeys(sources_of_used)),
         "splits": list(dict.fromkeys(splits)),
-        "generated_from": [merged_of(name) for name in labels],
+        "generated_from": [f"{R}/{merged_file(study, name)}" for name in labels],
     }

@@ -1,15 +1,9 @@
-localrules:
-    study,
-    tabulate,
-    plot_table,
-    plot_training,
-
-
 rule study:
     output:
         f"{R}/study.json",
     log:
         f"{R}/logs/study.log",
+    localrule: True
     params:
         study=reruns.of_study(study, ROOT),
     run:
@@ -24,6 +18,7 @@ rule tabulate:
         markdown=f"{R}/tables/{{table}}.md",
     log:
         f"{R}/logs/tables/{{table}}.log",
+    localrule: True
     conda:
         "../envs/distill.yaml"
     resources:
@@ -48,6 +43,7 @@ rule plot_table:
         f"{R}/logs/plots/{{table}}.log",
     wildcard_constraints:
         table=one_of([name for name, table in study["tables"].items() if "plot" in table]),
+    localrule: True
     conda:
         "../envs/distill.yaml"
     resources:
@@ -69,6 +65,7 @@ rule plot_training:
         png=f"{R}/plots/training/{{table}}.png",
     log:
         f"{R}/logs/plots/training/{{table}}.log",
+    localrule: True
     conda:
         "../envs/distill.yaml"
     resources:

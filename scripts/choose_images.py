@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from distill.datasets.coco import by_image, instances
 from distill.datasets.dataset_file import read_dataset
 from distill.files import write_text
 from distill.labels.listed import read_next
@@ -23,17 +24,11 @@ def main() -> None:
         names = read_next(args.labels.parent / "next.csv")["file_name"].tolist()
     else:
         labels = read_dataset(args.labels)
-        scores: dict[int, list[float]] = {image["id"]: [] for image in labels["images"]}
-        for annotation in labels["annotations"]:
-            if annotation["iscrowd"]:  # no label: what is to be ignored
-                continue
-            if "score" not in annotation:
-                raise UserError(
-                    f"{args.labels}: annotation {annotation['id']} has no score; give generated labels"
-                )
-            scores[annotation["image_id"]].append(annotation["score"])
-        mean = {image: float(np.mean(found)) if found else 1.0 for image, found in scores.items()}
-        names = [image["file_name"] for image in sorted(labels["images"], key=lambda i: mean[i["id"]])]
+        found = instances(labels)  # others are to be ignored
+        if without := [label["id"] for label in found if "score" not in label]:
+            raise UserError(f"{args.labels}: annotation {without[0]} has no score; give generated labels")
+        mean = {key: np.mean([label["score"] for label in mine]) for key, mine in by_image(found).items()}
+        names = [i["file_name"] for i in sorted(labels["images"], key=lambda i: mean.get(i["id"], 1.0))]
     if len(names) < args.images:
         log.warning("%s: lists %d images, not %d", args.output, len(names), args.images)
     write_text(args.output, "".join(f"{name}\n" for name in names[: args.images]))

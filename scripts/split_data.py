@@ -24,10 +24,8 @@ def main() -> None:
         spec = json.loads(args.spec)
     except json.JSONDecodeError as error:
         raise UserError(f"--spec is not JSON ({error})") from None
-    sources = {}
-    for source in args.source:
-        name, _, path = source.partition("=")
-        sources[name] = read_source(path)
+    pairs = (source.partition("=")[::2] for source in args.source)
+    sources = {name: read_source(path) for name, path in pairs}
     write_json(args.output, build(args.name, spec, sources, args.images))
 
 

@@ -86,19 +86,28 @@ def open_file(path: str | Path) -> BinaryIO:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from None
 
 
+def read_bytes(path: str | Path) -> bytes:
+    """The content of a file. Raises UserError as `open_file`."""
+    with open_file(path) as file:
+        return file.read()
+
+
 def read_json(path: str | Path, like: Any = None) -> Any:
     """Parses a JSON file of ours; those that people write are for `strict`.
 
     like: a type, as of msgspec, that the content has to have; its checks are made, the content stays what it
     is. Raises UserError where the file is missing, damaged or something else.
     """
-    with open_file(path) as file:
-        content = file.read()
+    value = parse_json(path, read_bytes(path))
+    return value if like is None else check(path, value, like)
+
+
+def parse_json(path: str | Path, content: bytes) -> Any:
+    """What the JSON of a file says. Raises UserError where it is none."""
     try:
-        value = msgspec.json.decode(content)
+        return msgspec.json.decode(content)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise UserError(f"{path}: not a JSON file ({reason(content, error)})") from None
-    return value if like is None else check(path, value, like)
 
 
 def check(path: str | Path, value: Any, like: Any) -> Any:
@@ -106,10 +115,14 @@ def check(path: str | Path, value: Any, like: Any) -> Any:
     try:
         msgspec.convert(value, like)
     except msgspec.ValidationError as error:
-        what = str(error)[0].lower() + str(error)[1:]
         hint = "mend it, or remove it to have it made again"
-        raise UserError(f"{path}: is damaged, or another file ({what}); {hint}") from None
+        raise UserError(f"{path}: is damaged, or another file ({said(error)}); {hint}") from None
     return value
+
+
+def said(error: msgspec.ValidationError) -> str:
+    """What msgspec says, within a sentence."""
+    return str(error)[0].lower() + str(error)[1:]
 
 
 def reason(content: bytes, error: Exception) -> str:

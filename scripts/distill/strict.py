@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import msgspec
 import yaml
 
-from distill.files import open_file, reason
+from distill.files import read_bytes, reason
 from distill.program import UserError, cause, require
 
 T = TypeVar("T")
@@ -41,8 +41,7 @@ def is_line(text: str) -> bool:
 def read_text(path: str | Path) -> str:
     """A text file in UTF-8, or with a byte order mark that names another encoding of Unicode.
     Raises UserError with the line for what is in none."""
-    with open_file(path) as file:
-        content = file.read()
+    content = read_bytes(path)
     encoding = next((name for mark, name in MARKS.items() if content.startswith(mark)), "utf-8")
     try:
         return content.decode(encoding)
@@ -54,8 +53,7 @@ def read_text(path: str | Path) -> str:
 def read_json(path: str | Path) -> Any:
     """Parses a JSON file. NaN and infinities, which other tools write, are left to who knows whether they
     matter. Raises UserError for a key that is twice in one object, and for text that is no Unicode."""
-    with open_file(path) as file:
-        content = file.read()
+    content = read_bytes(path)
     try:
         json.loads(content, object_pairs_hook=_refuse_twins)
         try:

@@ -13,6 +13,11 @@ def instances(coco: Coco) -> list[dict[str, Any]]:
     return [annotation for annotation in coco["annotations"] if not annotation.get("iscrowd")]
 
 
+def visible_keypoints(annotation: Record) -> int:
+    """How many of its keypoints (x, y, v) have a visibility above 0."""
+    return sum(v > 0 for v in (annotation.get("keypoints") or ())[2::3])
+
+
 def by_image(records: Iterable[R]) -> dict[Any, list[R]]:
     """Records by their image_id, in order; an image without any has no list."""
     found: dict[Any, list[R]] = {}

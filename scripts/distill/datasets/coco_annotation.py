@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from distill.datasets.checks import are_numbers, show
+from distill.datasets.coco import visible_keypoints
 
 BOXLESS = "instances with keypoints, but a box without area"
 EDGE = 1e-3  # pixels; less than this over the image's edge is rounding
@@ -64,7 +65,7 @@ def checked(a: dict, size: tuple[int, int], category: dict, repaired: Counter[st
     copy |= _score(a.get("score"))
     if category.get("keypoints"):
         copy["keypoints"] = _keypoints(a.get("keypoints"), len(category["keypoints"]), size, repaired)
-        copy["num_keypoints"] = sum(v > 0 for v in copy["keypoints"][2::3])
+        copy["num_keypoints"] = visible_keypoints(copy)
         if a.get("num_keypoints", copy["num_keypoints"]) != copy["num_keypoints"]:
             repaired["counts of keypoints corrected"] += 1
     elif (points := a.get("keypoints")) and (not isinstance(points, list) or any(points)):

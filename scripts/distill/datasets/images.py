@@ -114,16 +114,19 @@ def scan(path: str | Path) -> Scan:
         return Scan(reason=str(error))
 
 
-def stated_sizes(path: str | Path) -> set[tuple[int, int]]:
+def stated_sizes(path: str | Path) -> tuple[tuple[int, int], ...]:
     """(width, height) that an image's header states, upright and as stored; none of a bad file."""
-    found = _stated(path)
-    return set(found or ())
+    try:
+        with _regular_file(path) as file, Image.open(file, formats=FORMATS) as image:
+            turned = image.format != "TIFF" and image.getexif().get(_ORIENTATION)  # Pillow turns TIFFs itself
+            return _sizes(image, turned or 1)
+    except Exception:  # as in _load
+        return ()
 
 
 def stated_size(path: str | Path) -> tuple[int, int] | None:
     """(width, height), upright, that an image's header states; None of a bad file."""
-    found = _stated(path)
-    return found and found[0]
+    return next(iter(stated_sizes(path)), None)
 
 
 def check_upright(path: Path, image: Record) -> Path:
@@ -134,15 +137,6 @@ def check_upright(path: Path, image: Record) -> Path:
         what = "is annotated as it is stored, while other programs turn it as its EXIF says"
         raise UserError(f"{path}: {what}; turn its pixels, and annotate it anew")
     return path
-
-
-def _stated(path: str | Path) -> tuple[tuple[int, int], tuple[int, int]] | None:
-    try:
-        with _regular_file(path) as file, Image.open(file, formats=FORMATS) as image:
-            turned = image.format != "TIFF" and image.getexif().get(_ORIENTATION)  # Pillow turns TIFFs itself
-            return _sizes(image, turned or 1)
-    except Exception:  # as in _load
-        return None
 
 
 def scan_all(paths: list[Path], what: str) -> Iterator[Scan]:

@@ -16,7 +16,7 @@ from xml.etree import ElementTree
 
 from distill.datasets.checks import LARGEST, show
 from distill.datasets.images import SUFFIXES, list_files, stated_size
-from distill.files import open_file
+from distill.files import read_bytes
 from distill.program import UserError, cause, log
 from distill.strict import is_line, read_text
 
@@ -114,8 +114,7 @@ def _listed(folder: str, split: str, files: dict[str, str]) -> list[str]:
 def _objects(path: str) -> _Found:
     """Name, corners (x1, y1, x2, y2) and difficulty (0 or 1) of the objects in a file, and the image's width
     and height; None where the file does not know them."""
-    with open_file(path) as file:
-        content = file.read()
+    content = read_bytes(path)
     try:
         root = ElementTree.fromstring(content, parser=ElementTree.XMLParser(target=_NoDoctype()))
     except UserError as error:

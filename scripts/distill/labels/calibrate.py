@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from distill.datasets.coco import Coco, Record, instances
+from distill.datasets.coco import Coco, Record, instances, visible_keypoints
 from distill.labels.candidates import candidate_blocks
 from distill.program import UserError, log
 
@@ -195,8 +195,7 @@ def thresholds(scores: Scores, dataset: Coco, labelled: Coco, options: Options) 
 
 def _keypoints(points: np.ndarray, real: Sequence[Record], multiplier: float | None) -> dict[str, Any]:
     """One threshold on the keypoint scores (m, K) of the m kept instances; 0 means outside the image."""
-    visible = [sum(v > 0 for v in (a.get("keypoints") or ())[2::3]) for a in real]
-    posed = [count for count in visible if count]
+    posed = [count for a in real if (count := visible_keypoints(a))]
     scores = points[points > 0]
     if multiplier is None:
         found = Threshold(0.0, None, len(scores), len(scores), short=False)

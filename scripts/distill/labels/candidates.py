@@ -6,7 +6,6 @@ written as it says.
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -105,9 +104,12 @@ def candidate_blocks(
     if agnostic_nms is None:
         return blocks
     if possible is not None:
-        blocks = map(partial(_of, categories=sorted(possible)), blocks)
-    blocks = map(partial(_suppress, nms=agnostic_nms), whole_images(blocks))
-    return blocks if limits is None else map(partial(_reaching, limits=limits), blocks)
+        known = sorted(possible)
+        blocks = (block.where(np.isin(block.category_id, known)) for block in blocks)
+    blocks = (_suppress(block, agnostic_nms) for block in whole_images(blocks))
+    if limits is None:
+        return blocks
+    return (block.where(block.score >= block.limits(limits)) for block in blocks)
 
 
 def whole_images(blocks: Iterator[Candidates]) -> Iterator[Candidates]:
@@ -128,14 +130,6 @@ def _suppress(block: Candidates, nms: float) -> Candidates:
     boxes = box_math.xywh_to_xyxy(block.bbox)
     keep = suppress(boxes, block.score, categories=block.image_id, nms=nms, vote=np.inf)[0]
     return block.where(np.isin(np.arange(len(boxes)), keep))
-
-
-def _of(block: Candidates, categories: list[int]) -> Candidates:
-    return block.where(np.isin(block.category_id, categories))
-
-
-def _reaching(block: Candidates, limits: dict[int, float]) -> Candidates:
-    return block.where(block.score >= block.limits(limits))
 
 
 def _all_blocks(

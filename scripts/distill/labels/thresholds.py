@@ -61,11 +61,9 @@ def suppression(thresholds: Mapping[str, Any]) -> dict[str, Any]:
 def limits(thresholds: dict[str, Any]) -> tuple[dict[int, float], dict[int, float]]:
     """Category id → the score from which a candidate is a label, and that from which it is written at all:
     below the first as what is to be ignored."""
-    label = {
-        int(key): np.inf if entry["threshold"] is None else entry["threshold"]
-        for key, entry in thresholds["instances"].items()
-    }
-    lowest = {int(key): entry.get("ignored_from") for key, entry in thresholds["instances"].items()}
-    return label, {
-        key: least if lowest[key] is None else min(least, lowest[key]) for key, least in label.items()
-    }
+    label, lowest = {}, {}
+    for key, entry in thresholds["instances"].items():
+        least, ignored = entry["threshold"], entry.get("ignored_from")
+        label[int(key)] = least = np.inf if least is None else least
+        lowest[int(key)] = least if ignored is None else min(least, ignored)
+    return label, lowest

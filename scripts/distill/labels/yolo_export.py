@@ -7,7 +7,6 @@ has both in the ratio in which a student sees them (6:4 in Data Distillation, ar
 import os
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -26,12 +25,8 @@ READ = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")  # by ultraly
 PARTS = ("labelled", "generated", "val")
 
 
-@dataclass(frozen=True)
-class Part:
-    """Some of the images: where each is now, and its path and labels in the exported folder."""
-
-    files: dict[str, Path]
-    labels: dict[str, str]
+# Some of the images: path in the exported folder → where it is now, and its labels.
+Part = dict[str, tuple[Path, str]]
 
 
 def export(labels: Coco, labelled: Coco, val: Coco, ratio: tuple[float, float], output: Path) -> None:
@@ -59,16 +54,16 @@ def export(labels: Coco, labelled: Coco, val: Coco, ratio: tuple[float, float], 
     meta = keypoint_meta(labelled) if posed else None
     parts = {name: _part(name, dataset, classes, meta) for name, dataset in datasets.items()}
     for name, part in parts.items():
-        for file, source in progress(part.files.items(), len(part.files), f"writing labels, {name}"):
+        for file, (source, lines) in progress(part.items(), len(part), f"writing labels, {name}"):
             _link(source, output / file)
-            write_text(Path(label_path(os.path.abspath(output / file))), part.labels[file])
-    train = interleaved([[*parts[name].files] for name in PARTS[:2]], ratio)
-    for file, names in (("train.txt", train), ("val.txt", [*parts["val"].files])):
+            write_text(Path(label_path(os.path.abspath(output / file))), lines)
+    train = interleaved([[*parts[name]] for name in PARTS[:2]], ratio)
+    for file, names in (("train.txt", train), ("val.txt", [*parts["val"]])):
         write_text(output / file, "".join(f"./{name}\n" for name in names))
     write_text(output / "data.yaml", _description(classes, meta))
     counts = Counter(name.split("/")[1] for name in train)
     for name in PARTS[:2]:
-        log.info("train.txt: %d lines of %d %s images", counts[name], len(parts[name].files), name)
+        log.info("train.txt: %d lines of %d %s images", counts[name], len(parts[name]), name)
 
 
 def interleaved(parts: list[list[str]], ratio: tuple[float, float]) -> list[str]:
@@ -88,7 +83,7 @@ def interleaved(parts: list[list[str]], ratio: tuple[float, float]) -> list[str]
 
 
 def _part(name: str, dataset: Coco, classes: Mapping[str, int], meta: KeypointMeta | None) -> Part:
-    root, files, labels = Path(dataset["info"]["image_root"]), {}, {}
+    root, part = Path(dataset["info"]["image_root"]), {}
     numbers = {category["id"]: classes[category["name"]] for category in dataset["categories"]}
     found, taken = by_image(instances(dataset)), set()
     for image in progress(dataset["images"], len(dataset["images"]), f"looking for images, {name}"):
@@ -103,10 +98,10 @@ def _part(name: str, dataset: Coco, classes: Mapping[str, int], meta: KeypointMe
         taken.add(label_path(str(file)))
         if not (root / path).is_file():
             raise UserError(f"{root / path}: no such file; the images have moved since the dataset was made")
-        files[str(file)] = check_upright(root / path, image)
+        source = check_upright(root / path, image)
         lines = (_line(a, numbers[a["category_id"]], image, meta) for a in found.get(image["id"], ()))
-        labels[str(file)] = "".join(lines)
-    return Part(files, labels)
+        part[str(file)] = source, "".join(lines)
+    return part
 
 
 def _line(annotation: Record, number: int, image: Record, meta: KeypointMeta | None) -> str:

@@ -1,6 +1,7 @@
 """A trained model on a device, under views."""
 
 from collections.abc import Callable, Container, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -191,8 +192,7 @@ class Predictor:
         def each(records, inputs, samples):
             return zip(records, self.found(self.kind.boxes(self.network, inputs, samples)), strict=True)
 
-        for batch in self.run(root, images, view, each):
-            yield from batch
+        return chain.from_iterable(self.run(root, images, view, each))
 
     def found(self, batch: Sequence[InstanceData]) -> Iterator[dict[str, np.ndarray]]:
         """The boxes of each image of a batch, as `boxes` yields them."""
@@ -221,8 +221,7 @@ class Predictor:
             refined = self.refinements(self.kind.refined(self.network, inputs, samples, rois))
             return ((image, *of_image) for image, of_image in zip(records, refined, strict=True))
 
-        for batch in self.run(root, images, view, each):
-            yield from batch
+        return chain.from_iterable(self.run(root, images, view, each))
 
     def places(self, category_ids: np.ndarray) -> np.ndarray:
         """Where categories, all of them known, are among those that `refined` scores."""

@@ -14,7 +14,7 @@ import numpy as np
 
 from distill.datasets.checks import MAX_ID, Id, Number
 from distill.datasets.coco import Coco
-from distill.files import open_file, read_json, reason
+from distill.files import open_file, parse_json, read_json, reason
 from distill.program import UserError
 
 T = TypeVar("T")
@@ -82,7 +82,7 @@ def read_lines(path: str | Path, key: str | None = None) -> tuple[dict[str, Any]
         lines = ",\n".join(json.dumps(record, ensure_ascii=False) for record in records).encode()
         return content if key else {}, iter([lines] if lines else [])
     lines_of = (block for block in blocks if block is not None)
-    return decode_head(path, head.rstrip(b",\n") + b"}") if key else {}, lines_of
+    return parse_json(path, head.rstrip(b",\n") + b"}") if key else {}, lines_of
 
 
 def _stream(path: str | Path, opening: bytes, closing: bytes) -> Iterator[bytes | None]:
@@ -108,14 +108,6 @@ def _stream(path: str | Path, opening: bytes, closing: bytes) -> Iterator[bytes 
         if not rest.endswith(closing):
             raise UserError(f"{path}: not a JSON file: its end is missing; is the file cut off?")
         yield rest.removesuffix(closing)
-
-
-def decode_head(path: str | Path, head: bytes) -> dict[str, Any]:
-    """What stands before the records of `path`, closed. UserError where it is no JSON."""
-    try:
-        return msgspec.json.decode(head)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise UserError(f"{path}: not a JSON file ({reason(head, error)})") from None
 
 
 def decode(path: str | Path, block: bytes, kind: type[T]) -> list[T]:

@@ -19,7 +19,7 @@ from distill.datasets.checks import LARGEST, make_whole, show
 from distill.datasets.coco import Coco, Record
 from distill.datasets.conventions import Conventions
 from distill.datasets.image_names import Images
-from distill.files import open_file
+from distill.files import read_bytes, said
 from distill.predictions import boxes as box_math
 from distill.program import UserError, log
 from distill.strict import read_json
@@ -120,8 +120,7 @@ def read(path: str | Path, images: Images, categories: Sequence[Record], posed: 
 
 
 def _records(path: str | Path) -> list[_Record]:
-    with open_file(path) as file:
-        content = file.read()
+    content = read_bytes(path)
     try:
         return msgspec.json.decode(content, type=list[_Record])
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
@@ -138,7 +137,7 @@ def _records(path: str | Path) -> list[_Record]:
         try:
             found.append(msgspec.convert(value, _Record))
         except msgspec.ValidationError as error:
-            _wrong(path, i, _said(error))
+            _wrong(path, i, said(error))
     return found
 
 
@@ -147,7 +146,7 @@ def _of_annotations(path: str | Path, content: Coco) -> list[Any]:
     try:
         file = msgspec.convert(content, _AnnotationFile)
     except msgspec.ValidationError as error:
-        raise UserError(f"{path}: is no COCO annotation file: {_said(error)}") from None
+        raise UserError(f"{path}: is no COCO annotation file: {said(error)}") from None
     files = {image.id: image.file_name for image in file.images}
     names = {category.id: category.name for category in file.categories}
     results: list[Any] = []
@@ -168,10 +167,6 @@ def _of_annotations(path: str | Path, content: Coco) -> list[Any]:
             result["keypoints"][2::3] = clipped
         results.append(result)
     return results
-
-
-def _said(error: msgspec.ValidationError) -> str:
-    return str(error)[0].lower() + str(error)[1:]
 
 
 def _wrong(path: str | Path, i: int, what: str) -> NoReturn:

@@ -19,6 +19,7 @@ from distill.files import read_json
 from distill.labels.listed import read_next, read_review
 from distill.labels.thresholds import read_thresholds
 from distill.report.hidden import hidden_truth
+from distill.study.lineage import merged_file
 from distill.study.seeds import family
 from distill.study.types import Study
 
@@ -139,11 +140,7 @@ class Results:
 
     def merged(self, labels: str) -> Path:
         """The merged predictions that a label set is made of."""
-        entry = self.labels[labels]
-        if not entry["teachers"]:
-            return self.results / "labels" / labels / "predictions.json"
-        merged = self.results / "merged" / entry["together"]
-        return merged / entry["dataset"] / f"{entry['merged']}.json"
+        return self.results / merged_file(self.study, labels)
 
     def seconds(self, *parts: str) -> float | None:
         """The time of the jobs below a folder of benchmarks, added up; None if none was measured."""

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from distill.datasets.coco import Coco, Record, by_image, instances
+from distill.datasets.coco import Coco, Record, by_image, instances, visible_keypoints
 from distill.datasets.keypoint_meta import keypoint_meta
 from distill.labels.candidates import candidates
 
@@ -46,7 +46,7 @@ class Shown:
         predictions = list(candidates(path, truth, truth["categories"], agnostic_nms=None))
         lowest = cutoff([p["score"] for p in predictions], len(instances(truth)))
         kept = [p for p in predictions if p["score"] >= lowest]
-        points = sum(v > 0 for a in truth["annotations"] for v in a.get("keypoints", ())[2::3])
+        points = sum(map(visible_keypoints, truth["annotations"]))
         visible = cutoff([s for p in kept for s in p.get("keypoints", ())[2::3]], points)
         return cls(by_image(kept), max(0.0, float(np.nextafter(visible, -np.inf))))
 

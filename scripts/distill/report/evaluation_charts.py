@@ -1,13 +1,13 @@
 """Charts of evaluations (precision–recall, categories, views) and of counts per image."""
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 from markupsafe import Markup
 
-from distill.datasets.coco import Coco, Record, instances
+from distill.datasets.coco import Coco, Record, by_image, instances, visible_keypoints
 from distill.evaluation.resampling import RECALLS
 from distill.report import charts
 from distill.report.artifacts import Results
@@ -105,29 +105,18 @@ def counts_beside(datasets: Mapping[str, Mapping[str, Any]]) -> list[Markup]:
     return result
 
 
-def _visible(annotation: Record) -> int:
-    return sum(v > 0 for v in annotation.get("keypoints", ())[2::3])
-
-
-def _instances_per_image(dataset: Coco) -> list[int]:
-    counts = Counter(a["image_id"] for a in instances(dataset))
-    return [counts[image["id"]] for image in dataset["images"]]
-
-
-def _keypoints_per_image(dataset: Coco) -> list[int]:
-    counts: Counter = Counter()
-    for annotation in instances(dataset):
-        counts[annotation["image_id"]] += _visible(annotation)
-    return [counts[image["id"]] for image in dataset["images"]]
+def _per_image(dataset: Coco, count: Callable[[Record], int]) -> list[int]:
+    found = by_image(instances(dataset))
+    return [sum(map(count, found.get(image["id"], ()))) for image in dataset["images"]]
 
 
 def _keypoints_per_instance(dataset: Coco) -> list[int]:
-    return [count for a in instances(dataset) if (count := _visible(a))]
+    return [count for a in instances(dataset) if (count := visible_keypoints(a))]
 
 
-COUNTED = {
-    "instances per image, share of images": _instances_per_image,
-    "keypoints per image, share of images": _keypoints_per_image,
+COUNTED: dict[str, Callable[[Coco], list[int]]] = {
+    "instances per image, share of images": partial(_per_image, count=lambda _: 1),
+    "keypoints per image, share of images": partial(_per_image, count=visible_keypoints),
     "keypoints per instance, share of instances": _keypoints_per_instance,
 }
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from distill.study.schema import documents
+from distill.study.schema import defaults_by_config, documents
 
 Schema = Mapping[str, Any]
 TOP = """# Every key of a study
@@ -90,7 +90,7 @@ def _yaml(value: Any) -> str:
 
 def _by_config(root: Path) -> str:
     """The defaults that depend on the model config."""
-    table = yaml.safe_load((root / "config/models/defaults.yaml").read_text())
+    table = defaults_by_config(root)
     usual, *special = table
     lines = [
         "### Defaults that depend on the model config\n",
@@ -101,13 +101,8 @@ def _by_config(root: Path) -> str:
     lines += ["| key | " + " | ".join(names) + " |", "| --- |" + " --- |" * len(names)]
     for group, values in table[usual].items():
         for key in values:
-            label = (
-                f"`{key}`"
-                if group == "model"
-                else f"`{key}`'s `{group}`"
-                if group == "iterations"
-                else f"`{group}.{key}`"
-            )
+            names_of = {"model": f"`{key}`", "iterations": f"`{key}`'s `{group}`"}
+            label = names_of.get(group, f"`{group}.{key}`")
             cells = [table[name].get(group, {}).get(key) for name in table]
             lines.append(
                 f"| {label} | " + " | ".join("" if c is None else f"`{_yaml(c)}`" for c in cells) + " |"

@@ -53,6 +53,15 @@ def learnt(study: Study, models: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(used))
 
 
+def merged_file(study: Study, labels: str) -> str:
+    """The merged predictions that labels are made of, below the results folder: those of their teachers, or
+    of other programs."""
+    entry = study["labels"][labels]
+    if not entry["teachers"]:
+        return f"labels/{labels}/predictions.json"
+    return f"merged/{entry['together']}/{entry['dataset']}/{entry['merged']}.json"
+
+
 def made_of(study: Study, dataset: str) -> list[str]:
     """The datasets that a dataset's images come from: they may have the labels that it hides."""
     of = study["datasets"][dataset].get("of", [])

@@ -12,7 +12,7 @@ from distill.datasets.splits import ALIKE
 from distill.datasets.videos import SUFFIXES as OF_VIDEOS
 from distill.datasets.videos import count_frames
 from distill.datasets.yolo import READ, read_layout
-from distill.files import open_file
+from distill.files import read_bytes
 from distill.program import UserError, log
 from distill.strict import read_yaml
 
@@ -106,8 +106,7 @@ def shared(files: Sequence[str], datasets: Sequence[Coco]) -> int:
     count = 0
     for path in files:
         if os.path.isfile(path) and os.path.getsize(path) in lengths:
-            with open_file(path) as file:
-                count += hash_bytes(file.read()) in hashes
+            count += hash_bytes(read_bytes(path)) in hashes
     return count
 
 

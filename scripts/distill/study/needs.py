@@ -1,6 +1,6 @@
 """What tables need: trainings, and passes of a model over a dataset under one view, each in shards."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 
@@ -44,22 +44,25 @@ def needs(study: Study, rows: Iterable[Row]) -> Needs:
         tested = ((model, study["models"][model]["validation"]) for model in row["models"])
         merged += [([model], dataset, row["views"], boxes) for model, dataset in tested]
     for teachers, dataset, views, boxes in merged:
-        found |= _predictions(study, teachers, predicted_as(study, dataset), views, boxes)
+        whole, first = predicted_as(study, dataset), teachers[0]
+        found |= {(model, whole, view) for model, view in merged_from(study, teachers, views, boxes)}
+        if study["models"][first]["task"] == "keypoints" or boxes == "average":
+            found.add((boxes_of(study["models"], first), whole, "boxes"))
     return Needs(frozenset(trained(study, models)), frozenset(found))
 
 
-def _predictions(
-    study: Study, models: list[str], dataset: str, views: str, boxes: str
-) -> set[tuple[str, str, str]]:
-    """Those that are merged into one, of all models. boxes: as of `merge`."""
+def merged_from(study: Study, models: Sequence[str], views: str, boxes: str) -> list[tuple[str, str]]:
+    """(model, view), or (model, view@owner of the boxes), of the predictions that become one: of each model
+    under each view of a set. Heatmaps, and boxes that are averaged, are all in the fixed boxes of the first
+    model, or of the one that finds them for it. boxes: as of `merge`."""
     owner = boxes_of(study["models"], models[0])
     keypoints = study["models"][models[0]]["task"] == "keypoints"
     shared = f"@{owner}" if keypoints or boxes == "average" else ""
-    found = {(owner, dataset, "boxes")} if shared else set()
-    for model in models:
-        of = "" if keypoints and model == owner else shared
-        found |= {(model, dataset, view + of) for view in study["views"][views]}
-    return found
+    return [
+        (model, view + ("" if keypoints and model == owner else shared))
+        for model in models
+        for view in study["views"][views]
+    ]
 
 
 def missing_packages(names: Iterable[str]) -> list[str]:

@@ -9,8 +9,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast, get_args
 
-import yaml
-
 from distill.predictions.views import View, expand, reach_around
 from distill.program import UserError
 from distill.strict import LARGEST, is_line, read_yaml
@@ -180,20 +178,16 @@ def _augment(given: str | dict[str, Any], role: str, root: Path) -> str | dict[s
 
 def _by_config(config: str, root: Path) -> dict[str, Any]:
     """The defaults of config/models/defaults.yaml for a model config; …_lite2 has those of …_lite."""
-    table, name = _defaults(root), config.rstrip("0123456789")
+    table, name = schema.defaults_by_config(root), config.rstrip("0123456789")
     group = "outside" if model_config.is_outside(config) else name.rpartition("_")[2]
     return {**table["default"], **table.get(group, {}), **table.get(name, {})}
-
-
-def _defaults(root: Path) -> dict[str, Any]:
-    return yaml.safe_load((root / "config/models/defaults.yaml").read_text())
 
 
 def _views(study: dict[str, Any], root: Path) -> dict[str, list[str]]:
     config = study["model"].get("config") or next(iter(study["models"].values()))["config"]
     own = _by_config(config, root)["views"]
     if any("boxes" in model for model in study["models"].values()):
-        crops = _defaults(root)["crops"]
+        crops = schema.defaults_by_config(root)["crops"]
         plain = map(dict, own["plain"])
         own["crops"] = [{"scales": [view.pop("scale")], **view, **crops} for view in plain]
     sets = {**own, **study.get("views", {})}
@@ -217,6 +211,8 @@ def _labels(study: dict[str, Any], root: Path) -> dict[str, Any]:
             what, name, key = next(place for place in places if place[1] not in study[place[2]])
             need = f"'distilled' is made of the {what} {name!r}, and there is none"
             raise UserError(f"models.{wanted[0]}.labels: {need}{suggestion(name, study[key])}")
+    for key in ("merge", "calibrate"):
+        study[key] = {**schema.defaults(root, "labels", key), **study[key]}
     for name, own in study["labels"].items():
         entry = {**usual, **own}
         if "predictions" in own:
@@ -231,10 +227,8 @@ def _labels(study: dict[str, Any], root: Path) -> dict[str, Any]:
             if "views" not in own and "boxes" in study["models"].get(entry["teacher"], {}):
                 entry["views"] = "crops"
         for key in ("merge", "calibrate"):
-            entry[key] = {**schema.defaults(root, "labels", key), **study[key], **entry[key]}
+            entry[key] = {**study[key], **entry[key]}
         result[name] = entry
-    for key in ("merge", "calibrate"):
-        study[key] = {**schema.defaults(root, "labels", key), **study[key]}
     return result
 
 

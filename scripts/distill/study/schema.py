@@ -31,6 +31,16 @@ def documents(root: Path) -> dict[str, dict]:
     return {document["$id"]: document for document in loaded}
 
 
+@cache
+def _by_config(root: Path) -> dict[str, Any]:
+    return yaml.safe_load((root / "config/models/defaults.yaml").read_text())
+
+
+def defaults_by_config(root: Path) -> dict[str, Any]:
+    """config/models/defaults.yaml: the defaults that depend on the model config."""
+    return deepcopy(_by_config(root))
+
+
 def validate(config: Mapping[str, Any], root: Path) -> None:
     """Raises UserError, one line that names the key, what is wrong with it and what is allowed."""
     schemas = documents(root)

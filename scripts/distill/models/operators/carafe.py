@@ -6,8 +6,8 @@ the one that it lies in; outside the features they are 0.
 
 from itertools import product
 
-import torch
 from torch import Tensor
+from torch.autograd.functional import vjp
 from torch.nn.functional import pad, pixel_shuffle, pixel_unshuffle
 
 from distill.models.operators.precision import wide
@@ -47,10 +47,12 @@ def carafe_naive_backward(
     group_size: int,
     scale_factor: int,
 ) -> None:
-    with torch.enable_grad():
-        inputs = [wide(tensor).detach().requires_grad_() for tensor in (features, masks)]
-        upsampled = reassemble(inputs[0], inputs[1], kernel_size, group_size, scale_factor)
-    gradients = torch.autograd.grad(upsampled, inputs, wide(grad_output))
+    """Writes the gradients with respect to features and masks into the last two tensors."""
+
+    def upsampled(features: Tensor, masks: Tensor) -> Tensor:
+        return reassemble(features, masks, kernel_size, group_size, scale_factor)
+
+    _, gradients = vjp(upsampled, (wide(features), wide(masks)), wide(grad_output))
     grad_input.copy_(gradients[0])
     grad_masks.copy_(gradients[1])
 
@@ -62,21 +64,11 @@ def carafe_forward(
     routput: Tensor,
     rmasks: Tensor,
     output: Tensor,
-    *,
-    kernel_size: int,
-    group_size: int,
-    scale_factor: int,
+    **options: int,
 ) -> None:
     """As `carafe_naive_forward`; keeps the features in `rfeatures`: the backward pass is given no others."""
     rfeatures.copy_(features)
-    carafe_naive_forward(
-        features,
-        masks,
-        output,
-        kernel_size=kernel_size,
-        group_size=group_size,
-        scale_factor=scale_factor,
-    )
+    carafe_naive_forward(features, masks, output, **options)
 
 
 def carafe_backward(
@@ -89,18 +81,7 @@ def carafe_backward(
     rgrad_masks: Tensor,
     grad_input: Tensor,
     grad_masks: Tensor,
-    *,
-    kernel_size: int,
-    group_size: int,
-    scale_factor: int,
+    **options: int,
 ) -> None:
-    carafe_naive_backward(
-        grad_output,
-        rfeatures,
-        masks,
-        grad_input,
-        grad_masks,
-        kernel_size=kernel_size,
-        group_size=group_size,
-        scale_factor=scale_factor,
-    )
+    """As `carafe_naive_backward`."""
+    carafe_naive_backward(grad_output, rfeatures, masks, grad_input, grad_masks, **options)

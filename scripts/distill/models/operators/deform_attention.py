@@ -4,8 +4,10 @@ mmcv has the formula in torch's own functions, which its layers use on CPUs. It 
 compiled operator, too; the backward pass computes it again, so that no samples are kept between them.
 """
 
-import torch
+from functools import partial
+
 from torch import Tensor
+from torch.autograd.functional import vjp
 
 from distill.models.operators.precision import wide
 
@@ -25,8 +27,8 @@ def ms_deform_attn_forward(
     sampling_locations: (B, queries, heads, levels, points, 2) x, y from 0 to 1. attention_weights: the same
     without the last. Levels follow each other in `value`: `value_level_start_index` says nothing more.
     """
-    inputs = [wide(tensor) for tensor in (value, sampling_locations, attention_weights)]
-    return _attend(inputs, value_spatial_shapes).to(value.dtype)
+    inputs = map(wide, (value, sampling_locations, attention_weights))
+    return _attend(value_spatial_shapes, *inputs).to(value.dtype)
 
 
 def ms_deform_attn_backward(
@@ -43,19 +45,13 @@ def ms_deform_attn_backward(
     im2col_step: int,
 ) -> None:
     """Writes the gradients with respect to values, locations and weights into the last three tensors."""
-    with torch.enable_grad():
-        inputs = [
-            wide(tensor).detach().requires_grad_()
-            for tensor in (value, sampling_locations, attention_weights)
-        ]
-        output = _attend(inputs, value_spatial_shapes)
-    gradients = torch.autograd.grad(output, inputs, wide(grad_output))
+    inputs = tuple(map(wide, (value, sampling_locations, attention_weights)))
+    _, gradients = vjp(partial(_attend, value_spatial_shapes), inputs, wide(grad_output))
     for place, gradient in zip((grad_value, grad_sampling_loc, grad_attn_weight), gradients, strict=True):
         place.copy_(gradient)
 
 
-def _attend(inputs: list[Tensor], shapes: Tensor) -> Tensor:
-    value, locations, weights = inputs
+def _attend(shapes: Tensor, value: Tensor, locations: Tensor, weights: Tensor) -> Tensor:
     # here, since it looks up this module's operators
     from mmcv.ops.multi_scale_deform_attn import multi_scale_deformable_attn_pytorch as attend
 
