@@ -241,23 +241,28 @@ def test_damaged_files_of_crops_are_said_to_be(tmp_path, spoil, message):
         list(merge_heatmaps([path, write(tmp_path / "y.h5", View(200, True), "heat")], DATASET, Options()))
 
 
-def test_a_projection_is_the_sum_over_the_product():
+@pytest.mark.parametrize(
+    ("row", "cells"),
+    [((0.9, -0.2, 11.0), 70), ((0.9, -0.2, -13.0), 35), ((0.8, 0.4, -35.0), 30)],
+    ids=["whole", "cut", "cut on the other side"],
+)
+def test_a_projection_is_the_sum_over_the_product(row, cells):
     """Against brute force: every pair of cells is put where the map puts it."""
     rng = np.random.default_rng(4)
     smooth = [cv2.GaussianBlur(rng.uniform(0, 1, (2, n)), (0, 0), 3) for n in (60, 80)]
     smooth = [one * np.hanning(one.shape[1]) for one in smooth]  # nothing at the ends
     x, y = (one / one.sum(-1, keepdims=True) for one in smooth)
-    a, b, c = 0.9, -0.2, 11.0
-    expected = np.zeros((2, 70))
+    a, b, c = row
+    expected = np.zeros((2, cells))
     for u in np.arange(0, 60, 0.1):  # finely, as densities
         for v in range(80):
             place = a * u + b * v + c
             low = int(np.floor(place))
             for cell, weight in ((low, low + 1 - place), (low + 1, place - low)):
-                if 0 <= cell < 70 and u <= 59:
+                if 0 <= cell < cells and u <= 59:
                     near = int(u), min(int(u) + 1, 59)
                     mass = x[:, near[0]] + (u - near[0]) * (x[:, near[1]] - x[:, near[0]])
                     expected[:, cell] += weight * mass * y[:, v] * 0.1
-    found = crops.project(x, y, np.array([a, b, c]), 70)
+    found = crops.project(x, y, np.array(row), cells)
     np.testing.assert_allclose(found, expected, atol=2e-4)
     np.testing.assert_allclose(found.argmax(-1), expected.argmax(-1), atol=1)

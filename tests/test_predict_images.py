@@ -1,7 +1,6 @@
 """A model in use says what it says in the workflow, whatever images come from, however often it stops."""
 
 import re
-import shutil
 import sys
 from fractions import Fraction
 from pathlib import Path
@@ -21,16 +20,15 @@ from distill.models.application import Application
 from distill.models.prediction import detect_boxes, predict_boxes, predict_heatmaps
 from distill.models.sources import Source
 from distill.models.usage import plan_of
-from distill.predictions.merge import Options, merge_boxes
+from distill.predictions.merge import merge_boxes
 from distill.predictions.merge_heatmaps import merge_heatmaps
 from distill.predictions.views import View
 from distill.program import UserError
+from helpers.in_use import LIMITS, VIEWS, study
 from helpers.networks import random_model
 from helpers.options import merge_options
 
-VIEWS = ["s0112", "s0144-flip", "s0128-r090"]
 CATEGORIES = [{"id": 3, "name": "tip"}, {"id": 7, "name": "tail"}]
-LIMITS = {"min_score": 0.02, "per_image": 5, "per_label": None}
 
 
 def run(*args):
@@ -38,15 +36,6 @@ def run(*args):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", ["predict_images.py", "--device", "cpu", *map(str, args)])
         predict_images.main()
-
-
-def study(results: Path, model: Path, options: Options, views=VIEWS) -> Path:
-    """The folder of a model in a study of these merge options."""
-    shutil.copytree(model, results / "models/student")
-    merged = {name: {"views": name, "options": options.__dict__} for name in ("plain", "all")}
-    content = {"views": {"plain": ["s0128"], "all": views}, "merged": merged, "fixed_boxes": LIMITS}
-    write_json(results / "study.json", content)
-    return results / "models/student"
 
 
 @pytest.fixture(scope="module")
@@ -105,6 +94,19 @@ def test_boxes_are_those_of_the_workflow(tmp_path, box_model, images, boxes):
         i["file_name"] for i in read_json(images[1])["images"]
     ]
     assert not (tmp_path / "out.json.parts").exists()
+
+
+def test_the_score_that_counts_is_that_of_all_views(tmp_path, box_model, images, monkeypatch):
+    """Of refined boxes; under the plain view, which finds them, all score less."""
+    model = study(tmp_path / "results", box_model, merge_options(boxes="average", score="avg", plain=128))
+
+    def sure(self, batch, refinements=Predictor.refinements):
+        return ((boxes, np.ones_like(scores)) for boxes, scores in refinements(self, batch))
+
+    monkeypatch.setattr(Predictor, "refinements", sure)
+    for least in (0.0, 0.999999):
+        found = Predictor(model, device="cpu").predict(images[0], "all", min_score=least)
+        assert sum(len(records) for _, records in found) > 30
 
 
 @pytest.mark.parametrize("views", [["s0128"], VIEWS])
@@ -192,13 +194,15 @@ def test_broken_images_are_listed_and_left_out(tmp_path, box_model, images, capl
     ]
     assert all(f"left out: {name}" in caplog.text for name in ("cut.png", "empty.jpg", "text.jpg"))
     assert len(about["images"]) == 7
-    names = {image["id"]: image["file_name"] for image in about["images"]}
-    found = read_json(tmp_path / "out.json")
+    found = named(tmp_path)
     run(*args, "--images", images[0])
-    other = {image["id"]: image["file_name"] for image in read_json(tmp_path / "out.images.json")["images"]}
-    assert [{**r, "image_id": names[r["image_id"]]} for r in found] == [
-        {**r, "image_id": other[r["image_id"]]} for r in read_json(tmp_path / "out.json")
-    ]
+    assert named(tmp_path) == found
+
+
+def named(folder):
+    """The results of out.json, with the names of their images in the place of ids."""
+    names = {i["id"]: i["file_name"] for i in read_json(folder / "out.images.json")["images"]}
+    return [{**record, "image_id": names[record["image_id"]]} for record in read_json(folder / "out.json")]
 
 
 @pytest.fixture(scope="module")
@@ -234,10 +238,8 @@ def test_a_video_is_its_frames(tmp_path, box_model, video, monkeypatch):
     assert [image["seconds"] for image in about] == pytest.approx(moments)
     drawn = list(frames(tmp_path / "drawn/clip.mp4.mp4"))
     assert [frame.seconds for frame in drawn] == pytest.approx(moments, abs=1e-4)
-    assert (
-        np.mean([np.abs(a.pixels.astype(int) - b.pixels).max() for a, b in zip(drawn, decoded, strict=True)])
-        > 60
-    )
+    changes = [np.abs(a.pixels.astype(int) - b.pixels).max() for a, b in zip(drawn, decoded, strict=True)]
+    assert np.mean(changes) > 60
     # Frames of finished parts are decoded, but not used again.
     monkeypatch.setattr(Source, "length", 4)
     source, predictor = Source.of([video]), Predictor(box_model, "cpu")
@@ -248,8 +250,16 @@ def test_a_video_is_its_frames(tmp_path, box_model, video, monkeypatch):
 
 
 def test_pictures_show_what_was_found(tmp_path, keypoint_model, images):
-    args = ["--model", keypoint_model, "--views", "s0128", "--min-score", 0.05]
-    args += ["--output", tmp_path / "o.json"]
+    args = [
+        "--model",
+        keypoint_model,
+        "--views",
+        "s0128",
+        "--min-score",
+        0.05,
+        "--output",
+        tmp_path / "o.json",
+    ]
     run(*args, "--images", images[0], "--draw", tmp_path / "drawn", "--draw-score", 0.2)
     results = read_json(tmp_path / "o.json")
     found = {record["image_id"] for record in results if record["score"] >= 0.2}
@@ -278,8 +288,8 @@ def test_pictures_show_what_was_found(tmp_path, keypoint_model, images):
 )
 def test_mistakes_are_one_line(tmp_path, box_model, images, change, message):
     places = {name: tmp_path / name for name in ("EMPTY", "BROKEN", "FILE", "VIDEO")}
-    places["EMPTY"].mkdir()
-    places["BROKEN"].mkdir()
+    for name in ("EMPTY", "BROKEN"):
+        places[name].mkdir()
     (places["BROKEN"] / "a.jpg").write_text("no image")
     places["FILE"].touch()
     places["VIDEO"] = tmp_path / "no.mp4"

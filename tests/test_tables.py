@@ -120,15 +120,22 @@ def test_a_model_that_all_seeds_share_is_one():
 
 def test_the_interval_of_a_shared_model_is_that_of_its_images():
     """As many resamples of one model as of three that are the same would say that there are no seeds."""
-    low, high = [], []
+    low, high, gain = [], [], []
     for seeds in (1, 2, 3):
-        spec, evaluations = study()
-        evaluations["teacher-0.json"]["boxes"]["resampled"] = np.linspace(0.3, 0.46, 1000).tolist()
-        spec["rows"] = [{**spec["rows"][0], "evaluations": ["teacher-0.json"] * seeds}]
-        frame = build(spec, {"teacher-0.json": evaluations["teacher-0.json"]}).frame.set_index("row")
+        spec, evaluations = study(gains={"student": {"over": "teacher"}})
+        for row, ap, half in ((spec["rows"][0], 0.38, 0.08), (spec["rows"][2], APS["student"][0], 0.12)):
+            share(row, evaluations)
+            row["evaluations"] = row["evaluations"][:1] * seeds
+            resampled = np.linspace(ap - half, ap + half, 1000).tolist()
+            evaluations[row["evaluations"][0]]["boxes"]["resampled"] = resampled
+        frame = build(spec, evaluations).frame.set_index("row")
         low, high = [*low, frame.loc["teacher", "AP low"]], [*high, frame.loc["teacher", "AP high"]]
+        gain.append(frame.loc["student", ["gain low", "gain high"]].tolist())
     assert low == pytest.approx([30.4] * 3, abs=0.1)
     assert high == pytest.approx([45.6] * 3, abs=0.1)
+    middle = 100 * APS["student"][0] - 38
+    for ends in gain:
+        assert ends == pytest.approx([middle - 3.8, middle + 3.8], abs=0.1)
 
 
 def test_folds_are_resampled_each_by_itself():

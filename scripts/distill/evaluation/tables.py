@@ -78,7 +78,9 @@ def _resampled(row: dict[str, Any], evaluations: dict[str, Any], task: str) -> n
 
 
 def _means(spec: dict[str, Any], row: dict[str, Any], evaluations: dict[str, Any]) -> np.ndarray:
-    """(resamples,) what the mean AP of a row may be, over seeds or folds and images."""
+    """(resamples,) what the mean AP of a row may be, over seeds or folds and images; a model that all seeds
+    share is one."""
+    row = {**row, "evaluations": list(dict.fromkeys(row["evaluations"]))}
     resample = resampling.folds_too if _over(spec) == "folds" else resampling.seeds_too
     return resample(_resampled(row, evaluations, spec["task"]))
 

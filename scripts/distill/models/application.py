@@ -75,8 +75,11 @@ class Application:
         self.with_keypoints = {c["id"] for c in predictor.meta["categories"] if c.get("keypoints")}
         meta = keypoint_meta({"categories": predictor.meta["categories"]}) if self.posed else None
         self.flip_pairs = meta.flip_pairs if meta else ()
-        least = max(min_score, plan.fixed_boxes["min_score"])
-        self.limits = {**plan.fixed_boxes, "min_score": least}
+        self.limits = dict(plan.fixed_boxes)
+        if (
+            self.posed
+        ):  # an instance scores as its box; where boxes are refined, only the mean of all views does
+            self.limits["min_score"] = max(min_score, plan.fixed_boxes["min_score"])
         self.fixes, self.views, self.step = self.posed, list(plan.views), self._propose
         if crops:
             self._prepare_crops()

@@ -96,7 +96,7 @@ class Predictor:
     def predict(
         self,
         images: str | Path | Sequence[str | Path],
-        views: Sequence[str] | None = None,
+        views: Sequence[str] | str | None = None,
         min_score: float = 0.0,
         boxes: str | Path | None = None,
     ) -> Iterator[tuple[Image, list[dict]]]:

@@ -48,7 +48,7 @@ class Plan:
     boxes: Path | None = None
 
 
-def plan_of(model: Path, views: Sequence[str] | None, boxes: str | Path | None = None) -> Plan:
+def plan_of(model: Path, views: Sequence[str] | str | None, boxes: str | Path | None = None) -> Plan:
     """What the model's study says, of study.json two folders above; without one, the defaults.
 
     views: the name of one of the study's view sets, or names of views; of these the first is the plain one.
@@ -60,7 +60,7 @@ def plan_of(model: Path, views: Sequence[str] | None, boxes: str | Path | None =
     for name in ("model.pth", "config.py"):
         if not (model / name).is_file():
             raise UserError(f"{model}: not the folder of a model: there is no {name} in it")
-    views = views or defaults(ROOT, "study", "evaluate")["views"]
+    views = [views] if isinstance(views, str) else views or defaults(ROOT, "study", "evaluate")["views"]
     model = Path(os.path.abspath(model))  # without .., and with links as they are
     path = model.parent.parent / "study.json"
     study = None

@@ -116,22 +116,22 @@ def project(x: np.ndarray, y: np.ndarray, row: np.ndarray, cells: int) -> np.nda
     a, b, c = row
     height = y.shape[-1]
     middle = (height - 1) / 2
-    at = (np.arange(cells) - c - b * middle) / a
+    reach = int(np.ceil(abs(b) * middle)) + 1 if b else 0  # what lies so far outside may come in by b · v
+    at = (np.arange(-reach, cells + reach) - c - b * middle) / a
     low = np.floor(at).astype(int)
     padded = np.pad(x, [(0, 0), (1, 1)])
     left, right = (padded[:, (low + k + 1).clip(0, x.shape[-1] + 1)] for k in (0, 1))
     density = (left + (at - low) * (right - left)) / a
     if not b:
         return density
-    reach = int(np.ceil(abs(b) * middle)) + 1
     spread = b * (np.arange(height) - middle) + reach
     low = np.floor(spread).astype(int)
     kernel = np.zeros((len(y), 2 * reach + 1))
     for k, weight in ((0, low + 1 - spread), (1, spread - low)):
         np.add.at(kernel.T, low + k, (y * weight).T)
-    n = cells + 2 * reach
+    n = cells + 4 * reach
     whole = np.fft.irfft(np.fft.rfft(density, n) * np.fft.rfft(kernel, n), n)  # a convolution
-    return np.maximum(whole[:, reach : reach + cells], 0)
+    return np.maximum(whole[:, 2 * reach : 2 * reach + cells], 0)
 
 
 def inverted(matrices: np.ndarray) -> np.ndarray:

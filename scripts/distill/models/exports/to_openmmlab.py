@@ -31,7 +31,7 @@ def to_mmdet(
     classes = named(meta, max(counts)) if counts else stated("categories", meta)
     pipeline = [
         dict(type="LoadImageFromFile"),
-        dict(type="Resize", scale=(view.max_side, view.scale), keep_ratio=True),
+        dict(type="Resize", scale=(view.max_side, min(view.scale, view.max_side)), keep_ratio=True),
         dict(
             type="PackDetInputs", meta_keys=("img_id", "img_path", "ori_shape", "img_shape", "scale_factor")
         ),
