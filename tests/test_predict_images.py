@@ -1,11 +1,10 @@
 """A model in use says what it says in the workflow, whatever images come from, however often it stops."""
 
 import re
+import shutil
 import sys
-from fractions import Fraction
 from pathlib import Path
 
-import av
 import cv2
 import numpy as np
 import predict_images
@@ -24,6 +23,7 @@ from distill.predictions.merge import merge_boxes
 from distill.predictions.merge_heatmaps import merge_heatmaps
 from distill.predictions.views import View
 from distill.program import UserError
+from helpers.films import unevenly
 from helpers.in_use import LIMITS, VIEWS, study
 from helpers.networks import random_model
 from helpers.options import merge_options
@@ -207,19 +207,8 @@ def named(folder):
 
 @pytest.fixture(scope="module")
 def video(tmp_path_factory, images):
-    path = tmp_path_factory.mktemp("video") / "clip.mp4"
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=10)
-        stream.width, stream.height, stream.pix_fmt = 160, 120, "yuv420p"
-        stream.codec_context.time_base = Fraction(1, 50)
-        for number, image in enumerate(read_json(images[1])["images"]):
-            pixels = cv2.resize(read_image(images[0] / image["file_name"]), (160, 120))
-            for part in range(2):  # of frames that are not equally far from each other
-                frame = av.VideoFrame.from_ndarray(pixels, format="bgr24")
-                frame.pts, frame.time_base = number * 10 + 3 * part, stream.codec_context.time_base
-                container.mux(stream.encode(frame))
-        container.mux(stream.encode())
-    return path
+    pictures = (read_image(images[0] / image["file_name"]) for image in read_json(images[1])["images"])
+    return unevenly(tmp_path_factory.mktemp("video") / "clip.mp4", pictures)
 
 
 def test_a_video_is_its_frames(tmp_path, box_model, video, monkeypatch):
