@@ -62,80 +62,80 @@ def main() -> None:
         action="store_true",
         help="without the images that nobody has seen: to be labelled ones",
     )
-    arguments = parser.parse_args()
-    labels = read_dataset(arguments.labels)
-    if arguments.command == "import":
-        bring_home(arguments, labels)
+    args = parser.parse_args()
+    labels = read_dataset(args.labels)
+    if args.command == "import":
+        bring_home(args, labels)
         return
-    if arguments.images is not None and arguments.images < 1:
+    if args.images is not None and args.images < 1:
         parser.error("--images must be at least 1")
-    if arguments.images and not arguments.order:
+    if args.images and not args.order:
         parser.error("--images needs --order")
-    if arguments.tool != "yolo":
-        export_for_tool(arguments, labels)
-    elif arguments.order:
+    if args.tool != "yolo":
+        export_for_tool(args, labels)
+    elif args.order:
         parser.error("--order is for tools in which people look at labels, not for yolo")
     else:
-        export_yolo(arguments, labels)
+        export_yolo(args, labels)
 
 
-def bring_home(arguments: argparse.Namespace, labels: Coco) -> None:
+def bring_home(args: argparse.Namespace, labels: Coco) -> None:
     """Writes the corrected labels, and prints the entry of their dataset."""
-    for path in (*arguments.files, arguments.labels):
-        if path.resolve() == arguments.output.resolve():
+    for path in (*args.files, args.labels):
+        if path.resolve() == args.output.resolve():
             raise UserError(f"--output {path}: is read, and would be replaced; choose another name")
-    files = {str(path): read_json(path) for path in arguments.files}
-    result = corrected(labels, files, arguments.only_seen)
-    before = seen_in(read_dataset(arguments.output)) if arguments.output.exists() else set()
+    files = {str(path): read_json(path) for path in args.files}
+    result = corrected(labels, files, args.only_seen)
+    before = seen_in(read_dataset(args.output)) if args.output.exists() else set()
     if before is None:
         what = "is there already, and no file of corrected labels; choose another --output"
-        raise UserError(f"{arguments.output}: {what}")
+        raise UserError(f"{args.output}: {what}")
     if lost := before - set(result["info"]["seen"]):
         what = f"has corrections that these files lack, of {len(lost)} images (first {min(lost)})"
-        raise UserError(f"{arguments.output}: {what}; give their files too, or another --output")
-    write_json(arguments.output, result)
-    print(entry(labels, arguments.output))
+        raise UserError(f"{args.output}: {what}; give their files too, or another --output")
+    write_json(args.output, result)
+    print(entry(labels, args.output))
 
 
-def export_yolo(arguments: argparse.Namespace, labels: Coco) -> None:
+def export_yolo(args: argparse.Namespace, labels: Coco) -> None:
     """Writes labelled and generated images as one dataset of YOLO's."""
-    if arguments.labelled is None or arguments.val is None:
+    if args.labelled is None or args.val is None:
         raise UserError("export yolo: needs --labelled and --val, the datasets that belong to the labels")
-    ratio = arguments.ratio or schema.defaults(ROOT, "models")["ratio"]
+    ratio = args.ratio or schema.defaults(ROOT, "models")["ratio"]
     if not all(0 < part < 1000 for part in ratio):
         raise UserError("--ratio: needs two numbers above 0 and below 1000")
-    labelled, val = map(read_dataset, (arguments.labelled, arguments.val))
-    paths = (arguments.labels, arguments.labelled, arguments.val)
+    labelled, val = map(read_dataset, (args.labelled, args.val))
+    paths = (args.labels, args.labelled, args.val)
     for dataset, path in zip((labels, labelled, val), paths, strict=True):
         root_of(dataset, path)
-    yolo_export.export(labels, labelled, val, ratio, arguments.output)
+    yolo_export.export(labels, labelled, val, ratio, args.output)
 
 
-def export_for_tool(arguments: argparse.Namespace, labels: Coco) -> None:
+def export_for_tool(args: argparse.Namespace, labels: Coco) -> None:
     """Writes labels for a tool in which people look at them."""
     labels = {**labels, "annotations": instances(labels)}  # others are no labels
-    if arguments.order:
-        folder = arguments.labels.parent
-        following = read_next(folder / "next.csv") if arguments.order == "next" else None
-        labels = in_order(labels, read_review(folder / "review.csv"), following, arguments.images)
+    if args.order:
+        folder = args.labels.parent
+        following = read_next(folder / "next.csv") if args.order == "next" else None
+        labels = in_order(labels, read_review(folder / "review.csv"), following, args.images)
     root = labels["info"].get("image_root")
     for image in labels["images"] if root else ():
         check_upright(Path(root, image["file_name"]), image)
     to: dict[str, Callable[..., dict]] = {
         "cvat": to_cvat,
         "fiftyone": to_fiftyone,
-        "label-studio": partial(to_label_studio, prefix=arguments.prefix),
+        "label-studio": partial(to_label_studio, prefix=args.prefix),
     }
     names = "".join(f"{image['file_name']}\n" for image in labels["images"])
-    files = {**to[arguments.tool](labels), **({"images.txt": names} if arguments.order else {})}
-    if there := [name for name in files if (arguments.output / name).exists()]:
+    files = {**to[args.tool](labels), **({"images.txt": names} if args.order else {})}
+    if there := [name for name in files if (args.output / name).exists()]:
         what = "is there already, and may be somebody's work; give a new folder"
-        raise UserError(f"{arguments.output / there[0]}: {what}")
+        raise UserError(f"{args.output / there[0]}: {what}")
     for name, content in files.items():
         if isinstance(content, str):
-            write_text(arguments.output / name, content)
+            write_text(args.output / name, content)
         else:
-            write_json(arguments.output / name, content)
+            write_json(args.output / name, content)
 
 
 def entry(labels: Coco, output: Path) -> str:

@@ -18,16 +18,16 @@ def main() -> None:
     parser.add_argument(
         "--dataset", type=Path, help="the dataset's JSON, if it is not in the same results folder"
     )
-    arguments = parser.parse_args()
-    path = resolve(arguments.path)
+    args = parser.parse_args()
+    path = resolve(args.path)
     print("\n".join(describe(path)))
-    if arguments.image:
+    if args.image:
         from distill.inspection.pictures import picture, save  # matplotlib takes a second to import
 
         with damaged(path):
-            drawn = picture(path, arguments.dataset, arguments.image_id, arguments.row)
-        save(drawn, arguments.image)
-        print(f"picture: {arguments.image}")
+            drawn = picture(path, args.dataset, args.image_id, args.row)
+        save(drawn, args.image)
+        print(f"picture: {args.image}")
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from pathlib import Path
 import yaml
 
 from distill import ROOT
-from distill.cluster.costs import TRAINING, estimate
+from distill.cluster.costs import TRAINING_RULES, estimate
 from distill.cluster.jobs import graph
 from distill.cluster.outlook import counted, outlook, queue
 from distill.cluster.timing import FEW, timing
@@ -57,7 +57,7 @@ def main() -> None:
     seconds, sizes = estimate(jobs, study, images, [*known, *((job, study, images) for job in jobs)])
     print(*outlook(jobs, seconds, sizes, queue()), sep="\n")
     used = {job.wildcards["dataset"] for job in jobs if job.benchmark and "dataset" in job.wildcards}
-    trained = [job.wildcards["model"] for job in jobs if job.rule in TRAINING]
+    trained = [job.wildcards["model"] for job in jobs if job.rule in TRAINING_RULES]
     used |= set(learnt(study, (name for name in trained if study["models"][name]["iterations"] == "auto")))
     if unknown := sorted(used - images.keys()):
         files = [f"{study['results']}/datasets/{name}.stats.json" for name in unknown]

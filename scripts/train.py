@@ -6,7 +6,7 @@ from pathlib import Path
 
 from distill.cluster.gpus import claim
 from distill.program import DEVICE, at_least, require, run
-from distill.study.resolve import TRAINING
+from distill.study.resolve import TRAINING_OPTIONS
 
 
 def main() -> None:
@@ -14,7 +14,10 @@ def main() -> None:
     parser.add_argument("--name", required=True, help="name of the model")
     parser.add_argument("--config", type=Path, required=True, help="model config: a path, or mmdet::…")
     parser.add_argument(
-        "--spec", type=json.loads, required=True, help=f"JSON: {', '.join(TRAINING)}; ratio of students"
+        "--spec",
+        type=json.loads,
+        required=True,
+        help=f"JSON: {', '.join(TRAINING_OPTIONS)}; ratio of students",
     )
     parser.add_argument("--labelled", type=Path, required=True, help="COCO JSON of the labelled dataset")
     parser.add_argument("--labels", type=Path, help="COCO JSON of generated labels (a student)")
@@ -30,7 +33,7 @@ def main() -> None:
     args = vars(parser.parse_args())
     workers = args.pop("workers")
     at_least(0, workers=workers)
-    require(args["spec"], (*TRAINING, *(["ratio"] if args["labels"] else [])), "--spec")
+    require(args["spec"], (*TRAINING_OPTIONS, *(["ratio"] if args["labels"] else [])), "--spec")
     claim(1, args["device"])
     from distill.models.training import train
     from distill.models.training_job import Job

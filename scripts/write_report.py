@@ -14,10 +14,10 @@ def main() -> None:
     parser.add_argument("--study", type=Path, required=True, help="the resolved study (JSON)")
     parser.add_argument("--results", type=Path, required=True, help="the results folder of the study")
     parser.add_argument("--output", type=Path, required=True, help="the HTML page to write")
-    arguments = parser.parse_args()
-    page = Report(read_study(arguments.study), arguments.results).render()
-    write_text(arguments.output, page)
-    log.info("%s: %.1f MB", arguments.output, len(page) / 1e6)
+    args = parser.parse_args()
+    page = Report(read_study(args.study), args.results).render()
+    write_text(args.output, page)
+    log.info("%s: %.1f MB", args.output, len(page) / 1e6)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from jsonschema import Draft202012Validator
 from distill.labels import calibrate
 from distill.predictions import merge
 from distill.program import UserError
-from distill.study.resolve import TRAINING, resolve
+from distill.study.resolve import TRAINING_OPTIONS, resolve
 from helpers import ROOT
 from helpers.stand_in import Project
 
@@ -171,7 +171,7 @@ def test_defaults_of_datasets(changed):
 def test_defaults_of_trainings(changed):
     """Those of one model are the config's where it has any; a warm-up is at most a tenth of the training."""
     student, teacher = sorted(changed.given("train", "--spec"), key=lambda spec: spec["iterations"] == "auto")
-    assert set(student) == {*TRAINING, "ratio"} == {*teacher, "ratio"}
+    assert set(student) == {*TRAINING_OPTIONS, "ratio"} == {*teacher, "ratio"}
     usual = {**changed.usual["models"], **changed.by_config["model"]}
     usual["seed"] += changed.usual["study"]["seeds"][0]
     iterations = changed.by_config["iterations"]["student"]

@@ -53,7 +53,7 @@ def start(tmp_path, sockets):
         return subprocess.Popen(
             [sys.executable, path, *args],
             cwd=tmp_path,
-            env={**os.environ, forks.FOLDER: str(sockets)},
+            env={**os.environ, forks.VARIABLE: str(sockets)},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -151,7 +151,7 @@ def test_where_cuda_would_fail_in_a_fork_the_program_runs_by_itself(
 def test_where_a_path_is_too_long_for_a_socket_the_program_runs_by_itself(tmp_path, monkeypatch):
     folder = tmp_path / ("x" * 100)
     folder.mkdir()
-    monkeypatch.setenv(forks.FOLDER, str(folder))
+    monkeypatch.setenv(forks.VARIABLE, str(folder))
     assert forks.hand_over("json") is None
 
 
@@ -173,7 +173,7 @@ def test_a_job_of_a_cluster_keeps_no_process_for_others(tmp_path, sockets, mode)
     (tmp_path / "scripts/split_data.py").write_text(program)
     (tmp_path / "study.yaml").write_text(yaml.safe_dump(project.config))
     options = ["--cores", "1", "--mode", mode, "--", "out/datasets/val.json"]
-    environ = {**os.environ, forks.FOLDER: str(sockets)}
+    environ = {**os.environ, forks.VARIABLE: str(sockets)}
     done = subprocess.run(command(*options), cwd=tmp_path, env=environ, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     said = (tmp_path / "out/datasets/val.json").read_text()
@@ -204,7 +204,7 @@ def test_predictions_of_forks_have_the_same_bytes(tmp_path, sockets, arrows, dev
     for name in ("alone", "forked"):
         (tmp_path / name).mkdir()
     alone = predict(model, arrows, tmp_path / "alone", device)
-    forked = predict(model, arrows, tmp_path / "forked", device, **{forks.FOLDER: str(sockets)})
+    forked = predict(model, arrows, tmp_path / "forked", device, **{forks.VARIABLE: str(sockets)})
     assert sum(path.is_socket() for path in sockets.iterdir()) == 1
     assert "batches of s0112-flip" in alone
     assert "batches of s0112-flip" in forked

@@ -26,7 +26,7 @@ from pathlib import Path
 from socketserver import BaseRequestHandler, ForkingMixIn, UnixStreamServer
 from typing import Any
 
-FOLDER = "DISTILL_FORKS"  # the variable that names the folder of the sockets: the workflow sets it
+VARIABLE = "DISTILL_FORKS"  # the variable that names the folder of the sockets: the workflow sets it
 IDLE = 60.0  # seconds
 STARTED = b"+"
 
@@ -35,10 +35,10 @@ def hand_over(imports: str) -> int | None:
     """Runs this program in a fork of a process that has imported the module `imports`, and returns its exit
     code; None where the workflow keeps no such process, or it does not answer: the program then runs itself.
     """
-    folder = Path(os.environ.get(FOLDER, ""))
-    if FOLDER not in os.environ or not folder.is_dir():
+    folder = Path(os.environ.get(VARIABLE, ""))
+    if VARIABLE not in os.environ or not folder.is_dir():
         return None
-    environ = {key: value for key, value in os.environ.items() if key != FOLDER}
+    environ = {key: value for key, value in os.environ.items() if key != VARIABLE}
     try:
         server = _connect(folder, imports)
     except OSError:  # a path that is too long for a socket, or a file system without

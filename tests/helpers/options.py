@@ -5,7 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from distill.study.resolve import TRAINING
+from distill.study.resolve import TRAINING_OPTIONS
 from distill.study.schema import defaults, documents
 from helpers import ROOT
 
@@ -37,7 +37,7 @@ def as_json(options: "merge.Options | calibrate.Options") -> str:
 
 def training_options(**options: Any) -> dict[str, Any]:
     """Of a student where `options` has a ratio, else of a teacher."""
-    usual = {key: value for key, value in defaults(ROOT, "models").items() if key in TRAINING}
+    usual = {key: value for key, value in defaults(ROOT, "models").items() if key in TRAINING_OPTIONS}
     if options.get("iterations", "auto") != "auto":
         usual["warmup"] = options["iterations"] // 10  # as of a study
     return {**usual, **options}

@@ -42,7 +42,7 @@ class Run(forks.Run):
         # What was read from the environment before the fork:
         tempfile.tempdir = None
         sys.modules["distill.program"].DEVICE = os.environ.get("DISTILL_DEVICE", "auto")
-        os.environ.pop(forks.FOLDER, None)  # this is a fork already
+        os.environ.pop(forks.VARIABLE, None)  # this is a fork already
         if sys.argv[0].endswith(".py"):
             sys.argv[0] = str(SCRIPTS / sys.argv[0])
             super().run()

@@ -20,8 +20,8 @@ from distill.study.lineage import learnt
 from distill.study.needs import shards_of
 from distill.study.types import Study
 
-TRAINING = ("train_teacher", "retrain_student")
-SAME_COST = {**dict.fromkeys(TRAINING, "train"), TEMPORARY: "infer_view_heatmaps"}
+TRAINING_RULES = ("train_teacher", "retrain_student")
+SAME_COST = {**dict.fromkeys(TRAINING_RULES, "train"), TEMPORARY: "infer_view_heatmaps"}
 LIGHT = 30.0  # seconds that jobs without a benchmark are taken for; they work on text alone
 
 
@@ -29,7 +29,7 @@ def work_of(job: Job, study: Study, images: Mapping[str, int]) -> float | None:
     """The work of a job, None where it is not known yet; 1 for jobs that are not measured. images: dataset →
     its number of images, as far as they are known."""
     names = job.wildcards
-    if job.rule in TRAINING:
+    if job.rule in TRAINING_RULES:
         iterations = _iterations(names["model"], study, images)
         return iterations and iterations * study["models"][names["model"]]["batch"]
     if not job.benchmark:
@@ -83,7 +83,7 @@ def measured(job: Job, work: float | None) -> tuple[float, float] | None:
     Of a training its run.json is read, not its benchmark, which counts the pauses of interrupted ones.
     """
     try:
-        if job.rule in TRAINING:
+        if job.rule in TRAINING_RULES:
             record = json.loads((Path(job.outputs[0]).parent / "run.json").read_text())
             return 1.0, record["seconds_per_iteration"] * record["processes"] / record["spec"]["batch"]
         seconds = float(Path(job.benchmark).read_text().splitlines()[1].split("\t")[0])
@@ -93,6 +93,7 @@ def measured(job: Job, work: float | None) -> tuple[float, float] | None:
 
 
 def size_of(job: Job) -> int:
+    """Of its files that are there, in bytes."""
     return sum(path.stat().st_size for path in map(Path, job.outputs) if path.exists())
 
 
@@ -116,13 +117,13 @@ def estimate(
             if point := measured(job, work):
                 seconds[kind].append(point)
             if work and job.is_done:  # what is temporary is gone
-                sizes[kind].append((1.0 if job.rule in TRAINING else work, size_of(job)))
+                sizes[kind].append((1.0 if job.rule in TRAINING_RULES else work, size_of(job)))
     lines = {kind: line(points) for kind, points in seconds.items()}
     volumes = {kind: line(points) for kind, points in sizes.items()}
     times, bytes_ = {}, {}
     for job in jobs:
         work, kind = work_of(job, study, images), kind_of(job, study)
-        training = job.rule in TRAINING
+        training = job.rule in TRAINING_RULES
         cost, volume = lines.get(kind), volumes.get(kind)
         if training or job.benchmark:
             times[job] = cost(work) / (max(1, job.gpus) if training else 1) if cost and work else None

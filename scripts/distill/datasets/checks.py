@@ -63,6 +63,7 @@ def leaves_root(name: str) -> bool:
 
 
 def is_integer(value: Any) -> bool:
+    """Whether a value of a file is a whole number, which true and false are not."""
     return isinstance(value, int) and not isinstance(value, bool)
 
 
@@ -92,6 +93,7 @@ def unique_ids(records: list, what: str, problems: Problems) -> None:
 
 
 def are_numbers(values: Any, count: int) -> bool:
+    """Whether a value of a file is a list of so many numbers, none of them absurd."""
     return (
         isinstance(values, list)
         and len(values) == count
@@ -100,6 +102,8 @@ def are_numbers(values: Any, count: int) -> bool:
 
 
 def are_pairs(pairs: Any, low: int, high: int) -> bool:
+    """Whether a value of a file is a list of pairs of different whole numbers from `low` to `high`."""
+
     def is_pair(pair: Any) -> bool:
         if not isinstance(pair, list) or len(pair) != 2:
             return False

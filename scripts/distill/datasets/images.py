@@ -1,6 +1,6 @@
 """Images as people have them → 8-bit BGR arrays; and a fast scan that finds the ones that cannot be read.
 
-Everything that opens an image goes through `_load`, so that training can read what the scan has accepted.
+Everything that reads pixels goes through `_load`, so that training can read what the scan has accepted.
 Pixels are decoded in full: a truncated file is an error, not a picture with a grey lower half.
 """
 

@@ -230,6 +230,7 @@ def escape(text: object) -> str:
 
 
 def unescape(text: str) -> str:
+    """What `escape` was given, as one line."""
     return re.sub(r"\\([\\|<])", r"\1", text)
 
 

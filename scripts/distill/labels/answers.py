@@ -45,6 +45,7 @@ class Answer:
 
 
 def category_named(name: str, labels: Coco) -> Record:
+    """The category of the labels. Raises UserError where there is none of the name."""
     for category in labels["categories"]:
         if category["name"] == name:
             return category

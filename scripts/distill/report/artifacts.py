@@ -89,7 +89,7 @@ class Results:
         self._generated: tuple[str, dict[str, Any] | None] = ("", None)
 
     def optional(self, *parts: str, read: Callable[[Path], Any] = read_json) -> Any | None:
-        """A JSON artifact below the results folder, None if it is not there."""
+        """An artifact below the results folder, None if it is not there. read: what makes it of its path."""
         path = self.results.joinpath(*parts)
         return read(path) if path.exists() else None
 

@@ -9,10 +9,11 @@ from distill.study.schema import suggestion
 from distill.study.types import Dataset, Import, Labels, Model
 
 STARTS = ("pretrained", "none")  # of a training that begins with no model
-Needs = dict[str, list[str]]  # of each dataset, model and label set, those that it is made from
+MadeFrom = dict[str, list[str]]  # of each dataset, model and label set, those that it is made from
 
 
 def known(name: str, names: Iterable[str], where: str, what: str) -> None:
+    """Raises UserError, at `where`, for the name of a `what` that is none of the names."""
     if name not in (names := list(names)):
         raise UserError(f"{where}: there is no {what} {name!r}{suggestion(name, names)}")
 
@@ -41,7 +42,7 @@ def boxes_of(models: Mapping[str, Model], name: str) -> str:
     return models[name].get("boxes", name)
 
 
-def _of_datasets(datasets: Mapping[str, Dataset]) -> Needs:
+def _of_datasets(datasets: Mapping[str, Dataset]) -> MadeFrom:
     for name, spec in datasets.items():
         for source in sources(spec):
             known(source, datasets, f"datasets.{name}", "dataset")
@@ -56,7 +57,7 @@ def _of_labels(
     datasets: Mapping[str, Dataset],
     models: Mapping[str, Model],
     views: Mapping[str, list[str]],
-) -> Needs:
+) -> MadeFrom:
     for name, entry in labels.items():
         for teacher in entry["teachers"]:
             known(teacher, models, f"labels.{name}.teacher", "model")
@@ -80,8 +81,8 @@ def _of_labels(
 
 def _of_models(
     models: Mapping[str, Model], datasets: Mapping[str, Dataset], labels: Mapping[str, Labels]
-) -> Needs:
-    needs: Needs = {}
+) -> MadeFrom:
+    needs: MadeFrom = {}
     for name, model in models.items():
         known(model["labelled"], datasets, f"models.{name}.labelled", "dataset")
         known(boxes_of(models, name), models, f"models.{name}.boxes", "model")
@@ -114,7 +115,7 @@ def _start(name: str, init: str | Import, models: Mapping[str, Model]) -> list[s
     return []
 
 
-def _acyclic(needs: Needs) -> None:
+def _acyclic(needs: MadeFrom) -> None:
     try:
         TopologicalSorter(needs).prepare()
     except CycleError as error:

@@ -19,7 +19,9 @@ from distill.study.schema import suggestion
 from distill.study.seeds import repeat
 from distill.study.types import Merge, Merged, Model, Study, Task, Training
 
-TRAINING = tuple(key for key in Training.__annotations__ if key != "ratio")  # that is of students alone
+TRAINING_OPTIONS = tuple(
+    key for key in Training.__annotations__ if key != "ratio"
+)  # that is of students alone
 OF_TEACHERS = ("teacher", "views")  # the keys of labels that say how a teacher predicts
 IMPORTED = ("config", "import", "labelled", "boxes")  # the keys of an imported model
 TASKS: tuple[Task, ...] = get_args(Task)
@@ -73,7 +75,7 @@ def resolve(config: Mapping[str, Any], root: Path) -> Study:
 def training(model: Model) -> Training:
     """The options of a model that the training program takes."""
     options: Mapping[str, Any] = model
-    keys = (*TRAINING, *(["ratio"] if model["labels"] else []))
+    keys = (*TRAINING_OPTIONS, *(["ratio"] if model["labels"] else []))
     return cast(Training, {key: options[key] for key in keys})
 
 

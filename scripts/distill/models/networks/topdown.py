@@ -37,6 +37,7 @@ BRIGHTEST = 255  # of Megvii's heatmaps, whose peaks others put at 1
 
 
 def is_topdown(cfg: Config) -> bool:
+    """Whether a network is a top-down pose estimator of mmpose."""
     return _name(cfg.model.get("type")) == "TopdownPoseEstimator"
 
 

@@ -33,6 +33,7 @@ def reassemble(features: Tensor, masks: Tensor, kernel: int, groups: int, factor
 def carafe_naive_forward(
     features: Tensor, masks: Tensor, output: Tensor, *, kernel_size: int, group_size: int, scale_factor: int
 ) -> None:
+    """Writes into `output` what `reassemble` makes of features and masks."""
     output.copy_(reassemble(wide(features), wide(masks), kernel_size, group_size, scale_factor))
 
 

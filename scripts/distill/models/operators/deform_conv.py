@@ -76,6 +76,7 @@ def deform_conv_forward(
     ones: Tensor,
     **options: int,
 ) -> None:
+    """Writes into `output` what `convolve` makes of the input."""
     output.copy_(convolve(input, weight, offset, None, None, _grid(options)))
 
 
@@ -135,6 +136,7 @@ def modulated_deform_conv_forward(
     with_bias: bool,
     **steps: int,
 ) -> None:
+    """Writes into `output` what `convolve` makes of the input."""
     grid = Grid(**steps, groups=group, offset_groups=deformable_group)
     offset, mask = (_of_cells(values, output.shape) for values in (offset, mask))
     output.copy_(convolve(input, weight, offset, mask, bias if with_bias else None, grid))
