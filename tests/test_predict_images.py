@@ -15,7 +15,6 @@ from distill.datasets.images import read_image
 from distill.datasets.videos import frames
 from distill.files import read_json, write_json
 from distill.models import Predictor, applied
-from distill.models.application import Application
 from distill.models.prediction import detect_boxes, predict_boxes, predict_heatmaps
 from distill.models.sources import Source
 from distill.models.usage import plan_of
@@ -147,7 +146,7 @@ def test_an_interrupted_run_goes_on(tmp_path, box_model, images, monkeypatch):
             if len(seen) == stop_after:
                 raise KeyboardInterrupt
 
-        used = Application(predictor, plan_of(box_model, views), 0.0)
+        used = predictor.application(plan_of(box_model, views), 0.0)
         applied.predict_files(predictor, source, used, tmp_path / name, each)
         return sum(seen)
 

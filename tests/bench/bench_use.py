@@ -19,7 +19,6 @@ from measure import best_seconds, report
 
 from distill.datasets.figures import CATEGORY, generate
 from distill.datasets.images import read_image
-from distill.models.application import Application
 from distill.models.applied import predict_files
 from distill.models.predictor import Predictor
 from distill.models.sources import Source
@@ -58,7 +57,7 @@ def main() -> None:
             predictor, view = Predictor(model, "cpu"), View(args.scale)
             plan = plan_of(model, [view.name])
             plan.fixed_boxes["per_image"] = args.rois
-            used, source = Application(predictor, plan, 0.0), Source.of([images])
+            used, source = predictor.application(plan, 0.0), Source.of([images])
             batches: list = []
 
             def keep(*batch, batches=batches):

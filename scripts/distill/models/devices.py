@@ -12,6 +12,7 @@ from distill.program import UserError, log, processors
 
 T = TypeVar("T")
 MOST_WORKERS = 16  # more wait for the disk
+CROPS = 8  # of instances, take the memory of an image
 
 
 def pick_workers(device: torch.device) -> int:

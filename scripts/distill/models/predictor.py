@@ -13,12 +13,13 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from distill.models.amp import features_in_bfloat16, keep_float32, supported
-from distill.models.application import CROPS, Application
-from distill.models.devices import in_memory, pick_device, pick_workers
+from distill.models.application import Application, Proposals, Refinements
+from distill.models.devices import CROPS, in_memory, pick_device, pick_workers
 from distill.models.folding import fold
 from distill.models.loaders import outlive_signals
 from distill.models.model import load
 from distill.models.named_rows import categories_of
+from distill.models.pose_application import Poses, PosesInCrops
 from distill.models.sources import (
     CroppedImages,
     Image,
@@ -118,10 +119,15 @@ class Predictor:
 
     def application(self, plan: Plan, min_score: float) -> Application:
         """This model as the plan has it used; that which finds instances for it is computed likewise."""
-        finder = None
-        if plan.boxes:
+        if "crops" in self.kind.can:
+            if not plan.boxes:
+                raise UserError(f"{self.folder}: finds no instances itself; --boxes names a model that does")
             finder = Predictor(plan.boxes, str(self.device), self.batch, self.workers, self.amp)
-        return Application(self, plan, min_score, finder)
+            return PosesInCrops(self, plan, min_score, finder)
+        if plan.boxes:
+            raise UserError(f"{self.folder}: finds boxes itself, and needs no {plan.boxes}")
+        of_boxes = Refinements if plan.options.boxes == "average" else Proposals
+        return (Poses if self.meta.get("task") == "keypoints" else of_boxes)(self, plan, min_score)
 
     def parts(
         self, source: Source, views: Views, done: Container[int] = ()
