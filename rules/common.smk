@@ -26,6 +26,7 @@ from distill.study.lineage import learnt_by, lineage, made_of, merged_file, trai
 from distill.study.needs import margins, merged_from, missing_packages, shards_of
 from distill.study.paths import check_results
 from distill.program import UserError
+from distill.strict import is_line
 from distill.study.pretrained import published, weights_of
 from distill.study.references import boxes_of, sources
 from distill.study.seeds import family

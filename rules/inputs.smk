@@ -15,9 +15,20 @@ def dataset_files(wildcards):
     if spec["kind"] == "voc":
         paths = list(dict.fromkeys(place for path in paths for place in places(path) if os.path.isdir(place)))
     elif spec["kind"] in ("folder", "videos"):
-        inside = (folder for path in paths for folder in folders_in(path))
-        paths += [folder for folder in inside if not set("{}") & set(folder)]  # which would be wildcards
+        inside = [folder for path in paths for folder in folders_in(path)]
+        paths += [folder for folder in inside if is_plain(folder) and not is_result(folder)]
     return [path for path in paths if path not in DOWNLOADED and os.path.exists(path)]
+
+
+def is_plain(path):
+    """Whether Snakemake takes a path for what it is; braces would be wildcards."""
+    return is_line(path) and not set("{}") & set(path)
+
+
+def is_result(path):
+    """Whether it is the folder of the results, which changes with every job, or below it."""
+    results = os.path.abspath(R)
+    return os.path.commonpath([results, os.path.abspath(path)]) == results
 
 
 # --- train ---

@@ -138,7 +138,8 @@ def given(
             unseen = f"if nobody looked at the {found.empty} without an object, say --only-annotated"
             hint = f"{unseen}; else {hint}"
         raise UserError(f"{args.unlabelled}: all of its {len(files)} images are labelled ones; {hint}")
-    copies = (0, 0) if found.frames else material.alike(files, known, validated)
+    sample = material.scanned(files)
+    copies = (0, 0) if found.frames else (material.alike(sample, known, validated), len(sample))
     return {
         "unlabelled": entry,
         "unlabelled_images": len(files) - shared,

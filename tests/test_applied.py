@@ -203,13 +203,16 @@ def test_a_folder_in_the_place_of_the_output_is_seen_first(place, folder):
 
 
 def test_a_file_of_somebody_else_is_no_output(place):
-    Path("out.json").write_text("[1]")
     stub = Stub(place)
-    with pytest.raises(UserError, match=r"out\.json: is there already, without out\.images\.json beside it"):
-        stub.run(Source.of(["photos"]), Path("out.json"))
-    assert not stub.asked
-    assert Path("out.json").read_text() == "[1]"
-    Path("out.json").unlink()
+    for names in (["out.json"], ["out.images.json"], ["out.json", "out.images.json"]):
+        for name in names:
+            Path(name).write_text('{"info": {"description": "mine"}}')
+        with pytest.raises(UserError, match=f"{names[0]}: is there already, and not of this program"):
+            stub.run(Source.of(["photos"]), Path("out.json"))
+        assert not stub.asked
+        for name in names:
+            assert "mine" in Path(name).read_text()
+            Path(name).unlink()
     for _ in range(2):  # its own is replaced
         assert len(stub.run(Source.of(["photos"]), Path("out.json"))) == 3
 

@@ -91,6 +91,15 @@ def test_images_put_into_a_folder_are_seen(finished, folder):
     assert finished.plan() == {}
 
 
+def test_results_within_a_folder_of_images_change_no_dataset(tmp_path):
+    project = Project(tmp_path)
+    project.config["results"] = "pool/some/out"
+    for _ in range(2):
+        done = project.snakemake("--cores", "2", "pool/some/out/datasets/pool.json")
+        assert done.returncode == 0, done.stderr
+    assert "Nothing to be done" in done.stdout + done.stderr
+
+
 def test_every_table_is_a_target_and_so_are_the_labels(tmp_path):
     project = Project(tmp_path)
     plan = project.plan("boxes")

@@ -1,5 +1,6 @@
 """The workflow by the real Snakemake; the programs are stand-ins that only write files."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -78,7 +79,7 @@ class Project:
         for program in (ROOT / "scripts").glob("*.py"):
             (folder / "scripts" / program.name).write_text(STAND_IN)
         (folder / "scripts/check_models.py").write_text("")  # makes nothing, and finds no mistake
-        for name in ("a day, in May", "{another}"):
+        for name in ("a day, in May", "{another}", "two\nlines", os.fsdecode(b"caf\xe9")):
             (folder / "pool" / name).mkdir(parents=True)
 
     def snakemake(self, *args: str, config: dict | None = None) -> subprocess.CompletedProcess:

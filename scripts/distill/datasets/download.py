@@ -117,6 +117,8 @@ def extract(archive: str | Path, folder: str | Path, names: Sequence[str]) -> No
     Raises UserError where the archive is damaged or lacks one of the names, and where one is there already.
     """
     folder = Path(folder)
+    if there := [path for name in names if (path := folder / name).is_file() or any(path.glob("*"))]:
+        raise UserError(f"{there[0]}: is there already; take it away, or do not extract it")
     scratch = folder / f".{Path(archive).name}.tmp"
     shutil.rmtree(scratch, ignore_errors=True)
     try:
@@ -129,8 +131,6 @@ def extract(archive: str | Path, folder: str | Path, names: Sequence[str]) -> No
                     raise UserError(f"{archive}: has no {name}")
                 for member in progress(inside, len(inside), f"extracting {name}"):
                     zipped.extract(member, scratch)  # which removes .. and leading slashes from names
-        if there := [path for name in names if (path := folder / name).is_file() or any(path.glob("*"))]:
-            raise UserError(f"{there[0]}: is there already; take it away, or do not extract it")
         for name in names:
             target = folder / name
             target.parent.mkdir(parents=True, exist_ok=True)

@@ -52,12 +52,18 @@ def read_layout(path: str, split: str) -> Layout:
     if shape:
         keypoints = _keypoints(path, data, shape[0])
         categories = [{**category, **keypoints} for category in categories]
+    return Layout(categories, files_of(path, data, split), shape)
+
+
+def files_of(path: str, data: Mapping[str, Any], split: str) -> list[str]:
+    """The images of a split, as of a `Layout`. data: what the data.yaml says. Raises UserError for an entry
+    that it lacks, or that is of no images."""
     if data.get(split) in (None, "", []):
         there = ", ".join(key for key in SPLITS if data.get(key))
         raise UserError(f"{path}: has no {split}; there is {there or 'no split'}")
     given = data[split] if isinstance(data[split], list) else [data[split]]
     files = [file for entry in given for file in _files(path, data, split, entry)]
-    return Layout(categories, sorted(dict.fromkeys(files), key=counted), shape)
+    return sorted(dict.fromkeys(files), key=counted)
 
 
 def label_path(image: str) -> str:

@@ -77,11 +77,13 @@ def measure(
     if not options.serves_all_sizes(map(View.parse, views)):
         options = replace(options, size_dependent=None)
     records: list[dict] = []
+    task = "boxes"
     for files in shards.values():
         paths = [path for view in views for path in files[view]]
-        merge = merge_heatmaps if paths[0].suffix == ".h5" else merge_boxes
+        task = "keypoints" if paths[0].suffix == ".h5" else "boxes"
+        merge = merge_heatmaps if task == "keypoints" else merge_boxes
         records += merge(paths, dataset, options)
-    metrics = evaluate(dataset, records, resampled=False)
+    metrics = evaluate(dataset, records, task, resampled=False)
     return {name: metrics[name] for name in METRICS}
 
 

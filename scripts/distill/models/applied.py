@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from distill.files import locked, write_json, write_text
+from distill.files import locked, read_json, write_json, write_text
 from distill.models.application import Application
 from distill.models.predictor import Predictor
 from distill.models.provenance import digests
@@ -20,6 +20,8 @@ from distill.predictions.coco_results import read_lines
 from distill.program import UserError, log
 
 RESULTS = "predictions"  # the last key of a shard
+FORMAT = 2  # of the shards: those of another one are made anew
+USED = "what "  # so begins the description of what results are about
 
 
 def predict_files(
@@ -49,9 +51,9 @@ def predict_files(
     for path in (output, about(output)):
         if path.is_dir():
             raise UserError(f"{path}: is a folder; --output names a file, such as {path / 'out.json'}")
-    if output.exists() and not about(output).exists():
-        what = f"is there already, without {about(output).name} beside it, so it may be somebody's work"
-        raise UserError(f"{output}: {what}; choose another name")
+    there = [path for path in (output, about(output)) if path.exists()]
+    if there and not _is_ours(about(output)):
+        raise UserError(f"{there[0]}: is there already, and not of this program; choose another --output")
     folder, lock = (output.with_name(f"{output.name}.{what}") for what in ("parts", "lock"))
     with locked(lock, f"is writing {output}", wait=False):
         stamps = _stamps(source)
@@ -109,6 +111,15 @@ def about(output: Path) -> Path:
     return output.with_name(f"{output.stem}.images.json")
 
 
+def _is_ours(path: Path) -> bool:
+    """Whether this program has written what a result is about."""
+    try:
+        said = read_json(path)["info"]["description"]
+    except (UserError, KeyError, TypeError):
+        return False
+    return isinstance(said, str) and said.startswith(USED)
+
+
 def _shard(folder: Path, number: int) -> Path:
     return folder / f"{number:06d}.json"
 
@@ -118,6 +129,7 @@ def _mark(predictor: Predictor, source: Source, used: Application, drawn: str) -
     plan = used.plan
     video = source.root / source.names[0] if source.video else None
     what = {
+        "format": (FORMAT, source.length),
         "models": [
             digests({name: one.folder / name for name in ("model.pth", "config.py")})
             for one in (predictor, used.finder)
@@ -172,7 +184,7 @@ def _gather(folder: Path, predictor: Predictor, source: Source, output: Path) ->
     for one in unreadable:
         log.warning("left out: %(file_name)s, %(reason)s", one)
     info = {
-        "description": f"what {predictor.meta['model']} was used on, for {', '.join(names)}",
+        "description": f"{USED}{predictor.meta['model']} was used on, for {', '.join(names)}",
         "image_root": str(source.root),
         "skipped": unreadable,
     }

@@ -14,7 +14,6 @@ from distill.datasets.images import counted
 from distill.datasets.keypoint_meta import keypoint_meta
 from distill.datasets.splits import ALIKE
 from distill.program import UserError
-from distill.report.wording import plural
 
 SCENE = 0.45  # of the bits of a perceptual hash: unrelated images differ in half of them, frames in fewer
 RARE = 10  # objects of a category
@@ -122,6 +121,11 @@ def _alike(prints: Sequence[Fingerprint]) -> int:
     words = looks(list(prints))
     others = (((bits <= ALIKE).sum(axis=1) > 1).sum() for _, bits in distances(words, words))
     return int(sum(others))
+
+
+def plural(count: int, noun: str) -> str:
+    """1 image, 2 images."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def _listed(items: Iterable[str]) -> str:

@@ -1,17 +1,17 @@
 """What somebody has, as entries of `datasets`: whose format it is in, and which images are there twice."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from distill.datasets.coco import Coco
 from distill.datasets.fingerprints import Fingerprint, distances, fingerprints, looks
-from distill.datasets.images import SUFFIXES, hash_bytes, list_files, scan_all
+from distill.datasets.images import SUFFIXES, Scan, hash_bytes, list_files, scan_all
 from distill.datasets.splits import ALIKE
 from distill.datasets.videos import SUFFIXES as OF_VIDEOS
 from distill.datasets.videos import count_frames
-from distill.datasets.yolo import READ, read_layout
+from distill.datasets.yolo import READ, files_of
 from distill.files import read_bytes
 from distill.program import UserError, log
 from distill.strict import read_yaml
@@ -48,7 +48,7 @@ def own_validation(path: str, entry: Entry) -> tuple[Entry, Entry | None]:
         data = read_yaml(path, READ)
         if not isinstance(data, dict) or not data.get("val"):
             return entry, None
-        train, val = (read_layout(path, split).files for split in ("train", "val"))
+        train, val = (files_of(path, data, split) for split in ("train", "val"))
         return entry, {**entry, "split": "val"} if set(train) != set(val) else None
     if entry["kind"] == "voc" and all(
         Path(path, f"ImageSets/Main/{split}.txt").is_file() for split in ("train", "val")
@@ -110,23 +110,27 @@ def shared(files: Sequence[str], datasets: Sequence[Coco]) -> int:
     return count
 
 
-def alike(files: Sequence[str], datasets: Sequence[Coco], known: Sequence[Fingerprint]) -> tuple[int, int]:
-    """Of a sample of image files, how many look like images of known fingerprints without being files of the
-    datasets: they were made smaller, or saved anew; and how many the sample has. Those that cannot be
-    read are warned of."""
-    hashes = {image["hash"] for dataset in datasets for image in dataset["images"]}
-    sample = list(files[:: max(1, len(files) // SAMPLE)])
+def scanned(files: Sequence[str]) -> dict[str, Scan]:
+    """What a sample of image files is; of those that cannot be read it is warned."""
+    sample = files[:: max(1, len(files) // SAMPLE)]
     root = os.path.commonpath([os.path.dirname(file) for file in sample])
     scans = scan_all([Path(file) for file in sample], f"some images of {root}")
-    found = list(zip(sample, scans, strict=True))
-    warn_of([f"{file}: {scan.reason}" for file, scan in found if scan.reason], len(found), "images")
+    found = dict(zip(sample, scans, strict=True))
+    warn_of([f"{file}: {scan.reason}" for file, scan in found.items() if scan.reason], len(found), "images")
+    return found
+
+
+def alike(sample: Mapping[str, Scan], datasets: Sequence[Coco], known: Sequence[Fingerprint]) -> int:
+    """How many images of a sample look like images of known fingerprints without being files of the datasets:
+    they were made smaller, or saved anew."""
+    hashes = {image["hash"] for dataset in datasets for image in dataset["images"]}
     images = [
-        {"id": n, "file_name": os.path.relpath(file, root), "width": scan.size[0], "height": scan.size[1]}
-        for n, (file, scan) in enumerate(found)
+        {"id": n, "file_name": os.path.abspath(file), "width": scan.size[0], "height": scan.size[1]}
+        for n, (file, scan) in enumerate(sample.items())
         if not scan.reason and scan.hash not in hashes
     ]
-    mine, theirs = (looks(list(prints)) for prints in (fingerprints({"images": images}, Path(root)), known))
-    return sum(int((bits <= ALIKE).any(axis=1).sum()) for _, bits in distances(mine, theirs)), len(sample)
+    mine, theirs = (looks(list(prints)) for prints in (fingerprints({"images": images}, Path("/")), known))
+    return sum(int((bits <= ALIKE).any(axis=1).sum()) for _, bits in distances(mine, theirs))
 
 
 def relative(path: str | Path, folder: str) -> str:

@@ -14,8 +14,7 @@ import yaml
 
 from distill.predictions.views import View
 from distill.program import UserError
-from distill.report.wording import plural
-from distill.study.facts import VALIDATED, Facts
+from distill.study.facts import VALIDATED, Facts, plural
 from distill.study.lengths import automatic_length
 
 STEP = 16  # pixels, of sides
