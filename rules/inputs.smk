@@ -16,7 +16,7 @@ def dataset_files(wildcards):
         paths = list(dict.fromkeys(place for path in paths for place in places(path) if os.path.isdir(place)))
     elif spec["kind"] in ("folder", "videos"):
         inside = [folder for path in paths for folder in folders_in(path)]
-        paths += [folder for folder in inside if is_plain(folder) and not is_result(folder)]
+        paths += [folder for folder in inside if is_plain(folder) and not is_of_results(folder)]
     return [path for path in paths if path not in DOWNLOADED and os.path.exists(path)]
 
 
@@ -25,10 +25,10 @@ def is_plain(path):
     return is_line(path) and not set("{}") & set(path)
 
 
-def is_result(path):
-    """Whether it is the folder of the results, which changes with every job, or below it."""
-    results = os.path.abspath(R)
-    return os.path.commonpath([results, os.path.abspath(path)]) == results
+def is_of_results(path):
+    """Whether a folder is in that of the results, which changes with every job, or holds it: the first job makes it."""
+    path, results = os.path.abspath(path), os.path.abspath(R)
+    return os.path.commonpath([path, results]) in (path, results)
 
 
 # --- train ---
