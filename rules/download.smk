@@ -56,10 +56,7 @@ for name, archive in study["downloads"].items():
         input:
             data_file(f"{name}.zip"),
         output:
-            [
-                directory(data_file(path)) if path.endswith("/") else data_file(path)
-                for path in missing
-            ],
+            [directory(data_file(path)) if path.endswith("/") else data_file(path) for path in missing],
         log:
             f"{R}/logs/download/{name}.extract.log",
         localrule: True
