@@ -21,7 +21,7 @@ rule evaluate:
         task=untracked(lambda wildcards: "keypoints" if has_keypoints(wildcards) else "boxes"),
     shell:
         "python scripts/evaluate.py --dataset {input.dataset:q} --predictions {input.predictions:q}"
-        " --task {params.task} --output {output:q} > {log:q} 2>&1"
+        " --task {params.task:q} --output {output:q} > {log:q} 2>&1"
 
 
 # Any model, annotated dataset and view set can be asked for by path; the target `views` has those of the labels.

@@ -193,6 +193,21 @@ def test_few_videos_give_many_frames(data, tmp_path):
     assert [proposal.frames_each(12, n) for n in (1, 7, 120, 5000)] == [120, 18, 1, 1]
 
 
+def test_a_folder_that_is_called_as_a_home_is_that_folder(data, tmp_path):
+    for name in ("~", "~root"):
+        shutil.copytree(data / "more", tmp_path / "data" / name)
+        shutil.copytree(data / "train", tmp_path / "data/train", dirs_exist_ok=True)
+        labelled = ("--labelled", "data/train/train.json", "--images", "data/train/images")
+        options = ("--unlabelled", f"data/{name}", "--device", "cpu", "--output", f"{name}.yaml")
+        assert warm.run("new_study.py", *labelled, *options, cwd=tmp_path).returncode == 0
+        assert len(datasets(tmp_path / f"{name}.yaml")["unlabelled"]["images"]) == 9
+
+
+def test_a_folder_is_no_output(data, tmp_path):
+    done = run(data, tmp_path, "--unlabelled", data / "more")
+    assert f"{tmp_path} is a folder; name a file, such as {tmp_path}/mine.yaml" in done.stderr
+
+
 def test_results_of_another_study_are_not_taken(data, tmp_path):
     (tmp_path / "results/mine").mkdir(parents=True)
     (tmp_path / "results/mine/study.json").write_text("{}")

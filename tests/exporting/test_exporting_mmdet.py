@@ -5,6 +5,10 @@ import os
 import subprocess
 import sys
 
+import mmcv
+import pytest
+from mmengine.config import Config
+
 from distill.models.exports.exporting import export_model
 from distill.predictions.views import View
 from helpers import SCRIPTS
@@ -51,3 +55,11 @@ def test_mmdet_finds_the_same(tmp_path, figures, model):
         ours = [{**one, "box": view.inverse_boxes(one["box"], size[one["image_id"]])} for one in ours]
         assert len(ours) > 50
         assert share_in_common(ours, theirs)[0] >= 0.995
+
+
+@pytest.mark.parametrize("view", [View(208, max_side=300), View(208, max_side=150)])
+def test_images_are_resized_as_under_the_view(tmp_path, view):
+    export_model(retina_net(tmp_path), "mmdet", tmp_path / "retina.pth", view.name)
+    (resize,) = (t for t in Config.fromfile(tmp_path / "retina.py").test_pipeline if t.type == "Resize")
+    for size in ((320, 240), (240, 320), (400, 200), (100, 100)):
+        assert mmcv.rescale_size(size, resize.scale) == view.size(*size)
