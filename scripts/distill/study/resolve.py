@@ -19,9 +19,7 @@ from distill.study.schema import suggestion
 from distill.study.seeds import repeat
 from distill.study.types import Merge, Merged, Model, Study, Task, Training
 
-TRAINING_OPTIONS = tuple(
-    key for key in Training.__annotations__ if key != "ratio"
-)  # that is of students alone
+TRAINING_OPTIONS = tuple(key for key in Training.__annotations__ if key != "ratio")  # which students have
 OF_TEACHERS = ("teacher", "views")  # the keys of labels that say how a teacher predicts
 IMPORTED = ("config", "import", "labelled", "boxes")  # the keys of an imported model
 TASKS: tuple[Task, ...] = get_args(Task)
@@ -47,6 +45,7 @@ def resolve(config: Mapping[str, Any], root: Path) -> Study:
     config = _text_keys(config)
     schema.validate(config, root)
     config = paths.checked(config)
+    # Each step needs those before it: models name datasets, views depend on models, labels on both.
     filled = {**schema.defaults(root, "study"), **config}
     for key in ("fixed_boxes", "evaluate"):
         filled[key] = {**schema.defaults(root, "study", key), **filled[key]}
@@ -103,6 +102,7 @@ def _text_keys(value: Any, where: str = "") -> Any:
 
 
 def _dataset(name: str, spec: dict[str, Any], study: dict[str, Any], root: Path) -> dict[str, Any]:
+    """A dataset with all options, its paths from the current folder on."""
     if spec["kind"] == "subset" and len(given := [key for key in CHOICES if key in spec]) > 1:
         raise UserError(f"datasets.{name}: {' and '.join(given)} exclude each other")
     usual = schema.defaults(root, "datasets", spec["kind"])
@@ -117,6 +117,8 @@ def _dataset(name: str, spec: dict[str, Any], study: dict[str, Any], root: Path)
 
 
 def _models(study: dict[str, Any], root: Path) -> dict[str, Any]:
+    """The models with all options; those of a study that names none are its teacher and student. Makes a
+    mapping of `model`."""
     if "models" not in study:
         labels, on = schema.defaults(root, "labels"), schema.defaults(root, "study", "evaluate")["on"]
         usual = (schema.defaults(root, "models")["labelled"], labels["dataset"], on)
@@ -135,6 +137,7 @@ def _models(study: dict[str, Any], root: Path) -> dict[str, Any]:
 
 
 def _model(name: str, own: dict[str, Any], common: dict[str, Any], data: str, root: Path) -> dict[str, Any]:
+    """A model with all options and its task. own: what is written of it; common: of all."""
     given = {**common, **own}
     if "config" not in given:
         raise UserError(
@@ -186,6 +189,7 @@ def _by_config(config: str, root: Path) -> dict[str, Any]:
 
 
 def _views(study: dict[str, Any], root: Path) -> dict[str, list[str]]:
+    """The view sets, each as the names of its views; those that are not written are by the model config."""
     config = study["model"].get("config") or next(iter(study["models"].values()))["config"]
     own = _by_config(config, root)["views"]
     if any("boxes" in model for model in study["models"].values()):
@@ -203,6 +207,8 @@ def _views(study: dict[str, Any], root: Path) -> dict[str, list[str]]:
 
 
 def _labels(study: dict[str, Any], root: Path) -> dict[str, Any]:
+    """The label sets with all options; of a study that names none, that of its teacher. Gives the study's
+    `merge` and `calibrate` all options, too."""
     usual, result = schema.defaults(root, "labels"), {}
     if "labels" not in study:
         possible = usual["teacher"] in study["models"] and usual["dataset"] in study["datasets"]
