@@ -53,7 +53,7 @@ VERSIONS = {
     "calibrate": 1,
     "review": 2,
     "evaluate": 3,
-    "report": 5,
+    "report": 6,
 }
 
 
