@@ -72,15 +72,14 @@ def _numbers(row: dict[str, Any], evaluations: dict[str, Any], block: str, metri
 
 def _resampled(row: dict[str, Any], evaluations: dict[str, Any], task: str) -> np.ndarray:
     """(seeds or folds, resamples) AP in percent, NaN where there is none; older evaluations have none."""
-    found = [evaluations[path].get(task, {}).get("resampled") or [] for path in row["evaluations"]]
+    paths = dict.fromkeys(row["evaluations"])  # a model that all seeds share is one
+    found = [evaluations[path].get(task, {}).get("resampled") or [] for path in paths]
     least = min(map(len, found))
     return 100 * np.array([aps[:least] for aps in found], float).reshape(len(found), least)
 
 
 def _means(spec: dict[str, Any], row: dict[str, Any], evaluations: dict[str, Any]) -> np.ndarray:
-    """(resamples,) what the mean AP of a row may be, over seeds or folds and images; a model that all seeds
-    share is one."""
-    row = {**row, "evaluations": list(dict.fromkeys(row["evaluations"]))}
+    """(resamples,) what the mean AP of a row may be, over seeds or folds and images."""
     resample = resampling.folds_too if _over(spec) == "folds" else resampling.seeds_too
     return resample(_resampled(row, evaluations, spec["task"]))
 
