@@ -24,7 +24,7 @@ from distill.study import model_config, reruns
 from distill.files import write_json
 from distill.study.lineage import learnt_by, lineage, made_of, merged_file, trained, trained_on
 from distill.study.needs import margins, merged_from, missing_packages, shards_of
-from distill.study.paths import check_results
+from distill.study.paths import check_results, in_data
 from distill.program import UserError
 from distill.strict import is_line
 from distill.study.pretrained import published, weights_of
@@ -143,7 +143,7 @@ wildcard_constraints:
 
 
 def data_file(path):
-    return os.path.normpath(os.path.join(study["data"], path))
+    return in_data(path, study["data"])
 
 
 DOWNLOADED = [data_file(path) for archive in study["downloads"].values() for path in archive["contents"]]

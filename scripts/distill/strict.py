@@ -32,6 +32,11 @@ _KINDS = ("map", "seq", "str", "int", "float", "bool", "null", "merge", "timesta
 _TRUE = ("on", "yes", "true")  # which YAML reads alike; a key `on` is meant as text
 
 
+def as_list(names: str | list[str]) -> list[str]:
+    """One name or several, as a list: either may be written."""
+    return [names] if isinstance(names, str) else names
+
+
 def is_line(text: str) -> bool:
     """Whether text has no control characters, line breaks or halves of characters in it. All else may be in
     names: no-break spaces, too."""

@@ -7,7 +7,7 @@ from pathlib import Path, PurePath, PurePosixPath
 from distill.datasets.checks import Problems, make_whole, show, unique_ids
 from distill.datasets.image_names import NamedImages
 from distill.program import UserError, log
-from distill.strict import read_json, read_text
+from distill.strict import as_list, read_json, read_text
 
 NUMBERED = ("folder", "videos", "yolo", "voc", "figures")  # kinds whose images have numbers of our making
 
@@ -26,7 +26,7 @@ def subset(spec: dict, sources: dict, images_dir: Path | None) -> dict:
     pool = source["images"]
     if "range" in spec:
         pool = _range(pool, spec["range"])
-    for other in [spec["exclude"]] if isinstance(spec["exclude"], str) else spec["exclude"]:
+    for other in as_list(spec["exclude"]):
         hashes = {image["hash"] for image in _source(sources, other)["images"]}
         rest = [image for image in pool if image["hash"] not in hashes]
         if len(rest) == len(pool):

@@ -16,6 +16,7 @@ from distill.datasets.coco import Coco, Record, by_image, instances
 from distill.datasets.keypoint_meta import keypoint_meta
 from distill.labels.answers import keypoint_fields
 from distill.report.comparison import keypoint_similarity
+from distill.strict import as_list
 from distill.study.types import Dataset
 
 MATCH = 0.5  # IoU from which a label has found an instance; OKS from which a keypoint is right
@@ -66,7 +67,7 @@ def _annotated(
 ) -> Iterable[Coco]:
     """The nearest datasets with annotations among those that a dataset is made from."""
     of = specs[name].get("of", []) if name in specs else []
-    for source in [of] if isinstance(of, str) else of:
+    for source in as_list(of):
         content = dataset(source)
         if content and content["annotations"]:
             yield content

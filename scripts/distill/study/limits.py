@@ -7,6 +7,7 @@ from typing import Any, cast
 from distill.evaluation.metrics import METRICS, USUAL
 from distill.predictions.views import View, check_crops, check_images
 from distill.program import UserError
+from distill.strict import as_list
 from distill.study.lineage import made_of
 from distill.study.model_config import is_our_rcnn, is_outside, is_topdown
 from distill.study.schema import suggestion
@@ -178,7 +179,7 @@ def annotated(name: str, datasets: Mapping[str, Any]) -> bool:
     if spec.get("strip_annotations") or spec["kind"] in ("folder", "videos"):
         return False
     of = spec.get("of", [])
-    return all(annotated(source, datasets) for source in ([of] if isinstance(of, str) else of))
+    return all(annotated(source, datasets) for source in as_list(of))
 
 
 def _check_seed(where: str, entry: Mapping[str, Any], study: Mapping[str, Any]) -> None:

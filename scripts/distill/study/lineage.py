@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 
+from distill.strict import as_list
 from distill.study.references import boxes_of
 from distill.study.types import Study
 
@@ -64,6 +65,5 @@ def merged_file(study: Study, labels: str) -> str:
 
 def made_of(study: Study, dataset: str) -> list[str]:
     """The datasets that a dataset's images come from: they may have the labels that it hides."""
-    of = study["datasets"][dataset].get("of", [])
-    direct = [of] if isinstance(of, str) else of
+    direct = as_list(study["datasets"][dataset].get("of", []))
     return [*direct, *(source for name in direct for source in made_of(study, name))]

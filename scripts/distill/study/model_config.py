@@ -14,6 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from distill.program import UserError, cause
+from distill.study.paths import in_data
 from distill.study.references import known
 from distill.study.types import Task
 
@@ -38,7 +39,7 @@ def placed(config: str, data: str, root: Path, where: str) -> str:
         known(config, sorted(path.stem for path in (root / FOLDER).glob("*.py")), where, "model config")
         return config
     if "::" not in config:
-        config = os.path.normpath(os.path.join(data, config))
+        config = in_data(config, data)
     if not os.path.isfile(path_of(config, root)):  # of a name that is too long neither
         near = path_of(config, root)
         close = get_close_matches(near.name, [path.name for path in near.parent.glob("*.py")], n=1)

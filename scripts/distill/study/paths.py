@@ -35,6 +35,11 @@ def checked(config: Mapping[str, Any]) -> dict[str, Any]:
     return copy
 
 
+def in_data(path: str, data: str) -> str:
+    """A path that starts in the folder `data`, from the current folder on."""
+    return os.path.normpath(os.path.join(data, path))
+
+
 def check_results(folder: str) -> None:
     """Raises UserError where a folder of results can be neither made nor written into."""
     path = os.path.abspath(folder)

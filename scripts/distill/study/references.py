@@ -5,6 +5,7 @@ from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
 from distill.program import UserError
+from distill.strict import as_list
 from distill.study.schema import suggestion
 from distill.study.types import Dataset, Import, Labels, Model
 
@@ -22,7 +23,7 @@ def sources(spec: Dataset) -> list[str]:
     """The datasets that a dataset is made from."""
     options: Mapping[str, Any] = spec
     named = [options[key] for key in ("of", "exclude") if key in options]
-    return [name for value in named for name in ([value] if isinstance(value, str) else value)]
+    return [name for value in named for name in as_list(value)]
 
 
 def check(study: Mapping[str, Any]) -> None:

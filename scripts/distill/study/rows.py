@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from distill.program import UserError
+from distill.strict import as_list
 from distill.study import schema
 from distill.study.references import known
 from distill.study.types import Row, Study, Table
@@ -75,7 +76,7 @@ def _rows(where: str, given: Iterable[str | dict[str, Any]], study: Mapping[str,
 def _check_names(where: str, table: Mapping[str, Any], rows: Mapping[str, Row]) -> None:
     """That what the table says of rows is said of rows that there are."""
     for key, names in table.get("gap", {}).items():
-        for name in [names] if isinstance(names, str) else names:
+        for name in as_list(names):
             known(name, rows, f"{where}.gap.{key}", "row")
     for name in table["reference"]:
         known(name, rows, f"{where}.reference", "row")

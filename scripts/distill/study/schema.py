@@ -15,6 +15,7 @@ from referencing import Registry
 from referencing.jsonschema import DRAFT202012
 
 from distill.program import UserError
+from distill.strict import as_list
 
 _DRAFT = jsonschema.Draft202012Validator
 # JSON Schema takes 2.0 for a whole number; Python does not where it counts.
@@ -69,6 +70,13 @@ def defaults(root: Path, name: str, group: str | None = None) -> dict[str, Any]:
     return result
 
 
+def with_defaults(
+    root: Path, given: Mapping[str, Any], name: str, group: str | None = None
+) -> dict[str, Any]:
+    """What is given, and the defaults of the rest, as of `defaults`."""
+    return {**defaults(root, name, group), **given}
+
+
 def recipe(root: Path, name: str) -> dict[str, Any]:
     """The options of a model that a recipe sets, as they stand in its schema."""
     recipes: dict[str, dict[str, Any]] = documents(root)["models"]["properties"]["recipe"]["recipes"]
@@ -110,7 +118,7 @@ def _explain(error: ValidationError) -> str:
         case "enum":
             return f"{where}: {value!r} is not one of {', '.join(map(str, allowed))}"
         case "type":
-            kinds = " or ".join([allowed] if isinstance(allowed, str) else allowed)
+            kinds = " or ".join(as_list(allowed))
             kinds = kinds.replace("object", "mapping").replace("array", "list").replace("string", "text")
             return f"{where}: must be {kinds}, not {value!r}"
         case "pattern":
