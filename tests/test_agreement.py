@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from distill.datasets.keypoint_meta import KeypointMeta
-from distill.predictions import heatmap_file
+from distill.predictions import heatmap_writer
 from distill.predictions.agreement import FOUND, Peaks, entropy, of_boxes
 from distill.predictions.merge import merge_boxes
 from distill.predictions.merge_heatmaps import merge_heatmaps
@@ -78,7 +78,7 @@ def test_merged_keypoints_say_how_far_the_views_agree(tmp_path):
             channel = {1: 2, 2: 1}.get(k, k) if view.flip else k
             row, column = (30 if number == 1 and k == 1 else 20), 7 + k
             heatmap[0, channel, row, 55 - column if view.flip else column] = 9
-        with heatmap_file.HeatmapWriter(tmp_path / f"{number}.h5", view, "m", "d", meta) as writer:
+        with heatmap_writer.writing(tmp_path / f"{number}.h5", view, "m", "d", meta) as writer:
             writer.append(heatmap, [3], box[None], [0.75], [1])
     paths = [tmp_path / f"{number}.h5" for number in range(len(views))]
     (record,) = merge_heatmaps(paths, dataset, Options())

@@ -12,7 +12,8 @@ from distill.predictions import crops
 from distill.predictions.codecs import Codec, decode
 from distill.predictions.crop_heatmaps import CropAverage
 from distill.predictions.crops import Crop
-from distill.predictions.heatmap_file import HeatmapWriter, Layout, read_blocks, read_header
+from distill.predictions.heatmap_file import Layout, read_block, read_header
+from distill.predictions.heatmap_writer import writing
 from distill.predictions.merge_heatmaps import merge_heatmaps
 from distill.predictions.views import View
 from distill.program import UserError
@@ -134,7 +135,7 @@ def write(path, view, kind, boxes=BOXES, score=1.0, model="m"):
     codec = Codec(sure=(0.55, 0.47)) if kind == "simcc" else HEAT["dark"][0]
     points = in_input(crop, view, boxes, points_in(boxes))
     maps = said(crop, view, kind, points)
-    with HeatmapWriter(path, view, model, "d", META, Layout(kind, crop.cells, codec)) as writer:
+    with writing(path, view, model, "d", META, Layout(kind, crop.cells, codec)) as writer:
         for n, box in enumerate(boxes):
             region = crop.regions(box[None], view.padding)
             row = tuple(one[n : n + 1] * score for one in maps)
@@ -168,7 +169,7 @@ def test_files_of_crops_are_merged(tmp_path, kind):
 
 def test_a_file_of_crops_says_its_frame_cells_and_kind(tmp_path):
     path = write(tmp_path / "x.h5", View(200, padding=1.6, turn=-12), "simcc")
-    header, rows = read_header(path), read_blocks(path, 1, 3)
+    header, rows = read_header(path), read_block(path, 1, 3)
     assert (header.layout.kind, header.layout.cells) == ("simcc", (96, 128))
     assert header.layout.codec == Codec(sure=(0.55, 0.47))
     assert header.view == View(200, padding=1.6, turn=-12)
@@ -183,7 +184,7 @@ def test_heat_keeps_what_refinement_reads(tmp_path):
     path = write(tmp_path / "x.h5", View(200), "heat", score=0.3)
     crop = Crop(SIZE, (24, 32))
     exact = said(crop, View(200), "heat", in_input(crop, View(200), BOXES, points_in(BOXES)))
-    places, scores = decode(Codec("dark"), read_blocks(path, 0, 3).maps)
+    places, scores = decode(Codec("dark"), read_block(path, 0, 3).maps)
     expected, _ = decode(Codec("dark"), (exact[0] * 0.3,))
     np.testing.assert_allclose(places, expected, atol=0.05)
     np.testing.assert_allclose(scores, 0.3 * exact[0].max((2, 3)), rtol=1e-3)

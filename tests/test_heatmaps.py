@@ -7,7 +7,7 @@ import torch
 from torchvision.models.detection.roi_heads import heatmaps_to_keypoints
 
 from distill.datasets.keypoint_meta import KeypointMeta
-from distill.predictions import heatmap_file
+from distill.predictions import heatmap_file, heatmap_writer
 from distill.predictions.heatmap_file import LOGITS
 from distill.predictions.heatmaps import AVERAGES, Average, decode, softmax2d
 from distill.predictions.views import View
@@ -92,7 +92,7 @@ def test_softmax_survives_extreme_logits():
 
 def write(path, logits, view=FEW[0], image_id=None):
     n = len(logits)
-    with heatmap_file.HeatmapWriter(path, view, "m", "d", META) as writer:
+    with heatmap_writer.writing(path, view, "m", "d", META) as writer:
         for rows in np.array_split(np.arange(n), 2) if n else [np.arange(0)]:
             writer.append(
                 torch.from_numpy(logits[rows]),
@@ -112,7 +112,7 @@ def test_a_compact_file_gives_the_same_keypoints(tmp_path, sharpness):
         seen = logits if i == 0 else peaks(rng, 32, sharpness, at)[0]
         exact.add(seen, view)
         write(tmp_path / "x.h5", seen, view)
-        kept.add(heatmap_file.read_blocks(tmp_path / "x.h5", 0, 99).heatmap, view)
+        kept.add(heatmap_file.read_block(tmp_path / "x.h5", 0, 99).heatmap, view)
     boxes = np.tile([0.0, 0, 56, 56], (32, 1))
     points, score, logit = decode(*exact.result(), boxes, upsample=False)
     kept_points, kept_score, kept_logit = decode(*kept.result(), boxes, upsample=False)
@@ -134,7 +134,7 @@ def test_a_file_is_read_back_row_by_row(tmp_path):
     assert header == heatmap_file.Header(
         View(600, flip=True), "m", "d", META.names, META.flip_pairs, 7, LOGITS
     )
-    rows = heatmap_file.read_blocks(tmp_path / "x.h5", 3, 5)
+    rows = heatmap_file.read_block(tmp_path / "x.h5", 3, 5)
     assert rows.image_id.tolist() == [3, 4]
     assert rows.box.tolist() == [[1.5, 2.25, 10, 1 / 3]] * 2
     assert rows.score.tolist() == [0.3, 0.4]
@@ -157,7 +157,7 @@ def test_the_same_heatmaps_give_the_same_bytes(tmp_path):
 def test_a_file_without_instances_is_valid(tmp_path):
     write(tmp_path / "x.h5", np.zeros((0, 3, 56, 56), np.float32))
     assert heatmap_file.read_header(tmp_path / "x.h5").count == 0
-    assert heatmap_file.read_blocks(tmp_path / "x.h5", 0, 5).heatmap.shape == (0, 3, 56, 56)
+    assert heatmap_file.read_block(tmp_path / "x.h5", 0, 5).heatmap.shape == (0, 3, 56, 56)
 
 
 def test_a_diverged_model_leaves_no_file(tmp_path):

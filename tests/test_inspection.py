@@ -10,7 +10,7 @@ from distill.datasets.keypoint_meta import keypoint_meta
 from distill.files import read_json, write_json
 from distill.inspection.pictures import dataset_of, picture, save
 from distill.inspection.words import describe, resolve
-from distill.predictions.heatmap_file import HeatmapWriter
+from distill.predictions.heatmap_writer import writing
 from distill.predictions.views import View
 from distill.program import UserError
 from helpers import studied, warm
@@ -35,7 +35,7 @@ def plant(results: Path, view: str, peaks: list) -> Path:
         logits = logits[:, [0, 2, 1], :, ::-1]
     meta = keypoint_meta({"categories": CATEGORIES})
     image = read_json(results / "datasets/val.json")["images"][0]["id"]
-    with HeatmapWriter(path, view, "teacher", "val", meta) as writer:
+    with writing(path, View.parse(view), "teacher", "val", meta) as writer:
         writer.append(logits, [image], [BOX], [0.75], [3])
     return path
 

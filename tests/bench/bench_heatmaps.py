@@ -20,7 +20,7 @@ from measure import best_seconds, in_child, report, run_program
 from distill.datasets.keypoint_meta import keypoint_meta
 from distill.files import read_json, write_json
 from distill.labels.heatmap_boxes import choose, least_scores
-from distill.predictions import heatmap_file
+from distill.predictions import heatmap_file, heatmap_writer
 from distill.predictions.heatmaps import Average
 from distill.predictions.views import View
 from helpers.options import as_json, expand, merge_options
@@ -62,7 +62,7 @@ def write(
     path: Path, view: View, maps: np.ndarray, boxes: list[dict], dataset: dict, block: int = 16
 ) -> None:
     meta = keypoint_meta(dataset)
-    with heatmap_file.HeatmapWriter(
+    with heatmap_writer.writing(
         path, view, "model", "dataset", meta, heatmap_file.Layout("logits", maps.shape[:-3:-1])
     ) as writer:
         for start in range(0, len(maps), block):
@@ -74,7 +74,7 @@ def write(
 def read(paths: list[Path], count: int, block: int = 64) -> None:
     for start in range(0, count, block):
         for path in paths:
-            heatmap_file.read_blocks(path, start, start + block)
+            heatmap_file.read_block(path, start, start + block)
 
 
 def peaks(views: list[View], maps_of: Callable[[View], np.ndarray], pairs: Any) -> np.ndarray:
@@ -118,7 +118,7 @@ def measure(folder: Path, views: list[View], images: int) -> None:
     exact = peaks(views, lambda view: np.load(folder / f"{view.name}.npy"), pairs)
     half = peaks(views, lambda view: np.load(folder / f"{view.name}.npy").astype(np.float16), pairs)
     files = dict(zip(views, paths, strict=True))
-    kept = peaks(views, lambda view: heatmap_file.read_blocks(files[view], 0, count).heatmap, pairs)
+    kept = peaks(views, lambda view: heatmap_file.read_block(files[view], 0, count).heatmap, pairs)
     per_image = size / images / len(views)
     row = {"heatmaps": exact.size * len(views), "bytes each": size / exact.size / len(views)}
     row |= {"% of float16": 50 * size / cells}

@@ -16,7 +16,7 @@ from measure import best_seconds, report
 from distill.datasets.figures import generate
 from distill.datasets.images import list_files, read_image
 from distill.datasets.keypoint_meta import COCO_KEYPOINTS, KeypointMeta
-from distill.predictions.heatmap_file import HeatmapWriter
+from distill.predictions.heatmap_writer import writing
 from distill.predictions.views import View
 
 
@@ -32,7 +32,7 @@ def heatmap_seconds(folder: Path, people: int = 60) -> float:
     logits = 12 - ((grid - at) ** 2).sum(2) / 20 + rng.normal(0, 0.3, (people, 17, 56, 56))
     meta = KeypointMeta(COCO_KEYPOINTS, (), (), ())
     start = time.process_time()
-    with HeatmapWriter(folder / "x.h5", "s0800", "model", "dataset", meta) as writer:
+    with writing(folder / "x.h5", View(800), "model", "dataset", meta) as writer:
         ids = np.arange(people)
         writer.append(logits.astype(np.float32), ids, np.ones((people, 4)), ids, ids)
     return (time.process_time() - start) / people

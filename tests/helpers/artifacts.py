@@ -12,7 +12,8 @@ from distill.labels.generate import generate
 from distill.labels.thresholds import read_thresholds
 from distill.predictions import coco_results, merge, merge_heatmaps
 from distill.predictions.fixed_boxes import FixedBoxes
-from distill.predictions.heatmap_file import HeatmapWriter
+from distill.predictions.heatmap_writer import writing
+from distill.predictions.views import View
 from distill.report.page import Report
 from helpers import studied
 from helpers.options import calibrate_options, merge_options, table_spec
@@ -52,7 +53,7 @@ class Study:
         from distill.datasets.keypoint_meta import keypoint_meta
 
         meta = keypoint_meta(read_dataset(self.results / LABELLED))
-        with HeatmapWriter(self.results / HEATMAPS, view, "teacher", "unlabelled", meta) as writer:
+        with writing(self.results / HEATMAPS, View.parse(view), "teacher", "unlabelled", meta) as writer:
             maps = np.random.default_rng(0).normal(0, 3, (1, 3, 56, 56))
             writer.append(maps, [first["id"]], [[1.0, 2.0, 30.0, 40.0]], [0.5], [3])
         self.spec = self.study["tables"]["main"]

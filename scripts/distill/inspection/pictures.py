@@ -21,7 +21,7 @@ from distill.inspection.showcase import labels_and_student
 from distill.inspection.words import kind_of
 from distill.predictions import coco_results
 from distill.predictions.crop_heatmaps import CropAverage, first_frame
-from distill.predictions.heatmap_file import COLUMNS, Block, Header, read_blocks, read_header, read_scores
+from distill.predictions.heatmap_file import COLUMNS, Block, Header, read_block, read_header, read_scores
 from distill.predictions.heatmaps import Average
 from distill.predictions.views import View
 from distill.program import UserError
@@ -143,10 +143,10 @@ def heatmaps(path: Path, dataset: Path | None, row: int | None) -> Figure:
         row = int(read_scores(path).argmax())
     if not 0 <= row < header.count:
         raise UserError(f"{path}: there is no instance {row}; there are 0 … {header.count - 1}")
-    one = read_blocks(path, row, row + 1)
+    one = read_block(path, row, row + 1)
     views = []
     for file in sorted(path.parent.parent.glob(f"*/{path.name}")):
-        other, block = read_header(file), read_blocks(file, row, row + 1)
+        other, block = read_header(file), read_block(file, row, row + 1)
         if all(np.array_equal(getattr(block, name), getattr(one, name)) for name in COLUMNS):
             views.append((other, block))
     drawn = {header.view.name: _mean([(header, one)]), "merged": _mean(views)}

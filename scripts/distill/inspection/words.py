@@ -15,7 +15,7 @@ from distill.datasets.stats import describe as statistics
 from distill.files import read_json
 from distill.predictions import coco_results
 from distill.predictions.crop_heatmaps import CropAverage
-from distill.predictions.heatmap_file import read_blocks, read_header
+from distill.predictions.heatmap_file import read_block, read_header
 from distill.predictions.heatmaps import softmax2d
 from distill.program import UserError
 from distill.report.wording import duration, number, plural
@@ -99,7 +99,7 @@ def _heatmaps(path: Path, _: Any) -> Iterable[str]:
     if not header.count:
         return
     yield f"{number(path.stat().st_size / header.count)} bytes per instance"
-    block = read_blocks(path, 0, SAMPLE)
+    block = read_block(path, 0, SAMPLE)
     yield f"images {block.image_id.min()} … of the first {len(block.score)}; box scores {_span(block.score)}"
     if kind == "logits":
         peaks, what = softmax2d(block.heatmap).max(axis=(-2, -1)), "probability at the peak"

@@ -14,7 +14,8 @@ from distill.models.predictor import Predictor
 from distill.models.sources import Image, in_order_of_shape
 from distill.predictions.boxes import in_file, xywh_to_xyxy
 from distill.predictions.fixed_boxes import FixedBoxes, fixed
-from distill.predictions.heatmap_file import LOGITS, HeatmapWriter
+from distill.predictions.heatmap_file import LOGITS
+from distill.predictions.heatmap_writer import writing
 from distill.predictions.views import View
 from distill.program import UserError
 
@@ -165,7 +166,7 @@ def predict_heatmaps(
         crop = predictor.kind.crop(predictor.network)
         region = crop.regions(xywh_to_xyxy(shared.xywh), view.padding)
     done = 0
-    with HeatmapWriter(output, view, predictor.meta["model"], dataset.stem, meta, layout) as writer:
+    with writing(output, view, predictor.meta["model"], dataset.stem, meta, layout) as writer:
         for maps in predict(root, shared.images, shared.regions, view):
             rows = slice(done, done + len(maps[0] if isinstance(maps, tuple) else maps))
             columns = (shared.image_ids, shared.xywh, shared.scores, shared.category_ids)

@@ -13,6 +13,7 @@ from distill.predictions import crops
 from distill.predictions.agreement import entropy
 from distill.predictions.codecs import Codec, decode
 from distill.predictions.heatmap_file import Layout
+from distill.predictions.heatmaps import softmax2d
 from distill.predictions.views import View
 
 LEAST = 1e-3  # score, below which nothing is known of a keypoint
@@ -48,7 +49,7 @@ class CropAverage:
         rows: (N,) bool, the instances that the view counts for; None: all.
         """
         if self.layout.kind == "simcc":
-            maps = tuple(map(_softmax, maps))
+            maps = tuple(map(softmax2d, maps))
         maps = tuple(view.as_crop.inverse_heatmap(one, self.flip_pairs) for one in maps)
         seen = np.ones_like(self._seen, shape=(len(region), 1, 1, 1))
         if view.turn or not np.array_equal(region, self.frame):
@@ -98,12 +99,6 @@ class CropAverage:
         """Places (N, K, 2) among the cells of the common frame → points of the image."""
         frame = self.frame[:, None]
         return frame[..., :2] + (places + 0.5) / self.layout.cells * frame[..., 2:]
-
-
-def _softmax(logits: np.ndarray) -> np.ndarray:
-    """Of (N, K, 1, W) or (N, K, H, 1), over the cells."""
-    likely = np.exp(logits - logits.max(axis=(-2, -1), keepdims=True))
-    return likely / likely.sum(axis=(-2, -1), keepdims=True)
 
 
 def _projected(maps: tuple[np.ndarray, ...], matrices: np.ndarray) -> tuple[np.ndarray, ...]:

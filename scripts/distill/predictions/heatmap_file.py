@@ -20,27 +20,22 @@ Attributes: view, keypoint_names, flip_pairs (P, 2; 0-based), model, dataset, an
 A file may have no instances.
 """
 
-import zlib
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import h5py
 import msgspec
 import numpy as np
 
-from distill.datasets.keypoint_meta import KeypointMeta
-from distill.files import open_file, remove_abandoned, replacing
+from distill.files import open_file
 from distill.predictions.codecs import Codec
-from distill.predictions.compact import compact, compact_heat
 from distill.predictions.views import View
-from distill.program import UserError, processors
+from distill.program import UserError, cause
 
-LEVEL = 4  # of the compression
-MOST_THREADS = 8
+# What h5py raises, and what reads on, where a file is another one, or damaged.
+DAMAGED = (OSError, LookupError, ValueError, TypeError, AttributeError, msgspec.MsgspecError, UserError)
 KINDS = ("logits", "heat", "simcc")
 REGION = {"region": ("<f8", (4,))}
 COLUMNS = {"image_id": ("<i8", ()), "box": ("<f8", (4,)), "score": ("<f8", ()), "category_id": ("<i8", ())}
@@ -100,123 +95,7 @@ class Block:
         return self.maps[0]
 
 
-# Columns, and what `_chunk` makes of each of the maps, row by row.
-_Rows = tuple[dict[str, Any], list[Iterator[tuple[np.ndarray, bytes]]]]
-
-
-class HeatmapWriter:
-    """Writes a file, block by block; it appears under its name only when complete.
-
-        with HeatmapWriter(path, view, model, dataset, meta) as writer:
-            writer.append(heatmap, image_id, box, score, category_id)
-
-    view: View or its name.
-    model, dataset: names.
-    meta: the keypoints of the model.
-    layout: of the heatmaps; by default those of Keypoint R-CNN.
-    """
-
-    def __init__(
-        self,
-        path: Path | str,
-        view: View | str,
-        model: str,
-        dataset: str,
-        meta: KeypointMeta,
-        layout: Layout = LOGITS,
-    ):
-        self.path, self.layout, self.keypoints = Path(path), layout, len(meta.names)
-        self._attributes = {
-            "view": view.name if isinstance(view, View) else View.parse(view).name,
-            "model": model,
-            "dataset": dataset,
-            "keypoint_names": np.array(list(meta.names), dtype=h5py.string_dtype()),
-            "flip_pairs": np.array(meta.flip_pairs, dtype="<i8").reshape(-1, 2),
-            "kind": layout.kind,
-        }
-        if layout.kind != "logits":
-            self._attributes["codec"] = msgspec.json.encode(layout.codec).decode()
-
-    def __enter__(self) -> "HeatmapWriter":
-        remove_abandoned(self.path)
-        with ExitStack() as stack:
-            temporary = stack.enter_context(replacing(self.path))
-            self._file = stack.enter_context(h5py.File(temporary, "w", locking=False))
-            self._file.attrs.update(self._attributes)
-            for name, inner in self.layout.maps.items():
-                shape = (self.keypoints, *inner)
-                self._file.create_dataset(
-                    name, (0, *shape), "<f2", maxshape=(None, *shape), chunks=(1, *shape),
-                    compression="gzip", compression_opts=LEVEL,
-                )  # fmt: skip
-            peaks = {_peak(name): ("<f4", (self.keypoints,)) for name in self.layout.maps}
-            for name, (dtype, inner) in {**peaks, **self.layout.columns}.items():
-                limits = {"maxshape": (None, *inner), "chunks": (1024, *inner), "compression": "gzip"}
-                self._file.create_dataset(name, (0, *inner), dtype, **limits)
-            self._threads = stack.enter_context(ThreadPoolExecutor(min(MOST_THREADS, processors())))
-            self._pending: _Rows | None = None
-            stack.push(self._finish)
-            self._stack = stack.pop_all()
-        return self
-
-    def append(
-        self, maps: Any, image_id: Any, box: Any, score: Any, category_id: Any, region: Any = None
-    ) -> None:
-        """Adds n rows.
-
-        maps: heatmaps (n, K, H, W), or a pair of x (n, K, W) and y (n, K, H); arrays, or tensors anywhere.
-        image_id, score, category_id: (n,).
-        box, region: (n, 4) x, y, w, h; region where the kind has one.
-
-        Raises UserError for heatmaps that are not finite, but not before the next call, or the end: threads
-        compress them while the caller computes the next ones.
-        """
-        maps = maps if isinstance(maps, tuple) else (maps,)
-        arrays = [
-            (values.detach().float().cpu().numpy() if hasattr(values, "detach") else np.asarray(values))
-            for values in maps
-        ]
-        shapes = [(-1, self.keypoints, *inner) for inner in self.layout.maps.values()]
-        arrays = [values.reshape(shape) for values, shape in zip(arrays, shapes, strict=True)]
-        self._write_pending()
-        given = (image_id, box, score, category_id, region)
-        columns = dict(zip(self.layout.columns, given, strict=False))
-        self._pending = columns, [self._threads.map(self._chunk, values) for values in arrays]
-
-    def _chunk(self, maps: np.ndarray) -> tuple[np.ndarray, bytes]:
-        """The peaks (K,) of a row (K, H, W) or (K, W), and the rest compressed as HDF5's gzip filter does it;
-        the filter itself would hold the interpreter's lock."""
-        if not np.isfinite(maps).all():
-            raise UserError(f"{self.path}: the model's heatmaps are not finite; its training has diverged")
-        compacted = compact_heat if self.layout.kind == "heat" else compact
-        maps, peaks = compacted(maps if maps.ndim == 3 else maps[:, None])
-        return peaks, zlib.compress(maps.astype("<f2").tobytes(), LEVEL)
-
-    def _write_pending(self) -> None:
-        if self._pending is None:
-            return
-        (columns, chunks), self._pending = self._pending, None
-        start, columns = len(self._file["image_id"]), dict(columns)
-        for name, made in zip(self.layout.maps, chunks, strict=True):
-            data, rows = self._file[name], list(made)
-            data.resize(start + len(rows), axis=0)
-            for row, (_, chunk) in enumerate(rows, start):
-                data.id.write_direct_chunk((row, *[0] * (data.ndim - 1)), chunk)
-            columns[_peak(name)] = [peaks for peaks, _ in rows]
-        for name, values in columns.items():
-            data = self._file[name]
-            data.resize(start + len(rows), axis=0)
-            data[start:] = np.asarray(values, data.dtype).reshape(len(rows), *data.shape[1:])
-
-    def _finish(self, error: type[BaseException] | None, *_: Any) -> None:
-        if error is None:
-            self._write_pending()
-
-    def __exit__(self, *error: Any) -> None:
-        self._stack.__exit__(*error)
-
-
-def _peak(name: str) -> str:
+def peak_of(name: str) -> str:
     """The dataset of the peaks of one of the maps."""
     return "peak" if name == "heatmap" else f"peak_{name}"
 
@@ -250,12 +129,11 @@ def _layout(file: h5py.File) -> Layout:
     kind = file.attrs.get("kind", "logits")
     if kind not in KINDS:
         raise ValueError(f"its kind {kind!r} is none of {', '.join(KINDS)}")
+    across, down = ("x", "y") if kind == "simcc" else ("heatmap", "heatmap")
+    cells = file[across].shape[-1], file[down].shape[2]
     if kind == "logits":
-        return Layout(kind, file["heatmap"].shape[:1:-1])
-    codec = msgspec.json.decode(file.attrs["codec"], type=Codec)
-    names = ("x", "y") if kind == "simcc" else ("heatmap",)
-    width, height = file[names[0]].shape[-1], file[names[-1]].shape[2]
-    return Layout(kind, (width, height), codec)
+        return Layout(kind, cells)
+    return Layout(kind, cells, msgspec.json.decode(file.attrs["codec"], type=Codec))
 
 
 def read_scores(path: str | Path) -> np.ndarray:
@@ -264,18 +142,21 @@ def read_scores(path: str | Path) -> np.ndarray:
         return file["score"][:]
 
 
-def read_blocks(path: str | Path, start: int, stop: int) -> Block:
+def read_block(path: str | Path, start: int, stop: int) -> Block:
     """Rows start … stop − 1 (fewer at the end). UserError as read_header."""
+    rows = slice(start, stop)
     with _opened(path) as file:
-        maps = []
-        for name in _layout(file).maps:
-            values = file[name][start:stop]
-            if (peak := _peak(name)) in file:
-                values = values + file[peak][start:stop].reshape(*values.shape[:2], *[1] * (values.ndim - 2))
-            maps.append({"x": values[..., None, :], "y": values[..., None]}.get(name, values))
-        region = file["region" if "region" in file else "box"][start:stop]
-        columns = {name: file[name][start:stop] for name in COLUMNS}
-        return Block(maps=tuple(maps), region=region, **columns)
+        maps = tuple(_read_map(file, name, rows) for name in _layout(file).maps)
+        region = file["region" if "region" in file else "box"][rows]
+        return Block(maps, region=region, **{name: file[name][rows] for name in COLUMNS})
+
+
+def _read_map(file: h5py.File, name: str, rows: slice) -> np.ndarray:
+    """Heatmaps (n, K, H, W), of which x has one row and y one column."""
+    values = file[name][rows]
+    if name != "heatmap":
+        values = np.expand_dims(values, {"x": -2, "y": -1}[name])
+    return values + file[peak][rows][..., None, None] if (peak := peak_of(name)) in file else values
 
 
 @contextmanager
@@ -285,16 +166,6 @@ def _opened(path: str | Path) -> Iterator[h5py.File]:
     try:
         with h5py.File(path, "r", locking=False) as file:
             yield file
-    except (
-        OSError,
-        KeyError,
-        ValueError,
-        TypeError,
-        IndexError,
-        AttributeError,
-        msgspec.MsgspecError,
-        UserError,
-    ) as error:
-        reason = str(error).strip().splitlines()[0] if str(error) else type(error).__name__
-        message = f"{path}: not a readable file of heatmaps ({reason}); delete it to predict it again"
+    except DAMAGED as error:
+        message = f"{path}: not a readable file of heatmaps ({cause(error)}); delete it to predict it again"
         raise UserError(message) from None

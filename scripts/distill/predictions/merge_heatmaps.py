@@ -89,7 +89,7 @@ def _average_heatmaps(
     stop: int,
 ) -> tuple[heatmap_file.Block, heatmaps.Average | crop_heatmaps.CropAverage]:
     """Rows start … stop − 1 of the first file, and the average of the heatmaps that all have of them."""
-    blocks = (heatmap_file.read_blocks(path, start, stop) for path in paths)
+    blocks = (heatmap_file.read_block(path, start, stop) for path in paths)
     first = next(blocks)
     layout, pairs = headers[0].layout, headers[0].flip_pairs
     average: heatmaps.Average | crop_heatmaps.CropAverage = (
