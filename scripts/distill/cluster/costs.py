@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from distill.cluster.jobs import TEMPORARY, Job, finished
+from distill.cluster.jobs import Job, finished
 from distill.predictions.views import View
 from distill.study.lengths import automatic_length
 from distill.study.lineage import learnt
@@ -21,7 +21,7 @@ from distill.study.needs import shards_of
 from distill.study.types import Study
 
 TRAINING_RULES = ("train_teacher", "retrain_student")
-SAME_COST = {**dict.fromkeys(TRAINING_RULES, "train"), TEMPORARY: "infer_view_heatmaps"}
+SAME_COST = {**dict.fromkeys(TRAINING_RULES, "train"), "infer_view_temporary": "infer_view_heatmaps"}
 LIGHT = 30.0  # seconds that jobs without a benchmark are taken for; they work on text alone
 
 

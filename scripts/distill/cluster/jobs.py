@@ -9,12 +9,11 @@ from pathlib import Path
 
 from distill.program import UserError
 
-TEMPORARY = "infer_view_temporary"  # heatmaps that go once they are merged
-
 
 @dataclass(frozen=True)
 class Job:
-    """One job of the graph. gpus: of all its nodes; benchmark: path, empty for light jobs."""
+    """One job of the graph. gpus: of all its nodes; benchmark: path, empty for light jobs; temporary: whether
+    its files go once they are read."""
 
     rule: str
     inputs: tuple[str, ...]
@@ -23,6 +22,7 @@ class Job:
     gpus: int
     log: str
     benchmark: str
+    temporary: bool = False
 
     @property
     def is_done(self) -> bool:
@@ -38,7 +38,7 @@ class Job:
 
 def parse(text: str) -> list[Job]:
     """The jobs in the output of `snakemake -n --forceall`."""
-    jobs = []
+    jobs, temporary = [], set(re.findall(r"^Would remove temporary output (.+)$", text, re.M))
     for rule, body in re.findall(r"^(?:local)?rule ([\w-]+):\n((?:    .*\n?)+)", text, re.M):
         entries = dict(re.findall(r"^    (\w+): (.*)$", body, re.M))
         if "output" not in entries:  # a target
@@ -52,7 +52,8 @@ def parse(text: str) -> list[Job]:
         )
         gpus = int(pairs["resources"].get("gpu", 0))
         logs = entries.get("log", ""), entries.get("benchmark", "")
-        jobs.append(Job(rule, inputs, outputs, pairs["wildcards"], gpus, *logs))
+        gone = not temporary.isdisjoint(outputs)
+        jobs.append(Job(rule, inputs, outputs, pairs["wildcards"], gpus, *logs, gone))
     return jobs
 
 
@@ -66,7 +67,7 @@ def finished(jobs: Iterable[Job]) -> set[Job]:
             readers.setdefault(path, []).append(job)
     for job in jobs:
         mine = [reader for path in job.outputs for reader in readers.get(path, ())]
-        if job.rule == TEMPORARY and mine and done.issuperset(mine):
+        if job.temporary and mine and done.issuperset(mine):
             done.add(job)
     return done
 
