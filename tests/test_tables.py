@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from distill.evaluation.tables import PAPER_GAP, build, markdown, write
+from distill.evaluation.tables import PAPER_GAP, build, describe, markdown, write
 from distill.files import write_json
 from distill.program import UserError
 from helpers import SCRIPTS
@@ -116,6 +116,20 @@ def test_a_model_that_all_seeds_share_is_one():
     frame = build(spec, evaluations).frame.set_index("row")
     assert frame.loc["student", "gain"] == pytest.approx(APS["student"][0] * 100 - 38)
     assert np.isnan(frame.loc["student", "gain sd"])  # one difference, not three that agree
+
+
+def test_a_share_of_models_that_all_seeds_share_is_one():
+    spec, evaluations = study(gap={"baseline": "teacher", "student": "student", "upper": "upper"})
+    (gap,) = build(spec, evaluations).gaps
+    assert len(gap.shares) == 3
+    share(spec["rows"][0], evaluations)
+    (gap,) = build(spec, evaluations).gaps
+    assert len(gap.shares) == 3  # the baseline of one, students of three
+    for row in spec["rows"][1:]:
+        share(row, evaluations)
+    (gap,) = build(spec, evaluations).gaps
+    assert gap.shares == pytest.approx([gap.of_means])
+    assert "seeds:" not in describe(gap)
 
 
 def test_the_interval_of_a_shared_model_is_that_of_its_images():

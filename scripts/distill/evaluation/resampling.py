@@ -10,6 +10,7 @@ from statistics import NormalDist
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 NORMAL = NormalDist()
 RESAMPLES = 1000
@@ -42,14 +43,7 @@ def resampled_ap(
     aps = [_of_category(entries, place, w) for entries in by_category.values()]
     if not aps:
         return np.full(len(w), np.nan)
-    return _mean(np.array(aps))
-
-
-def _mean(values: np.ndarray) -> np.ndarray:
-    """The mean over the first axis without NaN, NaN where there is nothing else."""
-    known = ~np.isnan(values)
-    count = known.sum(axis=0)
-    return np.where(count, np.where(known, values, 0).sum(axis=0) / np.maximum(count, 1), np.nan)
+    return pd.DataFrame(aps).mean().to_numpy()  # without NaN where there is something else
 
 
 def _of_category(entries: list[dict[str, Any]], place: dict[int, int], w: np.ndarray) -> np.ndarray:

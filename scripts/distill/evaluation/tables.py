@@ -15,6 +15,7 @@ from distill.evaluation import resampling
 from distill.evaluation.metrics import USUAL
 from distill.files import write_text
 from distill.program import UserError
+from distill.strict import as_list
 
 PAPER_GAP = 100 * (60.2 - 54.9) / (65.1 - 54.9)  # Data Distillation, table 1a: 52%
 LEAST_GAP = 1.0  # AP in percent: of a smaller gap, noise would decide the share
@@ -72,8 +73,7 @@ def _numbers(row: dict[str, Any], evaluations: dict[str, Any], block: str, metri
 
 def _resampled(row: dict[str, Any], evaluations: dict[str, Any], task: str) -> np.ndarray:
     """(seeds or folds, resamples) AP in percent, NaN where there is none; older evaluations have none."""
-    paths = dict.fromkeys(row["evaluations"])  # a model that all seeds share is one
-    found = [evaluations[path].get(task, {}).get("resampled") or [] for path in paths]
+    found = [evaluations[path].get(task, {}).get("resampled") or [] for path in row["evaluations"]]
     least = min(map(len, found))
     return 100 * np.array([aps[:least] for aps in found], float).reshape(len(found), least)
 
@@ -106,7 +106,9 @@ def build(spec: dict[str, Any], evaluations: dict[str, dict[str, Any]]) -> Table
 
     Raises UserError for a missing, superfluous or unfitting evaluation, or a name that is no row's.
     """
-    rows, task = spec["rows"], spec["task"]
+    # A model that all seeds or folds share has one evaluation: it is compared with those of each.
+    rows = [{**row, "evaluations": list(dict.fromkeys(row["evaluations"]))} for row in spec["rows"]]
+    spec, task = {**spec, "rows": rows}, spec["task"]
     named = {path for row in rows for path in row["evaluations"]}
     for path in sorted(named ^ set(evaluations)):
         raise UserError(f"table: evaluation {path} is {'missing' if path in named else 'in no row'}")
@@ -120,8 +122,7 @@ def build(spec: dict[str, Any], evaluations: dict[str, dict[str, Any]]) -> Table
     reference = _references(spec, [column for column, _, _ in columns])
 
     records = []
-    for row in rows:  # a model that all seeds share is one
-        row = {**row, "evaluations": list(dict.fromkeys(row["evaluations"]))}
+    for row in rows:
         record = {"row": row["name"], "views": row["views"], _over(spec): len(row["evaluations"])}
         if any("x" in row for row in rows):
             x = row.get("x", np.nan)
@@ -168,9 +169,7 @@ def _gain(name: str, gain: dict[str, Any], spec: dict[str, Any], evaluations: di
     """The gain columns of one row: of pairs of seeds or folds if both have as many, else of the means."""
     rows = [_row(spec["rows"], each) for each in (name, gain["over"])]
     ours, others = (_numbers(row, evaluations, spec["task"], "AP") for row in rows)
-    if all(len(set(row["evaluations"])) == 1 for row in rows):  # two models that all seeds share
-        ours, others = ours[:1], others[:1]
-    gains = ours - others if len(ours) == len(others) else np.array([ours.mean() - others.mean()])
+    gains = ours - others if _paired(ours, others) else np.array([ours.mean() - others.mean()])
     result = {"gain": gains.mean(), "gain sd": _spread(gains), "gain over": gain["over"]}
     ours, others = (_means(spec, row, evaluations) for row in rows)
     if ours.shape == others.shape:
@@ -187,6 +186,11 @@ def _ap(spec: dict[str, Any], name: str, evaluations: dict[str, Any]) -> np.ndar
     return _numbers(_row(spec["rows"], name), evaluations, spec["task"], "AP")
 
 
+def _paired(*values: np.ndarray) -> bool:
+    """Whether values are of the same seeds or folds, or some of a model that all of these share."""
+    return len({len(each) for each in values} - {1}) <= 1
+
+
 def _row(rows: list[dict[str, Any]], name: str) -> dict[str, Any]:
     found = [row for row in rows if row["name"] == name]
     if len(found) != 1:
@@ -196,7 +200,7 @@ def _row(rows: list[dict[str, Any]], name: str) -> dict[str, Any]:
 
 def _gaps(spec: dict[str, Any], evaluations: dict[str, Any]) -> list[Gap]:
     named = spec["gap"]
-    baselines = {name: _ap(spec, name, evaluations) for name in _listed(named["baseline"])}
+    baselines = {name: _ap(spec, name, evaluations) for name in as_list(named["baseline"])}
     best = max(baselines, key=lambda name: baselines[name].mean())
     baseline, upper = baselines[best], _ap(spec, named["upper"], evaluations)
 
@@ -205,9 +209,9 @@ def _gaps(spec: dict[str, Any], evaluations: dict[str, Any]) -> list[Gap]:
         return 100 * (student - baseline) / np.where(room >= LEAST_GAP, room, np.nan)
 
     gaps = []
-    for name in _listed(named["student"]):
+    for name in as_list(named["student"]):
         student = _ap(spec, name, evaluations)
-        if not len(baseline) == len(student) == len(upper):
+        if not _paired(baseline, student, upper):
             raise UserError(f"table: {best}, {name} and {named['upper']} must have the same {_over(spec)}")
         of_means = float(share(baseline.mean(), student.mean(), upper.mean()))
         rows = [_row(spec["rows"], row) for row in (best, name, named["upper"])]
@@ -216,11 +220,6 @@ def _gaps(spec: dict[str, Any], evaluations: dict[str, Any]) -> list[Gap]:
         low, high = resampling.interval(share(*means), of_means) if alike else (np.nan, np.nan)
         gaps.append(Gap(best, name, named["upper"], shares, of_means, low, high, _over(spec)))
     return gaps
-
-
-def _listed(names: str | list[str]) -> list[str]:
-    """One name or several, as a list."""
-    return [names] if isinstance(names, str) else names
 
 
 def escape(text: object) -> str:
