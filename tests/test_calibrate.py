@@ -154,6 +154,26 @@ def test_floor_and_no_calibration(tmp_path):
     assert fixed["2"]["threshold"] is None  # no labelled dog: no dog labels
 
 
+def test_rare_categories_are_labelled_as_surely_as_others(tmp_path):
+    """Two dogs say little about how many there are, and their teacher takes 40 other things for some."""
+    unsure = [box(i, 2, (i + 1) / 100) for i in range(40)]
+    found = [box(i, 1, 0.5 + i / 100) for i in range(40)] + unsure + [box(0, 2, 0.95), box(1, 2, 0.9)]
+    files = study(tmp_path, found, {1: 10, 2: 2}, 10, 40)
+    usual, rare, all_rare, one = (
+        calibrate(*files, Options(**options))["instances"]
+        for options in ({}, {"rare": 3}, {"rare": 11}, {"per": "all", "rare": 3})
+    )
+    assert (usual["2"]["threshold"], usual["2"]["met"]) == (0.35, 8)  # six of them junk
+    assert rare["1"] == usual["1"]
+    assert (rare["2"]["threshold"], rare["2"]["met"], rare["2"]["aimed"]) == (0.5, 2, 8)
+    assert all_rare == usual
+    assert one["1"]["threshold"] == one["2"]["threshold"] == 0.35
+    surer = [box(i, 2, 0.9 + i / 1000) for i in range(40)]  # its own threshold is the higher one
+    files = study(tmp_path, [box(i, 1, 0.5 + i / 100) for i in range(40)] + surer, {1: 10, 2: 2}, 10, 40)
+    own, rare = (calibrate(*files, Options(rare=count))["instances"] for count in (0, 3))
+    assert own == rare
+
+
 POINTS = {"keypoints": ["nose", "left_hand", "right_hand", "tail"]}
 
 

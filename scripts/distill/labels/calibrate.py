@@ -9,7 +9,7 @@ from array import array
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from itertools import chain
+from itertools import chain, compress
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,15 @@ class Threshold:
     candidates: int
     short: bool
 
+    def is_below(self, other: "Threshold") -> bool:
+        """Whether both keep something, and this one more."""
+        return None not in (self.threshold, other.threshold) and self.threshold < other.threshold
+
+    def at(self, threshold: float | None, scores: np.ndarray, short: bool) -> "Threshold":
+        """The same aim, of candidates with these scores (n,), at another threshold."""
+        met = 0 if threshold is None else int((scores >= threshold).sum())
+        return Threshold(threshold, self.aimed, met, self.candidates, short)
+
 
 @dataclass(frozen=True)
 class Options:
@@ -49,6 +58,8 @@ class Options:
     agnostic_nms: see `candidates.candidate_blocks`.
     ignore: instances up to this multiple of the labels' number are neither labels nor background; None: all
         that are no labels are background.
+    rare: categories of fewer labelled instances have at least the threshold that all others together would
+        have.
     """
 
     instances: float | None
@@ -57,6 +68,7 @@ class Options:
     score_floor: float
     agnostic_nms: float | None
     ignore: float | None
+    rare: int
 
     def __post_init__(self) -> None:
         if self.per not in ("category", "all"):
@@ -164,17 +176,19 @@ def thresholds(scores: Scores, dataset: Coco, labelled: Coco, options: Options) 
     scores_of = np.split(score[by_category], np.cumsum(sizes)[:-1])
     del by_category
     counts = [labelled_count[c["id"]] for c in labelled["categories"]]
-    shared, all_scores = None, score[np.array(counts, bool)[category]]
-    if options.per == "all":
-        shared = threshold(all_scores, len(real))
+    all_scores = score[np.array(counts, bool)[category]]
+    shared = threshold(all_scores, len(real)) if options.per == "all" else None
+    common = [count >= options.rare for count in counts]
+    usual = threshold(score[np.array(common)[category]], sum(compress(counts, common))) if options.rare else None
     entries, limits = {}, np.full(len(counts), np.inf)
     for i, (c, count, mine) in enumerate(zip(labelled["categories"], counts, scores_of, strict=True)):
         found = threshold(mine, count)
         if not count:  # also where all are kept: nothing says what such a label should be
             found = Threshold(None, 0, 0, found.candidates, short=False)
-        elif shared is not None:
-            met = 0 if shared.threshold is None else int((mine >= shared.threshold).sum())
-            found = Threshold(shared.threshold, found.aimed, met, found.candidates, shared.short)
+        elif shared:
+            found = found.at(shared.threshold, mine, shared.short)
+        elif usual and not common[i] and found.is_below(usual):
+            found = found.at(usual.threshold, mine, short=False)
         if found.threshold is not None:
             limits[i] = found.threshold
         entries[str(c["id"])] = entry(c["name"], found, count)

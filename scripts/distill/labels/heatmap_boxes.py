@@ -40,7 +40,9 @@ def least_scores(
     for aim, nms in product(labelled, (None, *agnostic_nms)):
         scores = collect(detected, dataset, aim, nms)
         for per in ("category", "all"):
-            options = Options(per_label, per, keypoints=None, score_floor=0.0, agnostic_nms=nms, ignore=None)
+            options = Options(
+                per_label, per, keypoints=None, score_floor=0.0, agnostic_nms=nms, ignore=None, rare=0
+            )
             found.append(thresholds(scores, dataset, aim, options)["instances"])
     least: dict[int, float] = {}
     for category, entry in chain.from_iterable(instances.items() for instances in found):

@@ -91,20 +91,23 @@ def _yaml(value: Any) -> str:
 def _by_config(root: Path) -> str:
     """The defaults that depend on the model config."""
     table = defaults_by_config(root)
-    usual, *special = table
+    usual, *special = names = [name for name in table if name != "crops"]
     lines = [
         "### Defaults that depend on the model config\n",
         "A config takes the last value whose column fits its name.\n",
     ]
     patterns = {name: name if "_" in name else f"*_{name}" for name in special} | {"outside": "*.py"}
-    names = ["all", *(f"`{patterns[name]}`" for name in special)]
-    lines += ["| key | " + " | ".join(names) + " |", "| --- |" + " --- |" * len(names)]
+    columns = ["all", *(f"`{patterns[name]}`" for name in special)]
+    lines += ["| key | " + " | ".join(columns) + " |", "| --- |" + " --- |" * len(columns)]
     for group, values in table[usual].items():
         for key in values:
             names_of = {"model": f"`{key}`", "iterations": f"`{key}`'s `{group}`"}
             label = names_of.get(group, f"`{group}.{key}`")
-            cells = [table[name].get(group, {}).get(key) for name in table]
+            cells = [table[name].get(group, {}).get(key) for name in names]
             lines.append(
                 f"| {label} | " + " | ".join("" if c is None else f"`{_yaml(c)}`" for c in cells) + " |"
             )
+    lines.append(
+        f"\n`views.crops`, of pose estimators, is `{_yaml(table['crops'])}` at the scale of `plain`."
+    )
     return "\n".join(lines) + "\n"

@@ -128,6 +128,7 @@ class Calibrate(TypedDict):
     score_floor: float
     agnostic_nms: float | None
     ignore: float | None
+    rare: int
 
 
 class Labels(TypedDict):
