@@ -16,7 +16,7 @@ from distill.datasets.kinds import build
 from distill.datasets.splits import check_splits
 from distill.files import replacing
 from distill.program import UserError, run
-from distill.study import facts, material, proposal
+from distill.study import facts, material, parts, proposal
 from distill.study.resolve import read, resolve
 from distill.study.schema import defaults
 
@@ -53,13 +53,15 @@ def main() -> None:
     results = checked(args)
     paths = [args.images, args.labelled, args.unlabelled, args.val, args.val_images]
     folder = os.path.commonpath([os.path.dirname(os.path.abspath(path)) for path in paths if path])
-    found, sources = looked_at(args, folder)
+    found, sources, coco = looked_at(args, folder)
     proposal.check_parts(found, sources)
     device = args.device or ("gpu" if visible(os.environ) else "cpu")
     study = proposal.config(found, sources, results, device)
     study = {"results": study.pop("results"), "data": folder, **study}
     seen = facts.words(found, sources.shared > 0, device, sources.val is None)
     seen += proposal.words(study, found, sources, device)
+    if sources.val is None:
+        seen += parts.words(found, *parts.parts(study["datasets"], coco))
     args.output.parent.mkdir(parents=True, exist_ok=True)
     with replacing(args.output) as path:
         path.write_text(proposal.text(study, seen), encoding="utf-8")
@@ -88,8 +90,9 @@ def checked(args: argparse.Namespace) -> str:
     return results
 
 
-def looked_at(args: argparse.Namespace, folder: str) -> tuple[facts.Facts, proposal.Sources]:
-    """What the labelled images are like, and entries of all datasets, with paths from `folder` on."""
+def looked_at(args: argparse.Namespace, folder: str) -> tuple[facts.Facts, proposal.Sources, Coco]:
+    """What the labelled images are like, entries of all datasets, with paths from `folder` on, and the
+    labelled dataset."""
     spec = material.annotated("--labelled", args.labelled, args.images, folder)
     val: dict[str, Any] | None
     if args.val:
@@ -114,7 +117,7 @@ def looked_at(args: argparse.Namespace, folder: str) -> tuple[facts.Facts, propo
         known = [coco, tested]
     more = given(args, folder, found, known, validated) if args.unlabelled else {"unlabelled": None}
     own = {"val": val, "hide": args.hide or 0.0, "only_annotated": args.only_annotated}
-    return found, proposal.Sources(spec, **own, **more)
+    return found, proposal.Sources(spec, **own, **more), coco
 
 
 def given(

@@ -1,23 +1,13 @@
 """Which images and predictions the report shows: agreement with the truth, galleries."""
 
-import numpy as np
 import pytest
 
 from distill.files import write_json
-from distill.report.comparison import Shown, agreement, cutoff
+from distill.report.comparison import Shown, agreement
 from distill.report.gallery import pick
 from helpers.person import dataset, person
 
 SIGMAS = (0.05, 0.05, 0.05)
-
-
-def test_cutoff_leaves_the_count():
-    scores = np.random.default_rng(0).permutation(np.arange(1, 51) / 100).tolist()
-    for count in (1, 7, 50):
-        assert sum(score >= cutoff(scores, count) for score in scores) == count
-    assert cutoff(scores, 0) == float("inf")
-    assert cutoff(scores, 51) == float("-inf")
-    assert cutoff([], 3) == float("-inf")
 
 
 def test_agreement_rewards_position_sides_and_counts():

@@ -176,6 +176,15 @@ def test_the_page_says_what_was_repaired_and_what_looks_alike(tmp_path):
     assert "images/19.png  images/0.png" in page
 
 
+def test_the_page_says_which_categories_nothing_could_be_learned_of(tmp_path):
+    study, results = studied.make(tmp_path)
+    check = {"validation": {"val": 6}, "training": {"labelled": 6}, "shared": 0, "unlearnt": ["emu", "yak"]}
+    write_json(results / "datasets/splits/val/labelled.json", check)
+    page = " ".join(Report(study, results).render().split())
+    assert "AP on val is a mean over 2 categories too of which teacher, student" in page
+    assert "had no object to learn from: emu, yak." in page
+
+
 def test_stages_have_their_times(study):
     labels = next(card for card in chains(Report(*study))[0] if card["role"] == "generated labels")
     assert "predicted in 1 h 2 min" in labels["lines"]  # all views and shards together

@@ -59,7 +59,7 @@ def make(folder: Path) -> tuple[dict, Path]:
         },
         "labels": {
             "distilled": {
-                **dict(teacher="teacher", teachers=["teacher"], together="teacher"),
+                **dict(teacher="teacher", teachers=["teacher"], together="teacher", merge={"boxes": "union"}),
                 **dict(dataset="unlabelled", labelled="labelled", views="all", merged="all"),
                 "calibrate": {"instances": 1.0},
             }

@@ -175,7 +175,7 @@ def make(
         },
         "labels": {
             "distilled": {
-                **dict(teacher="teacher", teachers=["teacher"], together="teacher"),
+                **dict(teacher="teacher", teachers=["teacher"], together="teacher", merge={"boxes": "union"}),
                 **dict(dataset="unlabelled", labelled="labelled", views="all", merged="all"),
                 "calibrate": {"instances": 1.0},
             }

@@ -69,7 +69,8 @@ def checked(a: dict, size: tuple[int, int], category: dict, repaired: Counter[st
         if a.get("num_keypoints", copy["num_keypoints"]) != copy["num_keypoints"]:
             repaired["counts of keypoints corrected"] += 1
     elif (points := a.get("keypoints")) and (not isinstance(points, list) or any(points)):
-        raise Bad(f"has keypoints, but its category {show(category['name'])} does not name any")
+        hint = "give it `keypoints`, a list of their names"
+        raise Bad(f"has keypoints, but its category {show(category['name'])} does not name any: {hint}")
     return copy
 
 

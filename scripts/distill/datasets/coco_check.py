@@ -132,7 +132,9 @@ def _keypoint_fields(category: dict, what: str, problems: Problems) -> dict:
     fields: dict = {"keypoints": names}
     skeleton = category.get("skeleton") or []
     if not are_pairs(skeleton, 1, count):
-        problems.add(f"{what}: skeleton is not a list of pairs of keypoints counted from 1 to {count}")
+        from_zero = "; it seems to count from 0" if are_pairs(skeleton, 0, count - 1) else ""
+        pairs_from = f"is not a list of pairs of keypoints counted from 1 to {count}"
+        problems.add(f"{what}: skeleton {pairs_from}{from_zero}")
     fields["skeleton"] = skeleton
     pairs = category.get("flip_pairs")
     pairs = derive_flip_pairs(names) if pairs is None else pairs

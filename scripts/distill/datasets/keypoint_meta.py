@@ -50,7 +50,7 @@ def keypoint_meta(dataset: Coco) -> KeypointMeta | None:
             if category.get(key) != categories[0].get(key):
                 raise UserError(
                     f"categories {categories[0]['name']!r} and {category['name']!r} disagree on {key}: "
-                    "all keypoint categories of a dataset must share one definition"
+                    "give both one list of all names; of keypoints that an object has not, x, y and v are 0"
                 )
     if not categories:
         return None

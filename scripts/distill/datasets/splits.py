@@ -30,14 +30,19 @@ def check_splits(
     names, prints: of the validation set, of the training set.
     categories: whether these have to agree; not those of a dataset that only a model to start from has seen.
 
-    Returns counts of images and, if any look alike, `alike`: {count, pairs: [{validation, training, bits}]}.
+    Returns counts of images; `unlearnt`, the names of categories that have objects in the validation set and
+    none in the training set, unless categories may be others; and, if any images look alike, `alike`: {count,
+    pairs: [{validation, training, bits}]}.
     """
     if all(a["iscrowd"] for a in validation["annotations"]):
         what = f"none of its {len(validation['images'])} images has an object, so there is no AP"
         raise UserError(f"{names[0]}: {what}; give it annotated ones")
     if categories:
         _refuse_other_categories(names, validation, training)
-        _warn_of_unlearnt(names, validation, training)
+        if missing := unlearnt(validation, training):
+            listed = ", ".join(map(show, missing[:5])) + (", …" if len(missing) > 5 else "")
+            what = "a model that learns from it alone finds none, and AP is a mean over these too"
+            log.warning("%s has objects that %s has none of, of %s: %s", *names, listed, what)
     files = [
         {image["id"]: join(dataset["info"]["image_root"], image["file_name"]) for image in dataset["images"]}
         for dataset in (validation, training)
@@ -53,7 +58,10 @@ def check_splits(
         ),
     ):
         _refuse_shared(names, files, keys, what)
-    counts = {"validation": {names[0]: len(files[0])}, "training": {names[1]: len(files[1])}, "shared": 0}
+    sizes = [{name: len(one)} for name, one in zip(names, files, strict=True)]
+    counts: dict[str, Any] = {"validation": sizes[0], "training": sizes[1], "shared": 0}
+    if categories:
+        counts["unlearnt"] = unlearnt(validation, training)
     count, pairs = look_alike(*prints)
     if not count:
         return counts
@@ -92,20 +100,15 @@ def _refuse_other_categories(
         )
 
 
-def _warn_of_unlearnt(
-    names: tuple[str, str], validation: Mapping[str, Any], training: Mapping[str, Any]
-) -> None:
+def unlearnt(validation: Mapping[str, Any], training: Mapping[str, Any]) -> list[str]:
+    """Names of categories that have objects in the validation set and none in the training set; none where
+    that has no object at all, as images whose labels are still to be made."""
     tested, learnt = (
         {a["category_id"] for a in dataset["annotations"] if not a["iscrowd"]}
         for dataset in (validation, training)
     )
-    unlearnt = [
-        category["name"] for category in validation["categories"] if category["id"] in tested - learnt
-    ]
-    if learnt and unlearnt:
-        listed = ", ".join(map(show, unlearnt[:5])) + (", …" if len(unlearnt) > 5 else "")
-        what = "a model that learns from it alone finds none, and AP is a mean over these too"
-        log.warning("%s has objects that %s has none of, of %s: %s", *names, listed, what)
+    missing = tested - learnt if learnt else set()
+    return [category["name"] for category in validation["categories"] if category["id"] in missing]
 
 
 def _refuse_shared(

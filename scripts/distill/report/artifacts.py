@@ -50,6 +50,7 @@ class _Alike(msgspec.Struct):
 class _SplitCheck(msgspec.Struct):
     shared: int
     alike: _Alike | None = None
+    unlearnt: list[str] | None = None  # missing of older studies, and where categories may be others
 
 
 class _Study(msgspec.Struct):
@@ -118,10 +119,10 @@ class Results:
         following = self.optional(*folder, "next.csv", read=read_next)
         return None if review is None or following is None else (review, following)
 
-    def alike_images(self, validation: str, training: str) -> dict[str, Any] | None:
-        """{count, pairs} of images of two datasets that look alike; None where no pair does."""
+    def split_check(self, validation: str, training: str) -> dict[str, Any]:
+        """What `check_splits` found of two datasets; nothing where it has not run."""
         path = ("datasets", "splits", validation, f"{training}.json")
-        return (self.optional(*path, read=partial(read_json, like=_SplitCheck)) or {}).get("alike")
+        return self.optional(*path, read=partial(read_json, like=_SplitCheck)) or {}
 
     def run(self, model: str) -> dict[str, Any] | None:
         """A model's run.json."""

@@ -7,8 +7,7 @@ from typing import Any
 from distill.datasets.coco import instances
 from distill.report.artifacts import Results
 from distill.report.wording import duration, number, plural, ratio
-from distill.study.needs import predicted_as
-from distill.study.references import boxes_of
+from distill.study.needs import boxes_owner, merged_from, predicted_as
 
 Card = dict[str, Any]
 
@@ -91,13 +90,10 @@ def _labels(results: Results, family: str, name: str) -> Card:
     labels = results.labels[name]
     if teachers := labels["teachers"]:
         dataset = predicted_as(results.study, labels["dataset"])
-        finder = boxes_of(results.models, teachers[0])
-        views = results.study["views"][labels["views"]]
-        # In a teacher's own boxes, or in those that all share, which were found first.
-        places = [
-            (teacher, place) for teacher in teachers for view in views for place in (view, f"{view}@{finder}")
-        ]
-        places += [(finder, "boxes"), (finder, "detected")]
+        boxes = labels["merge"]["boxes"]
+        places = merged_from(results.study, teachers, labels["views"], boxes)
+        if owner := boxes_owner(results.study, teachers, boxes):  # its boxes were found first
+            places += [(owner, "boxes"), (owner, "detected")]
         lines += _times(
             predicted=_sum(results.seconds("predictions", model, dataset, place) for model, place in places),
             merged=results.seconds("merged", labels["together"], labels["dataset"], labels["merged"]),

@@ -9,25 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pycocotools import mask
 
 from distill.datasets.coco import Coco, Record, by_image, instances, visible_keypoints
 from distill.datasets.keypoint_meta import keypoint_meta
+from distill.labels.calibrate import at_rank
 from distill.labels.candidates import candidates
 
 MATCH = 0.5  # IoU or OKS from which two instances are the same
-
-
-def cutoff(scores: Sequence[float], count: int) -> float:
-    """The score at which about `count` of the scores remain: that of rank `count` (1-based).
-
-    The same rule as the calibration of labels, used here to draw as many instances as there are in truth.
-    -inf if there are no more than `count` scores, +inf if `count` is 0.
-    """
-    if count <= 0:
-        return float("inf")
-    if len(scores) <= count:
-        return float("-inf")
-    return float(np.partition(np.asarray(scores, float), -count)[-count])
 
 
 @dataclass(frozen=True)
@@ -44,10 +33,10 @@ class Shown:
     def of(cls, path: Path, truth: Coco) -> "Shown":
         """Merged predictions on the annotated dataset `truth`, cut at the scores that leave its counts."""
         predictions = list(candidates(path, truth, truth["categories"], agnostic_nms=None))
-        lowest = cutoff([p["score"] for p in predictions], len(instances(truth)))
+        lowest = _least([p["score"] for p in predictions], len(instances(truth)))
         kept = [p for p in predictions if p["score"] >= lowest]
         points = sum(map(visible_keypoints, truth["annotations"]))
-        visible = cutoff([s for p in kept for s in p.get("keypoints", ())[2::3]], points)
+        visible = _least([s for p in kept for s in p.get("keypoints", ())[2::3]], points)
         return cls(by_image(kept), max(0.0, float(np.nextafter(visible, -np.inf))))
 
     def drawn(self, image: Any) -> list[dict[str, Any]]:
@@ -58,6 +47,12 @@ class Shown:
             points[2::3] = [score if score > self.visible else 0 for score in points[2::3]]
             records.append(record | ({"keypoints": points} if points else {}))
         return records
+
+
+def _least(scores: Sequence[float], count: int) -> float:
+    """The lowest score that is drawn, so that of the scores `count` are, as in the calibration of labels."""
+    threshold = at_rank(np.asarray(scores, float), count).threshold
+    return np.inf if threshold is None else threshold
 
 
 def boxes_alone(truth: Coco) -> dict[str, Any]:
@@ -97,10 +92,8 @@ def similarity(prediction: Record, truth: Record, sigmas: Sequence[float]) -> fl
     visible = np.asarray(truth.get("keypoints") or [])[2::3] > 0
     if visible.any() and prediction.get("keypoints") and not truth.get("iscrowd"):
         return float(keypoint_similarity(prediction, truth, sigmas)[visible].mean())
-    (px, py, pw, ph), (tx, ty, tw, th) = prediction["bbox"], truth["bbox"]
-    inside = max(0.0, min(px + pw, tx + tw) - max(px, tx)) * max(0.0, min(py + ph, ty + th) - max(py, ty))
-    union = pw * ph if truth.get("iscrowd") else pw * ph + tw * th - inside
-    return inside / union if union > 0 else 0.0
+    crowd = int(truth.get("iscrowd") or 0)
+    return float(mask.iou([prediction["bbox"]], [truth["bbox"]], [crowd])[0, 0])
 
 
 def agreement(predictions: Sequence[Record], truths: Sequence[Record], sigmas: Sequence[float] = ()) -> float:

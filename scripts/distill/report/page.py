@@ -62,6 +62,7 @@ class Report(Results):
         return environment.get_template("page.html").render(
             name=self.results.resolve().name,
             headline=self.headline(),
+            unlearnt=self.unlearnt(),
             chains=chains(self),
             tables=self.tables(),
             view_charts=evaluation_charts.view_charts(self),
@@ -266,13 +267,25 @@ class Report(Results):
         found = {family: self.info(members[0]).get("repaired") for family, members in families.items()}
         return [{"name": family, "repaired": repaired} for family, repaired in found.items() if repaired]
 
+    def unlearnt(self) -> list[dict[str, Any]]:
+        """{validation, names, models} of categories that are tested and that these models have no object of;
+        of several seeds or folds, of the first."""
+        found: dict[tuple[str, ...], list[str]] = {}
+        for family, (name, *_) in self.families(self.models).items():
+            validation = self.models[name]["validation"]
+            checks = [self.split_check(validation, each) for each in trained_on(self.study, [name])]
+            known = [set(check["unlearnt"]) for check in checks if check.get("unlearnt") is not None]
+            if known and (names := set.intersection(*known)):
+                found.setdefault((self.family(validation), *sorted(names)), []).append(family)
+        return [{"validation": key[0], "names": key[1:], "models": models} for key, models in found.items()]
+
     def alike(self) -> list[dict[str, Any]]:
         """Pairs of images of a validation set and of a training set that look alike, where there are any."""
         result = {}
         for name, model in self.models.items():
             for training in trained_on(self.study, [name]):
                 names = (model["validation"], training)
-                if alike := self.alike_images(*names):
+                if alike := self.split_check(*names).get("alike"):
                     result[names] = {"validation": names[0], "training": training, **alike}
         return list(result.values())
 

@@ -128,7 +128,8 @@ def plural(count: int, noun: str) -> str:
     return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
-def _listed(items: Iterable[str]) -> str:
+def listed(items: Iterable[str]) -> str:
+    """The first few of them, and how many more there are."""
     first = list(items)
     return ", ".join(first[:NAMED]) + (f" and {len(first) - NAMED} more" if len(first) > NAMED else "")
 
@@ -155,11 +156,12 @@ def _of_objects(found: Facts) -> Iterator[str]:
     yield f"{found.images} labelled images with {sum(found.counts.values())} objects of {categories}"
     by_count = sorted(found.counts.items(), key=lambda item: -item[1])
     if len(by_count) > 1 and by_count[0][1] >= RARE:
-        yield f"most objects are of {_listed(f'{n} ({c})' for n, c in by_count if c >= RARE)}"
+        yield f"most objects are of {listed(f'{n} ({c})' for n, c in by_count if c >= RARE)}"
     if rare := [f"{name} ({count})" for name, count in reversed(by_count) if 0 < count < RARE]:
-        yield f"few objects of {_listed(rare)}"
+        what = "; only of predictions that are as sure as others labels are made" if len(by_count) > 1 else ""
+        yield f"few objects of {listed(rare)}{what}"
     if none := [name for name, count in by_count if not count]:
-        yield f"no object of {_listed(none)}"
+        yield f"no object of {listed(none)}: no label is made of such, and no model finds one"
     yield f"objects measure {low}% to {high}% of the image's shorter side, the usual one {middle}%"
     if found.crowds:
         what = "neither object nor background (iscrowd, or difficult of VOC)"
@@ -168,12 +170,12 @@ def _of_objects(found: Facts) -> Iterator[str]:
 
 def _of_keypoints(found: Facts) -> Iterator[str]:
     if found.keypoints:
-        pairs = f": {_listed(f'{a} and {b}' for a, b in found.pairs)}" if found.pairs else ""
+        pairs = f": {listed(f'{a} and {b}' for a, b in found.pairs)}" if found.pairs else ""
         swapped = plural(len(found.pairs), "pair")
         yield f"{plural(found.keypoints, 'keypoint')}, of which a mirror swaps {swapped}{pairs}"
     if found.unpaired and found.keypoints > 1:
         where = "flip_pairs of the category, or flip_idx of a data.yaml"
-        yield f"not swapped: {_listed(found.unpaired)}; if some are left and right, say so by {where}"
+        yield f"not swapped: {listed(found.unpaired)}; if some are left and right, say so by {where}"
 
 
 def _of_images(found: Facts, split: bool) -> Iterator[str]:

@@ -44,20 +44,26 @@ def needs(study: Study, rows: Iterable[Row]) -> Needs:
         tested = ((model, study["models"][model]["validation"]) for model in row["models"])
         merged += [([model], dataset, row["views"], boxes) for model, dataset in tested]
     for teachers, dataset, views, boxes in merged:
-        whole, first = predicted_as(study, dataset), teachers[0]
+        whole = predicted_as(study, dataset)
         found |= {(model, whole, view) for model, view in merged_from(study, teachers, views, boxes)}
-        if study["models"][first]["task"] == "keypoints" or boxes == "average":
-            found.add((boxes_of(study["models"], first), whole, "boxes"))
+        if owner := boxes_owner(study, teachers, boxes):
+            found.add((owner, whole, "boxes"))
     return Needs(frozenset(trained(study, models)), frozenset(found))
+
+
+def boxes_owner(study: Study, models: Sequence[str], boxes: str) -> str | None:
+    """The model whose fixed boxes hold all of the predictions that become one: for heatmaps, and for boxes
+    that are averaged, the first model, or the one that finds them for it. boxes: as of `merge`."""
+    shared = boxes == "average" or study["models"][models[0]]["task"] == "keypoints"
+    return boxes_of(study["models"], models[0]) if shared else None
 
 
 def merged_from(study: Study, models: Sequence[str], views: str, boxes: str) -> list[tuple[str, str]]:
     """(model, view), or (model, view@owner of the boxes), of the predictions that become one: of each model
-    under each view of a set. Heatmaps, and boxes that are averaged, are all in the fixed boxes of the first
-    model, or of the one that finds them for it. boxes: as of `merge`."""
-    owner = boxes_of(study["models"], models[0])
+    under each view of a set. boxes: as of `merge`."""
+    owner = boxes_owner(study, models, boxes)
     keypoints = study["models"][models[0]]["task"] == "keypoints"
-    shared = f"@{owner}" if keypoints or boxes == "average" else ""
+    shared = f"@{owner}" if owner else ""
     return [
         (model, view + ("" if keypoints and model == owner else shared))
         for model in models

@@ -14,7 +14,7 @@ import yaml
 
 from distill.predictions.views import View
 from distill.program import UserError
-from distill.study.facts import VALIDATED, Facts, plural
+from distill.study.facts import RARE, VALIDATED, Facts, plural
 from distill.study.lengths import automatic_length
 
 STEP = 16  # pixels, of sides
@@ -28,7 +28,8 @@ NETWORKS = {  # by what is annotated, and the device
     ("keypoints", "gpu"): "keypoint_rcnn_r50_fpn",
 }
 ITERATIONS = {"boxes": (500, 1500), "keypoints": (1500, 3000)}  # on a CPU, least and most …
-PER_IMAGE = 6  # … and for each labelled image
+PER_IMAGE, PER_CATEGORY = 6, 20  # … and for each labelled image, and each category
+IMAGES_PER_CATEGORY = 5  # labelled ones: where they are fewer, they are not to be drawn less often
 FEW = 100  # labelled images
 RATIO, RATIO_OF_FEW = (6, 4), (1, 3)  # labelled to generated images; where they are few beside the others
 MERGE = {"vote": 0.6, "score": "quasi_sum", "beta": 0.3}  # of boxes: docs/results.md
@@ -109,14 +110,17 @@ def config(found: Facts, sources: Sources, results: str, device: str) -> dict[st
     side = training_side(found, device)
     labelled = found.images * (1 - sources.hide) * (1 if sources.val else 1 - VALIDATED)
     others = sources.unlabelled_images + found.images * sources.hide
-    ratio = RATIO_OF_FEW if labelled < FEW and others > 5 * labelled else RATIO
+    categories = sum(count > 0 for count in found.counts.values())
+    varied = labelled < IMAGES_PER_CATEGORY * categories
+    ratio = RATIO_OF_FEW if labelled < FEW and others > 5 * labelled and not varied else RATIO
     model: dict[str, Any] = {"config": NETWORKS[found.task, device]}
     longest_side = min(_step((side + STEP) * found.aspect) + STEP, View.max_side)
     if device == "cpu":
         model["scales"] = [side - 2 * STEP, side - STEP, side, side + STEP]
         model["max_side"] = longest_side
-        model |= {"batch": 4, "lr": 0.0016} if labelled < FEW else {"batch": 8}
-        model["iterations"] = int(np.clip(PER_IMAGE * labelled, *ITERATIONS[found.task])) // 100 * 100
+        model |= {"batch": 4, "lr": 0.0016} if labelled < FEW and not varied else {"batch": 8}
+        wanted = max(PER_IMAGE * labelled, PER_CATEGORY * categories)
+        model["iterations"] = int(np.clip(wanted, *ITERATIONS[found.task])) // 100 * 100
         baseline: dict[str, Any] = {"init": "teacher"}  # short trainings have not learned all that they can
         most = drawn(model, ratio) // PASSES
     else:
@@ -129,7 +133,9 @@ def config(found: Facts, sources: Sources, results: str, device: str) -> dict[st
         most = sources.unlabelled_images
     model["augment"] = "weak"
     models, table = _models(ratio, baseline, sources.hide > 0)
-    merge = {"merge": dict(MERGE)} if found.task == "boxes" else {}
+    options: dict[str, Any] = {"merge": dict(MERGE)} if found.task == "boxes" else {}
+    if categories > 1 and min(filter(None, found.counts.values())) * labelled < RARE * found.images:
+        options["calibrate"] = {"rare": RARE}
     return {
         "results": results,
         "model": model,
@@ -138,7 +144,7 @@ def config(found: Facts, sources: Sources, results: str, device: str) -> dict[st
             "plain": [{"scale": side}],
             "all": {"scales": view_sides(found, side, device), "flip": True},
         },
-        **merge,
+        **options,
         "models": models,
         "labels": {"distilled": {}},
         "tables": {"results": table},
@@ -231,11 +237,13 @@ def _datasets(sources: Sources, frames: bool, most: int) -> Iterator[tuple[str, 
             yield "unlabelled", {"kind": "union", "of": ["hidden", "more"]}
 
 
+OPTIONS = ("merge", "calibrate")
 COMMENTS = {
     "model": "The network, and how it is trained; lengths in iterations, sides in pixels.",
     "datasets": "What is learned from, what is to be labelled, and what tells how good a model is.",
     "views": "Shorter sides in pixels: of the usual view, and of those that are merged into labels.",
     "merge": "A box scores by how many views find it, and how surely.",
+    "calibrate": "Of rare categories only predictions that are as sure as others become labels.",
     "models": "The student's baseline is the supervised model: trained as long, on labelled images alone.",
 }
 
@@ -270,7 +278,7 @@ def text(study: Mapping[str, Any], seen: Sequence[str]) -> str:
     lines = [f"# {line}" for line in seen]
     for key, value in study.items():
         lines += ["", f"# {COMMENTS[key]}"] if key in COMMENTS else []
-        if isinstance(value, dict) and key not in ("model", "merge"):
+        if isinstance(value, dict) and key not in ("model", *OPTIONS):
             lines.append(f"{key}:")
             lines += [f"  {flow({name: item})}" for name, item in value.items()]
         else:

@@ -1,0 +1,38 @@
+"""The parts that a proposed study makes of annotated images: do they teach, and tell, what they are to?"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from distill import ROOT
+from distill.datasets.coco import Coco
+from distill.datasets.composed import subset
+from distill.datasets.splits import unlearnt
+from distill.study.facts import Facts, listed, plural
+from distill.study.schema import with_defaults
+
+FEW = 50  # images to validate on
+
+
+def parts(specs: Mapping[str, Any], given: Coco) -> tuple[Coco, Coco]:
+    """The images to learn from and those to validate on, both made of `given`.
+
+    specs: the study's datasets, of which the first is `given`.
+    """
+    made: dict[str, Coco] = {}
+    for name, spec in specs.items():
+        if not made:
+            made[name] = given
+        elif spec.get("of") in made:
+            made[name] = subset(with_defaults(ROOT, spec, "datasets", "subset"), made, None)
+    return made["labelled"], made["val"]
+
+
+def words(found: Facts, labelled: Coco, val: Coco) -> Iterator[str]:
+    """What is to be said of them, a line each. found: of all annotated images."""
+    if (images := len(val["images"])) < FEW:
+        what = "AP of so few says little: give --val, or cross-validate by `folds` (config/README.md)"
+        yield f"{plural(images, 'image')} to validate on: {what}"
+    absent = {name for name, count in found.counts.items() if not count}
+    if lost := [name for name in unlearnt(val, labelled) if name not in absent]:
+        what = "AP is a mean over these too: label more of them, or give --val"
+        yield f"to validate on, and none to learn from: objects of {listed(lost)}; {what}"
