@@ -1,6 +1,8 @@
 """What a model finds on a folder of images, on image files, or on a video: COCO results, and pictures."""
 
 import argparse
+import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 
 from predict_view import claimed, running
@@ -34,9 +36,10 @@ def main() -> None:
     from distill.models.usage import plan_of
 
     source, plan = Source.of(args.images), plan_of(args.model, args.views, args.boxes)
-    from distill.inspection import marked
-    from distill.models.applied import predict_files
-    from distill.models.predictor import Predictor
+    with redirect_stdout(sys.stderr):  # mmdet says there what is not installed
+        from distill.inspection import marked
+        from distill.models.applied import predict_files
+        from distill.models.predictor import Predictor
 
     if args.draw:
         marked.check_copies(source, args.draw)

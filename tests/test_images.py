@@ -36,7 +36,8 @@ def refused(path, match, size=None):
         read_image(path, size)
     assert "\n" not in str(caught.value)
     assert str(path) in str(caught.value)
-    assert scan(path).reason is not None or size
+    if size is None:  # what is in the file is wrong, not what is said of it
+        assert scan(path).reason is not None
 
 
 def test_opencv_leaves_the_other_cores_to_others():

@@ -7,7 +7,7 @@ import pytest
 from distill.datasets.keypoint_meta import KeypointMeta
 from distill.files import read_json, write_json
 from distill.predictions import boxes as box_math
-from distill.predictions import heatmap_file
+from distill.predictions import heatmap_file, heatmap_writer
 from distill.predictions.coco_results import gather
 from distill.predictions.merge import merge_boxes
 from distill.predictions.merge_heatmaps import merge_heatmaps
@@ -109,7 +109,7 @@ def test_bad_box_files_are_one_clear_line(tmp_path, damage, words):
     with pytest.raises(UserError, match=words) as error:
         list(merge_boxes(paths, DATASET, Options()))
     assert "\n" not in str(error.value)
-    assert words.startswith("'s9'") or str(paths[1]) in str(error.value)
+    assert str(paths[1]) in str(error.value)
 
 
 def test_another_dataset_is_refused(tmp_path):
@@ -132,7 +132,7 @@ def keypoints():
 def write_heatmaps(path, view, boxes=BOXES, images=IMAGES):
     """Heatmaps of a network that sees each keypoint where it is, as a bump 4 cells wide."""
     centre = np.arange(56) + 0.5
-    with heatmap_file.HeatmapWriter(path, view, "m", "d", META) as writer:
+    with heatmap_writer.writing(path, view, "m", "d", META) as writer:
         for box, image, points in zip(boxes, images, keypoints()[: len(boxes)], strict=True):
             roi = view.forward_boxes(box_math.xywh_to_xyxy(box), SIZES[image])
             x, y = ((view.forward_points(points, SIZES[image]) - roi[:2]) / (roi[2:] - roi[:2]) * 56).T
@@ -176,7 +176,7 @@ def test_where_scales_depend_on_size_the_wrong_ones_say_nothing(tmp_path):
     paths = []
     for scale, misled in ((400, areas < 5000), (500, areas < 0), (700, areas >= 5000)):
         path = tmp_path / f"{scale}.h5"
-        with heatmap_file.HeatmapWriter(path, View(scale), "m", "d", META) as writer:
+        with heatmap_writer.writing(path, View(scale), "m", "d", META) as writer:
             for row, wrong in enumerate(misled):
                 heatmap = np.zeros((1, 3, 56, 56))
                 heatmap[..., 10, 50 if wrong else 20] = 30 if wrong else 9
@@ -195,14 +195,14 @@ def test_heatmaps_are_read_in_blocks(tmp_path, monkeypatch):
     """Flat memory: never more rows at a time than a block, and the block's size changes nothing."""
     paths = [write_heatmaps(tmp_path / f"{view.name}.h5", view) for view in VIEWS[:2]]
     whole = list(merge_heatmaps(paths, DATASET, Options()))
-    read, sizes = heatmap_file.read_blocks, []
+    read, sizes = heatmap_file.read_block, []
 
     def counted(path, start, stop):
         rows = read(path, start, stop)
         sizes.append(len(rows.heatmap))
         return rows
 
-    monkeypatch.setattr(heatmap_file, "read_blocks", counted)
+    monkeypatch.setattr(heatmap_file, "read_block", counted)
     assert list(merge_heatmaps(paths, DATASET, Options(), block=1)) == whole
     assert sizes == [1] * 8
 

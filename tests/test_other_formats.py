@@ -213,6 +213,15 @@ def test_names_that_would_share_a_file_of_labels_are_kept_apart(tmp_path):
         yolo_export.export(parts["labels"], parts["labels"], parts["val"], (6, 4), tmp_path / "out")
 
 
+def test_classes_are_those_of_all_parts(tmp_path):
+    """A validation set may show one category more."""
+    part = Coco(tmp_path / "coco").build()
+    more = {**part, "categories": [{"id": 9, "name": "emu"}, *part["categories"]]}
+    yolo_export.export(part, part, more, (6, 4), tmp_path / "out")
+    names = yaml.safe_load((tmp_path / "out/data.yaml").read_text())["names"]
+    assert list(names.values()) == [*(category["name"] for category in part["categories"]), "emu"]
+
+
 def test_no_image_takes_the_labels_of_another(tmp_path):
     """a.png, the third, would be a-3.png beside a.jpg, and have the labels of a-3.jpg."""
     coco = Coco(tmp_path / "coco", images=3)
@@ -249,7 +258,9 @@ def test_images_that_other_programs_turn_are_not_exported_as_they_are_stored(tmp
 
 def test_what_cannot_be_exported_is_named(figures, tmp_path):
     other = {**figures["val"], "categories": [{"id": 1, "name": "dog"}]}
-    with pytest.raises(UserError, match="the categories of val are dog, not person"):
+    with pytest.raises(
+        UserError, match="the categories of val, dog, are none of those of the labelled images"
+    ):
         yolo_export.export(**{**figures, "val": other}, ratio=(6, 4), output=tmp_path / "a")
     image = {**figures["val"]["images"][0], "file_name": "a.gif"}
     with pytest.raises(UserError, match=r"YOLO programs read no \.gif images, as a\.gif; convert them"):

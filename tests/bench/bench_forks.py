@@ -19,7 +19,7 @@ from measure import SCRIPTS, best_seconds, report
 
 from distill.datasets.figures import CATEGORY, generate
 from distill.files import write_json
-from distill.forks import FOLDER
+from distill.forks import VARIABLE
 from helpers.networks import random_model
 
 PR_SET_CHILD_SUBREAPER = 36  # of Linux: orphans become this process's children, which their time is added to
@@ -65,7 +65,7 @@ def predict(folder: Path, output: Path, forks: bool, *study: list) -> None:
     output.mkdir()
     sockets = Path(tempfile.mkdtemp())
     environ = {**os.environ, "OMP_NUM_THREADS": "1", "DISTILL_DEVICE": "cpu"} | (
-        {FOLDER: str(sockets)} if forks else {}
+        {VARIABLE: str(sockets)} if forks else {}
     )
     for command in jobs(folder, output, *study):
         command = [sys.executable, SCRIPTS / command[0], *map(str, command[1:])]

@@ -7,6 +7,7 @@ has both in the ratio in which a student sees them (6:4 in Data Distillation, ar
 import os
 from collections import Counter
 from collections.abc import Mapping
+from itertools import chain
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -36,20 +37,22 @@ def export(labels: Coco, labelled: Coco, val: Coco, ratio: tuple[float, float], 
     format cannot say, are left out.
 
     labels: the generated ones.
-    labelled, val: datasets, of the same categories by name.
+    labelled, val: datasets. Categories are the same where their names are; classes are those of all three.
     ratio: labelled to generated images of an epoch.
     output: a folder that is not there yet, or empty.
 
-    Raises UserError where categories differ, an image is missing, or the folder is not empty.
+    Raises UserError where a part has no category of the labelled images, an image is missing, or the folder
+    is not empty.
     """
     if output.is_dir() and any(output.iterdir()):
         raise UserError(f"{output}: is not empty; give a new folder")
     datasets = dict(zip(PARTS, (labelled, labels, val), strict=True))
-    classes = {category["name"]: number for number, category in enumerate(labelled["categories"])}
-    for name, dataset in datasets.items():
-        if {category["name"] for category in dataset["categories"]} != set(classes):
-            there = ", ".join(category["name"] for category in dataset["categories"])
-            raise UserError(f"the categories of {name} are {there}, not {', '.join(classes)}")
+    known = {part: [each["name"] for each in dataset["categories"]] for part, dataset in datasets.items()}
+    for part, names in known.items():
+        if not {*names} & {*known["labelled"]}:
+            first = ", ".join([*names[:5], "…"][: len(names)])
+            raise UserError(f"the categories of {part}, {first}, are none of those of the labelled images")
+    classes = {name: number for number, name in enumerate(dict.fromkeys(chain(*known.values())))}
     posed = all(any(a.get("keypoints") for a in dataset["annotations"]) for dataset in (labelled, labels))
     meta = keypoint_meta(labelled) if posed else None
     parts = {name: _part(name, dataset, classes, meta) for name, dataset in datasets.items()}

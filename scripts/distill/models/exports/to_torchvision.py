@@ -101,9 +101,12 @@ def settings_of(cfg: Config, network: Any, meta: dict[str, Any], view: View) -> 
     order = slice(None) if pixels.bgr_to_rgb else slice(None, None, -1)
     names = named(meta, roi.bbox_head.num_classes)
     points = roi.get("keypoint_head")
+    ids = {category["name"]: category["id"] for category in meta["categories"]}
     settings: dict[str, Any] = {"categories": ["background", *names]}
+    settings["category_ids"] = [None, *map(ids.get, names)]  # in the dataset
     if points:
-        settings["keypoints"] = next(each["keypoints"] for each in meta["categories"] if "keypoints" in each)
+        posed = next(each for each in meta["categories"] if "keypoints" in each)
+        settings |= {key: posed[key] for key in ("keypoints", "skeleton", "flip_pairs") if key in posed}
     settings["input"] = INPUT
     settings["outputs"] = {name: OUTPUTS[name] for name in (OUTPUTS if points else list(OUTPUTS)[:3])}
     settings["arguments"] = {
