@@ -9,7 +9,7 @@ from array import array
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from itertools import chain, compress
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -178,8 +178,8 @@ def thresholds(scores: Scores, dataset: Coco, labelled: Coco, options: Options) 
     counts = [labelled_count[c["id"]] for c in labelled["categories"]]
     all_scores = score[np.array(counts, bool)[category]]
     shared = threshold(all_scores, len(real)) if options.per == "all" else None
-    common = [count >= options.rare for count in counts]
-    usual = threshold(score[np.array(common)[category]], sum(compress(counts, common))) if options.rare else None
+    common = np.array(counts) >= options.rare
+    usual = threshold(score[common[category]], int(np.array(counts)[common].sum()))
     entries, limits = {}, np.full(len(counts), np.inf)
     for i, (c, count, mine) in enumerate(zip(labelled["categories"], counts, scores_of, strict=True)):
         found = threshold(mine, count)
@@ -187,7 +187,7 @@ def thresholds(scores: Scores, dataset: Coco, labelled: Coco, options: Options) 
             found = Threshold(None, 0, 0, found.candidates, short=False)
         elif shared:
             found = found.at(shared.threshold, mine, shared.short)
-        elif usual and not common[i] and found.is_below(usual):
+        elif not common[i] and found.is_below(usual):
             found = found.at(usual.threshold, mine, short=False)
         if found.threshold is not None:
             limits[i] = found.threshold
