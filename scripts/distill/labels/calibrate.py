@@ -38,7 +38,8 @@ class Threshold:
 
     def is_below(self, other: "Threshold") -> bool:
         """Whether both keep something, and this one more."""
-        return None not in (self.threshold, other.threshold) and self.threshold < other.threshold
+        mine, others = self.threshold, other.threshold
+        return mine is not None and others is not None and mine < others
 
     def at(self, threshold: float | None, scores: np.ndarray, short: bool) -> "Threshold":
         """The same aim, of candidates with these scores (n,), at another threshold."""

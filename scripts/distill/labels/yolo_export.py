@@ -47,12 +47,12 @@ def export(labels: Coco, labelled: Coco, val: Coco, ratio: tuple[float, float], 
     if output.is_dir() and any(output.iterdir()):
         raise UserError(f"{output}: is not empty; give a new folder")
     datasets = dict(zip(PARTS, (labelled, labels, val), strict=True))
-    known = {part: [each["name"] for each in dataset["categories"]] for part, dataset in datasets.items()}
-    for part, names in known.items():
-        if not {*names} & {*known["labelled"]}:
-            first = ", ".join([*names[:5], "…"][: len(names)])
-            raise UserError(f"the categories of {part}, {first}, are none of those of the labelled images")
-    classes = {name: number for number, name in enumerate(dict.fromkeys(chain(*known.values())))}
+    known = {name: [each["name"] for each in dataset["categories"]] for name, dataset in datasets.items()}
+    for name, listed in known.items():
+        if not {*listed} & {*known["labelled"]}:
+            first = ", ".join([*listed[:5], "…"][: len(listed)])
+            raise UserError(f"the categories of {name}, {first}, are none of those of the labelled images")
+    classes = {each: number for number, each in enumerate(dict.fromkeys(chain(*known.values())))}
     posed = all(any(a.get("keypoints") for a in dataset["annotations"]) for dataset in (labelled, labels))
     meta = keypoint_meta(labelled) if posed else None
     parts = {name: _part(name, dataset, classes, meta) for name, dataset in datasets.items()}
