@@ -22,7 +22,7 @@ from distill.datasets.images import folders_in
 from distill.datasets.voc import places
 from distill.study import model_config, reruns
 from distill.files import write_json
-from distill.study.lineage import learnt_by, lineage, made_of, merged_file, trained, trained_on
+from distill.study.lineage import categories_from, lineage, merged_file, origins, trained, trained_on
 from distill.study.needs import margins, merged_from, missing_packages, shards_of
 from distill.study.paths import check_results, in_data
 from distill.program import UserError
@@ -53,7 +53,7 @@ VERSIONS = {
     "calibrate": 1,
     "review": 2,
     "evaluate": 3,
-    "report": 6,
+    "report": 7,
 }
 
 

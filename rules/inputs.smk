@@ -158,7 +158,7 @@ def given_inputs(wildcards):
     return {
         "predictions": [path for path in labels["predictions"] if os.path.exists(path)],
         "dataset": dataset_file(labels["dataset"]),
-        "sources": [dataset_file(name) for name in dict.fromkeys(made_of(study, labels["dataset"]))],
+        "sources": [dataset_file(name) for name in dict.fromkeys(origins(study, labels["dataset"]))],
         "labelled": dataset_file(labels["labelled"]),
     }
 
@@ -195,7 +195,7 @@ def of_labelled(wildcards):
 
 def images_only(wildcards):
     """An option of the check, where only a model that others start from has learned from the dataset."""
-    return [] if wildcards.dataset in learnt_by(study, wildcards.validation) else ["--images-only"]
+    return [] if wildcards.dataset in categories_from(study, wildcards.validation) else ["--images-only"]
 
 
 def split_checks(wildcards):
@@ -254,7 +254,7 @@ def report_inputs(wildcards):
     used = [study["models"][model]["labelled"] for model in models]
     used += [study["labels"][name]["dataset"] for name in labels]
     used += [study["models"][model]["validation"] for model in models]
-    sources_of_used = [source for name in dict.fromkeys(used) for source in made_of(study, name)]
+    sources_of_used = [source for name in dict.fromkeys(used) for source in origins(study, name)]
     splits = [
         f"{R}/datasets/splits/{study['models'][model]['validation']}/{dataset}.json"
         for row in rows

@@ -4,7 +4,8 @@ import argparse
 import json
 
 from distill.evaluation.metrics import read_evaluation
-from distill.evaluation.tables import build, markdown, write
+from distill.evaluation.table_text import markdown, write
+from distill.evaluation.tables import build
 from distill.program import log, require, run
 
 

@@ -19,11 +19,11 @@ import yaml
 from distill import ROOT
 from distill.cluster.costs import TRAINING_RULES, estimate
 from distill.cluster.jobs import graph
-from distill.cluster.outlook import counted, outlook, queue
+from distill.cluster.outlook import image_counts, outlook, queue
 from distill.cluster.timing import FEW, timing
 from distill.files import write_text
 from distill.program import UserError, run
-from distill.study.lineage import learnt
+from distill.study.lineage import training_datasets
 from distill.study.resolve import read, resolve
 
 
@@ -43,22 +43,24 @@ def main() -> None:
     if args.timing:
         if args.timing.exists():
             raise UserError(f"{args.timing} is there already; remove it, or choose another name")
-        images = counted(study)
+        images = image_counts(study)
         write_text(args.timing, yaml.safe_dump(timing(config, study, images), sort_keys=False))
         if {next(iter(study["models"].values()))["labelled"], *study["evaluate"]["on"]} - images.keys():
             print(f"images are not counted yet; with fewer than {FEW}, write less for few or few-val")
         profile = "--profile slurm " if shutil.which("sbatch") else ""
         print(f"now: snakemake {profile}--configfile {shlex.quote(str(args.timing))}")
         return
-    jobs, images, known = graph(args.configfile, args.targets), counted(study), []
+    jobs, images, known = graph(args.configfile, args.targets), image_counts(study), []
     for path in args.measured:
         other = resolve(read(path), ROOT)
-        known += [(job, other, counted(other)) for job in graph(path, [])]
+        known += [(job, other, image_counts(other)) for job in graph(path, [])]
     seconds, sizes = estimate(jobs, study, images, [*known, *((job, study, images) for job in jobs)])
     print(*outlook(jobs, seconds, sizes, queue()), sep="\n")
     used = {job.wildcards["dataset"] for job in jobs if job.benchmark and "dataset" in job.wildcards}
     trained = [job.wildcards["model"] for job in jobs if job.rule in TRAINING_RULES]
-    used |= set(learnt(study, (name for name in trained if study["models"][name]["iterations"] == "auto")))
+    used |= set(
+        training_datasets(study, (name for name in trained if study["models"][name]["iterations"] == "auto"))
+    )
     if unknown := sorted(used - images.keys()):
         files = [f"{study['results']}/datasets/{name}.stats.json" for name in unknown]
         command = ["snakemake", "--configfile", str(args.configfile), "--", *files]

@@ -90,7 +90,7 @@ def test_rows_of_any_head_are_found_and_move_with_their_category(kind):
     assert tensor in rows
     before, after = biases(6)[tensor], biases(3)[tensor]
     before, after = torch.arange(1.0, len(before) + 1), -torch.arange(1.0, len(after) + 1)
-    assert named_rows.counted({tensor: before}, rows) == 6
+    assert named_rows.name_count({tensor: before}, rows) == 6
     moved = named_rows.taken(before, after, rows[tensor], (6, 3), [(4, 0), (1, 2)])
     old, mine, new = before.view(shape(6)), after.view(shape(3)), moved.view(shape(3))
     assert torch.equal(new[:, place(0)], old[:, place(4)])

@@ -1,6 +1,6 @@
 """What a model comes from, and which datasets are checked against validation images for it."""
 
-from distill.study.lineage import learnt_by, lineage, trained_on
+from distill.study.lineage import categories_from, lineage, trained_on
 from helpers.configs import DRAWN, SMALLEST, study_of
 
 
@@ -30,4 +30,4 @@ tables: {t: {rows: [teacher, student]}}
     assert trained_on(study, ["teacher"]) == ["others", "labelled"]
     assert trained_on(study, ["student"]) == ["everything", "labelled", "unlabelled"]
     # The categories of a start may be others, those of a teacher not.
-    assert set(learnt_by(study, "val")) == {"labelled", "everything", "unlabelled"}
+    assert set(categories_from(study, "val")) == {"labelled", "everything", "unlabelled"}

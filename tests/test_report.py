@@ -8,15 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from distill.evaluation import tables
-from distill.evaluation.metrics import USUAL
 from distill.evaluation.plots import literal
 from distill.files import write_json
 from distill.report.comparison import Shown, differences
 from distill.report.page import Report
-from distill.report.wording import duration, parse_table
+from distill.report.wording import duration
 from helpers import reported
-from helpers.options import table_spec
 from helpers.reported import Elements
 from helpers.studied import HOSTILE
 
@@ -119,23 +116,6 @@ def test_differences_put_the_greatest_gain_first(study):
     changes = differences(truth, *shown)
     assert [change > 0 for _, change in changes] == [True, True, False]
     assert changes[-1][0]["id"] == 3
-
-
-@pytest.mark.parametrize("name", ["a|b", "a\nb", "\\", "\\|", "a\\\\|\\", "<b>|</b>", "|", "\\<"])
-def test_table_is_read_as_it_was_written(name):
-    rows = [{"name": row, "views": "plain", "evaluations": [row]} for row in (name, "student")]
-    metrics = dict.fromkeys(USUAL["boxes"], 0.5)
-    evaluations = {name: {"boxes": metrics | {"AP": 0.25}}, "student": {"boxes": metrics}}
-    spec = table_spec(rows=rows, task="boxes", gains={"student": {"over": name}})
-    table = parse_table(tables.markdown(tables.build(spec, evaluations)))
-    assert [name for name, _ in table["header"]][:4] == ["row", "views", "seeds", "AP"]
-    line = name.replace("\n", " ")
-    assert [[cell["text"] for cell in row][:4] for row in table["rows"]] == [
-        *([line, "plain", "1", "25.0"], ["student", "plain", "1", "50.0"])
-    ]
-    assert [row[3]["bar"] for row in table["rows"]] == [0.5, 1]
-    assert table["notes"] == [f"Percent; gain in AP: student over {line}."]
-    assert parse_table("") == {"header": [], "rows": [], "notes": []}
 
 
 @pytest.mark.parametrize(

@@ -185,6 +185,14 @@ def test_the_page_says_which_categories_nothing_could_be_learned_of(tmp_path):
     assert "had no object to learn from: emu, yak." in page
 
 
+def test_tables_have_bars_of_ap(study):
+    (table,) = Report(*study).tables()
+    at = table["columns"].index("AP")
+    aps = [float(row["cells"][at].split()[0]) for row in table["rows"]]
+    assert [row["bar"] for row in table["rows"]] == pytest.approx([ap / max(aps) for ap in aps], abs=0.01)
+    assert table["notes"][0].startswith("Percent")
+
+
 def test_stages_have_their_times(study):
     labels = next(card for card in chains(Report(*study))[0] if card["role"] == "generated labels")
     assert "predicted in 1 h 2 min" in labels["lines"]  # all views and shards together

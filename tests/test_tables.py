@@ -1,17 +1,11 @@
-import json
-import subprocess
-import sys
-
 import numpy as np
-import pandas as pd
 import pytest
 
-from distill.evaluation.tables import PAPER_GAP, build, describe, markdown, write
-from distill.files import write_json
+from distill.evaluation.table_text import describe, markdown
+from distill.evaluation.tables import PAPER_GAP, build
 from distill.program import UserError
-from helpers import SCRIPTS
 from helpers.options import table_spec
-from helpers.tabled import APS, evaluation, study
+from helpers.tabled import APS, GAP, evaluation, study
 
 
 def test_numbers_by_hand():
@@ -52,9 +46,6 @@ def test_what_no_evaluation_gave_stays_empty():
     table = build(spec, evaluations)
     assert table.frame["APS"].isna().tolist() == [True, False, False, False]
     assert "| teacher | plain | 3 | 40.0 ± 2.0 |  |" in markdown(table)
-
-
-GAP = {"baseline": ["teacher", "long"], "student": "student", "upper": "upper"}
 
 
 def test_gap_closed_by_hand():
@@ -274,32 +265,3 @@ def test_evaluations_are_exactly_those_of_the_rows():
     spec["rows"][-1]["evaluations"].pop()
     with pytest.raises(UserError, match="same seeds"):
         build(spec | {"gap": GAP}, evaluations)
-
-
-def test_written_files(tmp_path):
-    table = build(*study(gap=GAP, reference={"teacher": 54.9, "student": 60.2}))
-    write(table, tmp_path / "results.csv")
-    frame = pd.read_csv(tmp_path / "results.csv")
-    pd.testing.assert_frame_equal(frame, table.frame, check_exact=True)  # full precision
-    lines = (tmp_path / "results.md").read_text().splitlines()
-    assert lines[0].startswith("| row | views | seeds | AP | AP reference | AP difference | AP50 |")
-    assert lines[2].startswith("| teacher | plain | 3 | 40.0 ± 2.0 | 54.9 | -14.9 | 40.0 ± 2.0 |")
-    assert lines[3].startswith("| long | plain | 3 | 46.0 ± 2.6 |  |  | 46.0 ± 2.6 |")
-    assert len({line.count("|") for line in lines[:6]}) == 1
-
-
-def test_program(tmp_path):
-    spec, evaluations = study(gap=GAP)
-    paths = {name: str(tmp_path / name.removesuffix(".json") / "val/plain.json") for name in evaluations}
-    for name, content in evaluations.items():
-        names = {"model": name.removesuffix(".json"), "dataset": "val", "views": "plain"}
-        write_json(paths[name], {**names, "images": 1, "predictions": 1, **content})
-    for row in spec["rows"]:
-        row["evaluations"] = [paths[name] for name in row["evaluations"]]
-    command = [sys.executable, SCRIPTS / "make_table.py", "--name", "t", "--spec", json.dumps(spec)]
-    command += ["--evaluations", *paths.values(), "--output", str(tmp_path / "t.csv")]
-    subprocess.run(command, check=True, capture_output=True)
-    assert pd.read_csv(tmp_path / "t.csv")["AP"].tolist() == pytest.approx([40, 46, 145 / 3, 51])
-    failed = subprocess.run([*command[:-4], "--output", "x.csv"], capture_output=True, text=True, check=False)
-    assert failed.returncode == 1
-    assert failed.stderr.startswith("error: table: evaluation")

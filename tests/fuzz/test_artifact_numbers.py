@@ -16,7 +16,7 @@ from distill.files import read_json, write_json
 from distill.models.prediction import shard
 from distill.report.page import Report
 from fuzz.harness import judge, outcome
-from helpers.artifacts import EVALUATION, HEATMAPS, HISTORY, MARKDOWN, TABLE
+from helpers.artifacts import EVALUATION, HEATMAPS, HISTORY, TABLE
 
 COLUMNS = {
     "iteration,loss,labelled,generated\n": "ok it.empty",
@@ -40,24 +40,6 @@ def test_an_edited_history(study, spoil, text):
     path = spoil(HISTORY, text.encode())
     expected = COLUMNS[text]
     judge(expected, lambda: plots.read_history(path), "" if expected.startswith("ok") else str(path))
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("", "ok it[0]['rows'] == []"),
-        ("no table", "ok it[0]['notes'] == ['no table']"),
-        ("| a |\n", "ok it[0]['rows'] == []"),
-        ("| row | AP |\n|---|---:|\n| a |\n", "is damaged"),
-        ("| row | AP |\n|---|---:|\n| a | 1 | 2 |\n", "is damaged"),
-        ("| row | AP |\n|---|\n| a | 1 |\n", "is damaged"),
-        ("| row | AP |\n|---|---:|\n| a | x |\n", "ok it[0]['rows'][0][1]['text'] == 'x'"),
-        ("| row | AP |\n|---|---:|\n| a | nan |\n", "ok it[0]['rows'][0][1]['bar'] is None"),
-    ],
-)
-def test_an_edited_table(study, spoil, text, expected):
-    path = spoil(MARKDOWN, text.encode())
-    judge(expected, lambda: study.use(MARKDOWN), "" if expected.startswith("ok") else str(path))
 
 
 def drop(file, name):

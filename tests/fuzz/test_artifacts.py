@@ -11,7 +11,6 @@ from helpers.artifacts import (
     HEATMAPS,
     HISTORY,
     LABELS,
-    MARKDOWN,
     MERGED,
     RUN,
     SHARD,
@@ -50,7 +49,7 @@ SOUND = {
     (RUN, "an object"),  # nothing is said
     (TABLE, "the end missing"), (HISTORY, "the end missing"),  # of the last number, or of an empty field
 }  # fmt: skip
-TEXTS = (HISTORY, TABLE, MARKDOWN)
+TEXTS = (HISTORY, TABLE)
 
 
 @pytest.mark.parametrize("name", USES)
@@ -61,7 +60,7 @@ def test_the_sound_ones_are_read(study, name):
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-@pytest.mark.parametrize("name", [name for name in USES if name != MARKDOWN])
+@pytest.mark.parametrize("name", USES)
 def test_damage(study, spoil, name, damage):
     path = spoil(name, DAMAGES[damage](study.path(name).read_bytes()))
     message, result = outcome(lambda: study.use(name))
@@ -81,7 +80,7 @@ def test_what_is_no_file(study, spoil, name, what):
     path = spoil(name, None)
     no_file(path, what)
     expected = "cannot be read" if what == "loop" else "is not a file"
-    if what == "loop" and name in (LABELS, RUN, SPLITS, MARKDOWN):
+    if what == "loop" and name in (LABELS, RUN, SPLITS):
         expected = "ok"  # as if it were not there: the report leaves it out
     judge(expected, lambda: study.use(name), str(path) if expected != "ok" else "")
 

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from distill.datasets.stats import describe
 from distill.evaluation.metrics import read_evaluation
+from distill.evaluation.table_text import markdown
 from distill.evaluation.tables import build as tabulate
-from distill.evaluation.tables import markdown
 from distill.labels.corrections import corrected
 from distill.labels.exchange import to_cvat, to_label_studio
 from distill.strict import read_yaml

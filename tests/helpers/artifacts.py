@@ -27,7 +27,7 @@ PRINTS, SPLITS, SHARD = (
     "datasets/splits/val/labelled.json",
     "predictions/shard.json",
 )
-BOXES, HEATMAPS, MARKDOWN = "predictions/boxes.json", "predictions/shard.h5", "tables/main.md"
+BOXES, HEATMAPS = "predictions/boxes.json", "predictions/shard.h5"
 
 
 class Study:
@@ -102,7 +102,6 @@ USES = {
     HISTORY: lambda study, path: plots.read_history(path),
     RUN: lambda study, path: Report(study.study, study.results).runs(),
     TABLE: lambda study, path: plots.read_rows(path),
-    MARKDOWN: lambda study, path: Report(study.study, study.results).tables(),
     PRINTS: lambda study, path: read_fingerprints(path),
     SPLITS: lambda study, path: Report(study.study, study.results).alike(),
     SHARD: merged_boxes,

@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 
 from distill.files import write_json
+from helpers.options import table_spec
 from helpers.person import dataset, person
 from helpers.studied import write_evaluation
 
@@ -40,8 +41,6 @@ def make(folder: Path) -> tuple[dict, Path]:
     means = {"mean_labelled": 1.0, "mean_met": 1 / 3}
     thresholds = {"instances": {"1": {"name": "person", **counts, **means}}, "keypoints": None, "images": {}}
     write_json(results / "labels/distilled/thresholds.json", thresholds)
-    (results / "tables").mkdir()
-    (results / "tables/main.md").write_text("| row | AP |\n| --- | ---: |\n| student | 45.2 |\n\nPercent.\n")
     model = {
         "config": "keypoint_rcnn_tiny",
         "task": "keypoints",
@@ -67,7 +66,7 @@ def make(folder: Path) -> tuple[dict, Path]:
         "datasets": {name: {"kind": "coco"} for name in ("labelled", "unlabelled", "val", "corrected")},
         "selected": {},
         "evaluate": {"on": ["val"], "views": ["plain"]},
-        "tables": {"main": {"rows": []}},
+        "tables": {"main": table_spec(rows=[], task="keypoints", metrics=["AP"])},
     }
     for model, ap in aps.items():
         evaluate(resolved, results, model, ap)

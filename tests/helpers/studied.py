@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from distill.evaluation import tables
+from distill.evaluation import table_text, tables
 from distill.evaluation.average_precision import evaluate
 from distill.files import read_json, write_json
 from distill.labels.calibrate import calibrate
@@ -191,6 +191,6 @@ def make(
     table = tables.build(
         study["tables"]["main"], {p: read_json(p) for row in rows for p in row["evaluations"]}
     )
-    tables.write(table, results / "tables/main.csv")
+    table_text.write(table, results / "tables/main.csv")
     write_json(results / "study.json", study)
     return study, results

@@ -16,7 +16,7 @@ import numpy as np
 from distill.cluster.jobs import Job, finished
 from distill.predictions.views import View
 from distill.study.lengths import automatic_length
-from distill.study.lineage import learnt
+from distill.study.lineage import training_datasets
 from distill.study.needs import shards_of
 from distill.study.types import Study
 
@@ -47,7 +47,7 @@ def work_of(job: Job, study: Study, images: Mapping[str, int]) -> float | None:
 def _iterations(name: str, study: Study, images: Mapping[str, int]) -> int | None:
     """Of a model's training; None where they follow from images that were not counted yet. Where they do, as
     if each image held an object: at most so many."""
-    model, datasets = study["models"][name], learnt(study, [name])
+    model, datasets = study["models"][name], training_datasets(study, [name])
     if not isinstance(model["iterations"], str):
         return model["iterations"]
     if not images.keys() >= set(datasets):

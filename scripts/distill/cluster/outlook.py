@@ -17,7 +17,7 @@ Costs = Mapping[Job, float | None]  # None: unknown
 STATES = ("done", "running", "pending", "begun", "waiting")
 
 
-def counted(study: Study) -> dict[str, int]:
+def image_counts(study: Study) -> dict[str, int]:
     """Dataset → its number of images, of those that describe_dataset.py has counted."""
     files = {name: Path(f"{study['results']}/datasets/{name}.stats.json") for name in study["datasets"]}
     return {name: read_json(path)["images"] for name, path in files.items() if path.exists()}

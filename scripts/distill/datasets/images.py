@@ -194,10 +194,10 @@ def list_files(root: str | Path, suffixes: Iterable[str], what: str) -> list[str
     for name in names:
         if not is_line(name):  # undecodable bytes would not survive a JSON file, line breaks a log
             raise UserError(f"{root}: the file name {name!r} has unprintable characters: rename it")
-    return sorted(names, key=counted)
+    return sorted(names, key=natural_key)
 
 
-def counted(name: str) -> tuple[list[str | int], str]:
+def natural_key(name: str) -> tuple[list[str | int], str]:
     """A key that sorts file names with their numbers as numbers."""
     parts = re.split(r"([0-9]+)", os.path.splitext(name)[0])  # texts and numbers in turn
     return [int(part) if place % 2 else part for place, part in enumerate(parts)], name

@@ -15,7 +15,7 @@ import av
 import numpy as np
 from PIL import Image
 
-from distill.datasets.images import counted, hash_bytes, list_files
+from distill.datasets.images import hash_bytes, list_files, natural_key
 from distill.files import replacing
 from distill.program import UserError, cause, in_threads, log
 
@@ -45,7 +45,7 @@ def extract_frames(
     if count is not None:
         if count > len(names):
             raise UserError(f"{root}: {count} videos are to be drawn, there are {len(names)}")
-        names = sorted(sorted(names, key=partial(_digest, "video", seed))[:count], key=counted)
+        names = sorted(sorted(names, key=partial(_digest, "video", seed))[:count], key=natural_key)
     draw = partial(_extract, Path(root), seed, Path(images_dir), frames, at)
     yield from in_threads(draw, names, f"frames of {root}")
 

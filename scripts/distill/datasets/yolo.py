@@ -16,7 +16,7 @@ import numpy as np
 
 from distill.datasets.checks import show
 from distill.datasets.coco import Record
-from distill.datasets.images import SUFFIXES, counted, list_files
+from distill.datasets.images import SUFFIXES, list_files, natural_key
 from distill.datasets.keypoint_meta import COCO_KEYPOINTS, derive_flip_pairs
 from distill.program import UserError, log
 from distill.strict import is_line, read_text, read_yaml
@@ -63,7 +63,7 @@ def files_of(path: str, data: Mapping[str, Any], split: str) -> list[str]:
         raise UserError(f"{path}: has no {split}; there is {there or 'no split'}")
     given = data[split] if isinstance(data[split], list) else [data[split]]
     files = [file for entry in given for file in _files(path, data, split, entry)]
-    return sorted(dict.fromkeys(files), key=counted)
+    return sorted(dict.fromkeys(files), key=natural_key)
 
 
 def label_path(image: str) -> str:

@@ -3,9 +3,7 @@
 All AP are in percent here; evaluations hold fractions. A number that no evaluation gave stays empty.
 """
 
-import re
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +11,6 @@ import pandas as pd
 
 from distill.evaluation import resampling
 from distill.evaluation.metrics import USUAL
-from distill.files import write_text
 from distill.program import UserError
 from distill.strict import as_list
 
@@ -52,7 +49,7 @@ class Table:
     over: str
 
 
-def _spread(values: np.ndarray) -> float:
+def deviation(values: np.ndarray) -> float:
     """Sample standard deviation; NaN for a single value."""
     return float(np.std(values, ddof=1)) if len(values) > 1 else np.nan
 
@@ -129,7 +126,7 @@ def build(spec: dict[str, Any], evaluations: dict[str, dict[str, Any]]) -> Table
             record["x"] = _ap(spec, x, evaluations).mean() if isinstance(x, str) else x
         for column, block, metric in columns:
             values = _numbers(row, evaluations, block, metric)
-            record |= {column: values.mean(), f"{column} sd": _spread(values)}
+            record |= {column: values.mean(), f"{column} sd": deviation(values)}
             if column == "AP":
                 means = _means(spec, row, evaluations)
                 record["AP low"], record["AP high"] = resampling.interval(means, values.mean())
@@ -147,7 +144,7 @@ def build(spec: dict[str, Any], evaluations: dict[str, dict[str, Any]]) -> Table
     for gap in gaps:
         student = frame["row"] == gap.student
         frame.loc[student, "gap closed"] = gap.shares.mean()
-        frame.loc[student, "gap closed sd"] = _spread(gap.shares)
+        frame.loc[student, "gap closed sd"] = deviation(gap.shares)
         frame.loc[student, ["gap closed low", "gap closed high"]] = gap.low, gap.high
         frame.loc[student, "gap closed in the paper"] = PAPER_GAP
     return Table(frame, [column for column, _, _ in columns], gaps, _over(spec))
@@ -170,7 +167,7 @@ def _gain(name: str, gain: dict[str, Any], spec: dict[str, Any], evaluations: di
     rows = [_row(spec["rows"], each) for each in (name, gain["over"])]
     ours, others = (_numbers(row, evaluations, spec["task"], "AP") for row in rows)
     gains = ours - others if _paired(ours, others) else np.array([ours.mean() - others.mean()])
-    result = {"gain": gains.mean(), "gain sd": _spread(gains), "gain over": gain["over"]}
+    result = {"gain": gains.mean(), "gain sd": deviation(gains), "gain over": gain["over"]}
     ours, others = (_means(spec, row, evaluations) for row in rows)
     if ours.shape == others.shape:
         result["gain low"], result["gain high"] = resampling.interval(ours - others, gains.mean())
@@ -220,80 +217,3 @@ def _gaps(spec: dict[str, Any], evaluations: dict[str, Any]) -> list[Gap]:
         low, high = resampling.interval(share(*means), of_means) if alike else (np.nan, np.nan)
         gaps.append(Gap(best, name, named["upper"], shares, of_means, low, high, _over(spec)))
     return gaps
-
-
-def escape(text: object) -> str:
-    """Text in one line of Markdown that neither ends a cell nor is HTML; `unescape` takes it back."""
-    return re.sub(r"([\\|<])", r"\\\1", " ".join(str(text).split()))
-
-
-def unescape(text: str) -> str:
-    """What `escape` was given, as one line."""
-    return re.sub(r"\\([\\|<])", r"\1", text)
-
-
-def markdown(table: Table) -> str:
-    """The table for people: percent with one decimal, "mean ± sd" in a cell, and a line on the gap."""
-    beside = ("", " reference", " difference")
-    columns = ["row", "views", table.over, "x"]
-    columns += [f"{m}{what}" for m in (*table.metrics, "gain") for what in beside]
-    columns += [column for column in table.frame if column.startswith("AP of ")]
-    shown = {*table.frame.columns, *(["gain reference"] if "gain reference low" in table.frame else [])}
-    columns = [column for column in columns if column in shown]
-
-    def cell(record: dict[str, Any], column: str) -> str:
-        if column in ("row", "views", table.over):
-            return escape(record[column])
-        if column == "gain reference":
-            low, high = (record[f"{column} {end}"] for end in ("low", "high"))
-            return "" if np.isnan(low) else f"{low:+.1f}" if low == high else f"{low:+.1f} to {high:+.1f}"
-        if np.isnan(record[column]):
-            return ""
-        if column == "x":
-            return f"{record[column]:.4g}"
-        spread = record.get(f"{column} sd", np.nan)
-        sign = "+" if column.startswith("gain") or column.endswith("difference") else ""
-        said = f"{record[column]:{sign}.1f}" + ("" if np.isnan(spread) else f" ± {spread:.1f}")
-        ends = [record.get(f"{column} {end}", np.nan) for end in ("low", "high")]
-        return said if np.isnan(ends).any() else f"{said} [{ends[0]:{sign}.1f}, {ends[1]:{sign}.1f}]"
-
-    lines = [columns, ["---"] * 2 + ["---:"] * (len(columns) - 2)]
-    lines += [[cell(record, column) for column in columns] for record in table.frame.to_dict("records")]
-    text = "".join(f"| {' | '.join(line)} |\n" for line in lines)
-    text += "\nPercent"
-    several = (table.frame[table.over] > 1).any()
-    if several:
-        text += f"; mean ± standard deviation over the {table.over}"
-    if table.frame.get("AP low", pd.Series(dtype=float)).notna().any():
-        over = f"images and {table.over}" if several else "images"
-        text += f"; [{resampling.CONFIDENCE}% interval over {over}, paired in gains and shares]"
-    if "gain" in table.frame:
-        pairs = table.frame.dropna(subset="gain")[["row", "gain over"]].itertuples(index=False)
-        text += "; gain in AP: " + ", ".join(f"{escape(row)} over {escape(other)}" for row, other in pairs)
-    return text + ".\n" + "".join(f"\n{describe(gap)}\n" for gap in table.gaps)
-
-
-def describe(gap: Gap) -> str:
-    """One sentence on the share of the gap closed, with the paper's beside it."""
-    baseline, upper, student = map(escape, (gap.baseline, gap.upper, gap.student))
-    what = f"Share of the gap from {baseline} to {upper} that {student} closes"
-    ends = "" if np.isnan(gap.low) else f" [{gap.low:.0f}%, {gap.high:.0f}%]"
-    if np.isnan(gap.shares).any():
-        empty = f"{np.isnan(gap.shares).sum()} of {len(gap.shares)} {gap.over}"
-        stated = "none to state" if np.isnan(gap.of_means) else f"of the mean APs {gap.of_means:.0f}%{ends}"
-        return f"{what}: {stated}; in {empty} {upper} is not {LEAST_GAP:g} AP above {baseline}."
-    spread = _spread(gap.shares)
-    if np.isnan(spread):
-        return f"{what}: {gap.shares[0]:.0f}%{ends} (paper: {PAPER_GAP:.0f}%)."
-    each = ", ".join(f"{share:.0f}%" for share in gap.shares)
-    return (
-        f"{what}: {gap.shares.mean():.0f}% ± {spread:.0f} "
-        f"({gap.over}: {each}; of the mean APs: {gap.of_means:.0f}%{ends}; paper: {PAPER_GAP:.0f}%)."
-    )
-
-
-def write(table: Table, output: str | Path) -> None:
-    """Writes `output` (CSV, full precision) and the Markdown of the same name beside it."""
-    output = Path(output)
-    write_text(output, table.frame.to_csv(index=False))
-    write_text(output.with_suffix(".md"), markdown(table))

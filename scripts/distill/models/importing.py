@@ -52,12 +52,12 @@ def import_model(name: str, config: Path, spec: dict[str, Any], labelled: Path, 
     predicted, known = coco["categories"], None  # a pose estimator knows none: its boxes have them
     classes = len(predicted)
     if of_categories:
-        classes = named_rows.counted(state, of_categories) or 0
+        classes = named_rows.name_count(state, of_categories) or 0
         known = complete(checkpoints.names_of("categories", classes, spec, meta), classes, "categories", path)
         predicted = known_categories(predicted, known, "categories" in spec, path, labelled)
     keypoints = len(coco["categories"][0].get("keypoints") or [])
     if of_keypoints and (points_meta := keypoint_meta(coco)):
-        count = named_rows.counted(state, of_keypoints) or 0
+        count = named_rows.name_count(state, of_keypoints) or 0
         points = complete(checkpoints.names_of("keypoints", count, spec, meta), count, "keypoints", path)
         order = torch.tensor(positions(points_meta.names, points, "keypoints", path, labelled))
         for tensor, rows in of_keypoints.items():
@@ -106,7 +106,7 @@ def translate(
     models.drop_pretrained(cfg)
     state, names, settings = checkpoints.ours(tensors, meta, layout, cfg)
     cfg.merge_from_dict({"model": settings})
-    sizes = [named_rows.counted(state, rows) or 1 for rows in named_rows.of_network(cfg)]
+    sizes = [named_rows.name_count(state, rows) or 1 for rows in named_rows.of_network(cfg)]
     expected = named_rows.shapes(named_rows.of_size(cfg, *sizes))
     check(state, expected, models.has_keypoints(cfg), source)
     unused = [theirs for name, theirs in names.items() if name not in expected]

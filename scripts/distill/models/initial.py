@@ -98,7 +98,7 @@ def _keep_names(
     lines = []
     for (what, names), rows in zip(wanted.items(), named_rows.of_network(cfg), strict=True):
         present = {tensor: state[tensor] for tensor in rows if tensor in state and tensor in own}
-        if not (count := named_rows.counted(present, rows)):
+        if not (count := named_rows.name_count(present, rows)):
             continue
         known = _names(what, count, names, meta, published, path)
         pairs = [(known.index(name), here) for here, name in enumerate(names) if name in known]

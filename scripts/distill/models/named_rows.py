@@ -96,7 +96,7 @@ def find(few: Shapes, more: Shapes) -> dict[str, Rows]:
     return found
 
 
-def counted(state: Mapping[str, Tensor], rows: Mapping[str, Rows]) -> int | None:
+def name_count(state: Mapping[str, Tensor], rows: Mapping[str, Rows]) -> int | None:
     """How many names the tensors `state` of a network are of; None where there are none, or they disagree."""
     present = ((value.shape, rows[tensor]) for tensor, value in state.items() if tensor in rows)
     counts = {row.count(shape[row.axis]) for shape, row in present if row.axis < len(shape)}

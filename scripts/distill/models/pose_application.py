@@ -23,18 +23,34 @@ from distill.predictions.merge_heatmaps import check_options, keypoint_records
 from distill.program import UserError
 
 
-class Poses(InFixedBoxes):
-    """Heatmaps of a Keypoint R-CNN in the boxes of its plain view."""
+class _OfKeypoints(InFixedBoxes):
+    """Instances, each of which scores as its box, with the keypoints that averaged heatmaps show."""
 
     def __init__(self, predictor: Any, plan: Plan, min_score: float) -> None:
         super().__init__(predictor, plan, min_score)
-        # An instance scores as its box.
         self.limits = {**self.limits, "min_score": max(min_score, self.limits["min_score"])}
-        self.views = [plan.plain, *(view for view in plan.views if view != plan.plain)]
         categories = predictor.meta["categories"]
         self.with_keypoints = {c["id"] for c in categories if c.get("keypoints")}
         meta = keypoint_meta({"categories": categories})
         self.flip_pairs = meta.flip_pairs if meta else ()
+
+    def records(self, batch: Batch, key: int) -> Iterator[dict]:
+        if average := batch.maps.get(key):
+            xywh, scores, categories = batch.instances[key]
+            rows = Block((), np.full(len(xywh), key), xywh, scores, categories, xywh)
+            for record in keypoint_records(rows, average, self.plan.options):
+                if record["category_id"] not in self.with_keypoints:  # a box, whatever the heatmaps are
+                    for name in ("keypoints", "keypoint_logits", "agreement"):
+                        record.pop(name, None)
+                yield record
+
+
+class Poses(_OfKeypoints):
+    """Heatmaps of a Keypoint R-CNN in the boxes of its plain view."""
+
+    def __init__(self, predictor: Any, plan: Plan, min_score: float) -> None:
+        super().__init__(predictor, plan, min_score)
+        self.views = [plan.plain, *(view for view in plan.views if view != plan.plain)]
 
     def see(self, batch: Batch, number: int, records: Records, inputs: Any, samples: Any) -> None:
         network, kind, view = self.predictor.network, self.predictor.kind, self.views[number]
@@ -59,18 +75,8 @@ class Poses(InFixedBoxes):
                 average = batch.maps.setdefault(key, Average(self.plan.options.average, self.flip_pairs))
                 average.add(mine, view, self.plan.options.counting(view, batch.instances[key][0]))
 
-    def records(self, batch: Batch, key: int) -> Iterator[dict]:
-        if average := batch.maps.get(key):
-            xywh, scores, categories = batch.instances[key]
-            rows = Block((), np.full(len(xywh), key), xywh, scores, categories, xywh)
-            for record in keypoint_records(rows, average, self.plan.options):
-                if record["category_id"] not in self.with_keypoints:  # a box, whatever the heatmaps are
-                    for name in ("keypoints", "keypoint_logits", "agreement"):
-                        record.pop(name, None)
-                yield record
 
-
-class PosesInCrops(Poses):
+class PosesInCrops(_OfKeypoints):
     """Those of a pose estimator: another model finds boxes in one pass; in a second one all views are crops
     of the image."""
 
@@ -88,9 +94,6 @@ class PosesInCrops(Poses):
     @property
     def passes(self) -> Views:
         return [*self.views, None]
-
-    def see(self, batch: Batch, number: int, records: Records, inputs: Any, samples: Any) -> None:
-        InFixedBoxes.see(self, batch, number, records, inputs, samples)
 
     def show(self, batch: Batch, number: int, records: Records, pixels: Sequence[torch.Tensor]) -> None:
         if number < len(self.views):

@@ -39,7 +39,7 @@ class Job:
 
     name: of the model.
     config: the model config.
-    spec: all of the model's options in the study.
+    spec: the model's options, as `resolve.training` gives them.
     labelled, labels: COCO JSON of labelled images, and of generated labels (a student's), or None.
     init: model.pth, or another checkpoint, to start from; None: as `spec` says.
     work: the folder of checkpoints.
@@ -80,7 +80,12 @@ def iterations_of(spec: dict, images: int) -> int:
 
 
 def dataloader(job: Job, kind: Kind, cfg: Config, coco: Coco, iterations: int, workers: int) -> dict:
-    """Config of the training samples: labelled ones and, for a student, generated ones in the given ratio."""
+    """Config of the training samples: labelled ones and, for a student, generated ones in the given ratio.
+
+    kind: of the network. cfg: its config.
+    coco: the labelled dataset.
+    iterations: of the training. workers: processes that read images.
+    """
     spec = job.spec
     same = not isinstance(spec["augment"], dict)
     strengths = dict.fromkeys(("labelled", "generated"), spec["augment"]) if same else spec["augment"]

@@ -164,11 +164,11 @@ class Results:
     def evaluations(self, model: str, views: str) -> list[dict[str, Any]]:
         """The evaluations of a model's whole family under a view set."""
         members = self.families(self.models)[self.family(model)]
-        paths = [self.evaluation(name, views) for name in members]
+        paths = [self.evaluation_path(name, views) for name in members]
         found = [self.optional("evaluation", *path, read=read_evaluation) for path in paths if path]
         return [evaluation for evaluation in found if evaluation]
 
-    def evaluation(self, model: str, views: str) -> tuple[str, ...]:
+    def evaluation_path(self, model: str, views: str) -> tuple[str, ...]:
         """Where that of one model is, below the folder of evaluations; empty where no table has it."""
         path = model, self.models[model]["validation"], f"{views}.json"
         return path if path in self._named else ()

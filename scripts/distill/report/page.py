@@ -16,10 +16,10 @@ import jinja2
 from markupsafe import Markup
 
 from distill.datasets.stats import describe
-from distill.evaluation import plots
+from distill.evaluation import plots, table_text, tables
+from distill.evaluation.metrics import read_evaluation
 from distill.labels.candidates import candidates
 from distill.labels.thresholds import suppression
-from distill.program import UserError
 from distill.report import charts, evaluation_charts
 from distill.report.artifacts import Results
 from distill.report.chain import chains
@@ -29,8 +29,7 @@ from distill.report.gallery import PICTURES, compared, gallery
 from distill.report.hidden import audit
 from distill.report.hidden_review import review_rows
 from distill.report.review_gallery import review_gallery
-from distill.report.wording import duration, number, parse_table, plural, signed
-from distill.strict import read_text
+from distill.report.wording import duration, number, plural, signed
 from distill.study.lineage import trained_on
 from distill.study.types import Study
 
@@ -100,22 +99,24 @@ class Report(Results):
         return None
 
     def tables(self) -> list[dict[str, Any]]:
-        """The tables of the study in its order, from their Markdown, whose numbers are rounded already."""
+        """The tables of the study in its order, of which all rows are evaluated: {name, columns, rows, notes,
+        charts}. bar of a row: the AP of a row as a share of the highest."""
         result = []
-        for name, table in self.study["tables"].items():
-            path = self.results / "tables" / f"{name}.md"
-            if not path.exists():
+        for name, spec in self.study["tables"].items():
+            paths = dict.fromkeys(path for row in spec["rows"] for path in row["evaluations"])
+            read = ((path, self.optional(*Path(path).parts[-4:], read=read_evaluation)) for path in paths)
+            if len(found := {path: evaluation for path, evaluation in read if evaluation}) < len(paths):
                 continue
-            drawn = evaluation_charts.table_charts(self, table)
-            if "plot" in table:
-                rows = plots.read_rows(path.with_suffix(".csv"))
-                plot = partial(plots.rows, table=rows, options=table["plot"])
-                drawn.insert(0, charts.drawn(plot, f"AP by {table['plot']['x']}"))
-            try:
-                parsed = parse_table(read_text(path))
-            except ValueError as error:
-                raise UserError(f"{path}: is damaged ({error}); remove it to have it made again") from None
-            result.append({"name": name, "charts": drawn, **parsed})
+            table = tables.build(dict(spec), found)
+            drawn = evaluation_charts.table_charts(self, spec)
+            if plotted := spec.get("plot"):
+                plot = partial(plots.rows, table=table.frame, options=plotted)
+                drawn.insert(0, charts.drawn(plot, f"AP by {plotted['x']}"))
+            columns, rows = table_text.as_text(table)
+            bars = (table.frame["AP"] / table.frame["AP"].max()).fillna(0)
+            cells = [{"cells": row, "bar": bar} for row, bar in zip(rows, bars, strict=True)]
+            below = {"notes": table_text.notes(table), "charts": drawn}
+            result.append({"name": name, "columns": columns, "rows": cells, **below})
         return result
 
     def calibrations(self) -> list[dict[str, Any]]:
@@ -210,7 +211,7 @@ class Report(Results):
             if student is None or teacher is None:
                 continue
             pair = self.models[teacher], self.models[student]
-            evaluated = [self.evaluation(model, self.test_views) for model in (teacher, student)]
+            evaluated = [self.evaluation_path(model, self.test_views) for model in (teacher, student)]
             if not all(evaluated) or len({model["validation"] for model in pair}) > 1:
                 continue
             truth = self.dataset(pair[1]["validation"])
@@ -274,9 +275,9 @@ class Report(Results):
         for family, (name, *_) in self.families(self.models).items():
             validation = self.models[name]["validation"]
             checks = [self.split_check(validation, each) for each in trained_on(self.study, [name])]
-            known = [set(check["unlearnt"]) for check in checks if check.get("unlearnt") is not None]
-            if known and (names := set.intersection(*known)):
-                found.setdefault((self.family(validation), *sorted(names)), []).append(family)
+            known = [set(names) for check in checks if (names := check.get("unlearnt")) is not None]
+            if common := set.intersection(*known) if known else None:
+                found.setdefault((self.family(validation), *sorted(common)), []).append(family)
         return [{"validation": key[0], "names": key[1:], "models": models} for key, models in found.items()]
 
     def alike(self) -> list[dict[str, Any]]:
@@ -291,8 +292,7 @@ class Report(Results):
 
     def runs(self) -> list[dict[str, Any]]:
         """Provenance of every model."""
-        found = ((name, self.run(name)) for name in self.models)
-        return [{"name": name, "run": run} for name, run in found if run]
+        return [{"name": name, "run": run} for name in self.models if (run := self.run(name))]
 
 
 def pretty(value: Any) -> str:

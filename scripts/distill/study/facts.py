@@ -10,7 +10,7 @@ import pandas as pd
 
 from distill.datasets.coco import Coco, instances
 from distill.datasets.fingerprints import SIDE, Fingerprint, distances, looks
-from distill.datasets.images import counted
+from distill.datasets.images import natural_key
 from distill.datasets.keypoint_meta import keypoint_meta
 from distill.datasets.splits import ALIKE
 from distill.program import UserError
@@ -100,7 +100,7 @@ def facts_of(coco: Coco, prints: Sequence[Fingerprint]) -> Facts:
         pairs=tuple((meta.names[a], meta.names[b]) for a, b in meta.flip_pairs) if meta else (),
         unpaired=tuple(name for k, name in enumerate(meta.names) if k not in swapped) if meta else (),
         frames=bool(in_time) and of_one_scene(prints),
-        ordered=files == sorted(files, key=counted),
+        ordered=files == sorted(files, key=natural_key),
         alike=_alike(prints),
         copies=len(files) - len({name.partition(".rf.")[0] for name in files}),
         crowds=crowds,

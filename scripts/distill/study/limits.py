@@ -8,7 +8,7 @@ from distill.evaluation.metrics import METRICS, USUAL
 from distill.predictions.views import View, check_crops, check_images
 from distill.program import UserError
 from distill.strict import as_list
-from distill.study.lineage import made_of
+from distill.study.lineage import origins
 from distill.study.model_config import is_our_rcnn, is_outside, is_topdown
 from distill.study.schema import suggestion
 from distill.study.seeds import draws
@@ -70,7 +70,7 @@ def _check_folds(study: Mapping[str, Any]) -> None:
     if len(study["seeds"]) > 1:
         raise UserError("folds: go with one of `seeds`; each fold adds its number to it")
     for name in study["evaluate"]["on"].values():
-        if not any("fold" in datasets[source] for source in [name, *made_of(cast(Study, study), name)]):
+        if not any("fold" in datasets[source] for source in [name, *origins(cast(Study, study), name)]):
             raise UserError(f"folds: {name!r} is the same in all of them; make it a subset with `fold: held`")
 
 

@@ -32,20 +32,22 @@ def trained(study: Study, models: Iterable[str]) -> list[str]:
 def trained_on(study: Study, models: Iterable[str]) -> list[str]:
     """The datasets whose images these models are trained on here, and all they come from: what they start
     from, the teachers of their labels, and those whose boxes they need."""
-    return learnt(study, lineage(study, models)[0])
+    return training_datasets(study, lineage(study, models)[0])
 
 
-def learnt_by(study: Study, validation: str) -> list[str]:
+def categories_from(study: Study, validation: str) -> list[str]:
     """The datasets whose categories have to be those of a validation set: those that models which may be
     evaluated on it, in tables and as teachers, have learned from, and not only what these start from."""
     rows = (row for table in study["tables"].values() for row in table["rows"])
     names = [model for row in rows for model in row["models"]]
     names += [teacher for entry in study["labels"].values() for teacher in entry["teachers"]]
     names = [name for name in names if study["models"][name]["validation"] == validation] or names
-    return learnt(study, [model for name in names for model in (name, boxes_of(study["models"], name))])
+    return training_datasets(
+        study, [model for name in names for model in (name, boxes_of(study["models"], name))]
+    )
 
 
-def learnt(study: Study, models: Iterable[str]) -> list[str]:
+def training_datasets(study: Study, models: Iterable[str]) -> list[str]:
     """The datasets whose images these models themselves are trained on here."""
     of = [study["models"][name] for name in trained(study, dict.fromkeys(models))]
     used = [model["labelled"] for model in of]
@@ -63,7 +65,7 @@ def merged_file(study: Study, labels: str) -> str:
     return f"merged/{entry['together']}/{entry['dataset']}/{entry['merged']}.json"
 
 
-def made_of(study: Study, dataset: str) -> list[str]:
+def origins(study: Study, dataset: str) -> list[str]:
     """The datasets that a dataset's images come from: they may have the labels that it hides."""
     direct = as_list(study["datasets"][dataset].get("of", []))
-    return [*direct, *(source for name in direct for source in made_of(study, name))]
+    return [*direct, *(origin for name in direct for origin in origins(study, name))]

@@ -64,7 +64,7 @@ def of_merge(options: MergeOfViews, task: Task, root: Path) -> Options:
 
 
 def of_calibration(options: Calibrate, root: Path) -> Options:
-    """Those that are not what they are by default, so that a new option reruns nothing."""
+    """The first ones, and of those that came later what is not as by default: a new option reruns nothing."""
     return _unusual(options, defaults(root, "labels", "calibrate"), CALIBRATE)
 
 
