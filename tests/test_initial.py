@@ -1,12 +1,12 @@
 """What a training starts from: checkpoints in the layouts that people have, or one line on what is wrong."""
 
-import json
 import logging
 import math
 import pickle
 
 import pytest
 import torch
+from safetensors.torch import save, save_file
 
 from distill.models import initial
 from distill.models import model as models
@@ -88,46 +88,33 @@ def test_another_number_of_categories_is_said(tmp_path, trained, caplog):
     )
 
 
-def safetensors(state, **spoilt):
-    """The bytes of a file, as its format's description has them; `spoilt`: keys of every entry."""
-    header, numbers = {"__metadata__": {"format": "pt"}}, b""
-    for key, value in state.items():
-        mine = value.numpy().tobytes()
-        kind = {torch.float32: "F32", torch.int64: "I64"}[value.dtype]
-        place = [len(numbers), len(numbers) + len(mine)]
-        header[key] = {"dtype": kind, "shape": list(value.shape), "data_offsets": place, **spoilt}
-        numbers += mine
-    text = json.dumps(header).encode()
-    return len(text).to_bytes(8, "little") + text + numbers
-
-
 def test_safetensors_are_read(tmp_path, trained):
-    backbone = {k.removeprefix("backbone."): v for k, v in trained.items() if k.startswith("backbone.")}
-    (tmp_path / "timm.safetensors").write_bytes(safetensors(backbone))
+    backbone = {k: v.contiguous() for k, v in trained.items() if k.startswith("backbone.")}
+    backbone = {k.removeprefix("backbone."): v for k, v in backbone.items()}
+    save_file(backbone, tmp_path / "timm.safetensors", {"format": "pt"})
     mine = network()
     initial.load(mine, tmp_path / "timm.safetensors")
     assert all((v == 3).all() for k, v in mine.state_dict().items() if k.startswith("backbone."))
 
 
 @pytest.mark.parametrize(
-    ("content", "message"),
+    "damaged",
     [
-        (b"", "its header is cut off"),
-        (safetensors({"a": torch.ones(3)})[:30], "its header is cut off"),
-        (safetensors({"a": torch.ones(3)})[:-1], "a: its numbers are cut off"),
-        (safetensors({"a": torch.ones(3)}, shape=[-3]), "a: its numbers are cut off"),
-        (safetensors({"a": torch.ones(3)}, shape="3"), "a: "),
-        (safetensors({"a": torch.ones(3)}, dtype="F8"), "a: 'F8'"),
-        (safetensors({"a": torch.ones(3)}, data_offsets=[-12, 0]), "a: its numbers are cut off"),
-        (b"\x04" + bytes(7) + b"[[]]", "has no attribute"),
+        lambda content: b"",
+        lambda content: content[:30],
+        lambda content: content[:-1],
+        lambda content: content.replace(b"[3]", b"[9]"),
+        lambda content: content.replace(b"F32", b"F99"),
+        lambda content: b"\x04" + bytes(7) + b"[[]]",
     ],
-    ids=range(8),
+    ids=range(6),
 )
-def test_damaged_safetensors_are_refused_in_one_line(tmp_path, content, message):
+def test_damaged_safetensors_are_refused_in_one_line(tmp_path, damaged):
     path = tmp_path / "x.safetensors"
-    path.write_bytes(content)
-    with pytest.raises(UserError, match=f"not a checkpoint of tensors .*{message}"):
+    path.write_bytes(damaged(save({"a": torch.ones(3)})))
+    with pytest.raises(UserError, match=r"x\.safetensors: not a checkpoint of tensors") as error:
         read_weights(path)
+    assert "\n" not in str(error.value)
 
 
 class Whole:

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file
 
 from distill.files import open_file, replacing
-from distill.models.safe_tensors import ENDING, read_safe_tensors
 from distill.models.tensor_pickle import read_tensors
 from distill.program import UserError
 from distill.strict import is_line
@@ -41,8 +41,8 @@ def read_weights(path: str | Path) -> dict[str, Any]:
     open_file(path).close()  # a pipe, say, would be waited for
     try:
         try:
-            if Path(path).suffix == ENDING:
-                checkpoint = read_safe_tensors(Path(path))
+            if Path(path).suffix == ".safetensors":
+                checkpoint = load_file(path)
             else:
                 checkpoint = torch.load(path, map_location="cpu", weights_only=True)
         except pickle.UnpicklingError:  # it holds something else too
