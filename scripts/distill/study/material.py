@@ -124,12 +124,13 @@ def alike(sample: Mapping[str, Scan], datasets: Sequence[Coco], known: Sequence[
     """How many images of a sample look like images of known fingerprints without being files of the datasets:
     they were made smaller, or saved anew."""
     hashes = {image["hash"] for dataset in datasets for image in dataset["images"]}
+    root = os.path.commonpath([os.path.dirname(os.path.abspath(file)) for file in sample] or ["/"])
     images = [
-        {"id": n, "file_name": os.path.abspath(file), "width": scan.size[0], "height": scan.size[1]}
+        {"id": n, "file_name": os.path.relpath(file, root), "width": scan.size[0], "height": scan.size[1]}
         for n, (file, scan) in enumerate(sample.items())
         if not scan.reason and scan.hash not in hashes
     ]
-    mine, theirs = (looks(list(prints)) for prints in (fingerprints({"images": images}, Path("/")), known))
+    mine, theirs = (looks(list(prints)) for prints in (fingerprints({"images": images}, Path(root)), known))
     return sum(int((bits <= ALIKE).any(axis=1).sum()) for _, bits in distances(mine, theirs))
 
 

@@ -30,9 +30,9 @@ def parts(specs: Mapping[str, Any], given: Coco) -> tuple[Coco, Coco]:
 def words(found: Facts, labelled: Coco, val: Coco) -> Iterator[str]:
     """What is to be said of them, a line each. found: of all annotated images."""
     if (images := len(val["images"])) < FEW:
-        what = "AP of so few says little: give --val, or cross-validate by `folds` (config/README.md)"
+        what = "AP of so few says little; give --val, or cross-validate by `folds` (config/README.md)"
         yield f"{plural(images, 'image')} to validate on: {what}"
     absent = {name for name, count in found.counts.items() if not count}
     if lost := [name for name in unlearnt(val, labelled) if name not in absent]:
-        what = "AP is a mean over these too: label more of them, or give --val"
-        yield f"to validate on, and none to learn from: objects of {listed(lost)}; {what}"
+        what = "AP, a mean over these too, will be lower; label more of them, or give --val"
+        yield f"all objects of {listed(lost)} are in images to validate on: {what}"
