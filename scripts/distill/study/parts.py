@@ -22,7 +22,7 @@ def parts(specs: Mapping[str, Any], given: Coco) -> tuple[Coco, Coco]:
     for name, spec in specs.items():
         if not made:
             made[name] = given
-        elif spec.get("of") in made:
+        elif spec["kind"] == "subset" and spec["of"] in made:
             made[name] = subset(with_defaults(ROOT, spec, "datasets", "subset"), made, None)
     return made["labelled"], made["val"]
 
