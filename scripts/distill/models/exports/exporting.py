@@ -13,6 +13,7 @@ from distill.models import model as models
 from distill.models.exports.to_onnx import to_onnx
 from distill.models.exports.to_openmmlab import to_mmdet, to_mmpose
 from distill.models.exports.to_torchvision import to_torchvision
+from distill.models.exports.trained import Trained
 from distill.models.usage import plan_of
 from distill.predictions.views import View
 from distill.program import UserError
@@ -44,11 +45,11 @@ def export_model(model: Path, format: str, output: Path, view: str) -> list[Path
         raise UserError(f"{view}: a network is exported for one view, which neither mirrors nor turns")
     cfg = config_file.read(model / "config.py")
     network, meta, _ = models.load(model, torch.device("cpu"))
-    return EXPORTS[format](cfg, network, meta, first, output, model)
+    return EXPORTS[format](Trained(model, cfg, network, meta, first), output)
 
 
 BESIDE = {"torchvision": (".py", ".json"), "mmdet": (".py",), "mmpose": (".py",), "onnx": (".json",)}
-EXPORTS: dict[str, Callable[..., list[Path]]] = {
+EXPORTS: dict[str, Callable[[Trained, Path], list[Path]]] = {
     "torchvision": to_torchvision,
     "mmdet": to_mmdet,
     "mmpose": to_mmpose,

@@ -7,15 +7,13 @@ keypoints are read off in a loop.
 import warnings
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import torch
-from mmengine.config import Config
 from torch import Tensor, nn
 
 from distill.files import replacing, write_json
 from distill.models.exports.to_torchvision import as_torchvision
-from distill.predictions.views import View
+from distill.models.exports.trained import Trained
 from distill.program import UserError
 
 OPSET = 17  # from 16 on, RoIAlign may be aligned
@@ -33,15 +31,15 @@ class _OneImage(nn.Module):
         return tuple(found[name] for name in self.outputs)
 
 
-def to_onnx(
-    cfg: Config, network: Any, meta: dict[str, Any], view: View, output: Path, model: Path
-) -> list[Path]:
-    """The graph with its weights; and the settings, which say what input and outputs are."""
+def to_onnx(model: Trained, output: Path) -> list[Path]:
+    """Writes `output`, the graph with its weights, and beside it the settings, which say what goes in and
+    comes out. Raises UserError for another network, and where the package onnx is missing."""
     if find_spec("onnx") is None:
         raise UserError("the package onnx, which writes the file, is missing: pip install onnx")
-    settings, exported = as_torchvision(cfg, network, meta, view, f"{model}: for onnx")
+    settings, exported = as_torchvision(model, "onnx")
     outputs = list(settings["outputs"])
-    image = torch.rand(3, view.scale, view.scale, generator=torch.Generator().manual_seed(0))
+    side = model.view.scale
+    image = torch.rand(3, side, side, generator=torch.Generator().manual_seed(0))
     with replacing(output) as temporary, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of what a trace could hold fast
         torch.onnx.export(

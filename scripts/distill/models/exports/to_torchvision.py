@@ -17,6 +17,7 @@ from torchvision.models.detection import FasterRCNN
 from distill.files import replacing, write_json
 from distill.models.efficientnet_lite import STAGES
 from distill.models.exports import torchvision_loader
+from distill.models.exports.trained import Trained
 from distill.models.folding import alike
 from distill.models.published.formats import FORMATS, State, named
 from distill.predictions.views import View
@@ -34,11 +35,10 @@ OUTPUTS = {
 REGIONS = [[8.0, 4.0, 60.0, 90.0], [30.0, 40.0, 127.0, 120.0], [5.0, 5.0, 12.0, 9.0]]  # in it
 
 
-def to_torchvision(
-    cfg: Config, network: Any, meta: dict[str, Any], view: View, output: Path, model: Path
-) -> list[Path]:
-    """A state dict of torchvision's network, what that is built of, and a loader."""
-    settings, exported = as_torchvision(cfg, network, meta, view, f"{model}: for torchvision")
+def to_torchvision(model: Trained, output: Path) -> list[Path]:
+    """Writes `output`, a state dict of torchvision's network, and beside it what that is built of, and a
+    loader. Raises UserError for another network."""
+    settings, exported = as_torchvision(model, "torchvision")
     state = exported.state_dict()
     with replacing(output) as temporary:
         torch.save({name: value.contiguous().clone() for name, value in state.items()}, temporary)
@@ -49,20 +49,15 @@ def to_torchvision(
 
 
 @torch.no_grad()
-def as_torchvision(
-    cfg: Config, network: Any, meta: dict[str, Any], view: View, what: str
-) -> tuple[dict[str, Any], FasterRCNN]:
-    """The same network of torchvision's classes.
-
-    cfg, network, meta: of the model.
-    view: what images are resized to.
-    what: is exported, begins the message.
+def as_torchvision(model: Trained, format: str) -> tuple[dict[str, Any], FasterRCNN]:
+    """The same network of torchvision's classes. format: what it is exported as, for messages.
 
     Returns the settings, for people and for `torchvision_loader.build`, and what it makes of them, with the
     weights, in eval mode. Raises UserError for other networks.
     """
+    cfg, network = model.cfg, model.network
     try:
-        settings = settings_of(cfg, network, meta, view)
+        settings = settings_of(cfg, network, model.meta, model.view)
         exported = torchvision_loader.build(settings).eval()
         exported.load_state_dict(renamed(network.state_dict(), exported.state_dict(), cfg))
         if not _same(network, exported, bool(cfg.model.data_preprocessor.bgr_to_rgb)):
@@ -71,9 +66,8 @@ def as_torchvision(
         raise
     except Exception as error:  # whatever a network raises that is made of other parts
         why = " ".join(" ".join(map(str, error.args)).split())[:200]
-        raise UserError(
-            f"{what} the R-CNNs of config/models are exported; this is another network ({why})"
-        ) from None
+        what = f"for {format} the R-CNNs of config/models are exported; this is another network ({why})"
+        raise UserError(f"{model.folder}: {what}") from None
     return settings, exported
 
 
