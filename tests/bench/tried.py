@@ -1,5 +1,5 @@
 """What the programs share that try a network of each family (`helpers.trial`): a process for each, notes of
-what was seen, and a table of docs/networks.md."""
+what was seen, and a table of docs/networks-tried.md."""
 
 import argparse
 import json
@@ -12,7 +12,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT / "scripts"), str(ROOT / "tests")]
-PAGE = ROOT / "docs/networks.md"
+PAGE = ROOT / "docs/networks-tried.md"
 SECONDS = 600  # of one network
 
 
@@ -44,7 +44,7 @@ def main(description: str, package: str, families: Iterable[tuple[str, str]], ta
     """The program. package: of the configs. families: names, and of each a config. table: its name in the
     page."""
     parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("--write", action="store_true", help="into docs/networks.md")
+    parser.add_argument("--write", action="store_true", help="into docs/networks-tried.md")
     parser.add_argument(
         "--notes", type=Path, help="folder that keeps what was seen; these are not tried again"
     )

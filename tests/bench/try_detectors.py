@@ -1,5 +1,5 @@
 """Which detectors of mmdet work here: one of each family goes the whole way (`helpers.trial`), at 128 pixels
-and from random weights. It takes an hour of one core, and writes the table of docs/networks.md.
+and from random weights. It takes an hour of one core, and writes the table of docs/networks-tried.md.
 
     python tests/bench/try_detectors.py --write
 """

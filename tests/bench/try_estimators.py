@@ -1,6 +1,6 @@
 """Which pose estimators of mmpose work here: one of each family goes the whole way (`helpers.trial`), at its
 own size and from random weights. It takes an hour of one core, and writes the second table of
-docs/networks.md.
+docs/networks-tried.md.
 
     python tests/bench/try_estimators.py --write
 """
