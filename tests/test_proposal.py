@@ -5,37 +5,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import yaml
 
 from distill.datasets.fingerprints import Fingerprint
 from distill.program import UserError
-from distill.study import facts, parts, proposal
-from distill.study.resolve import resolve
-from helpers import ROOT
-
-FACTS = facts.Facts(
-    images=80,
-    side=480,
-    aspect=1.5,
-    sizes=(0.1, 0.2, 0.5),
-    counts={"cat": 90},
-    keypoints=0,
-    pairs=(),
-    frames=False,
-    posed=0.2,
-)
-COCO = {"kind": "coco", "images": "images", "annotations": "train.json"}
-POOL = {"kind": "folder", "images": "more"}
-GIVEN = proposal.Sources(COCO, POOL, None, 0, 700)
-
-
-def study(found=FACTS, unlabelled=POOL, val=None, hide=0.0, device="cpu", unlabelled_images=700):
-    """The proposal, and what it is resolved to."""
-    sources = proposal.Sources(COCO, unlabelled, val, hide, unlabelled_images)
-    config = proposal.config(found, sources, "results/x", device)
-    written = yaml.safe_load(proposal.text(config, ["seen"]))
-    assert written == config
-    return config, resolve(config, ROOT)
+from distill.study import facts, proposal
+from helpers.proposed import COCO, FACTS, GIVEN, POOL, study
 
 
 def prints(rng, images, moved):
@@ -237,7 +211,7 @@ def test_what_was_seen_names_categories_pairs_and_copies():
     lines = facts.words(found, True, "cpu")
     for line in (
         "most objects are of dog (200), cat (90)",
-        "few objects of emu (3): of such, only the surest predictions become labels",
+        "few objects of emu (3)",
         "no object of yak: no label is made of such, and no model finds one",
         "3 keypoints, of which a mirror swaps 1 pair: left_eye and right_eye",
     ):
@@ -264,30 +238,16 @@ def test_many_categories_take_longer_and_more_of_what_is_labelled():
     assert "ratio" not in config["models"]["student"]
 
 
-@pytest.mark.parametrize(("counts", "rare"), [((90, 40), False), ((90, 4), True), ((4,), False)])
+@pytest.mark.parametrize(
+    ("counts", "rare"), [((90, 40), False), ((90, 4), True), ((4,), False), ((4, 4), False)]
+)
 def test_labels_of_rare_categories_have_to_be_sure(counts, rare):
-    config, resolved = study(replace(FACTS, counts={f"bird {n}": c for n, c in enumerate((*counts, 0))}))
+    found = replace(FACTS, counts={f"bird {n}": c for n, c in enumerate((*counts, 0))})
+    config, resolved = study(found)
     assert ("calibrate" in config) is rare
+    said = " ".join(proposal.words(config, found, GIVEN, "cpu"))
+    assert ("only predictions that are as sure as others become labels" in said) is rare
     assert resolved["labels"]["distilled"]["calibrate"]["rare"] == (facts.RARE if rare else 0)
-
-
-def test_what_the_parts_of_the_labelled_images_lack_is_said():
-    """Of ten images two are to validate on: those of the only emu are one of them, or not."""
-    images = [{"id": n, "file_name": f"{n}.png", "hash": f"{n:064x}"} for n in range(10)]
-    birds = [{"id": n, "image_id": n, "category_id": 1, "iscrowd": 0} for n in range(10)]
-    categories = [{"id": 1, "name": "cat"}, {"id": 2, "name": "emu"}, {"id": 3, "name": "yak"}]
-    specs, said = study(replace(FACTS, images=10))[0]["datasets"], []
-    for image in images:
-        emu = {"id": 99, "image_id": image["id"], "category_id": 2, "iscrowd": 0}
-        given = {"info": {"image_root": "."}, "images": images, "categories": categories}
-        labelled, val = parts.parts(specs, {**given, "annotations": [*birds, emu]})
-        assert (len(labelled["images"]), len(val["images"])) == (8, 2)
-        found = replace(FACTS, images=10, counts={"cat": 10, "emu": 1, "yak": 0})
-        first, *more = parts.words(found, labelled, val)
-        assert first.startswith("2 images to validate on: AP of so few says little")
-        said += more
-    assert len(said) == 2
-    assert all(line.startswith("all objects of emu are in images to validate on: AP") for line in said)
 
 
 def test_what_is_too_small_is_told_what_helps():

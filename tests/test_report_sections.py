@@ -180,6 +180,7 @@ def test_the_page_says_which_categories_nothing_could_be_learned_of(tmp_path):
     study, results = studied.make(tmp_path)
     check = {"validation": {"val": 6}, "training": {"labelled": 6}, "shared": 0, "unlearnt": ["emu", "yak"]}
     write_json(results / "datasets/splits/val/labelled.json", check)
+    write_json(results / "datasets/splits/val/unlabelled.json", check | {"unlearnt": []})  # it has no labels
     page = " ".join(Report(study, results).render().split())
     assert "AP on val is a mean over 2 categories too of which teacher, student" in page
     assert "had no object to learn from: emu, yak." in page
@@ -191,6 +192,13 @@ def test_tables_have_bars_of_ap(study):
     aps = [float(row["cells"][at].split()[0]) for row in table["rows"]]
     assert [row["bar"] for row in table["rows"]] == pytest.approx([ap / max(aps) for ap in aps], abs=0.01)
     assert table["notes"][0].startswith("Percent")
+
+
+def test_a_table_without_ap_has_no_bars(study):
+    resolved, results = study
+    spec = resolved["tables"]["main"] | {"metrics": ["AP50"], "gains": {}, "gap": None, "plot": None}
+    (table,) = Report(resolved | {"tables": {"main": spec}}, results).tables()
+    assert {row["bar"] for row in table["rows"]} == {0}
 
 
 def test_stages_have_their_times(study):

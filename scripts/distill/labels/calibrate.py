@@ -59,8 +59,8 @@ class Options:
     agnostic_nms: see `candidates.candidate_blocks`.
     ignore: instances up to this multiple of the labels' number are neither labels nor background; None: all
         that are no labels are background.
-    rare: categories of fewer labelled instances have at least the threshold that all others together would
-        have.
+    rare: with one for each, categories of fewer labelled instances have at least the threshold that all
+        others together would have, if that keeps any.
     """
 
     instances: float | None
@@ -183,16 +183,16 @@ def thresholds(scores: Scores, dataset: Coco, labelled: Coco, options: Options) 
     usual = threshold(score[common[category]], int(np.array(counts)[common].sum()))
     entries, limits = {}, np.full(len(counts), np.inf)
     for i, (c, count, mine) in enumerate(zip(labelled["categories"], counts, scores_of, strict=True)):
-        found = threshold(mine, count)
+        found, raised = threshold(mine, count), False
         if not count:  # also where all are kept: nothing says what such a label should be
             found = Threshold(None, 0, 0, found.candidates, short=False)
         elif shared:
             found = found.at(shared.threshold, mine, shared.short)
         elif not common[i] and found.is_below(usual):
-            found = found.at(usual.threshold, mine, short=False)
+            found, raised = found.at(usual.threshold, mine, short=False), True
         if found.threshold is not None:
             limits[i] = found.threshold
-        entries[str(c["id"])] = entry(c["name"], found, count)
+        entries[str(c["id"])] = entry(c["name"], found, count) | ({"raised": True} if raised else {})
         if options.ignore is not None:
             among, labels = (mine, count) if options.per == "category" else (all_scores, len(real))
             limit = threshold(among, labels, options.ignore).threshold if count else None

@@ -28,10 +28,12 @@ class _Threshold(msgspec.Struct):
 
 
 class _OfCategory(_Threshold):
-    """ignored_from: candidates from this score on that are no labels are no background either."""
+    """ignored_from: candidates from this score on that are no labels are no background either. raised:
+    whether the threshold is that of other categories, since this one is rare."""
 
     name: str
     ignored_from: Number | msgspec.UnsetType | None = msgspec.UNSET
+    raised: bool = False
 
 
 class _Thresholds(msgspec.Struct):

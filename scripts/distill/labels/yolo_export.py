@@ -52,6 +52,8 @@ def export(labels: Coco, labelled: Coco, val: Coco, ratio: tuple[float, float], 
         if not {*listed} & {*known["labelled"]}:
             first = ", ".join([*listed[:5], "…"][: len(listed)])
             raise UserError(f"the categories of {name}, {first}, are none of those of the labelled images")
+    if more := [name for name in dict.fromkeys(chain(*known.values())) if name not in known["labelled"]]:
+        log.warning("categories that labelled images do not have: %s", ", ".join(more))
     classes = {each: number for number, each in enumerate(dict.fromkeys(chain(*known.values())))}
     posed = all(any(a.get("keypoints") for a in dataset["annotations"]) for dataset in (labelled, labels))
     meta = keypoint_meta(labelled) if posed else None

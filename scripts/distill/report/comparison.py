@@ -52,6 +52,8 @@ class Shown:
 def _least(scores: Sequence[float], count: int) -> float:
     """The lowest score that is drawn, so that of the scores `count` are, as in the calibration of labels."""
     threshold = at_rank(np.asarray(scores, float), count).threshold
+    if threshold is None and count > 0 and len(scores):
+        return max(scores)  # very many that tie: rather all than none
     return np.inf if threshold is None else threshold
 
 

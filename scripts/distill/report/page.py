@@ -5,7 +5,6 @@ moved) is left out of the page. Of models and labels that several seeds or folds
 first; numbers are means. Deterministic: the same artifacts give the same page.
 """
 
-import json
 from array import array
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -13,8 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+import pandas as pd
 from markupsafe import Markup
 
+from distill import ROOT
 from distill.datasets.stats import describe
 from distill.evaluation import plots, table_text, tables
 from distill.evaluation.metrics import read_evaluation
@@ -29,8 +30,9 @@ from distill.report.gallery import PICTURES, compared, gallery
 from distill.report.hidden import audit
 from distill.report.hidden_review import review_rows
 from distill.report.review_gallery import review_gallery
-from distill.report.wording import duration, number, plural, signed
-from distill.study.lineage import trained_on
+from distill.report.wording import duration, number, plural, pretty, signed
+from distill.study.lineage import annotated_for, trained_on
+from distill.study.schema import with_defaults
 from distill.study.types import Study
 
 PANELS = 8  # histograms of categories, at most
@@ -107,13 +109,14 @@ class Report(Results):
             read = ((path, self.optional(*Path(path).parts[-4:], read=read_evaluation)) for path in paths)
             if len(found := {path: evaluation for path, evaluation in read if evaluation}) < len(paths):
                 continue
-            table = tables.build(dict(spec), found)
+            table = tables.build(with_defaults(ROOT, spec, "tables"), found)
             drawn = evaluation_charts.table_charts(self, spec)
             if plotted := spec.get("plot"):
                 plot = partial(plots.rows, table=table.frame, options=plotted)
                 drawn.insert(0, charts.drawn(plot, f"AP by {plotted['x']}"))
             columns, rows = table_text.as_text(table)
-            bars = (table.frame["AP"] / table.frame["AP"].max()).fillna(0)
+            ap = table.frame.get("AP", pd.Series(0.0, table.frame.index))
+            bars = (ap / ap.max()).fillna(0)
             cells = [{"cells": row, "bar": bar} for row, bar in zip(rows, bars, strict=True)]
             below = {"notes": table_text.notes(table), "charts": drawn}
             result.append({"name": name, "columns": columns, "rows": cells, **below})
@@ -269,12 +272,12 @@ class Report(Results):
         return [{"name": family, "repaired": repaired} for family, repaired in found.items() if repaired]
 
     def unlearnt(self) -> list[dict[str, Any]]:
-        """{validation, names, models} of categories that are tested and that these models have no object of;
-        of several seeds or folds, of the first."""
+        """{validation, names, models} of categories that are tested and that no annotation shows these
+        models; of several seeds or folds, of the first."""
         found: dict[tuple[str, ...], list[str]] = {}
         for family, (name, *_) in self.families(self.models).items():
             validation = self.models[name]["validation"]
-            checks = [self.split_check(validation, each) for each in trained_on(self.study, [name])]
+            checks = [self.split_check(validation, each) for each in annotated_for(self.study, [name])]
             known = [set(names) for check in checks if (names := check.get("unlearnt")) is not None]
             if common := set.intersection(*known) if known else None:
                 found.setdefault((self.family(validation), *sorted(common)), []).append(family)
@@ -293,8 +296,3 @@ class Report(Results):
     def runs(self) -> list[dict[str, Any]]:
         """Provenance of every model."""
         return [{"name": name, "run": run} for name in self.models if (run := self.run(name))]
-
-
-def pretty(value: Any) -> str:
-    """JSON for people."""
-    return json.dumps(value, indent=2, ensure_ascii=False)

@@ -1,6 +1,8 @@
 """Numbers as people write them."""
 
+import json
 from collections.abc import Sequence
+from typing import Any
 
 
 def number(value: float | None, digits: int = 0) -> str:
@@ -34,3 +36,8 @@ def duration(seconds: float | None) -> str:
 def ratio(parts: Sequence[float]) -> str:
     """[6, 4] → "6 : 4"."""
     return " : ".join(f"{part:g}" for part in parts)
+
+
+def pretty(value: Any) -> str:
+    """JSON for people."""
+    return json.dumps(value, indent=2, ensure_ascii=False)

@@ -158,8 +158,7 @@ def _of_objects(found: Facts) -> Iterator[str]:
     if len(by_count) > 1 and by_count[0][1] >= RARE:
         yield f"most objects are of {listed(f'{n} ({c})' for n, c in by_count if c >= RARE)}"
     if rare := [f"{name} ({count})" for name, count in reversed(by_count) if 0 < count < RARE]:
-        what = ": of such, only the surest predictions become labels" if len(by_count) > 1 else ""
-        yield f"few objects of {listed(rare)}{what}"
+        yield f"few objects of {listed(rare)}"
     if none := [name for name, count in by_count if not count]:
         yield f"no object of {listed(none)}: no label is made of such, and no model finds one"
     yield f"objects measure {low}% to {high}% of the image's shorter side, the usual one {middle}%"

@@ -56,6 +56,13 @@ def training_datasets(study: Study, models: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(used))
 
 
+def annotated_for(study: Study, models: Iterable[str]) -> list[str]:
+    """The datasets whose annotations these models, and all that they come from, learn from."""
+    of = [study["models"][name] for name in trained(study, lineage(study, models)[0])]
+    used = [name for model in of for name in (model["labelled"], model["labels"]) if name]
+    return [name for name in dict.fromkeys(used) if name not in study["labels"]]
+
+
 def merged_file(study: Study, labels: str) -> str:
     """The merged predictions that labels are made of, below the results folder: those of their teachers, or
     of other programs."""

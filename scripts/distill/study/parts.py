@@ -34,5 +34,5 @@ def words(found: Facts, labelled: Coco, val: Coco) -> Iterator[str]:
         yield f"{plural(images, 'image')} to validate on: {what}"
     absent = {name for name, count in found.counts.items() if not count}
     if lost := [name for name in unlearnt(val, labelled) if name not in absent]:
-        what = "AP, a mean over these too, will be lower; label more of them, or give --val"
-        yield f"all objects of {listed(lost)} are in images to validate on: {what}"
+        what = "AP, a mean over these too, will be lower; label more of them, hide fewer, or give --val"
+        yield f"no object of {listed(lost)} is left to learn from, and some are to validate on: {what}"

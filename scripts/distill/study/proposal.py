@@ -29,8 +29,8 @@ NETWORKS = {  # by what is annotated, and the device
 }
 ITERATIONS = {"boxes": (500, 1500), "keypoints": (1500, 3000)}  # on a CPU, least and most …
 PER_IMAGE, PER_CATEGORY = 6, 20  # … and for each labelled image, and each category
-IMAGES_PER_CATEGORY = 5  # labelled ones: where they are fewer, they are not to be drawn less often
 FEW = 100  # labelled images
+VARIED, EACH = 10, 5  # of so many categories, fewer labelled images of each are drawn as often as others
 RATIO, RATIO_OF_FEW = (6, 4), (1, 3)  # labelled to generated images; where they are few beside the others
 MERGE = {"vote": 0.6, "score": "quasi_sum", "beta": 0.3}  # of boxes: docs/results.md
 PASSES = 2  # over the unlabelled images, at least: on a CPU, more would be predicted and not learned from …
@@ -110,8 +110,8 @@ def config(found: Facts, sources: Sources, results: str, device: str) -> dict[st
     side = training_side(found, device)
     labelled = found.images * (1 - sources.hide) * (1 if sources.val else 1 - VALIDATED)
     others = sources.unlabelled_images + found.images * sources.hide
-    categories = sum(count > 0 for count in found.counts.values())
-    varied = labelled < IMAGES_PER_CATEGORY * categories
+    counts = [count * labelled / found.images for count in found.counts.values() if count]
+    varied = len(counts) > VARIED and labelled < EACH * len(counts)
     ratio = RATIO_OF_FEW if labelled < FEW and others > 5 * labelled and not varied else RATIO
     model: dict[str, Any] = {"config": NETWORKS[found.task, device]}
     longest_side = min(_step((side + STEP) * found.aspect) + STEP, View.max_side)
@@ -119,7 +119,7 @@ def config(found: Facts, sources: Sources, results: str, device: str) -> dict[st
         model["scales"] = [side - 2 * STEP, side - STEP, side, side + STEP]
         model["max_side"] = longest_side
         model |= {"batch": 4, "lr": 0.0016} if labelled < FEW and not varied else {"batch": 8}
-        wanted = max(PER_IMAGE * labelled, PER_CATEGORY * categories)
+        wanted = max(PER_IMAGE * labelled, PER_CATEGORY * len(counts))
         model["iterations"] = int(np.clip(wanted, *ITERATIONS[found.task])) // 100 * 100
         baseline: dict[str, Any] = {"init": "teacher"}  # short trainings have not learned all that they can
         most = drawn(model, ratio) // PASSES
@@ -134,7 +134,7 @@ def config(found: Facts, sources: Sources, results: str, device: str) -> dict[st
     model["augment"] = "weak"
     models, table = _models(ratio, baseline, sources.hide > 0)
     options: dict[str, Any] = {"merge": dict(MERGE)} if found.task == "boxes" else {}
-    if categories > 1 and min(filter(None, found.counts.values())) * labelled < RARE * found.images:
+    if min(counts) < RARE <= max(counts):
         options["calibrate"] = {"rare": RARE}
     return {
         "results": results,
@@ -264,6 +264,8 @@ def words(study: Mapping[str, Any], found: Facts, sources: Sources, device: str)
     if sources.copies[0]:
         what = "look like images to validate on, or their neighbours in a video: take such copies out"
         lines.append(f"of {plural(sources.copies[1], 'unlabelled image')}, {sources.copies[0]} {what}")
+    if "calibrate" in study:
+        lines.append("where objects are few, only predictions that are as sure as others become labels")
     iterations, given = study["model"]["iterations"], sources.unlabelled_images
     return lines + [
         f"{images} of {given} unlabelled images are taken: in {iterations} iterations a student draws about"

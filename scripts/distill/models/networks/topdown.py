@@ -152,7 +152,7 @@ class TopDown(Detector):
         return Layout("heat", cells, Codec("dark" if codec.unbiased else "quarter", codec.blur_kernel_size))
 
     def maps(self, network: Any, inputs: Tensor) -> tuple[Tensor, ...]:
-        """What the network says of crops (n, 3, h, w), preprocessed, as `HeatmapWriter.append` takes it."""
+        """What the network says of crops (n, 3, h, w), preprocessed, as `heatmap_writer` takes it."""
         given = self.raw(network, inputs)
         if isinstance(given, tuple) and len(given) == 2:
             beta = getattr(network.head.loss_module, "beta", 1.0)
