@@ -19,7 +19,7 @@ from distill.labels.order import in_order
 from distill.program import UserError, run
 from distill.strict import read_json
 from distill.study import schema
-from distill.study.proposal import flow
+from distill.study.proposal_text import flow
 
 
 def main() -> None:

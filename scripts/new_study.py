@@ -16,7 +16,7 @@ from distill.datasets.kinds import build
 from distill.datasets.splits import check_splits
 from distill.files import replacing
 from distill.program import UserError, run
-from distill.study import facts, material, parts, proposal
+from distill.study import facts, material, parts, proposal, proposal_text
 from distill.study.resolve import read, resolve
 from distill.study.schema import defaults
 
@@ -59,12 +59,12 @@ def main() -> None:
     study = proposal.config(found, sources, results, device)
     study = {"results": study.pop("results"), "data": folder, **study}
     seen = facts.words(found, sources.shared > 0, device, sources.val is None)
-    seen += proposal.words(study, found, sources, device)
+    seen += proposal_text.words(study, found, sources, device)
     if sources.val is None:
         seen += parts.words(found, *parts.parts(study["datasets"], coco))
     args.output.parent.mkdir(parents=True, exist_ok=True)
     with replacing(args.output) as path:
-        path.write_text(proposal.text(study, seen), encoding="utf-8")
+        path.write_text(proposal_text.text(study, seen), encoding="utf-8")
         resolve(read(path), ROOT)
     print("\n".join(seen))
     command = f"snakemake --configfile {shlex.quote(str(args.output))}"

@@ -2,7 +2,7 @@
 
 import yaml
 
-from distill.study import facts, proposal
+from distill.study import facts, proposal, proposal_text
 from distill.study.resolve import resolve
 from helpers import ROOT
 
@@ -26,6 +26,6 @@ def study(found=FACTS, unlabelled=POOL, val=None, hide=0.0, device="cpu", unlabe
     """The proposal, and what it is resolved to."""
     sources = proposal.Sources(COCO, unlabelled, val, hide, unlabelled_images)
     config = proposal.config(found, sources, "results/x", device)
-    written = yaml.safe_load(proposal.text(config, ["seen"]))
+    written = yaml.safe_load(proposal_text.text(config, ["seen"]))
     assert written == config
     return config, resolve(config, ROOT)

@@ -5,16 +5,15 @@ an anchor finds it, few images are seen often, and a student trains as long as i
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import yaml
 
 from distill.predictions.views import View
 from distill.program import UserError
-from distill.study.facts import RARE, VALIDATED, Facts, plural
+from distill.study.facts import RARE, VALIDATED, Facts
 from distill.study.lengths import automatic_length
 
 STEP = 16  # pixels, of sides
@@ -114,6 +113,7 @@ def config(found: Facts, sources: Sources, results: str, device: str) -> dict[st
     varied = len(counts) > VARIED and labelled < EACH * len(counts)
     ratio = RATIO_OF_FEW if labelled < FEW and others > 5 * labelled and not varied else RATIO
     model: dict[str, Any] = {"config": NETWORKS[found.task, device]}
+    teacher: dict[str, Any] = {}
     longest_side = min(_step((side + STEP) * found.aspect) + STEP, View.max_side)
     if device == "cpu":
         model["scales"] = [side - 2 * STEP, side - STEP, side, side + STEP]
@@ -122,6 +122,8 @@ def config(found: Facts, sources: Sources, results: str, device: str) -> dict[st
         wanted = max(PER_IMAGE * labelled, PER_CATEGORY * len(counts))
         model["iterations"] = int(np.clip(wanted, *ITERATIONS[found.task])) // 100 * 100
         baseline: dict[str, Any] = {"init": "teacher"}  # short trainings have not learned all that they can
+        if found.keypoints:  # of which a teacher that is not done is a bad one: docs/results.md
+            teacher = {"augment": "strong", "iterations": 2 * model["iterations"]}
         most = drawn(model, ratio) // PASSES
     else:
         model["scales"] = [_step(side * share) for share in np.linspace(0.8, 1, 6)]
@@ -132,7 +134,7 @@ def config(found: Facts, sources: Sources, results: str, device: str) -> dict[st
         baseline = {"iterations": 100 * round(longest / 100)}
         most = sources.unlabelled_images
     model["augment"] = "weak"
-    models, table = _models(ratio, baseline, sources.hide > 0)
+    models, table = _models(teacher, ratio, baseline, sources.hide > 0)
     options: dict[str, Any] = {"merge": dict(MERGE)} if found.task == "boxes" else {}
     if min(counts) < RARE <= max(counts):
         options["calibrate"] = {"rare": RARE}
@@ -157,10 +159,11 @@ def drawn(model: Mapping[str, Any], ratio: tuple[int, int]) -> int:
 
 
 def _models(
-    ratio: tuple[int, int], baseline: dict[str, Any], hidden: bool
+    teacher: dict[str, Any], ratio: tuple[int, int], baseline: dict[str, Any], hidden: bool
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """The models, and the table of them.
 
+    teacher: its options.
     ratio: labelled to generated images.
     baseline: the options of the supervised model that are the student's too.
     hidden: whether there are labels for an upper bound.
@@ -170,7 +173,7 @@ def _models(
     if ratio != RATIO:
         student["ratio"] = list(ratio)
     supervised = {**baseline, "augment": "strong"}  # with all the help that the student has
-    models: dict[str, Any] = {"teacher": {}, "supervised": supervised, "student": student}
+    models: dict[str, Any] = {"teacher": teacher, "supervised": supervised, "student": student}
     table: dict[str, Any] = {"rows": ["teacher", {"model": "teacher", "views": "all"}, *list(models)[1:]]}
     if hidden:
         models["upper"] = {"labelled": "annotated", **supervised}
@@ -235,63 +238,6 @@ def _datasets(sources: Sources, frames: bool, most: int) -> Iterator[tuple[str, 
             yield "hidden", hidden
             yield "more", given
             yield "unlabelled", {"kind": "union", "of": ["hidden", "more"]}
-
-
-OPTIONS = ("merge", "calibrate")
-COMMENTS = {
-    "model": "The network, and how it is trained; lengths in iterations, sides in pixels.",
-    "datasets": "What is learned from, what is to be labelled, and what tells how good a model is.",
-    "views": "Shorter sides in pixels: of the usual view, and of those that are merged into labels.",
-    "merge": "A box scores by how many views find it, and how surely.",
-    "calibrate": "Of rare categories only predictions that are as sure as others become labels.",
-    "models": "The student's baseline is the supervised model: trained as long, on labelled images alone.",
-}
-
-
-def words(study: Mapping[str, Any], found: Facts, sources: Sources, device: str) -> list[str]:
-    """What is to be said of a proposed study, a line each.
-
-    study: as `config` gives it. found, sources: what it was made from.
-    device: cpu or gpu.
-    """
-    lines = []
-    side = study["views"]["plain"][0]["scale"]
-    if (pixels := found.sizes[0] * side) < SMALL[device] / 2:
-        hint = "cut the images into tiles" + (", or use a GPU, which bears larger ones" * (device == "cpu"))
-        if side >= found.side:  # they are shown as large as they are
-            hint = "take the images larger"
-        lines.append(f"small objects have about {pixels:.2g} pixels in training, too few to be found: {hint}")
-    if sources.copies[0]:
-        what = "look like images to validate on, or their neighbours in a video: take such copies out"
-        lines.append(f"of {plural(sources.copies[1], 'unlabelled image')}, {sources.copies[0]} {what}")
-    if "calibrate" in study:
-        lines.append("where objects are few, only predictions that are as sure as others become labels")
-    iterations, given = study["model"]["iterations"], sources.unlabelled_images
-    return lines + [
-        f"{images} of {given} unlabelled images are taken: in {iterations} iterations a student draws about"
-        f" {PASSES * images}; for more of them, raise `images` and `iterations`"
-        for entry in study["datasets"].values()
-        if entry.get("of") == "pool" and (images := entry.get("images"))
-    ]
-
-
-def text(study: Mapping[str, Any], seen: Sequence[str]) -> str:
-    """The configuration as YAML, with comments. seen: lines for its beginning."""
-    lines = [f"# {line}" for line in seen]
-    for key, value in study.items():
-        lines += ["", f"# {COMMENTS[key]}"] if key in COMMENTS else []
-        if isinstance(value, dict) and key not in ("model", *OPTIONS):
-            lines.append(f"{key}:")
-            lines += [f"  {flow({name: item})}" for name, item in value.items()]
-        else:
-            lines.append(flow({key: value}))
-    return "\n".join(lines) + "\n"
-
-
-def flow(entry: Mapping[str, Any]) -> str:
-    """A key and its value as a line of YAML, with the value in braces or brackets."""
-    whole = yaml.safe_dump(entry, default_flow_style=True, sort_keys=False, width=10**6, allow_unicode=True)
-    return whole.strip()[1:-1]
 
 
 def _step(value: float) -> int:
