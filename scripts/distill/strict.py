@@ -11,6 +11,7 @@ import re
 import unicodedata
 from collections.abc import Collection, Iterable
 from inspect import signature
+from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -35,6 +36,12 @@ _TRUE = ("on", "yes", "true")  # which YAML reads alike; a key `on` is meant as 
 def as_list(names: str | list[str]) -> list[str]:
     """One name or several, as a list: either may be written."""
     return [names] if isinstance(names, str) else names
+
+
+def some(names: Iterable[str], count: int = 3) -> str:
+    """The first `count` names, for a message."""
+    shown = [f"{n:.80}" if is_line(n) else f"{n!r:.80}" for n in islice(names, count + 1)]
+    return ", ".join([*shown[:count], *["…"] * (len(shown) > count)])
 
 
 def is_line(text: str) -> bool:

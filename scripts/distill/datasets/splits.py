@@ -9,6 +9,7 @@ import numpy as np
 from distill.datasets.checks import show
 from distill.datasets.fingerprints import Fingerprint, distances, looks
 from distill.program import UserError, log
+from distill.strict import some
 
 # So many of the 256 bits of a perceptual hash may differ where two images look alike. Of photographs: saved
 # with quality 10, or in half the size, 20 at most; cut by 2% on each side, 48; of different ones, above 50.
@@ -37,12 +38,14 @@ def check_splits(
     if all(a["iscrowd"] for a in validation["annotations"]):
         what = f"none of its {len(validation['images'])} images has an object, so there is no AP"
         raise UserError(f"{names[0]}: {what}; give it annotated ones")
+    missing = None
     if categories:
         _refuse_other_categories(names, validation, training)
-        if missing := unlearnt(validation, training):
-            listed = ", ".join(map(show, missing[:5])) + (", …" if len(missing) > 5 else "")
+        missing = unlearnt(validation, training)
+        if missing:
             what = "a model that learns from it alone finds none, and AP is a mean over these too"
-            log.warning("%s has objects that %s has none of, of %s: %s", *names, listed, what)
+            named = some(map(show, missing), 5)
+            log.warning("%s has objects that %s has none of, of %s: %s", *names, named, what)
     files = [
         {image["id"]: join(dataset["info"]["image_root"], image["file_name"]) for image in dataset["images"]}
         for dataset in (validation, training)
@@ -60,20 +63,20 @@ def check_splits(
         _refuse_shared(names, files, keys, what)
     sizes = [{name: len(one)} for name, one in zip(names, files, strict=True)]
     counts: dict[str, Any] = {"validation": sizes[0], "training": sizes[1], "shared": 0}
-    if categories:
-        counts["unlearnt"] = unlearnt(validation, training)
+    if missing is not None:
+        counts["unlearnt"] = missing
     count, pairs = look_alike(*prints)
     if not count:
         return counts
-    named = [
+    alike = [
         {"validation": files[0][tested], "training": files[1][trained], "bits": bits}
         for bits, tested, trained in pairs
     ]
     log.warning(
         "%d pairs of images of %s and %s look alike, the most: %s",
-        *(count, *names, ", ".join(f"{p['validation']} and {p['training']}" for p in named[:5])),
+        *(count, *names, ", ".join(f"{p['validation']} and {p['training']}" for p in alike[:5])),
     )
-    return {**counts, "alike": {"count": count, "pairs": named}}
+    return {**counts, "alike": {"count": count, "pairs": alike}}
 
 
 def _refuse_other_categories(

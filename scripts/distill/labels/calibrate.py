@@ -180,7 +180,7 @@ def thresholds(scores: Scores, dataset: Coco, labelled: Coco, options: Options) 
     all_scores = score[np.array(counts, bool)[category]]
     shared = threshold(all_scores, len(real)) if options.per == "all" else None
     common = np.array(counts) >= options.rare
-    usual = threshold(score[common[category]], int(np.array(counts)[common].sum()))
+    usual = threshold(score[common[category]], int(np.array(counts)[common].sum())) if options.rare else None
     entries, limits = {}, np.full(len(counts), np.inf)
     for i, (c, count, mine) in enumerate(zip(labelled["categories"], counts, scores_of, strict=True)):
         found, raised = threshold(mine, count), False
@@ -188,7 +188,7 @@ def thresholds(scores: Scores, dataset: Coco, labelled: Coco, options: Options) 
             found = Threshold(None, 0, 0, found.candidates, short=False)
         elif shared:
             found = found.at(shared.threshold, mine, shared.short)
-        elif not common[i] and found.is_below(usual):
+        elif usual and not common[i] and found.is_below(usual):
             found, raised = found.at(usual.threshold, mine, short=False), True
         if found.threshold is not None:
             limits[i] = found.threshold

@@ -21,6 +21,7 @@ from distill.datasets.keypoint_meta import KeypointMeta, keypoint_meta
 from distill.datasets.yolo import label_path
 from distill.files import write_text
 from distill.program import UserError, log, progress
+from distill.strict import some
 
 READ = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")  # by ultralytics, of what we read
 PARTS = ("labelled", "generated", "val")
@@ -50,11 +51,12 @@ def export(labels: Coco, labelled: Coco, val: Coco, ratio: tuple[float, float], 
     known = {name: [each["name"] for each in dataset["categories"]] for name, dataset in datasets.items()}
     for name, listed in known.items():
         if not {*listed} & {*known["labelled"]}:
-            first = ", ".join([*listed[:5], "…"][: len(listed)])
-            raise UserError(f"the categories of {name}, {first}, are none of those of the labelled images")
-    if more := [name for name in dict.fromkeys(chain(*known.values())) if name not in known["labelled"]]:
-        log.warning("categories that labelled images do not have: %s", ", ".join(more))
+            raise UserError(
+                f"the categories of {name}, {some(listed, 5)}, are none of those of the labelled images"
+            )
     classes = {each: number for number, each in enumerate(dict.fromkeys(chain(*known.values())))}
+    if more := [each for each in classes if each not in known["labelled"]]:
+        log.warning("categories that labelled images do not have: %s", ", ".join(more))
     posed = all(any(a.get("keypoints") for a in dataset["annotations"]) for dataset in (labelled, labels))
     meta = keypoint_meta(labelled) if posed else None
     parts = {name: _part(name, dataset, classes, meta) for name, dataset in datasets.items()}

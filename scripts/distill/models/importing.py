@@ -20,8 +20,9 @@ from distill.models import checkpoints, config_file, named_rows
 from distill.models import model as models
 from distill.models.provenance import digests, provenance
 from distill.models.published.formats import FORMATS, Format, State
-from distill.models.weights import check_weights, save_weights, some
+from distill.models.weights import check_weights, save_weights
 from distill.program import UserError, log
+from distill.strict import some
 from distill.study.schema import suggestion
 
 ALIKE = 0.8  # of names that are misspelt rather than others

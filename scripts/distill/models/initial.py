@@ -10,8 +10,9 @@ from torch import nn
 from distill.models import checkpoints, named_rows
 from distill.models.published.formats import FORMATS, State, stated
 from distill.models.settings import checked
-from distill.models.weights import check_weights, read_weights, some
+from distill.models.weights import check_weights, read_weights
 from distill.program import UserError, log
+from distill.strict import some
 
 Spec = Mapping[str, Any]
 

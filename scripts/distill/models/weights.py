@@ -2,8 +2,6 @@
 
 import json
 import pickle
-from collections.abc import Iterable
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +11,8 @@ from safetensors.torch import load_file
 from distill.files import open_file, replacing
 from distill.models.tensor_pickle import read_tensors
 from distill.program import UserError
-from distill.strict import is_line
+from distill.strict import some
 
-SHOWN = 3  # names in a message
 # Where checkpoints keep their state dict. What mmengine saves as `state_dict` is already the average, if it
 # averages weights (EMA).
 LAYOUTS = (
@@ -66,12 +63,6 @@ def _state_dict(content: Any, depth: int = 3) -> dict[str, torch.Tensor]:
         if found := _state_dict(content.get(key), depth - 1):
             return found
     return {key: value for key, value in content.items() if isinstance(key, str) and torch.is_tensor(value)}
-
-
-def some(names: Iterable[str]) -> str:
-    """The first names, for a message."""
-    shown = [f"{n:.80}" if is_line(n) else f"{n!r:.80}" for n in islice(names, SHOWN + 1)]
-    return ", ".join([*shown[:SHOWN], *["…"] * (len(shown) > SHOWN)])
 
 
 def check_weights(state: dict[str, torch.Tensor], path: str | Path) -> None:
