@@ -23,6 +23,7 @@ from helpers.workflow import command
 PROGRAM = """
 import os, sys, time
 sys.path.append({scripts!r})
+from distill.files import replacing
 from distill.program import UserError, run
 
 def main():
@@ -30,7 +31,11 @@ def main():
     match sys.argv[1]:
         case "bad": raise UserError("what, where, what to do")
         case "bug": raise ValueError("a bug")
-        case "wait": time.sleep(60)
+        case "wait":
+            with replacing(sys.argv[2]) as half:
+                half.touch()
+                print("waits", flush=True)
+                time.sleep(60)
 
 run(main, imports={imports!r})
 """
@@ -100,19 +105,22 @@ def test_forks_are_of_one_process_and_behave_as_the_program(start, tmp_path, soc
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-def test_whoever_ends_the_program_ends_its_fork(start, how):
-    process = start("wait")
+def test_whoever_ends_the_program_ends_its_fork(start, tmp_path, how):
+    process = start("wait", "output")
     fork = int(process.stdout.readline().split()[1])
+    assert process.stdout.readline() == "waits\n"
+    assert [path.suffix for path in tmp_path.glob(".output.*")] == [".tmp"]
     assert fork != process.pid
     assert alive(fork)
     process.send_signal(how)
     process.communicate()
     assert process.returncode != 0
     assert gone(fork)
+    assert not list(tmp_path.glob(".output.*"))  # half-written
 
 
 def test_a_lost_fork_is_an_error(start):
-    process = start("wait")
+    process = start("wait", "output")
     os.kill(int(process.stdout.readline().split()[1]), signal.SIGKILL)
     process.communicate()
     assert process.returncode == 137

@@ -28,6 +28,7 @@ from typing import Any
 
 VARIABLE = "DISTILL_FORKS"  # the variable that names the folder of the sockets: the workflow sets it
 IDLE = 60.0  # seconds
+GRACE = 5.0  # seconds that a program has to end by itself
 STARTED = b"+"
 
 
@@ -148,8 +149,10 @@ class Run(BaseRequestHandler):
         runpy.run_path(sys.argv[0], run_name="__main__")
 
     def die_with_client(self) -> None:
-        """Whoever ends the job, however, ends what it does here."""
+        """Whoever ends the job, however, ends what it does here; what is half-written it can remove first."""
         if not self.request.recv(1):
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(GRACE)
             os.kill(os.getpid(), signal.SIGKILL)
 
 
