@@ -147,6 +147,25 @@ def test_label_studio_corrections(labels):
     assert [a["score"] for a in of(skipped)] == [a["score"] for a in before]  # nobody has seen it
 
 
+@pytest.mark.parametrize("angle", [0.0, 30.0, 90.0, 200.0, 315.0])
+def test_a_turned_box_of_label_studio_is_the_one_around_it(labels, caplog, angle):
+    """It turns about its upper left corner, clockwise."""
+    task, *_ = as_tasks(to_label_studio(labels, prefix=""))
+    image = next(i for i in labels["images"] if i["file_name"] == task["data"]["file_name"])
+    sides = np.array([image["width"], image["height"]])
+    corner, extent = sides * 0.4, sides * [0.1, 0.2]
+    x, y, w, h = (100 * np.concatenate([corner / sides, extent / sides])).tolist()
+    value = {"x": x, "y": y, "width": w, "height": h, "rotation": angle, "rectanglelabels": ["arrow"]}
+    task["annotations"][0]["result"] = [{"type": "rectanglelabels", "id": "a", "value": value}]
+    result = corrected(labels, [[task]])["annotations"]
+    (box,) = [a["bbox"] for a in result if a["image_id"] == image["id"]]
+    turn = np.exp(1j * np.radians(angle))
+    corners = [complex(*corner) + turn * (a * extent[0] + 1j * b * extent[1]) for a in (0, 1) for b in (0, 1)]
+    points = np.array([[c.real, c.imag] for c in corners])
+    assert np.allclose(box, [*points.min(0), *np.ptp(points, axis=0)])
+    assert ("turns of boxes" in caplog.text) == bool(angle)
+
+
 def test_keypoints_of_a_deleted_box_go_with_it_unless_it_is_drawn_anew(labels):
     """Label Studio keeps them where they were, below a region that is no more."""
     tasks = as_tasks(to_label_studio(labels, prefix=""))

@@ -109,7 +109,8 @@ del 0.annotations.0.result.0.value.width => is not at finite numbers
 0.annotations.0.result.0.value.width = inf => is not at finite numbers
 0.annotations.0.result.0.value.width = 0 => left boxes without area: 1 (first on 1.png); keypoints of deleted boxes: 2
 0.annotations.0.result.0.value.x = 150 => left boxes outside the image: 1
-0.annotations.0.result.0.value.rotation = 30 => '1.png' has a turned box, which COCO cannot hold
+0.annotations.0.result.0.value.rotation = 30 => left turns of boxes, which are those around them now: 1 (first on 1.png)
+0.annotations.0.result.0.value.rotation = nan => is not at finite numbers
 0.annotations.0.result.0.image_rotation = 90 => '1.png' has a turned image, which COCO cannot hold
 del 0.annotations.0.result.0.value.rotation => ok len(it["annotations"]) == 2
 0.annotations.0.result.0.value.rectanglelabels = ["hand", "face"] => left second labels: 1 (first on 1.png)

@@ -5,10 +5,10 @@ category and keypoint names. What cannot be taken is counted and named.
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from distill.datasets.coco import Coco, by_image
+from distill.datasets.coco import Coco, Record, by_image
 from distill.labels.answers import Answer, ImagesByName
 from distill.labels.coco_answer import read_coco
 from distill.labels.label_studio_answer import read_tasks
@@ -54,7 +54,7 @@ def corrected(labels: Coco, files: Mapping[str, Any], only_seen: bool = False) -
     as_before = {image["id"] for image in images_left} - seen
     old = [a for a in labels["annotations"] if a["image_id"] in as_before]
     annotations = [{**a, "id": number} for number, a in enumerate([*old, *new], 1)]
-    _summarise(answers, len(seen), labels, annotations)
+    _summarise(answers, len(seen), labels, images_left, annotations)
     info = {**labels.get("info", {}), "description": "corrected labels", "kind": "coco"}
     info["seen"] = sorted(image["file_name"] for image in labels["images"] if image["id"] in ever)
     return {**labels, "info": info, "images": images_left, "annotations": annotations}
@@ -80,15 +80,23 @@ def _refuse_conflicts(answers: Mapping[str, Answer], labels: Coco) -> None:
         earlier.append((file, answer))
 
 
-def _summarise(answers: Mapping[str, Answer], seen: int, labels: Coco, annotations: list[dict]) -> None:
+def _summarise(
+    answers: Mapping[str, Answer],
+    seen: int,
+    labels: Coco,
+    images: Sequence[Record],
+    annotations: Sequence[Record],
+) -> None:
+    """images, annotations: what the corrected labels have."""
     log.info("%d of %d images corrected", seen, len(labels["images"]))
     for file, answer in answers.items():
         if answer.left:
             found = (f"{what}: {len(names)} (first on {names[0]})" for what, names in answer.left.items())
             log.warning("%s: not taken: %s", file, "; ".join(found))
+    left = {image["id"] for image in images}
+    before = [a for a in labels["annotations"] if a["image_id"] in left]
     was, now = (
-        Counter(a["category_id"] for a in file if not a.get("iscrowd"))
-        for file in (labels["annotations"], annotations)
+        Counter(a["category_id"] for a in some if not a.get("iscrowd")) for some in (before, annotations)
     )
     for category in labels["categories"]:
         say = log.warning if was[category["id"]] and not now[category["id"]] else log.info

@@ -160,7 +160,8 @@ def _interface(categories: Sequence[Record], noted: bool) -> str:
     if noted:
         ElementTree.SubElement(view, "Header", value="$note")
     ElementTree.SubElement(view, "Image", name="image", value="$image", zoom="true")
-    boxes = ElementTree.SubElement(view, "RectangleLabels", name="instance", toName="image")
+    place = {"name": "instance", "toName": "image", "canRotate": "false"}
+    boxes = ElementTree.SubElement(view, "RectangleLabels", place)
     for category in categories:
         ElementTree.SubElement(boxes, "Label", value=category["name"])
     names = dict.fromkeys(name for category in categories for name in category.get("keypoints") or ())

@@ -1,5 +1,6 @@
 """Corrected labels as Label Studio's tasks: rectangles, and keypoints below them, in percent of the image."""
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import unquote
@@ -112,6 +113,9 @@ def _records(regions: Sequence[_Region], labels: Coco, image: Record, answer: An
             answer.leave(SHAPES[kind], image)
             continue
         place = _pixels(region, value, image, 4 if kind == "rectangle" else 2)
+        if value.rotation and kind == "rectangle":
+            answer.leave("turns of boxes, which are those around them now", image)
+            place = _around_turned(place, value.rotation)
         if kind == "keypoint":
             points.append((region.parentID, given[0], (place[0], place[1], 2)))
         elif not answer.unfit(place, image):
@@ -150,17 +154,23 @@ def _attach(
 
 def _pixels(region: _Region, value: _Value, image: Record, count: int) -> list[float]:
     """x, y and, of a box, width and height in pixels of the image."""
-    name = image["file_name"]
-    if value.rotation or region.image_rotation:
-        turned = "box" if value.rotation else "image"
-        raise UserError(f"{name!r} has a turned {turned}, which COCO cannot hold")
+    if region.image_rotation:
+        raise UserError(f"{image['file_name']!r} has a turned image, which COCO cannot hold")
     percent = [value.x, value.y, value.width, value.height][:count]
-    if not are_numbers(percent, count):
+    if not are_numbers([*percent, value.rotation or 0], count + 1):
         raise UserError(
             f"{image['file_name']!r}: a region of the type {region.type!r} is not at finite numbers"
         )
     sides = (image["width"] / 100, image["height"] / 100)
     return [number * sides[axis % 2] for axis, number in enumerate(percent)]
+
+
+def _around_turned(box: Sequence[float], angle: float) -> list[float]:
+    """The box (x, y, w, h) around one that is turned about its upper left corner, in degrees, clockwise."""
+    x, y, w, h = box
+    cos, sin = math.cos(math.radians(angle)), math.sin(math.radians(angle))
+    across, down = (0.0, w * cos, -h * sin, w * cos - h * sin), (0.0, w * sin, h * cos, w * sin + h * cos)
+    return [x + min(across), y + min(down), max(across) - min(across), max(down) - min(down)]
 
 
 def _around(boxes: Iterable[_Drawn], name: str, place: _Point) -> _Drawn | None:
