@@ -136,7 +136,9 @@ def given(
         entry |= {"frames": proposal.frames_each(found.images, len(files)), "at": "even"}
         return {"unlabelled": entry, "unlabelled_images": material.frames(files, entry["frames"])}
     if (shared := material.shared(files, known)) == len(files):
-        hint = "give a folder with others, or hide labels by --hide 0.8"
+        hint = "give a folder with others, or " + (
+            "leave --unlabelled out" if args.hide else "hide labels by --hide 0.8"
+        )
         if found.empty:
             unseen = f"if nobody looked at the {found.empty} without an object, say --only-annotated"
             hint = f"{unseen}; else {hint}"

@@ -127,7 +127,8 @@ def test_datasets_of_other_programs(data, tmp_path):
         assert sizes == {**parts, "unlabelled": 9}
         done = warm.run("new_study.py", *options[:-1], tmp_path / "again.yaml", "--images", tmp_path)
         assert "--images is for files of COCO" in done.stderr
-    done = warm.run("new_study.py", "--labelled", "train.json", *options[2:-1], tmp_path / "again.yaml")
+    of_coco = data / "train/train.json"
+    done = warm.run("new_study.py", "--labelled", of_coco, *options[2:-1], tmp_path / "again.yaml")
     assert "train.json: a file of COCO does not say where its images are; give --images" in done.stderr
 
 
@@ -170,13 +171,52 @@ def test_a_yolo_dataset_without_images_of_its_own_to_validate_on(data, tmp_path)
     assert (sizes["labelled"], sizes["val"]) == (8, 2)
 
 
-def test_a_folder_of_coco_is_not_taken_for_voc(data, tmp_path):
-    (tmp_path / "a.json").write_text("{}")
+def test_a_validation_part_that_was_not_exported_is_none(data, tmp_path):
+    path = yolo(tmp_path / "yolo", images=10, val="../valid/images")
     options = ("--unlabelled", data / "more", "--output", tmp_path / "x.yaml")
-    done = warm.run("new_study.py", "--labelled", tmp_path, *options)
-    assert f"{tmp_path}: a folder with a COCO file: give {tmp_path}/a.json" in done.stderr
+    done = warm.run("new_study.py", "--labelled", path, *options)
+    assert done.returncode == 0, done.stderr
+    assert "val: there is neither a folder nor a file" in done.stderr
+    sizes = {name: len(made["images"]) for name, made in datasets(tmp_path / "x.yaml").items()}
+    assert (sizes["labelled"], sizes["val"]) == (8, 2)
+
+
+@pytest.mark.parametrize(
+    ("lists", "sizes"),
+    [
+        ({"Main/trainval": range(5), "Main/test": (5,)}, (4, 1)),  # what is tested on stays unseen
+        ({"train": range(4), "val": (4, 5)}, (4, 2)),
+        ({"Main/train": range(5), "Main/val": ()}, (4, 1)),
+    ],
+)
+def test_lists_of_voc_say_what_is_learned_from(data, tmp_path, lists, sizes):
+    of_voc = voc(tmp_path / "voc", images=6)
+    (of_voc / "ImageSets/Main/train.txt").unlink()
+    for name, images in lists.items():
+        (of_voc / f"ImageSets/{name}.txt").write_text("".join(f"{i}\n" for i in images))
+    options = ("--unlabelled", data / "more", "--output", tmp_path / "x.yaml")
+    done = warm.run("new_study.py", "--labelled", of_voc, *options)
+    assert done.returncode == 0, done.stderr
+    made = datasets(tmp_path / "x.yaml")
+    assert (len(made["labelled"]["images"]), len(made["val"]["images"])) == sizes
+
+
+def test_a_folder_of_coco_is_not_taken_for_voc(data, tmp_path):
+    options = ("--unlabelled", data / "more", "--output", tmp_path / "x.yaml")
+    hints = {
+        "a.json": f"a folder with a COCO file: give {tmp_path}/a.json",
+        "classes.txt": "files of YOLO without a data.yaml; write one",  # as Label Studio writes them
+        "data.yaml": f"a folder of YOLO: give {tmp_path}/data.yaml",
+    }
+    for name, hint in hints.items():
+        (tmp_path / name).write_text("{}")
+        done = warm.run("new_study.py", "--labelled", tmp_path, *options)
+        assert f"{tmp_path}: {hint}" in done.stderr
+    done = warm.run("new_study.py", "--labelled", tmp_path / "nowhere", *options)
+    assert "nowhere: there is no such file or folder" in done.stderr
     of_voc = voc(tmp_path / "voc")
     (of_voc / "meta.json").write_text("{}")
+    (of_voc / "ImageSets/Main/train.txt").unlink()
     assert warm.run("new_study.py", "--labelled", of_voc, *options).returncode == 0
 
 

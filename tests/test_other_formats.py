@@ -1,6 +1,7 @@
 """Datasets of YOLO and PASCAL VOC come in as they were meant; labels go out as YOLO programs read them."""
 
 import re
+import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -102,15 +103,34 @@ def test_the_size_of_an_image_that_voc_does_not_state_is_the_upright_one(tmp_pat
     assert (image["width"], image["height"]) == size[::-1]
 
 
-def test_xml_files_of_voc_may_be_beside_the_images(tmp_path):
+def test_xml_files_of_voc_may_be_beside_the_images_or_in_folders(tmp_path):
     path = voc(tmp_path / "voc")
     apart = build("x", {"kind": "voc", "annotations": str(path)}, {})
+    for name in ("Annotations", "JPEGImages"):
+        shutil.copytree(path / name, tmp_path / "nested" / name / "some")
+    nested = build("x", {"kind": "voc", "annotations": str(tmp_path / "nested")}, {})
+    assert [image["file_name"] for image in nested["images"]] == ["some/0.jpg", "some/1.jpg", "some/2.jpg"]
+    assert nested["annotations"] == apart["annotations"]
     (tmp_path / "beside").mkdir()
     for file in [*path.glob("JPEGImages/*"), *path.glob("Annotations/*")]:
         file.rename(tmp_path / "beside" / file.name)
     beside = build("x", {"kind": "voc", "annotations": str(tmp_path / "beside")}, {})
     assert beside["info"]["image_root"] == str(tmp_path / "beside")
     assert {**beside, "info": None} == {**apart, "info": None}
+
+
+def test_boxes_over_the_edge_are_cut_whatever_their_number(tmp_path):
+    """In COCO's own format, so many would be taken for corners."""
+    path = voc(tmp_path / "voc")
+    for xml in path.glob("Annotations/*"):
+        xml.write_text(re.sub("<xmax>[0-9]+</xmax>", "<xmax>45</xmax>", xml.read_text()))
+    of_yolo = yolo(tmp_path / "yolo")
+    for label in (tmp_path / "yolo").rglob("*.txt"):
+        label.write_text("0 0.9 0.5 0.4 0.2\n")
+    for kind, annotations in {"voc": path, "yolo": of_yolo}.items():
+        split = {"split": "train"} if kind == "yolo" else {}
+        made = build("x", {"kind": kind, "annotations": str(annotations), **split}, {})["annotations"]
+        assert {a["bbox"][0] + a["bbox"][2] for a in made} == {40}
 
 
 @pytest.mark.parametrize(("edit", "first"), [(1, 1), (0, 0), (0.5, 0)])

@@ -44,8 +44,8 @@ def load_coco(path: str, strip: bool = False) -> dict:
     return check_coco(path, read_json(path), strip)
 
 
-def check_coco(path: str, data: Any, strip: bool = False) -> dict:
-    """As `load_coco`, of the content of an annotation file, or of what another format was made into."""
+def check_coco(path: str, data: Any, strip: bool = False, computed: bool = False) -> dict:
+    """As `load_coco`, of what an annotation file says; `computed`: of another format that was made one."""
     if not isinstance(data, dict) or not isinstance(data.get("images"), list):
         raise UserError(f'{path}: not a COCO annotation file: needs an object with a list "images"')
     for key in ("annotations", "categories"):
@@ -61,7 +61,9 @@ def check_coco(path: str, data: Any, strip: bool = False) -> dict:
     categories = check_categories(path, _without_root(path, data))
     if empty:
         log.warning("%s: no annotation; its images hold nothing, unless strip_annotations is set", path)
-    annotations, repaired = ([], {}) if empty else _annotations(path, data["annotations"], images, categories)
+    annotations, repaired = [], {}
+    if not empty:
+        annotations, repaired = _annotations(path, data["annotations"], images, categories, computed)
     for what, count in repaired.items():
         log.info("%s: %d %s", path, count, what)
     return {"images": images, "annotations": annotations, "categories": categories, "repaired": repaired}
@@ -188,7 +190,9 @@ def _images(path: str, images: list, sized: bool) -> list[dict]:
     return sorted(clean, key=lambda image: image["id"])
 
 
-def _annotations(path: str, annotations: list, images: list, categories: list) -> tuple[list[dict], dict]:
+def _annotations(
+    path: str, annotations: list, images: list, categories: list, computed: bool
+) -> tuple[list[dict], dict]:
     problems, conventions = Problems(path), Conventions()
     repaired: Counter[str] = Counter()
     make_whole(annotations, ("id", "image_id", "category_id"))
@@ -218,7 +222,7 @@ def _annotations(path: str, annotations: list, images: list, categories: list) -
     if (boxless := repaired.get(f"{BOXLESS}, left out", 0)) > FEW * len(annotations):
         problems.add(f"{boxless} {BOXLESS}: give them boxes around the objects")
     problems.refuse()
-    conventions.refuse(path)
+    conventions.refuse(path, computed)
     clean.sort(key=lambda a: a["id"])
     if clean and clean[0]["id"] < 1:  # pycocotools takes a match with annotation 0 for no match
         shift = 1 - clean[0]["id"]

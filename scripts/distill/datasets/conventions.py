@@ -36,14 +36,16 @@ class Conventions:
         points = zip(flat[0::3], flat[1::3], flat[2::3], strict=True)
         self.points += [(x, y, row) for x, y, v in points if v and (x or y)]  # 0, 0 is for none
 
-    def refuse(self, where: Any) -> None:
-        """Raises UserError where the file as a whole looks like another convention."""
+    def refuse(self, where: Any, computed: bool = False) -> None:
+        """Raises UserError where the file as a whole looks like another convention. computed: x, y, width and
+        height are computed here, so that they can be no corners."""
         if not self.boxes:
             return
         boxes = np.array(self.boxes, float)
         points = np.array(self.points, float).reshape(-1, 3)
         self._refuse_fractions(where, boxes, points)
-        self._refuse_corners(where, boxes)
+        if not computed:
+            self._refuse_corners(where, boxes)
         self._refuse_relative(where, boxes, points)
 
     def _refuse_fractions(self, where: Any, boxes: np.ndarray, points: np.ndarray) -> None:

@@ -114,7 +114,7 @@ def _yolo(spec: dict, sources: dict, images_dir: Path | None) -> dict:
     images, skipped = _scanned(spec, root, images, labelled=not strip)
     annotations, repaired = ([], {}) if strip else yolo.read_annotations(layout, root, images)
     data = {"images": images, "annotations": annotations, "categories": layout.categories}
-    coco = check_coco(path, data, strip)
+    coco = check_coco(path, data, strip, computed=True)
     info = {"image_root": root, "skipped": skipped, "repaired": repaired | coco["repaired"]}
     return coco | {"info": info, "images": images}
 
@@ -125,7 +125,8 @@ def _voc(spec: dict, sources: dict, images_dir: Path | None) -> dict:
 
     folder, strip = spec["annotations"], spec["strip_annotations"]
     root = places(folder)[1]
-    coco = check_coco(folder, read_voc(folder, spec.get("split"), spec.get("names", ())), strip)
+    data = read_voc(folder, spec.get("split"), spec.get("names", ()))
+    coco = check_coco(folder, data, strip, computed=True)
     _check_root(root, coco["images"], folder)
     if not (strip or coco["annotations"]):
         raise UserError(f"{folder}: no image in it has an object")

@@ -10,7 +10,7 @@ A folder without Annotations has XML files beside the images, as labelImg and Ro
 
 import os
 from collections.abc import Iterable, Sequence
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 from xml.etree import ElementTree
 
@@ -37,7 +37,7 @@ def places(folder: str) -> tuple[str, str]:
     for names in (("Annotations", "annotations"), ("JPEGImages", "images", "Images")):
         there = (path for name in names if os.path.isdir(path := os.path.join(folder, name)))
         found.append(next(there, os.path.join(folder, names[0])))
-    apart = os.path.isdir(found[0]) and any(name.lower().endswith(".xml") for name in os.listdir(found[0]))
+    apart = any(Path(found[0]).rglob("*.[xX][mM][lL]"))
     return (found[0], found[1]) if apart else (folder, folder)
 
 
@@ -95,14 +95,16 @@ def _first(objects: Iterable[_Found], folder: str) -> int:
     return 1
 
 
+def list_of(folder: str, split: str) -> str | None:
+    """The file that lists the images of a split, if there is one."""
+    paths = (os.path.join(folder, place, f"{split}.txt") for place in ("ImageSets/Main", "ImageSets"))
+    return next(filter(os.path.exists, paths), None)
+
+
 def _listed(folder: str, split: str, files: dict[str, str]) -> list[str]:
     """The images of a list, each line of which is a file name without its ending, or that and a
     number."""
-    for place in ("ImageSets/Main", "ImageSets"):
-        path = os.path.join(folder, place, f"{split}.txt")
-        if os.path.exists(path):
-            break
-    else:
+    if (path := list_of(folder, split)) is None:
         raise UserError(f"{folder}: there is no list {split}.txt in ImageSets/Main")
     lines = [line.strip() for line in read_text(path).splitlines()]
     stems = list(dict.fromkeys(line if line in files else line.split()[0] for line in lines if line))

@@ -11,10 +11,11 @@ from distill.datasets.images import SUFFIXES, Scan, hash_bytes, list_files, scan
 from distill.datasets.splits import ALIKE
 from distill.datasets.videos import SUFFIXES as OF_VIDEOS
 from distill.datasets.videos import count_frames
+from distill.datasets.voc import list_of
 from distill.datasets.yolo import READ, files_of
 from distill.files import read_bytes
 from distill.program import UserError, log
-from distill.strict import read_yaml
+from distill.strict import read_text, read_yaml
 
 Entry = dict[str, Any]
 SAMPLE = 300  # images, about
@@ -27,11 +28,11 @@ def annotated(option: str, path: str, images: str | None, folder: str) -> Entry:
     images: the folder of the images, for COCO alone; the others know it.
     folder: what the entry's paths are relative to.
     """
+    if not os.path.exists(path):
+        raise UserError(f"{option} {path}: there is no such file or folder")
     place = {"annotations": relative(path, folder)}
-    there = sorted(os.listdir(path)) if os.path.isdir(path) else []
-    files = [name for name in there if name.endswith(".json")]
-    if files and "Annotations" not in there and not any(name.endswith(".xml") for name in there):
-        raise UserError(f"{option} {path}: a folder with a COCO file: give {os.path.join(path, files[0])}")
+    if hint := _of_another_format(path):
+        raise UserError(f"{option} {path}: {hint}")
     other = "yolo" if path.lower().endswith((".yaml", ".yml")) else "voc" if os.path.isdir(path) else None
     if other:
         return {"kind": other, **place}
@@ -42,19 +43,48 @@ def annotated(option: str, path: str, images: str | None, folder: str) -> Entry:
     return {"kind": "coco", "images": relative(images, folder), **place}
 
 
+def _of_another_format(path: str) -> str | None:
+    """What to give in the place of a folder that is none of PASCAL VOC."""
+    there = sorted(os.listdir(path)) if os.path.isdir(path) else []
+    if not there or any(Path(path).rglob("*.[xX][mM][lL]")):
+        return None
+    if data := [name for name in there if name.endswith((".yaml", ".yml"))]:
+        return f"a folder of YOLO: give {os.path.join(path, data[0])}"
+    if "labels" in there or "classes.txt" in there:
+        return "files of YOLO without a data.yaml; write one, of three lines: train, val and names"
+    if files := [name for name in there if name.endswith(".json")]:
+        return f"a folder with a COCO file: give {os.path.join(path, files[0])}"
+    return None
+
+
 def own_validation(path: str, entry: Entry) -> tuple[Entry, Entry | None]:
-    """The labelled part of an annotated dataset, and its validation part, if its author made one."""
+    """The labelled part of an annotated dataset, without what its author tests on, and its validation part,
+    if its author made one."""
     if entry["kind"] == "yolo":
-        data = read_yaml(path, READ)
-        if not isinstance(data, dict) or not data.get("val"):
-            return entry, None
-        train, val = (files_of(path, data, split) for split in ("train", "val"))
-        return entry, {**entry, "split": "val"} if set(train) != set(val) else None
-    if entry["kind"] == "voc" and all(
-        Path(path, f"ImageSets/Main/{split}.txt").is_file() for split in ("train", "val")
-    ):
-        return {**entry, "split": "train"}, {**entry, "split": "val"}
-    return entry, None
+        return entry, _validation_of_yolo(path, entry)
+    if entry["kind"] != "voc":
+        return entry, None
+    lists = {split: file for split in ("train", "trainval", "val") if (file := list_of(path, split))}
+    lists = {split: file for split, file in lists.items() if read_text(file).strip()}
+    learned = next((split for split in ("train", "trainval") if split in lists), None)
+    if learned is None:
+        return entry, None
+    log.info("%s: the labelled images are those of %s", path, lists[learned])
+    apart = learned == "train" and "val" in lists
+    return {**entry, "split": learned}, {**entry, "split": "val"} if apart else None
+
+
+def _validation_of_yolo(path: str, entry: Entry) -> Entry | None:
+    data = read_yaml(path, READ)
+    if not isinstance(data, dict) or not data.get("val"):
+        return None
+    train = files_of(path, data, "train")
+    try:
+        val = files_of(path, data, "val")
+    except UserError as error:  # Roboflow's names one also where it was not exported
+        log.warning("%s; so a part of train is validated on", error)
+        return None
+    return {**entry, "split": "val"} if set(train) != set(val) else None
 
 
 def unlabelled(path: str, folder: str) -> tuple[Entry, list[str]]:
