@@ -57,10 +57,12 @@ def test_of_ignored_signals_only_the_one_that_nohup_ignores_stays_so(handlers):
 def test_losses_that_come_in_another_order_stay_in_their_columns(tmp_path, first):
     """A minibatch without a region of interest has no accuracy, and its losses another order."""
     history = hooks.History(str(tmp_path / "history.csv"), interval=1)
+    hub = MessageHub("order")
+    hub.update_scalar("train/lr", 0.1)
     runner = SimpleNamespace(
         max_iters=9,
-        message_hub=SimpleNamespace(update_scalar=lambda name, value: None),
-        optim_wrapper=SimpleNamespace(get_lr=lambda: {"lr": [0.1]}, clip_grad_kwargs=None),
+        message_hub=hub,
+        optim_wrapper=SimpleNamespace(clip_grad_kwargs=None),
         train_dataloader=SimpleNamespace(sampler=SimpleNamespace(drawn=lambda done: (done, done))),
     )
     losses = [{"loss_cls": 1.0, "acc": 2.0, "loss_bbox": 3.0}, {"loss_bbox": 4.0, "loss_cls": 5.0}]

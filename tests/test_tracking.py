@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from mmengine.logging import HistoryBuffer
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from distill.models.tracking import Tracking
@@ -42,14 +43,11 @@ def test_validation_is_shown_where_there_is_one():
             seen.append((step, values))
 
     class Nothing:
-        log_scalars, aps, max_iters = {}, {2: 0.25}, 9
-
-        def get_lr(self):
-            return {"lr": [0.1]}
+        aps, max_iters, log_scalars = {2: 0.25}, 9, {"train/lr": HistoryBuffer([0.1], [1])}
 
     seen = []
     runner = Nothing()
-    runner.message_hub = runner.optim_wrapper = runner
+    runner.message_hub = runner
     runner.hooks = [runner]
     hook = Tracking([Shown()], 2, [])
     for batch in range(4):

@@ -207,7 +207,8 @@ class History(Hook):
         means = {key: value / self.steps for key, value in self.sums.items()}
         self.sums, self.steps = {}, 0
         labelled, generated = runner.train_dataloader.sampler.drawn(done)
-        row = {"iteration": done, "lr": f"{runner.optim_wrapper.get_lr()['lr'][0]:.6g}"}
+        rate = runner.message_hub.get_scalar("train/lr").current()  # that of the optimizer is the next one's
+        row = {"iteration": done, "lr": f"{rate:.6g}"}
         row |= {key: f"{value:.5g}" for key, value in means.items()}
         row |= {"labelled": labelled, "generated": generated}
         row["ratio"] = f"{labelled / generated:.4f}" if generated else ""

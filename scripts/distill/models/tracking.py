@@ -59,7 +59,6 @@ class Tracking(Hook):
             return
         means = {key: value for key, value in runner.message_hub.log_scalars.items() if "/" in key}
         values = {key: float(value.current()) for key, value in means.items() if "time" not in key}
-        values["train/lr"] = runner.optim_wrapper.get_lr()["lr"][0]
         for hook in runner.hooks:
             if done in (aps := getattr(hook, "aps", {})):
                 values["validation/AP"] = 100 * aps[done]
