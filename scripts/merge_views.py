@@ -2,14 +2,13 @@
 
 import argparse
 import json
-from pathlib import Path
 
 from distill import strict
 from distill.datasets.dataset_file import read_dataset
 from distill.files import write_json
-from distill.predictions.merge import Options, merge_boxes
-from distill.predictions.merge_heatmaps import merge_heatmaps
-from distill.program import UserError, run
+from distill.predictions.merge import Options
+from distill.predictions.merge_files import merge_files
+from distill.program import run
 
 
 def main() -> None:
@@ -24,14 +23,7 @@ def main() -> None:
     args = parser.parse_args()
     options = strict.options(Options, args.options, "--options")
     dataset = read_dataset(args.dataset)
-    kinds = {Path(path).suffix for path in args.predictions}
-    if kinds == {".json"}:
-        records = merge_boxes(args.predictions, dataset, options)
-    elif kinds == {".h5"}:
-        records = merge_heatmaps(args.predictions, dataset, options, args.boxes)
-    else:
-        raise UserError(f"predictions must be all .json or all .h5, not {', '.join(sorted(kinds))}")
-    write_json(args.output, records)
+    write_json(args.output, merge_files(args.predictions, dataset, options, args.boxes))
 
 
 if __name__ == "__main__":

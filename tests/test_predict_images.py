@@ -70,10 +70,8 @@ def workflow(model, data, options, folder, views=VIEWS, posed=False):
     paths = []
     for view in map(View.parse, views):
         paths.append(folder / f"{view.name}.{'h5' if posed else 'json'}")
-        if posed:
-            predict_heatmaps(model, data, view, shard, boxes, paths[-1], device="cpu")
-        else:
-            predict_boxes(model, data, view, shard, paths[-1], boxes, device="cpu")
+        predict = predict_heatmaps if posed else predict_boxes
+        predict(model, data, view, shard, paths[-1], boxes, device="cpu")
     coco = read_json(data)
     merged = merge_heatmaps(paths, coco, options, boxes) if posed else merge_boxes(paths, coco, options)
     return sorted(merged, key=lambda record: record["image_id"])

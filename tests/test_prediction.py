@@ -33,7 +33,7 @@ def predicted(tmp_path_factory, keypoint_model, arrows):
     detect_boxes(keypoint_model, arrows, PLAIN, (0, 1), FIXED_BOXES, folder / "boxes.json", **common)
     for view in (PLAIN, View(96, flip=True)):
         output = folder / f"{view.name}.h5"
-        predict_heatmaps(keypoint_model, arrows, view, (0, 1), folder / "boxes.json", output, **common)
+        predict_heatmaps(keypoint_model, arrows, view, (0, 1), output, folder / "boxes.json", **common)
     return folder
 
 
@@ -183,7 +183,7 @@ def test_images_of_like_shape_share_a_batch():
 def test_shard_without_a_box_gives_an_empty_file(tmp_path, keypoint_model, arrows):
     (tmp_path / "boxes.json").write_text("[]")
     predict_heatmaps(
-        keypoint_model, arrows, PLAIN, (0, 1), tmp_path / "boxes.json", tmp_path / "x.h5", device="cpu"
+        keypoint_model, arrows, PLAIN, (0, 1), tmp_path / "x.h5", tmp_path / "boxes.json", device="cpu"
     )
     with h5py.File(tmp_path / "x.h5") as file:
         assert file["heatmap"].shape == (0, 3, 56, 56)
@@ -192,7 +192,7 @@ def test_shard_without_a_box_gives_an_empty_file(tmp_path, keypoint_model, arrow
 def test_boxes_of_another_shard_are_refused(tmp_path, keypoint_model, predicted, arrows):
     with pytest.raises(UserError, match="is not of this shard"):
         predict_heatmaps(
-            keypoint_model, arrows, PLAIN, (1, 2), predicted / "boxes.json", tmp_path / "x.h5", device="cpu"
+            keypoint_model, arrows, PLAIN, (1, 2), tmp_path / "x.h5", predicted / "boxes.json", device="cpu"
         )
 
 
@@ -209,7 +209,7 @@ def test_mixed_precision_says_nearly_the_same(tmp_path, keypoint_model, predicte
     records = read(predicted / "boxes.json")
     arguments = (keypoint_model, arrows, PLAIN, (0, 1))
     options = dict(device="cpu", amp=True)
-    predict_heatmaps(*arguments, predicted / "boxes.json", tmp_path / "x.h5", **options)
+    predict_heatmaps(*arguments, tmp_path / "x.h5", predicted / "boxes.json", **options)
     with h5py.File(predicted / "s0096.h5") as exact, h5py.File(tmp_path / "x.h5") as near:
         exact, near = exact["heatmap"][:].astype(float), near["heatmap"][:].astype(float)
     assert not np.array_equal(exact, near)
@@ -265,14 +265,13 @@ def test_outputs_that_are_not_finite_are_refused(tmp_path, keypoint_model, arrow
     checkpoint = torch.load(model / "model.pth", weights_only=True)
     checkpoint["state_dict"][layer].fill_(value)
     torch.save(checkpoint, model / "model.pth")
-    given = (model, arrows, PLAIN, (0, 1))
-    predict = predict_boxes
-    if "keypoint" in layer:
-        predict, given = predict_heatmaps, (*given, predicted / "boxes.json")
+    predict, boxes = (
+        (predict_heatmaps, predicted / "boxes.json") if "keypoint" in layer else (predict_boxes, None)
+    )
     with pytest.raises(
         UserError, match="model: its outputs under s0096 hold NaN or infinity; train"
     ) as error:
-        predict(*given, output=tmp_path / "x.h5", device="cpu")
+        predict(model, arrows, PLAIN, (0, 1), tmp_path / "x.h5", boxes, device="cpu")
     assert "\n" not in str(error.value)
     assert not list(tmp_path.glob("x.*"))
 

@@ -103,6 +103,16 @@ views: {plain: {scales: [1, 2]}}
 merge: {boxes: average}
 => views.plain: must be a single view, since the shared boxes are detected under it
 
+models: {a: {}, b: {config: "mmdet::retinanet/retinanet_r18_fpn_1x_coco.py", lr: auto}}
+tables: {t: {rows: [a, b]}}
+merge: {boxes: average}
+=> merge.boxes: average: b scores no given boxes; only Faster and Keypoint R-CNN of config/models can
+
+models: {a: {}, b: {config: "mmdet::retinanet/retinanet_r18_fpn_1x_coco.py", lr: auto, validate: 2}}
+tables: {t: {rows: [a]}}
+merge: {boxes: average}
+=> merge.boxes: average: b scores no given boxes; only Faster and Keypoint R-CNN of config/models can
+
 folds: 5
 => folds: 'val' is the same in all of them; make it a subset with `fold: held`
 

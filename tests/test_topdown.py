@@ -71,7 +71,7 @@ def boxes(tmp_path_factory, arrows):
 
 def predicted(model, dataset, boxes, view, folder):
     path = folder / f"{view.name}.h5"
-    predict_heatmaps(model, dataset, view, (0, 1), boxes, path, device="cpu")
+    predict_heatmaps(model, dataset, view, (0, 1), path, boxes, device="cpu")
     return path
 
 

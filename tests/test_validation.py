@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import subprocess
 from dataclasses import replace
+from functools import partial
 
 import pandas as pd
 import pytest
@@ -14,7 +15,7 @@ from mmengine.runner import Runner
 from distill.evaluation.average_precision import evaluate
 from distill.files import read_json
 from distill.models.averaging import GAMMA
-from distill.models.prediction import predict_boxes
+from distill.models.prediction import detect_boxes, predict_boxes
 from distill.models.predictor import Predictor
 from distill.models.training import train
 from distill.models.validation import points
@@ -34,9 +35,9 @@ def tuned(tmp_path, arrows, keypoint_model, config="faster_rcnn_tiny", **spec):
     return replace(job, init=keypoint_model / "model.pth")
 
 
-def validated(tmp_path, arrows, keypoint_model, **spec):
+def validated(tmp_path, arrows, keypoint_model, merge=merge_options, **spec):
     job = tuned(tmp_path, arrows, keypoint_model, **{"validate": 3, **spec})
-    how = {"views": ["s0096"], "fixed_boxes": fixed_boxes(), "merge": vars(merge_options())}
+    how = {"views": ["s0096"], "fixed_boxes": fixed_boxes(), "merge": vars(merge())}
     return replace(job, validation=arrows, how=how)
 
 
@@ -142,6 +143,18 @@ def test_keypoints_are_validated_too(tmp_path, arrows, keypoint_model):
     job = validated(tmp_path, arrows, keypoint_model, **options)
     train(job)
     assert (pd.read_csv(job.output / "history.csv")["AP"] > 0).tolist() == [False, True]
+
+
+def test_boxes_are_validated_as_they_are_averaged(tmp_path, arrows, keypoint_model):
+    averaged = partial(merge_options, boxes="average")
+    job = validated(tmp_path, arrows, keypoint_model, averaged, iterations=2, validate=1, ema=None)
+    train(job)
+    shared, found, dataset = tmp_path / "shared.json", tmp_path / "found.json", read_json(arrows)
+    detect_boxes(job.output, arrows, View.parse("s0096"), (0, 1), fixed_boxes(), shared, device="cpu")
+    predict_boxes(job.output, arrows, View.parse("s0096"), (0, 1), found, shared, device="cpu")
+    ap = evaluate(dataset, list(merge_boxes([found], dataset, averaged())), "boxes", resampled=False)["AP"]
+    assert ap > 0.01
+    assert pd.read_csv(job.output / "history.csv")["AP"].iloc[-1] == pytest.approx(100 * ap, abs=5e-4)
 
 
 def test_a_signal_during_validation_writes_a_checkpoint(tmp_path, arrows, keypoint_model, monkeypatch):

@@ -143,7 +143,7 @@ class Bench:
                 predict_boxes(*arguments, outputs[-1], device="cpu", amp=amp)
             else:
                 boxes = self.boxes if dataset == "dataset" else self.folder / "no_boxes.json"
-                predict_heatmaps(*arguments, boxes, outputs[-1], device="cpu", amp=amp)
+                predict_heatmaps(*arguments, outputs[-1], boxes, device="cpu", amp=amp)
         if dataset == "dataset":
             coco = read_json(self.folder / "dataset.json")
             merged = (

@@ -87,7 +87,7 @@ def test_a_gpu_puts_keypoints_where_a_cpu_puts_them(model, arrows, tmp_path, amp
         paths = []
         for view in VIEWS:
             paths.append(tmp_path / f"{device}-{view.name}.h5")
-            predict_heatmaps(model, arrows, view, (0, 1), boxes, paths[-1], device=device, amp=on)
+            predict_heatmaps(model, arrows, view, (0, 1), paths[-1], boxes, device=device, amp=on)
         merged[device] = list(merge_heatmaps(paths, read_json(arrows), merge_options(), boxes))
     points, others = (np.array([r["keypoints"] for r in merged[d]]).reshape(-1, 3) for d in ("cpu", DEVICE))
     assert len(points) > 50

@@ -21,8 +21,8 @@ from distill.datasets.dataset_file import read_dataset
 from distill.evaluation.average_precision import evaluate
 from distill.evaluation.plots import METADATA, STYLE
 from distill.files import replacing, write_text
-from distill.predictions.merge import Options, merge_boxes
-from distill.predictions.merge_heatmaps import merge_heatmaps
+from distill.predictions.merge import Options
+from distill.predictions.merge_files import merge_files, task_of
 from distill.predictions.views import View
 from distill.program import UserError, log
 
@@ -76,14 +76,9 @@ def measure(
     """
     if not options.serves_all_sizes(map(View.parse, views)):
         options = replace(options, size_dependent=None)
-    records: list[dict] = []
-    task = "boxes"
-    for files in shards.values():
-        paths = [path for view in views for path in files[view]]
-        task = "keypoints" if paths[0].suffix == ".h5" else "boxes"
-        merge = merge_heatmaps if task == "keypoints" else merge_boxes
-        records += merge(paths, dataset, options)
-    metrics = evaluate(dataset, records, task, resampled=False)
+    chosen = [[path for view in views for path in files[view]] for files in shards.values()]
+    records = [record for paths in chosen for record in merge_files(paths, dataset, options)]
+    metrics = evaluate(dataset, records, task_of(chosen[0]), resampled=False)
     return {name: metrics[name] for name in METRICS}
 
 

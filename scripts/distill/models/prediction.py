@@ -139,7 +139,13 @@ def predict_boxes(
 
 
 def predict_heatmaps(
-    model: Path, dataset: Path, view: View, shards: tuple[int, int], boxes: Path, output: Path, **options
+    model: Path,
+    dataset: Path,
+    view: View,
+    shards: tuple[int, int],
+    output: Path,
+    boxes: Path | None = None,
+    **options,
 ) -> None:
     """Writes the heatmaps of given boxes under one view, not inverted, in the boxes' order (`heatmap_file`).
 

@@ -51,7 +51,7 @@ def _train(job: Job, cfg: Config, categories: list[dict], device: torch.device) 
     cfg.launcher = "pytorch" if get_world_size() > 1 else "none"
     pretrained = None if checkpoint else backbone.weights_file(cfg.model.backbone.get("init_cfg"))
 
-    names: list[str] = []
+    names: list[str] = []  # some networks grow parts in training that are others of theirs (DDQ's decoder)
 
     def prepare(network: Any) -> None:
         names.extend(network.state_dict())
@@ -78,7 +78,7 @@ def _train(job: Job, cfg: Config, categories: list[dict], device: torch.device) 
     }
     if settings := cfg.get("initial_settings"):
         meta["settings"] = settings.to_dict()
-    validated = _validation(job, cfg, meta)
+    validated = _validation(job, cfg, meta, names)
     # Not of the config, which the model keeps.
     also: list[Hook] = [Tracking(trackers, cfg.default_hooks.logger.interval, categories)] if trackers else []
     also += [validated] if validated else []
@@ -86,7 +86,6 @@ def _train(job: Job, cfg: Config, categories: list[dict], device: torch.device) 
     network = getattr(runner.model, "module", runner.model)
     if is_main_process():
         state = validated.best["state"] if validated and validated.best else network.state_dict()
-        # Some networks grow parts in training that are others of theirs (DDQ's decoder).
         save_weights(job.output / "model.pth", {name: state[name] for name in names}, meta)
         clock = next(hook for hook in runner.hooks if isinstance(hook, hooks.Clock))
         _write_records(job, cfg, device, clock.seconds, resumes, mark, validated)
@@ -118,8 +117,8 @@ def _run(
     return runner
 
 
-def _validation(job: Job, cfg: Config, meta: dict[str, Any]) -> Validation | None:
-    """The hook of a training that is validated."""
+def _validation(job: Job, cfg: Config, meta: dict[str, Any], names: list[str]) -> Validation | None:
+    """The hook of a training that is validated. names: of the network's own weights, once they are known."""
     if not job.spec["validate"]:
         return None
     dataset, how = job.validation, job.how
@@ -128,8 +127,8 @@ def _validation(job: Job, cfg: Config, meta: dict[str, Any]) -> Validation | Non
     at = points(meta["iterations"], job.spec["validate"], cfg.default_hooks.logger.interval)
 
     def measure(state: dict[str, torch.Tensor]) -> float | None:
-        files = job.work / "validation"
-        return average_precision(state, cfg, meta, dataset, how, job.device, files)
+        own = {name: state[name] for name in names}
+        return average_precision(own, cfg, meta, dataset, how, job.device, job.work / "validation")
 
     return Validation(at, measure, job.spec["keep"] == "best")
 

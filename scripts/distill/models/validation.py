@@ -22,8 +22,8 @@ from distill.models.averaging import AverageWeights
 from distill.models.prediction import detect_boxes, predict_boxes, predict_heatmaps
 from distill.models.published.formats import State
 from distill.models.weights import save_weights
-from distill.predictions.merge import Options, merge_boxes
-from distill.predictions.merge_heatmaps import merge_heatmaps
+from distill.predictions.merge import Options
+from distill.predictions.merge_files import merge_files
 from distill.predictions.views import View
 from distill.program import log
 
@@ -106,18 +106,15 @@ def average_precision(
     mine = folder / str(get_rank())
     mine.mkdir()
     views, options = [View.parse(name) for name in how["views"]], Options(**how["merge"])
-    if meta["task"] == "keypoints":
-        boxes, files = mine / "boxes.json", [mine / f"{view.name}.h5" for view in views]
+    boxes, heatmaps = None, meta["task"] == "keypoints"
+    if heatmaps or options.boxes == "average":
+        boxes = mine / "boxes.json"
         detect_boxes(model, dataset, views[0], share, how["fixed_boxes"], boxes, device=device)
-        for view, file in zip(views, files, strict=True):
-            predict_heatmaps(model, dataset, view, share, boxes, file, device=device)
-        found = merge_heatmaps(files, coco, options, boxes)
-    else:
-        files = [mine / f"{view.name}.json" for view in views]
-        for view, file in zip(views, files, strict=True):
-            predict_boxes(model, dataset, view, share, file, device=device)
-        found = merge_boxes(files, coco, options)
-    write_json(mine / "merged.json", found)
+    predict, ending = (predict_heatmaps, "h5") if heatmaps else (predict_boxes, "json")
+    files = [mine / f"{view.name}.{ending}" for view in views]
+    for view, file in zip(views, files, strict=True):
+        predict(model, dataset, view, share, file, boxes, device=device)
+    write_json(mine / "merged.json", merge_files(files, coco, options, boxes))
     barrier()
     if not is_main_process():
         return None

@@ -36,14 +36,8 @@ def check(config: Mapping[str, Any], study: Mapping[str, Any], root: Path) -> No
         if model["labels"] in study["labels"]:
             _check_lesson(name, model, study["labels"][model["labels"]], root)
     _check_crops(study, root)
+    _check_merging(study, root)
     for name, entry in study["labels"].items():
-        for teacher in entry["teachers"]:
-            if entry["merge"]["boxes"] == "average" and not is_our_rcnn(
-                study["models"][teacher]["config"], root
-            ):
-                raise UserError(
-                    f"labels.{name}.merge.boxes: average: {teacher} scores no given boxes; {ONLY}"
-                )
         if "predictions" in entry:
             _check_predictions(f"labels.{name}", entry, study)
     for name in study["evaluate"]["on"].values():
@@ -154,6 +148,27 @@ def _check_crops(study: Mapping[str, Any], root: Path) -> None:
     for name, views in used:
         check = check_crops if name in crops else check_images
         check(map(View.parse, study["views"][views]), f"views.{views} for {name}")
+
+
+def _check_merging(study: Mapping[str, Any], root: Path) -> None:
+    """That the networks can what merging asks: those of labels, of tables, and validated ones."""
+    models = study["models"]
+    asked = [
+        (f"labels.{name}.merge", entry["merge"], teacher)
+        for name, entry in study["labels"].items()
+        for teacher in entry["teachers"]
+    ]
+    tested = [row["model"] for table in study["tables"].values() for row in table["rows"]]
+    tested += [name for name, model in models.items() if model.get("validate")]
+    for where, options, name in [*asked, *(("merge", study["merge"], name) for name in tested)]:
+        config = models[name]["config"]
+        if options["boxes"] == "average" and not is_our_rcnn(config, root):
+            raise UserError(f"{where}.boxes: average: {name} scores no given boxes; {ONLY}")
+        if not is_topdown(config, root):
+            continue
+        if options["upsample"] or options["average"] != "probability":
+            key = "upsample: true" if options["upsample"] else f"average: {options['average']}"
+            raise UserError(f"{where}.{key}: {name} is a pose estimator; this is for Keypoint R-CNN alone")
 
 
 def of_several(strengths: Any) -> list[str]:

@@ -49,7 +49,8 @@ def of_training(model: Model, root: Path, how: Mapping[str, Any]) -> Options:
 def of_validation(how: Mapping[str, Any], task: Task, root: Path) -> Options:
     """How a training of a task is validated; other options of `how` have no part in it."""
     mine = {"views": how["views"], "merge": of_merge(how["merge"], task, root)}
-    return mine | ({"fixed_boxes": how["fixed_boxes"]} if task == "keypoints" else {})
+    fixed = task == "keypoints" or how["merge"]["boxes"] == "average"
+    return mine | ({"fixed_boxes": how["fixed_boxes"]} if fixed else {})
 
 
 def seen(options: Mapping[str, Any], *others: str) -> Options:
