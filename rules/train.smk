@@ -39,7 +39,7 @@ rule train_teacher:
     shell:
         "export OMP_NUM_THREADS={params.threads}; exec {params.launcher} scripts/train.py --name {wildcards.model:q}"
         " --config {params.config:q} --spec {params.spec:q} --labelled {input.labelled:q}"
-        " {params.options:q} {params.validation:q} --work {params.folder:q}.work --output {params.folder:q} > {log:q} 2>&1"
+        " {params.options:q} {params.validation:q} --version {params.version:q} --work {params.folder:q}.work --output {params.folder:q} > {log:q} 2>&1"
 
 
 use rule train_teacher as retrain_student with:

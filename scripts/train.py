@@ -26,6 +26,7 @@ def main() -> None:
         "--validation", type=Path, help="COCO JSON of the validation dataset, if it is looked at"
     )
     parser.add_argument("--how", type=json.loads, help="JSON: how it is predicted: views, fixed_boxes, merge")
+    parser.add_argument("--version", default="", help="of what a training does: of another one none goes on")
     parser.add_argument("--device", default=DEVICE, choices=["auto", "cpu", "cuda"])
     parser.add_argument("--workers", type=int, help="processes that load images, per GPU")
     parser.add_argument("--work", type=Path, required=True, help="folder of checkpoints")

@@ -1,6 +1,7 @@
 """What a training is made of: its config, and the digest by which an interrupted one is known again."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,8 +9,10 @@ import torch
 from mmengine.registry import PARAM_SCHEDULERS
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from distill.files import read_json, write_json
 from distill.models.model import build
 from distill.models.training_job import fingerprint, full_config
+from distill.study.pretrained import weights_of
 from distill.study.schema import defaults
 from helpers import ROOT
 from helpers.networks import training_job
@@ -51,8 +54,8 @@ def test_the_rate_is_whole_after_the_warm_up(tmp_path, arrows, warmup, first):
 
 
 def test_an_interrupted_training_is_known_again_by_what_shapes_it(tmp_path, arrows):
-    def digest(how=None, **spec):
-        job = replace(training_job(tmp_path, "faster_rcnn_tiny", arrows, **spec), how=how)
+    def digest(how=None, job=None, **spec):
+        job = replace(training_job(tmp_path, "faster_rcnn_tiny", arrows, **spec), how=how, **job or {})
         return fingerprint(job, full_config(job, 0)[0])
 
     merge = defaults(ROOT, "labels", "merge") | {"plain": 100}
@@ -63,3 +66,37 @@ def test_an_interrupted_training_is_known_again_by_what_shapes_it(tmp_path, arro
     assert digest(views[0], keep="best") != digest(views[1], keep="best")  # other weights would be the best
     of_keypoints = {"fixed_boxes": {"per_image": 9}, "merge": merge | {"average": "logit"}}
     assert digest(views[0] | of_keypoints, keep="best") == digest(views[0], keep="best")
+    averaged = views[0] | {"merge": merge | {"boxes": "average"}}
+    assert digest(averaged | {"fixed_boxes": {"per_image": 9}}, keep="best") != digest(averaged, keep="best")
+
+    assert digest(job={"version": "2"}) != digest()
+    dataset = read_json(arrows)
+    moved, changed = tmp_path / "moved.json", tmp_path / "changed.json"
+    write_json(moved, dataset | {"info": dataset["info"] | {"image_root": "/elsewhere"}})
+    write_json(changed, dataset | {"annotations": dataset["annotations"][1:]})
+    assert digest(job={"labelled": moved}) == digest() != digest(job={"labelled": changed})
+
+
+def test_other_weights_to_start_from_make_another_training(tmp_path, arrows, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    job = training_job(tmp_path, "faster_rcnn_r50_fpn", arrows, init="pretrained")
+    (weights,) = weights_of([job.spec | {"config": job.config.stem}], ROOT)
+    found = []
+    for content in (b"some", b"others"):
+        Path(weights).parent.mkdir(exist_ok=True)
+        Path(weights).write_bytes(content)
+        found.append(fingerprint(job, full_config(job, 0)[0]))
+    assert found[0] != found[1]
+
+
+def test_the_length_of_a_pose_estimator_goes_by_instances(tmp_path, arrows, monkeypatch):
+    monkeypatch.setattr("distill.study.lengths.LEAST", 1)
+    objects = [a for a in read_json(arrows)["annotations"] if not a["iscrowd"]]
+    posed = sum(any(a.get("keypoints", ())[2::3]) for a in objects)
+    images = len({a["image_id"] for a in objects})
+    config = "mmpose::body_2d_keypoint/topdown_heatmap/coco/td-hm_res50_8xb64-210e_coco-256x192.py"
+    for name, count in ((config, posed), ("faster_rcnn_tiny", images)):
+        job = training_job(tmp_path, name, arrows, init="none", iterations="auto", batch=2)
+        cfg, _ = full_config(replace(job, config=name) if "::" in name else job, 0)
+        assert cfg.train_cfg.max_iters == round(18 * count / 2)
+    assert posed != images

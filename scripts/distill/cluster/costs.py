@@ -45,12 +45,12 @@ def work_of(job: Job, study: Study, images: Mapping[str, int]) -> float | None:
 
 
 def _iterations(name: str, study: Study, images: Mapping[str, int]) -> int | None:
-    """Of a model's training; None where they follow from images that were not counted yet. Where they do, as
-    if each image held an object: at most so many."""
+    """Of a model's training; None where they follow from images that were not counted yet, or from instances,
+    as those of pose estimators. Of images, as if each held an object: at most so many."""
     model, datasets = study["models"][name], training_datasets(study, [name])
     if not isinstance(model["iterations"], str):
         return model["iterations"]
-    if not images.keys() >= set(datasets):
+    if "boxes" in model or not images.keys() >= set(datasets):
         return None
     count = sum(images[dataset] for dataset in datasets)
     return automatic_length(count, model["batch"], student=bool(model["labels"]))

@@ -7,7 +7,13 @@ import numpy as np
 from mmcv.transforms import BaseTransform
 from mmdet.registry import DATASETS, TRANSFORMS
 
-from distill.models.data import CocoJson
+from distill.datasets.coco import Coco
+from distill.models.data import CocoJson, counts
+
+
+def learned_instances(coco: Coco) -> int:
+    """How many instances of a dataset are trained on: those with a visible keypoint."""
+    return sum(counts(a.get("iscrowd", 0), a.get("keypoints"), True) for a in coco["annotations"])
 
 
 @DATASETS.register_module()

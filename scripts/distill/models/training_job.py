@@ -12,7 +12,7 @@ from mmengine.dist import get_world_size
 
 from distill import ROOT
 from distill.datasets.coco import Coco
-from distill.datasets.dataset_file import read_dataset
+from distill.datasets.dataset_file import content_digest, read_dataset
 from distill.models import (  # noqa: F401, fill registries
     amp,
     averaging,
@@ -46,6 +46,7 @@ class Job:
     output: the model's folder.
     device: cpu, cuda or auto.
     validation: COCO JSON that the training is validated on, if it is. how: it is predicted.
+    version: of what a training does; checkpoints of another one are not resumed from.
     """
 
     name: str
@@ -59,6 +60,7 @@ class Job:
     device: str
     validation: Path | None = None
     how: How | None = None
+    version: str = ""
 
     @property
     def published(self) -> dict[str, Any] | None:
@@ -72,11 +74,11 @@ class Job:
         return digests({**files, "validation": self.validation})
 
 
-def iterations_of(spec: dict, images: int) -> int:
-    """Iterations of a spec that learns from so many images, labelled or not."""
+def iterations_of(spec: dict, samples: int) -> int:
+    """Iterations of a spec that learns from so many samples, labelled or not."""
     if spec["iterations"] != "auto":
         return int(spec["iterations"])
-    return automatic_length(images, spec["batch"], student=bool(spec.get("ratio")))
+    return automatic_length(samples, spec["batch"], student=bool(spec.get("ratio")))
 
 
 def dataloader(job: Job, kind: Kind, cfg: Config, coco: Coco, iterations: int, workers: int) -> dict:
@@ -174,13 +176,13 @@ def full_config(job: Job, workers: int) -> tuple[Config, list[dict]]:
         models.drop_pretrained(cfg)
     if spec["init"] == "none":
         backbone.learn_all(cfg.model)
-    images = data.learned_images(coco, kind.posed(spec))
+    samples = kind.learned(coco, spec)
     if job.labels:
         labels = read_dataset(job.labels)
-        images += data.learned_images(labels, kind.posed(spec))
+        samples += kind.learned(labels, spec)
         if _meaning(labels) != _meaning(coco):
             raise UserError(f"{job.labels}: its categories or keypoints are not those of {job.labelled}")
-    iterations = iterations_of(spec, images)
+    iterations = iterations_of(spec, samples)
     # History and checkpoints are few enough to read and often enough to lose little.
     interval = max(1, min(50, iterations // 20))
     every = spec["checkpoint_every"]
@@ -239,11 +241,18 @@ def _meaning(coco: dict) -> list[tuple]:
 
 
 def fingerprint(job: Job, cfg: Config) -> str:
-    """Digest of everything that shapes the training, which paths and workers do not."""
+    """Digest of everything that shapes the training, which paths and workers do not. Raises UserError where
+    weights that it starts from are not there."""
+    datasets = {"labelled": job.labelled, "labels": job.labels, "validation": job.validation}
+    weights = {"init": job.init, "pretrained": backbone.weights_file(cfg.model.backbone.get("init_cfg"))}
+    start = job.published or {"init": job.spec["init"] if job.init is None else "a file"}
     shape = {
+        "version": job.version,
         "model": json.loads(json.dumps(cfg.model.to_dict(), default=str)),
-        "spec": seen(job.spec),
-        "inputs": job.inputs,
+        "spec": seen(job.spec, "config", "init"),
+        "start": {key: value for key, value in start.items() if key != "checkpoint"},
+        "datasets": {name: content_digest(path) for name, path in datasets.items() if path},
+        "weights": digests(weights),
         "optimizer": cfg.optim_wrapper.to_dict(),
     }
     if job.spec["keep"] == "best" and job.how:

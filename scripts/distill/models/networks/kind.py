@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from distill.datasets.coco import Coco
 from distill.models import augment, mixing
+from distill.models.data import learned_images
 from distill.predictions.crops import Crop
 from distill.predictions.heatmap_file import Layout
 from distill.program import UserError
@@ -103,6 +104,10 @@ class Kind(ABC):
         # Without the categories' names: mmengine writes the config, and others run what it writes.
         metainfo = {} if flip_indices is None else {"flip_indices": flip_indices}
         return dict(type="CocoJson", pipeline=pipeline, metainfo=metainfo, posed=self.posed(spec))
+
+    def learned(self, coco: Coco, spec: Mapping[str, Any]) -> int:
+        """How many samples of a dataset are trained on. spec: the model's options."""
+        return learned_images(coco, self.posed(spec))
 
     def posed(self, spec: Mapping[str, Any]) -> bool:
         """Whether images without a visible keypoint are left out of the training."""

@@ -18,7 +18,7 @@ from distill.models import (
     augment,
     backbone,
     config_file,
-    poses,  # noqa: F401, fills registries
+    poses,
 )
 from distill.models.networks.detector import Detector, parts
 from distill.predictions.codecs import Codec
@@ -117,6 +117,9 @@ class TopDown(Detector):
             dict(type="mmpose.PackPoseInputs"),
         ]
         return dict(type="PoseInstances", pipeline=pipeline)
+
+    def learned(self, coco: Coco, spec: Mapping[str, Any]) -> int:
+        return poses.learned_instances(coco)
 
     def sample_size(self, network: Any) -> tuple[int, int]:
         width, height = self.crop(network).size
