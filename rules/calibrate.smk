@@ -47,6 +47,7 @@ rule review_labels:
     input:
         unpack(label_inputs),
         thresholds=f"{R}/labels/{{labels}}/thresholds.json",
+        fingerprints=fingerprints_of_labels,
     output:
         review=f"{R}/labels/{{labels}}/review.csv",
         next_images=f"{R}/labels/{{labels}}/next.csv",
@@ -64,4 +65,5 @@ rule review_labels:
         folder=subpath(output.review, parent=True),
     shell:
         "python scripts/review_labels.py --merged {input.merged:q} --dataset {input.dataset:q}"
-        " --labelled {input.labelled:q} --thresholds {input.thresholds:q} --output {params.folder:q} > {log:q} 2>&1"
+        " --labelled {input.labelled:q} --fingerprints {input.fingerprints:q} --thresholds {input.thresholds:q}"
+        " --output {params.folder:q} > {log:q} 2>&1"

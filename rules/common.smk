@@ -51,7 +51,7 @@ VERSIONS = {
     "predict": 1,
     "merge": 1,
     "calibrate": 1,
-    "review": 2,
+    "review": 3,
     "evaluate": 3,
     "report": 7,
 }

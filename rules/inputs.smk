@@ -181,6 +181,12 @@ def label_inputs(wildcards):
     }
 
 
+def fingerprints_of_labels(wildcards):
+    """Of the unlabelled images, and of the labelled ones."""
+    labels = study["labels"][wildcards.labels]
+    return [f"{R}/datasets/fingerprints/{labels[key]}.json" for key in ("dataset", "labelled")]
+
+
 def calibration(wildcards):
     return study["labels"][wildcards.labels]["calibrate"]
 

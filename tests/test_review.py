@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from distill.datasets.fingerprints import Fingerprint
 from distill.files import read_json, write_json
 from distill.labels.calibrate import calibrate
 from distill.labels.candidates import candidates
@@ -21,6 +22,14 @@ IMAGES = [
     {"id": i, "file_name": f"{i}.png", "width": 400, "height": 300, "hash": str(i)} for i in range(1, 7)
 ]
 UNLABELLED = {"info": {}, "images": IMAGES, "annotations": [], "categories": []}
+
+
+def prints(*looks):
+    """Fingerprints of images by their looks, 256 bits each."""
+    return [Fingerprint(i, str(i), f"{look:064x}") for i, look in enumerate(looks, 1)]
+
+
+ALIKE = prints(*[0] * len(IMAGES))
 
 
 def thresholds(cell=0.5, arrow=0.5, keypoints=0.3):
@@ -177,16 +186,27 @@ def test_next_images_are_doubtful_and_not_alike(tmp_path):
     others = [cell(3, 0, 0.52, bbox=[0.0, 0, 200, 200]), cell(4, 0, 0.99)]
     table = doubted(tmp_path, [*many, *others])
     labelled = {"images": [], "annotations": []}
-    first = next_images(table, UNLABELLED, labelled)
+    first = next_images(table, UNLABELLED, labelled, (ALIKE, []))
     assert first["image_id"].tolist()[:2] == [1, 3]  # not 2, which is as doubtful as 1, and the same
     assert first["image_id"].tolist()[-2:] == [5, 6]  # in which nothing is
     assert first["mistakes"][0] == pytest.approx(4 * table["doubt"][0], abs=1e-3)
     assert first.loc[first["image_id"] == 2, "distance"].item() == 0
     known = [{"image_id": 9, "category_id": 4, "bbox": [40 * n, 0, 20, 20]} for n in range(2)]
     labelled = {"images": [{"id": 9}], "annotations": known}
-    assert (
-        next_images(table, UNLABELLED, labelled)["image_id"].tolist()[0] == 3
-    )  # the others are like a labelled one
+    first = next_images(table, UNLABELLED, labelled, (ALIKE, prints(0)))
+    assert first["image_id"].tolist()[0] == 3  # the others are like a labelled one
+
+
+def test_of_frames_with_an_object_each_the_next_images_do_not_look_alike(tmp_path):
+    """1 and 2 are as doubtful as can be, and all but the same; 4 is a labelled image, saved anew."""
+    table = doubted(tmp_path, [cell(i, 0, score) for i, score in ((1, 0.51), (2, 0.51), (3, 0.6), (4, 0.51))])
+    labelled = {
+        "images": [{"id": 9}],
+        "annotations": [{"image_id": 9, "category_id": 4, "bbox": [0, 0, 20, 20]}],
+    }
+    seen = prints(255, 254, 255 << 120, 255 << 200, 0, 0)
+    first = next_images(table, UNLABELLED, labelled, (seen, prints(255 << 200)))
+    assert first["image_id"].tolist()[:2] == [1, 3]
 
 
 def test_an_audit_of_known_mistakes(tmp_path):
@@ -205,37 +225,21 @@ def test_an_audit_of_known_mistakes(tmp_path):
     categories = [CELL, ARROW]
     table = doubted(tmp_path, records, categories)
     labels = {"annotations": [{**records[n], "id": i} for i, n in enumerate((0, 1, 4, 5), 1)]}
-    wrong, missed = audit_review(
-        table, labels, {"images": IMAGES[:2], "annotations": truth, "categories": categories}
-    )
-    assert (wrong["count"], wrong["found"], wrong["doubt"], wrong["score"]) == (
-        4,
-        1,
-        1.0,
-        pytest.approx(2 / 3),
-    )
+    truth_of = {"images": IMAGES[:2], "annotations": truth, "categories": categories}
+    wrong, missed = audit_review(table, labels, truth_of)
+    found = tuple(wrong[key] for key in ("count", "found", "doubt", "score"))
+    assert found == (4, 1, 1.0, pytest.approx(2 / 3))
     assert (wrong["worst"], wrong["lowest"]) == (1, 0)
     assert (missed["count"], missed["found"], missed["doubt"], missed["score"]) == (2, 1, 1.0, 0.0)
-    truth_of = {"images": IMAGES[:2], "annotations": truth, "categories": categories}
     learned, _ = audit_review(table, labels, truth_of, learn=True)
     assert learned == {**wrong, "learned": None, "learned_worst": None}  # one image has no wrong label
-    labels["annotations"][-1]["keypoints"] = [
-        300,
-        5,
-        2,
-        301,
-        5,
-        2,
-        302,
-        5,
-        2,
-    ]  # elsewhere: its box is still right
-    (wrong, _) = audit_review(
-        table, labels, {"images": IMAGES[:2], "annotations": truth, "categories": categories}
-    )
+    elsewhere = [300, 5, 2, 301, 5, 2, 302, 5, 2]  # where its box is still right
+    labels["annotations"][-1]["keypoints"] = elsewhere
+    (wrong, _) = audit_review(table, labels, truth_of)
     assert wrong["found"] == 2
-    nothing = {"images": IMAGES[:2], "annotations": truth[:2], "categories": categories}
-    (wrong, _) = audit_review(table, labels, nothing)  # on an image in which nothing is
+    (wrong, _) = audit_review(
+        table, labels, truth_of | {"annotations": truth[:2]}
+    )  # on an image in which nothing is
     assert wrong["found"] == 3
 
 
@@ -260,7 +264,13 @@ def test_the_program_writes_lists_that_are_read_again(tmp_path):
     write_json(tmp_path / "thresholds.json", {**limits, "keypoints": None})
     names = ("merged", "dataset", "labelled", "thresholds")
     options = [part for name in names for part in (f"--{name}", tmp_path / f"{name}.json")]
-    result = warm.run("review_labels.py", *options, "--output", tmp_path)
+    both = [tmp_path / "prints.json", tmp_path / "none.json"]
+    for path, images in zip(both, (IMAGES, labelled["images"]), strict=True):
+        write_json(path, {"images": [{"id": i["id"], "pixels": "a", "look": "0" * 64} for i in images]})
+    options += ["--output", tmp_path, "--fingerprints"]
+    wrong = warm.run("review_labels.py", *options, *both[::-1])
+    assert f"{both[1]}: are not the fingerprints of these images" in wrong.stderr
+    result = warm.run("review_labels.py", *options, *both)
     assert result.returncode == 0, result.stderr
     review, following = read_review(tmp_path / "review.csv"), read_next(tmp_path / "next.csv")
     assert sorted(review["category"]) == ["NA", "NA", "arrow"]
@@ -280,5 +290,6 @@ def test_the_program_writes_lists_that_are_read_again(tmp_path):
 def test_a_file_without_predictions_has_empty_lists(tmp_path):
     table = doubted(tmp_path, [])
     assert len(worst_first(table, UNLABELLED, [CELL])) == 0
-    assert len(next_images(table, UNLABELLED, {"images": [], "annotations": []})) == len(IMAGES)
+    found = next_images(table, UNLABELLED, {"images": [], "annotations": []}, (ALIKE, []))
+    assert len(found) == len(IMAGES)
     assert isinstance(table, pd.DataFrame)

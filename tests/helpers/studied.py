@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from distill.datasets.fingerprints import fingerprints
 from distill.evaluation import table_text, tables
 from distill.evaluation.average_precision import evaluate
 from distill.files import read_json, write_json
@@ -129,7 +130,9 @@ def make(
     table = doubts(merged, datasets["unlabelled"], categories, thresholds)
     review = worst_first(table, datasets["unlabelled"], categories)
     review.to_csv(labels.parent / "review.csv", index=False)
-    following = next_images(table, datasets["unlabelled"], datasets["labelled"])
+    both = datasets["unlabelled"], datasets["labelled"]
+    prints = [list(fingerprints(each, Path(each["info"]["image_root"]))) for each in both]
+    following = next_images(table, *both, prints)
     following.to_csv(labels.parent / "next.csv", index=False)
     for seed, (model, views) in enumerate(ROWS):
         found = predictions(datasets["val"], 0.3 if model == "teacher" else 0.1, seed)
