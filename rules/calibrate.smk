@@ -1,6 +1,7 @@
 rule calibrate_threshold:
     input:
         unpack(label_inputs),
+        validated=validated_for_labels,
     output:
         f"{R}/labels/{{labels}}/thresholds.json",
     log:
@@ -18,7 +19,8 @@ rule calibrate_threshold:
         options=untracked(lambda wildcards: json.dumps(calibration(wildcards))),
     shell:
         "python scripts/calibrate_threshold.py --merged {input.merged:q} --dataset {input.dataset:q}"
-        " --labelled {input.labelled:q} --options {params.options:q} --output {output:q} > {log:q} 2>&1"
+        " --labelled {input.labelled:q} --validated {input.validated:q} --options {params.options:q}"
+        " --output {output:q} > {log:q} 2>&1"
 
 
 rule generate_labels:

@@ -191,6 +191,15 @@ def calibration(wildcards):
     return study["labels"][wildcards.labels]["calibrate"]
 
 
+def validated_for_labels(wildcards):
+    """What says which scores to believe, where labels aim at that: predictions like theirs, of annotated images."""
+    labels = study["labels"][wildcards.labels]
+    if labels["calibrate"]["aim"] != "validation":
+        return []
+    tested = study["models"][labels["teacher"]]["validation"]
+    return [f"{R}/merged/{labels['together']}/{tested}/{labels['merged']}.json", dataset_file(tested)]
+
+
 def of_labelled(wildcards):
     """Of the version: with agnostic_nms, what is made before is of categories too of which nothing is labelled."""
     return "" if calibration(wildcards)["agnostic_nms"] is None else ", of labelled categories"

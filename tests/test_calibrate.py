@@ -73,6 +73,31 @@ def study(tmp_path, predictions, counts, n_labelled, n_unlabelled, names=("cat",
     return path, dataset, labelled
 
 
+def test_validation_images_say_which_scores_to_believe(tmp_path):
+    """Ten cats are found on validation images from 0.6 on; of dogs fewer than there are; nine owls are too few.
+    The unlabelled images are emptier than labelled ones."""
+    seen = [box(0, 1, s) for s in (*[0.9] * 8, 0.8, 0.6, 0.5, 0.4)] + [box(1, 2, s) for s in (0.7, 0.3)]
+    seen += [box(1, 3, 0.9) for _ in range(20)]
+    validation = study(tmp_path, seen, {1: 10, 2: 11, 3: 9}, 2, 0)
+    tested = tmp_path / "validated.json"
+    validation[0].rename(tested)
+    found = [box(i, 1, s) for i, s in enumerate((0.95, 0.6, 0.59, 0.2))] + [box(i, 2, 0.5) for i in range(4)]
+    found += [box(i, 3, s) for i, s in enumerate((0.9, 0.8, 0.1))]
+    files = study(tmp_path, found, {1: 10, 2: 2, 3: 2}, 2, 4)
+
+    def calibrated(validated=(tested, validation[2]), **options):
+        return calibrate(*files, Options(**options), validated and (validated[0], validated[1]))["instances"]
+
+    assert calibrated(None)["1"]["aimed"] == 20
+    entries = calibrated(aim="validation")
+    assert [entries[c][key] for c in "123" for key in ("aimed", "met")] == [2, 2, 4, 4, 4, 3]
+    assert entries["1"]["threshold"] == 0.6
+    assert calibrated(aim="validation", instances=1.5)["1"]["met"] == 3
+    together = calibrated(aim="validation", per="all")  # 30 are found from 0.7 on: here 3
+    assert {entry["threshold"] for entry in together.values()} == {0.8}
+    assert calibrated(aim="validation", rare=3)["3"]["threshold"] == 0.6
+
+
 @settings(deadline=None)
 @given(
     st.lists(st.tuples(st.integers(1, 3), st.integers(0, 8)), max_size=40),

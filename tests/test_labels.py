@@ -190,5 +190,5 @@ def test_programs(tmp_path):
     assert len(json.loads(paths["annotations"].read_text())["annotations"]) == met
     refused = warm.run("calibrate_threshold.py", *inputs, *options, '{"per": "all", "instances": 2}')
     assert refused.stderr.startswith(
-        "error: --options: needs keypoints, score_floor, agnostic_nms, ignore, rare too;"
+        "error: --options: needs aim, keypoints, score_floor, agnostic_nms, ignore, rare too;"
     )

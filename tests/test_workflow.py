@@ -6,6 +6,8 @@ import shutil
 import pytest
 import yaml
 
+from distill.study.needs import needs
+from distill.study.resolve import resolve
 from helpers import ROOT
 from helpers.configs import DRAWN
 from helpers.stand_in import Project, models_of
@@ -45,6 +47,21 @@ def test_views_are_selected_by_measurement_on_the_validation_set(finished):
     }
     assert models_of(plan["infer_view_boxes"]) == {"box-teacher"}
     assert not {"train_teacher", "merge_views", "evaluate"} & set(plan)
+
+
+def test_labels_that_aim_at_validation_images_need_predictions_of_these(edited):
+    edited.config["labels"]["boxes"]["calibrate"] = {"aim": "validation"}
+    edited.config["views"]["all"]["scales"] = [160, 200, 240]
+    plan = edited.plan("labels")
+    assert "merged/box-teacher/val/all.json" in plan["gather_shards"]
+    assert not any(
+        "/val/" in path for path in plan["infer_view_heatmaps"]
+    )  # those of the keypoints go by the mean
+    new = {path.split("/")[2] for path in plan["infer_view_boxes"] if "s0240" in path}
+    assert new == {"val", "unlabelled"}
+    study = resolve(edited.config, ROOT)
+    counted = needs(study, study["tables"]["boxes"]["rows"]).predictions
+    assert ("box-teacher", "val", "s0240-flip") in counted
 
 
 def test_code_alone_runs_nothing_again(finished):

@@ -75,6 +75,8 @@ calibrate.instances = -1 => calibrate.instances: -1 is less than the minimum of 
 calibrate.instances = inf => calibrate.instances: inf is no finite number
 calibrate.instances = null => ok it["labels"]["distilled"]["calibrate"]["instances"] is None
 calibrate.per = "image" => calibrate.per: 'image' is not one of category, all
+calibrate.aim = "val" => calibrate.aim: 'val' is not one of labelled, validation
+labels.distilled = {"predictions": "a.json", "calibrate": {"aim": "validation"}} => labels.distilled.calibrate.aim: validation needs a teacher
 calibrate.score_floor = 2 => calibrate.score_floor
 calibrate.agnostic_nms = 0 => calibrate.agnostic_nms
 fixed_boxes = {"min_score": nan} => fixed_boxes.min_score: nan is no finite number

@@ -58,6 +58,7 @@ select_predictions.py --dataset {OK} --merged D/half.json --output OUT => D/half
 calibrate_threshold.py --merged S/none.json --dataset {OK} --labelled S/datasets/labelled.json --output OUT => S/none.json: no such file
 calibrate_threshold.py --merged S/merged/teacher/val/plain.json --dataset {OK} --labelled S/datasets/labelled.json --output OUT => which the unlabelled dataset lacks
 calibrate_threshold.py --merged S/merged/teacher/unlabelled/all.json --dataset {OK} --labelled S/datasets/labelled.json --options '{{"per": "x"}}' --output OUT => per is 'x'; it is category or all
+calibrate_threshold.py --merged S/merged/teacher/unlabelled/all.json --dataset {OK} --labelled S/datasets/labelled.json --options '{{"aim": "validation"}}' --output OUT => --validated: 0 files; two for `aim: validation`, else none
 calibrate_threshold.py --merged S/merged/teacher/unlabelled/all.json --dataset {OK} --labelled S/datasets/labelled.json --options '{{"score_floor": "x"}}' --output OUT => --options: Expected `float`, got `str`
 generate_labels.py --merged S/merged/teacher/unlabelled/all.json --dataset {OK} --labelled S/datasets/labelled.json --thresholds D/list.json --output OUT => D/list.json: is damaged, or another file
 generate_labels.py --merged S/merged/teacher/val/plain.json --dataset {OK} --labelled S/datasets/labelled.json --thresholds S/labels/distilled/thresholds.json --output OUT => which the unlabelled dataset lacks

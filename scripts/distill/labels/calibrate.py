@@ -3,6 +3,9 @@
 Data Distillation (arXiv 1712.04440), section 4: the threshold on the instance score is the one at which the
 mean number of generated instances per image is that of the labelled set; likewise for keypoints per
 instance. Of boxes, each category has a threshold of its own (section 6).
+
+That takes labelled and unlabelled images for alike. Where they are not (many of the unlabelled ones hold
+nothing, say), the images that the teacher is validated on tell which of its scores to believe.
 """
 
 from array import array
@@ -18,6 +21,8 @@ import numpy as np
 from distill.datasets.coco import Coco, Record, instances, visible_keypoints
 from distill.labels.candidates import candidate_blocks
 from distill.program import UserError, log
+
+LEAST_TESTED = 10  # objects of a category on validation images: fewer say little
 
 
 @dataclass(frozen=True)
@@ -53,6 +58,8 @@ class Options:
     range.
 
     instances: instances per image, as a multiple of the labelled images' mean; None keeps all.
+    aim: "labelled": that mean is the number to expect; "validation": as many as reach the score at which
+        there are as many predictions on the validation images as instances.
     per: "category", a threshold for each, or "all", one for all of them.
     keypoints: keypoints per instance, as a multiple of the labelled instances' mean; None keeps all.
     score_floor: instances of a lower score never count.
@@ -64,6 +71,7 @@ class Options:
     """
 
     instances: float | None
+    aim: str
     per: str
     keypoints: float | None
     score_floor: float
@@ -72,8 +80,9 @@ class Options:
     rare: int
 
     def __post_init__(self) -> None:
-        if self.per not in ("category", "all"):
-            raise UserError(f"calibrate: per is {self.per!r}; it is category or all")
+        for name, known in (("per", ("category", "all")), ("aim", ("labelled", "validation"))):
+            if getattr(self, name) not in known:
+                raise UserError(f"calibrate: {name} is {getattr(self, name)!r}; it is {' or '.join(known)}")
         for name in ("instances", "keypoints"):
             if (getattr(self, name) or 0) < 0:
                 raise UserError(f"calibrate: {name} is {getattr(self, name)}; it is at least 0, or null")
@@ -135,6 +144,7 @@ def calibrate(
     dataset: Coco,
     labelled: Coco,
     options: Options,
+    validated: tuple[str | Path, Coco] | None = None,
 ) -> dict[str, Any]:
     """The content of thresholds.json.
 
@@ -145,45 +155,85 @@ def calibrate(
     labelled: the COCO dict whose instances per image are aimed at. Crowd regions are no instances; images
         without any count, too.
     options: as in the study.
+    validated: COCO results, predicted and merged in the same way, and the COCO dict of the validation images;
+        for `aim: validation`.
 
     Raises UserError where the labelled dataset has no images, and as `candidate_blocks`.
     """
     scores = collect([merged], dataset, labelled, options.agnostic_nms)
-    return thresholds(scores, dataset, labelled, options)
+    if validated is None:
+        return thresholds(scores, dataset, labelled, options)
+    path, truth = validated
+    seen = collect([path], truth, labelled, options.agnostic_nms), truth
+    return thresholds(scores, dataset, labelled, options, seen)
 
 
-def thresholds(scores: Scores, dataset: Coco, labelled: Coco, options: Options) -> dict[str, Any]:
+@dataclass(frozen=True)
+class _Aim:
+    """What says how many labels there are to be.
+
+    labelled, unlabelled: how many images.
+    counts, tested: (categories,) instances on labelled and on validation images.
+    scores, seen: of each category, those of the candidates on unlabelled and on validation images.
+    """
+
+    options: Options
+    labelled: int
+    unlabelled: int
+    counts: np.ndarray
+    scores: list[np.ndarray]
+    tested: np.ndarray
+    seen: list[np.ndarray]
+
+    def threshold(self, which: np.ndarray, times: float = 1) -> Threshold:
+        """Of some categories together, by their places in the list."""
+        scores, seen = (
+            np.concatenate([np.empty(0), *(of[i] for i in which)]) for of in (self.scores, self.seen)
+        )
+        scores = scores[scores >= self.options.score_floor]
+        if self.options.instances is None:
+            return Threshold(self.options.score_floor, None, len(scores), len(scores), short=False)
+        aimed = times * self.options.instances
+        tested = int(self.tested[which].sum())
+        believed = at_rank(seen, tested)
+        if tested >= LEAST_TESTED and believed.threshold is not None and not believed.short:
+            return at_rank(scores, round(aimed * int((scores >= believed.threshold).sum())))
+        return at_rank(scores, round(aimed * int(self.counts[which].sum()) * self.unlabelled / self.labelled))
+
+
+def thresholds(
+    scores: Scores,
+    dataset: Coco,
+    labelled: Coco,
+    options: Options,
+    validated: tuple[Scores, Coco] | None = None,
+) -> dict[str, Any]:
     """As `calibrate`, of scores that `collect` gave; with the same `agnostic_nms` as the options'."""
     category, score, points, rows = scores
     n_labelled, n_unlabelled = len(labelled["images"]), len(dataset["images"])
     if not n_labelled:
         raise UserError("calibrate: the labelled dataset has no images to take the mean over")
     real = instances(labelled)
-    labelled_count = Counter(a["category_id"] for a in real)
-
-    def threshold(scores: np.ndarray, count: int, times: float = 1) -> Threshold:
-        scores = scores[scores >= options.score_floor]
-        if options.instances is None:
-            return Threshold(options.score_floor, None, len(scores), len(scores), short=False)
-        return at_rank(scores, round(times * options.instances * count * n_unlabelled / n_labelled))
+    ids = [c["id"] for c in labelled["categories"]]
+    counts, scores_of = _counts(labelled, ids), _by_category(category, score, len(ids))
+    tested, seen = np.zeros(len(ids), int), [np.empty(0)] * len(ids)
+    if validated:
+        tested, seen = _counts(validated[1], ids), _by_category(*validated[0][:2], len(ids))
+    threshold = _Aim(options, n_labelled, n_unlabelled, counts, scores_of, tested, seen).threshold
 
     def entry(name: str, found: Threshold, count: int) -> dict[str, Any]:
         means = {"mean_labelled": count / n_labelled, "mean_met": found.met / max(n_unlabelled, 1)}
         return {"name": name, **asdict(found), **means}
 
-    # The scores of each category, without a pass over all of them for each.
-    by_category = np.argsort(category, kind="stable")
-    sizes = np.bincount(category, minlength=len(labelled["categories"]))
-    scores_of = np.split(score[by_category], np.cumsum(sizes)[:-1])
-    del by_category
-    counts = [labelled_count[c["id"]] for c in labelled["categories"]]
-    all_scores = score[np.array(counts, bool)[category]]
-    shared = threshold(all_scores, len(real)) if options.per == "all" else None
-    common = np.array(counts) >= options.rare
-    usual = threshold(score[common[category]], int(np.array(counts)[common].sum())) if options.rare else None
-    entries, limits = {}, np.full(len(counts), np.inf)
-    for i, (c, count, mine) in enumerate(zip(labelled["categories"], counts, scores_of, strict=True)):
-        found, raised = threshold(mine, count), False
+    possible = np.flatnonzero(counts)
+    shared = threshold(possible) if options.per == "all" else None
+    common = counts >= options.rare
+    usual = threshold(np.flatnonzero(common)) if options.rare else None
+    entries, limits = {}, np.full(len(ids), np.inf)
+    for i, (c, count, mine) in enumerate(
+        zip(labelled["categories"], counts.tolist(), scores_of, strict=True)
+    ):
+        found, raised = threshold(np.array([i])), False
         if not count:  # also where all are kept: nothing says what such a label should be
             found = Threshold(None, 0, 0, found.candidates, short=False)
         elif shared:
@@ -194,8 +244,8 @@ def thresholds(scores: Scores, dataset: Coco, labelled: Coco, options: Options) 
             limits[i] = found.threshold
         entries[str(c["id"])] = entry(c["name"], found, count) | ({"raised": True} if raised else {})
         if options.ignore is not None:
-            among, labels = (mine, count) if options.per == "category" else (all_scores, len(real))
-            limit = threshold(among, labels, options.ignore).threshold if count else None
+            among = np.array([i]) if options.per == "category" else possible
+            limit = threshold(among, options.ignore).threshold if count else None
             entries[str(c["id"])]["ignored_from"] = limit
         _log(c["name"], found)
 
@@ -206,6 +256,18 @@ def thresholds(scores: Scores, dataset: Coco, labelled: Coco, options: Options) 
         "agnostic_nms": options.agnostic_nms,
         "images": {"labelled": n_labelled, "unlabelled": n_unlabelled},
     }
+
+
+def _counts(dataset: Coco, ids: list[int]) -> np.ndarray:
+    """(categories,) their instances."""
+    found = Counter(a["category_id"] for a in instances(dataset))
+    return np.array([found[category] for category in ids], int)
+
+
+def _by_category(category: np.ndarray, score: np.ndarray, count: int) -> list[np.ndarray]:
+    """The scores of each category, without a pass over all of them for each. category: of each score."""
+    order = np.argsort(category, kind="stable")
+    return np.split(score[order], np.cumsum(np.bincount(category, minlength=count))[:-1])
 
 
 def _keypoints(points: np.ndarray, real: Sequence[Record], multiplier: float | None) -> dict[str, Any]:

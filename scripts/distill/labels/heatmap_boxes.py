@@ -41,7 +41,14 @@ def least_scores(
         scores = collect(detected, dataset, aim, nms)
         for per in ("category", "all"):
             options = Options(
-                per_label, per, keypoints=None, score_floor=0.0, agnostic_nms=nms, ignore=None, rare=0
+                per_label,
+                "labelled",
+                per,
+                keypoints=None,
+                score_floor=0,
+                agnostic_nms=nms,
+                ignore=None,
+                rare=0,
             )
             found.append(thresholds(scores, dataset, aim, options)["instances"])
     least: dict[int, float] = {}

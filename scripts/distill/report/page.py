@@ -134,8 +134,9 @@ class Report(Results):
             if thresholds["keypoints"]:
                 rows.append({"name": "keypoints (mean per instance)", **thresholds["keypoints"]})
             drawn = [*self._histograms(name, thresholds), *self._counts(name)]
-            instances = self.labels[name]["calibrate"]["instances"]
-            result.append({"name": family, "rows": rows, "charts": drawn, "instances": instances})
+            options = self.labels[name]["calibrate"]
+            aim = {"instances": options["instances"], "validated": options["aim"] == "validation"}
+            result.append({"name": family, "rows": rows, "charts": drawn, **aim})
         return result
 
     def _histograms(self, name: str, thresholds: Mapping[str, Any]) -> list[Markup]:

@@ -182,6 +182,8 @@ def of_several(strengths: Any) -> list[str]:
 def _check_predictions(where: str, entry: Mapping[str, Any], study: Mapping[str, Any]) -> None:
     if not annotated(entry["labelled"], study["datasets"]):
         raise UserError(f"{where}.labelled: the dataset {entry['labelled']!r} has no annotations")
+    if entry["calibrate"]["aim"] == "validation":
+        raise UserError(f"{where}.calibrate.aim: validation needs a teacher, which is validated")
     if entry["merge"]["boxes"] == "average":
         raise UserError(
             f"{where}.merge.boxes: average needs a teacher; predictions of files only have a union"

@@ -39,6 +39,16 @@ def needs(study: Study, rows: Iterable[Row]) -> Needs:
     merged = [
         (entry["teachers"], entry["dataset"], entry["views"], entry["merge"]["boxes"]) for entry in made
     ]
+    merged += [
+        (
+            entry["teachers"],
+            study["models"][entry["teacher"]]["validation"],
+            entry["views"],
+            entry["merge"]["boxes"],
+        )
+        for entry in made
+        if entry["calibrate"]["aim"] == "validation"
+    ]
     for row in rows:
         boxes = study["merged"][row["views"]]["options"]["boxes"]
         tested = ((model, study["models"][model]["validation"]) for model in row["models"])
@@ -132,8 +142,10 @@ def _at_random(study: Study, part: str, whole: str) -> bool:
 
 def _asked(options: Calibrate) -> float | None:
     """Boxes for each label of the labelled images, those that are neither label nor background included; None
-    for all."""
-    return None if options["instances"] is None else options["instances"] * (options["ignore"] or 1)
+    for all, or where others than these say how many there are."""
+    if options["instances"] is None or options["aim"] == "validation":
+        return None
+    return options["instances"] * (options["ignore"] or 1)
 
 
 def predicted_as(study: Study, dataset: str) -> str:

@@ -123,6 +123,7 @@ class Calibrate(TypedDict):
     """How many merged predictions become labels."""
 
     instances: float | None
+    aim: str
     per: str
     keypoints: float | None
     score_floor: float
