@@ -26,13 +26,14 @@ NETWORKS = {  # by what is annotated, and the device
     ("boxes", "gpu"): "faster_rcnn_r50_fpn",
     ("keypoints", "gpu"): "keypoint_rcnn_r50_fpn",
 }
-ITERATIONS = {"boxes": (500, 1500), "keypoints": (1500, 3000)}  # on a CPU, least and most …
+ITERATIONS = {"boxes": (1000, 1500), "keypoints": (1500, 3000)}  # on a CPU, least and most …
 PER_IMAGE, PER_CATEGORY = 6, 20  # … and for each labelled image, and each category
 FEW = 100  # labelled images
 VARIED, EACH = 10, 5  # of so many categories, fewer labelled images of each are drawn as often as others
 RATIO, RATIO_OF_FEW = (6, 4), (1, 3)  # labelled to generated images; where they are few beside the others
 MERGE = {"vote": 0.6, "score": "quasi_sum", "beta": 0.3}  # of boxes: docs/results.md
-PASSES = 2  # over the unlabelled images, at least: on a CPU, more would be predicted and not learned from …
+LONGER = {"boxes": 1.5, "keypoints": 2}  # a teacher's, that is to be done: docs/results.md
+PASSES = 4  # over the unlabelled images, at least: on a CPU, more would be predicted and not learned from …
 SPARE = 1.25  # … but where there are hardly more, all are taken, so that some can be taken out later
 GPU_BATCH = 16
 USUAL_SIDE = 1333  # pixels, the longer side in training, of large networks
@@ -122,8 +123,8 @@ def config(found: Facts, sources: Sources, results: str, device: str) -> dict[st
         wanted = max(PER_IMAGE * labelled, PER_CATEGORY * len(counts))
         model["iterations"] = int(np.clip(wanted, *ITERATIONS[found.task])) // 100 * 100
         baseline: dict[str, Any] = {"init": "teacher"}  # short trainings have not learned all that they can
-        if found.keypoints:  # of which a teacher that is not done is a bad one: docs/results.md
-            teacher = {"augment": "strong", "iterations": 2 * model["iterations"]}
+        longer = round(LONGER[found.task] * model["iterations"])
+        teacher = {"augment": "strong", "iterations": longer}
         most = drawn(model, ratio) // PASSES
     else:
         model["scales"] = [_step(side * share) for share in np.linspace(0.8, 1, 6)]
