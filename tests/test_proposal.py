@@ -127,7 +127,7 @@ def test_a_proposal_is_a_study(device, keypoints):
     task = "keypoint" if keypoints else "faster"
     assert config["model"]["config"].startswith(f"{task}_rcnn_{'lite' if device == 'cpu' else 'r50'}")
     teacher, student = (resolved["models"][name] for name in ("teacher", "student"))
-    longer = 2 if keypoints else 1  # until it is done
+    longer = 2 if keypoints else 1.5  # until it is done
     assert teacher["iterations"] == (longer * student["iterations"] if device == "cpu" else "auto")
     baseline = resolved["models"]["supervised"]
     assert [baseline[key] for key in ("init", "iterations")] == [
@@ -164,16 +164,16 @@ def test_many_unlabelled_images_beside_few_labelled_ones_change_the_ratio():
 def test_a_student_without_a_gpu_is_given_as_many_images_as_it_draws():
     found = replace(FACTS, images=500)
     config, resolved = study(found, unlabelled_images=50_000)
-    assert config["datasets"]["unlabelled"] == {"kind": "subset", "of": "pool", "images": 2400}
+    assert config["datasets"]["unlabelled"] == {"kind": "subset", "of": "pool", "images": 1200}
     model = resolved["models"]["student"]
     drawn = model["iterations"] * model["batch"] * model["ratio"][1] / sum(model["ratio"])
-    assert drawn == 2 * 2400
+    assert drawn == 4 * 1200
     many = replace(GIVEN, unlabelled_images=50_000)
     [line] = proposal_text.words(config, found, many, "cpu")
     assert line.startswith(
-        "2400 of 50000 unlabelled images are taken: in 1500 iterations a student draws about 4800"
+        "1200 of 50000 unlabelled images are taken: in 1500 iterations a student draws about 4800"
     )
-    assert study(found, unlabelled_images=2900)[0]["datasets"]["unlabelled"] == POOL  # hardly more
+    assert study(found, unlabelled_images=1450)[0]["datasets"]["unlabelled"] == POOL  # hardly more
     config, _ = study(found, unlabelled_images=50_000, device="gpu")
     assert config["datasets"]["unlabelled"] == POOL
     assert proposal_text.words(config, found, many, "gpu") == []
@@ -232,7 +232,7 @@ def test_what_was_seen_names_categories_pairs_and_copies():
 
 def test_many_categories_take_longer_and_more_of_what_is_labelled():
     many = replace(FACTS, counts={f"bird {n}": 20 for n in range(60)})
-    assert study(unlabelled_images=900)[0]["model"]["iterations"] == 500
+    assert study(unlabelled_images=900)[0]["model"]["iterations"] == 1000
     config = study(many, unlabelled_images=900)[0]
     assert config["model"]["iterations"] == 1200
     assert config["model"]["batch"] == 8
