@@ -47,7 +47,7 @@ rule describe_dataset:
 
 
 # What images show costs as much as to read them once more, and is asked for of those alone that are trained or
-# tested on.
+# tested on, or labelled.
 rule fingerprint_images:
     input:
         f"{R}/datasets/{{dataset}}.json",
@@ -69,7 +69,8 @@ rule fingerprint_images:
         "python scripts/fingerprint_images.py --dataset {input:q} --output {output:q} > {log:q} 2>&1"
 
 
-# Needed by evaluations, not by trainings: a changed validation set must not retrain a model. Its priority has it
+# Needed by evaluations, not by trainings: a changed validation set must not retrain a model, but where labels aim at
+# it. Its priority has it
 # run before the trainings nevertheless. (An input marked ancient() would hide other changes of a training from
 # Snakemake in a run in which the validation set changes too.)
 rule check_splits:

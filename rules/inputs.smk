@@ -14,7 +14,7 @@ def dataset_files(wildcards):
     # A folder's time is that of what is in itself.
     if spec["kind"] == "voc":
         paths = list(dict.fromkeys(place for path in paths for place in places(path) if os.path.isdir(place)))
-    elif spec["kind"] in ("folder", "videos"):
+    if spec["kind"] in ("folder", "videos", "voc"):
         inside = [folder for path in paths for folder in folders_in(path)]
         paths += [folder for folder in inside if is_plain(folder) and not is_of_results(folder)]
     return [path for path in paths if path not in DOWNLOADED and os.path.exists(path)]

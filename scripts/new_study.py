@@ -99,6 +99,8 @@ def looked_at(args: argparse.Namespace, folder: str) -> tuple[facts.Facts, propo
         val = material.annotated("--val", args.val, args.val_images or args.images, folder)
         if val["kind"] == "yolo":
             val["split"] = "val"
+        if spec["kind"] == "voc":
+            spec, _ = material.own_validation(args.labelled, spec)
     else:
         spec, val = material.own_validation(args.labelled, spec)
     if args.images and "coco" not in {entry["kind"] for entry in (spec, val) if entry}:

@@ -74,7 +74,7 @@ def study(tmp_path, predictions, counts, n_labelled, n_unlabelled, names=("cat",
 
 
 def test_validation_images_say_which_scores_to_believe(tmp_path):
-    """Ten cats are found on validation images from 0.6 on; of dogs fewer than there are; nine owls are few.
+    """Ten cats are found on validation images from 0.6 on; of dogs too few; nine owls are few.
     The unlabelled images are emptier than labelled ones."""
     seen = [box(0, 1, s) for s in (*[0.9] * 8, 0.8, 0.6, 0.5, 0.4)] + [box(1, 2, s) for s in (0.7, 0.3)]
     seen += [box(1, 3, 0.9) for _ in range(20)]

@@ -37,8 +37,13 @@ def places(folder: str) -> tuple[str, str]:
     for names in (("Annotations", "annotations"), ("JPEGImages", "images", "Images")):
         there = (path for name in names if os.path.isdir(path := os.path.join(folder, name)))
         found.append(next(there, os.path.join(folder, names[0])))
-    apart = any(Path(found[0]).rglob("*.[xX][mM][lL]"))
-    return (found[0], found[1]) if apart else (folder, folder)
+    return (found[0], found[1]) if has_xml(found[0]) else (folder, folder)
+
+
+def has_xml(folder: str) -> bool:
+    """Whether there are XML files below a folder; hidden ones are passed over, as by `list_files`."""
+    found = (path.relative_to(folder) for path in Path(folder).rglob("*.[xX][mM][lL]"))
+    return any(not any(part.startswith(".") for part in path.parts) for path in found)
 
 
 def read_voc(folder: str, split: str | None, names: Sequence[str] = ()) -> dict[str, Any]:

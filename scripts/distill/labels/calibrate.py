@@ -196,7 +196,7 @@ class _Aim:
         aimed = times * self.options.instances
         tested = int(self.tested[which].sum())
         believed = at_rank(seen, tested)
-        if tested >= LEAST_TESTED and believed.threshold is not None and not believed.short:
+        if tested >= LEAST_TESTED and believed.threshold is not None:
             return at_rank(scores, round(aimed * int((scores >= believed.threshold).sum())))
         return at_rank(scores, round(aimed * int(self.counts[which].sum()) * self.unlabelled / self.labelled))
 
@@ -234,6 +234,9 @@ def thresholds(
         zip(labelled["categories"], counts.tolist(), scores_of, strict=True)
     ):
         found, raised = threshold(np.array([i])), False
+        if validated and count and tested[i] < LEAST_TESTED:
+            what = "%s: %d objects to validate on are too few to aim at: by the mean of labelled images"
+            log.info(what, c["name"], tested[i])
         if not count:  # also where all are kept: nothing says what such a label should be
             found = Threshold(None, 0, 0, found.candidates, short=False)
         elif shared:

@@ -162,9 +162,9 @@ def _check_merging(study: Mapping[str, Any], root: Path) -> None:
     tested += [name for name, model in models.items() if model.get("validate")]
     for where, options, name in [*asked, *(("merge", study["merge"], name) for name in tested)]:
         config = models[name]["config"]
-        if options["boxes"] == "average" and not is_our_rcnn(config, root):
-            raise UserError(f"{where}.boxes: average: {name} scores no given boxes; {ONLY}")
         if not is_topdown(config, root):
+            if options["boxes"] == "average" and not is_our_rcnn(config, root):
+                raise UserError(f"{where}.boxes: average: {name} scores no given boxes; {ONLY}")
             continue
         if options["upsample"] or options["average"] != "probability":
             key = "upsample: true" if options["upsample"] else f"average: {options['average']}"

@@ -11,7 +11,7 @@ from distill.datasets.images import SUFFIXES, Scan, hash_bytes, list_files, scan
 from distill.datasets.splits import ALIKE
 from distill.datasets.videos import SUFFIXES as OF_VIDEOS
 from distill.datasets.videos import count_frames
-from distill.datasets.voc import list_of
+from distill.datasets.voc import has_xml, list_of
 from distill.datasets.yolo import READ, files_of
 from distill.files import read_bytes
 from distill.program import UserError, log
@@ -46,9 +46,9 @@ def annotated(option: str, path: str, images: str | None, folder: str) -> Entry:
 def _of_another_format(path: str) -> str | None:
     """What to give in the place of a folder that is none of PASCAL VOC."""
     there = sorted(os.listdir(path)) if os.path.isdir(path) else []
-    if not there or any(Path(path).rglob("*.[xX][mM][lL]")):
+    if not there or has_xml(path):
         return None
-    if data := [name for name in there if name.endswith((".yaml", ".yml"))]:
+    if data := [name for name in there if name in ("data.yaml", "data.yml")]:
         return f"a folder of YOLO: give {os.path.join(path, data[0])}"
     if "labels" in there or "classes.txt" in there:
         return "files of YOLO without a data.yaml; write one, of three lines: train, val and names"

@@ -40,7 +40,7 @@ def words(study: Mapping[str, Any], found: Facts, sources: Sources, device: str)
     iterations, given = study["model"]["iterations"], sources.unlabelled_images
     return lines + [
         f"{images} of {given} unlabelled images are taken: in {iterations} iterations a student draws about"
-        f" {PASSES * images}; for more of them, raise `images` and `iterations`"
+        f" {PASSES * images}; for more of them, raise `images` and all `iterations`"
         for entry in study["datasets"].values()
         if entry.get("of") == "pool" and (images := entry.get("images"))
     ]
