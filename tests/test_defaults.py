@@ -50,7 +50,10 @@ TARGETS = [
 ]
 
 
-OF_CROPS = ("padding", "paddings", "turn", "turns")  # of views, which only pose estimators can have
+KEPT = {  # what would be another study: views that only pose estimators can have, labels that need a teacher
+    "views": ("views", ("padding", "paddings", "turn", "turns")),
+    "labels": ("calibrate", ("aim",)),
+}
 
 
 def other(schema: dict[str, Any], value: Any, parts: dict[str, Any] | None = None) -> Any:
@@ -113,8 +116,9 @@ class Changed:
         self.folder, self.by_config = folder, {**by_config["tiny"], **by_config["keypoint_rcnn_tiny"]}
         self.usual: dict[str, dict[str, Any]] = {}
         for name, schema in schemas.items():
-            options = schema["$defs"]["views"]["properties"] if name == "views" else {}
-            kept = {key: options[key]["default"] for key in OF_CROPS if key in options}
+            group, keys = KEPT.get(name, ("", ()))
+            options = schema["$defs"][group]["properties"] if group else {}
+            kept = {key: options[key]["default"] for key in keys if key in options}
             change(schema)
             for key, value in kept.items():
                 options[key]["default"] = value
@@ -189,7 +193,7 @@ def test_defaults_of_trainings(changed):
 
 
 def test_defaults_of_predictions_and_views(changed):
-    usual = {key: value for key, value in changed.usual["views.views"].items() if key not in OF_CROPS}
+    usual = {key: value for key, value in changed.usual["views.views"].items() if key not in KEPT["views"][1]}
     assert list(usual.values()) == [True, 2001, 2.0, [2.0], 90, [90]]
     study, rest = changed.usual["study"], "-m2001-a2-r090"
     assert set(changed.given("detect_boxes", "--view")) == {f"s0129{rest}-flip"}

@@ -135,7 +135,7 @@ class Report(Results):
                 rows.append({"name": "keypoints (mean per instance)", **thresholds["keypoints"]})
             drawn = [*self._histograms(name, thresholds), *self._counts(name)]
             options = self.labels[name]["calibrate"]
-            aim = {"instances": options["instances"], "validated": options["aim"] == "validation"}
+            aim = {"instances": options["instances"], "validated": options.get("aim") == "validation"}
             result.append({"name": family, "rows": rows, "charts": drawn, **aim})
         return result
 
