@@ -70,9 +70,8 @@ rule fingerprint_images:
 
 
 # Needed by evaluations, not by trainings: a changed validation set must not retrain a model, but where labels aim at
-# it. Its priority has it
-# run before the trainings nevertheless. (An input marked ancient() would hide other changes of a training from
-# Snakemake in a run in which the validation set changes too.)
+# it. Its priority has it run before the trainings nevertheless. (An input marked ancient() would hide other changes of
+# a training from Snakemake in a run in which the validation set changes too.)
 rule check_splits:
     input:
         validation=f"{R}/datasets/{{validation}}.json",

@@ -61,10 +61,9 @@ def check_coco(path: str, data: Any, strip: bool = False, computed: bool = False
     categories = check_categories(path, _without_root(path, data))
     if empty:
         log.warning("%s: no annotation; its images hold nothing, unless strip_annotations is set", path)
-    annotations: list[dict] = []
-    repaired: dict[str, int] = {}
-    if not empty:
-        annotations, repaired = _annotations(path, data["annotations"], images, categories, computed)
+    annotations, repaired = (
+        ([], {}) if empty else _annotations(path, data["annotations"], images, categories, computed)
+    )
     for what, count in repaired.items():
         log.info("%s: %d %s", path, count, what)
     return {"images": images, "annotations": annotations, "categories": categories, "repaired": repaired}

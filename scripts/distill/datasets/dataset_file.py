@@ -4,7 +4,6 @@ All else of the library relies on what is checked here: kinds of values, ids tha
 area, as many keypoints as a category names.
 """
 
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -109,14 +108,6 @@ def read_source(path: str | Path) -> dict[str, Any]:
     if without := [image["id"] for image in dataset["images"] if not image.get("hash")]:
         raise UserError(f"{path}: image {without[0]} has no hash; remove the file to have it made again")
     return dataset
-
-
-def content_digest(path: str | Path) -> str:
-    """Of what a dataset's file says, but for `info`: where images lie makes no difference, their hashes do.
-    Raises UserError where it is missing or damaged."""
-    dataset = read_json(path, like=_Dataset)
-    content = {key: dataset[key] for key in ("images", "annotations", "categories")}
-    return hashlib.blake2b(msgspec.json.encode(content), digest_size=16).hexdigest()
 
 
 def root_of(dataset: Mapping[str, Any], path: str | Path) -> Path:

@@ -8,9 +8,11 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import torch
 
 from distill import __version__
+from distill.datasets.dataset_file import read_dataset
 from distill.datasets.images import hash_bytes
 
 LIBRARIES = {  # distribution: module
@@ -30,6 +32,14 @@ def digests(files: Mapping[str, Path | None]) -> dict[str, str]:
             with open(path, "rb") as file:
                 found[name] = hash_bytes(file)
     return found
+
+
+def content_digest(path: Path) -> str:
+    """Of what a dataset's file says, but for `info`: where images lie makes no difference, their hashes do.
+    Raises UserError where it is missing or damaged."""
+    dataset = read_dataset(path)
+    content = {key: dataset[key] for key in ("images", "annotations", "categories")}
+    return hash_bytes(msgspec.json.encode(content))
 
 
 def provenance(model: str, inputs: Mapping[str, str], seconds: float, device: torch.device) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from mmengine.dist import get_world_size
 
 from distill import ROOT
 from distill.datasets.coco import Coco
-from distill.datasets.dataset_file import content_digest, read_dataset
+from distill.datasets.dataset_file import read_dataset
 from distill.models import (  # noqa: F401, fill registries
     amp,
     averaging,
@@ -26,7 +26,7 @@ from distill.models import (  # noqa: F401, fill registries
 from distill.models import model as models
 from distill.models.devices import pick_device
 from distill.models.networks import Kind, kind_of, own_hooks
-from distill.models.provenance import digests
+from distill.models.provenance import content_digest, digests
 from distill.models.validation import How
 from distill.program import UserError
 from distill.study.lengths import automatic_length
