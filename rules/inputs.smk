@@ -91,8 +91,9 @@ def launcher(wildcards, resources):
 
 
 def training_resource(value):
-    """A resource that depends on the model's options."""
-    return lambda wildcards, attempt: value(study["models"][wildcards.model], attempt)
+    """A resource that depends on the model's options; on CPUs one process trains it."""
+    alone = {} if GPU else {"gpus": 1, "nodes": 1}
+    return lambda wildcards, attempt: value(study["models"][wildcards.model] | alone, attempt)
 
 
 # --- predict ---

@@ -19,7 +19,12 @@ def main() -> None:
     # After SIGTERM, torchrun kills what has not ended in so many seconds: a checkpoint is to be written.
     os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", "120")
     claim(args.gpus)
-    command = [*torchrun(args.gpus, os.environ), args.program, *args.arguments]
+    # Under nohup, torchrun would answer to the closed terminal that the training is to outlive.
+    stop = ["SIGTERM", "SIGINT", "SIGQUIT"]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        stop.append("SIGHUP")
+    handled = ["--signals-to-handle", ",".join(stop)]
+    command = [*torchrun(args.gpus, os.environ), *handled, args.program, *args.arguments]
     os.execvp(command[0], command)
 
 

@@ -5,11 +5,12 @@
 Times are those of finished jobs. Before the first one, have a few images timed:
 
     python scripts/plan.py --configfile config/mine.yaml --timing timing.yaml
-    snakemake --configfile timing.yaml              # on a cluster: --profile slurm
+    snakemake --configfile timing.yaml              # on a cluster: --profile slurm; here: --resources gpu=N
     python scripts/plan.py --configfile config/mine.yaml --measured timing.yaml
 """
 
 import argparse
+import os
 import shlex
 import shutil
 from pathlib import Path
@@ -18,6 +19,7 @@ import yaml
 
 from distill import ROOT
 from distill.cluster.costs import TRAINING_RULES, estimate
+from distill.cluster.gpus import visible
 from distill.cluster.jobs import graph
 from distill.cluster.outlook import image_counts, outlook, queue
 from distill.cluster.timing import FEW, timing
@@ -47,8 +49,12 @@ def main() -> None:
         write_text(args.timing, yaml.safe_dump(timing(config, study, images), sort_keys=False))
         if {next(iter(study["models"].values()))["labelled"], *study["evaluate"]["on"]} - images.keys():
             print(f"images are not counted yet; with fewer than {FEW}, write less for few or few-val")
-        profile = "--profile slurm " if shutil.which("sbatch") else ""
-        print(f"now: snakemake {profile}--configfile {shlex.quote(str(args.timing))}")
+        where = ""
+        if shutil.which("sbatch"):
+            where = "--profile slurm "
+        elif gpus := len(visible(os.environ)):  # else jobs would be timed that wait for one
+            where = f"--resources gpu={gpus} "
+        print(f"now: snakemake {where}--configfile {shlex.quote(str(args.timing))}")
         return
     jobs, images, known = graph(args.configfile, args.targets), image_counts(study), []
     for path in args.measured:

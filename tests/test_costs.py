@@ -81,8 +81,32 @@ def test_the_timing_run_is_a_study(project):
     assert plan(project, "--timing", "timing.yaml").returncode == 0
     study = resolve(yaml.safe_load((project / "timing.yaml").read_text()), ROOT)
     assert {model["config"] for model in study["models"].values()} == {"faster_rcnn_tiny"}
-    assert [model["iterations"] for model in study["models"].values()] == [20]
+    assert [model["iterations"] for model in study["models"].values()] == [100]
     assert study["results"] == "out/timing"
+    assert [model["batch"] for model in study["models"].values()] == [8]
+
+
+def test_a_timing_run_on_this_machine_is_told_of_its_gpus(project, monkeypatch):
+    """Jobs that wait for one would be timed with their waiting."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    monkeypatch.setenv("PATH", "/nowhere")  # without Slurm
+    said = plan(project, "--timing", "two.yaml").stdout
+    assert said.splitlines()[-1] == "now: snakemake --resources gpu=2 --configfile two.yaml"
+
+
+def test_a_timing_run_is_of_one_gpu_and_of_the_layers_that_learn():
+    """From ImageNet's weights, a stem and a stage are frozen, whose activations are a half of all."""
+    config = yaml.safe_load((ROOT / "config/coco.yaml").read_text())
+    study = resolve(config, ROOT)
+    timed = resolve(timing(config, study, {}), ROOT)
+    (first,) = {m["config"] for m in study["models"].values() if m["config"].startswith("keypoint_rcnn_r50")}
+    short = next(model for model in timed["models"].values() if model["config"] == first)
+    assert (short["batch"], short["gpus"], short["init"]) == (2, 1, "pretrained")
+
+    config = STUDY | {"model": {"config": first, "batch": 8, "gpus": 8, "init": "teacher"}}
+    config["models"] = {"teacher": {"init": "none"}, "student": {"labels": "distilled"}}
+    timed = resolve(timing(config, resolve(config, ROOT), {}), ROOT)
+    assert [(model["batch"], model["init"]) for model in timed["models"].values()] == [(1, "none")]
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "config").glob("*.yaml")), ids=lambda path: path.stem)

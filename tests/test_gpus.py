@@ -13,15 +13,17 @@ from distill.program import UserError
 from helpers import SCRIPTS
 
 JOB = """
-import sys, time
+import os, sys, time
 from distill.cluster.gpus import claim
 from distill.program import run
 
+DEVICES = os.environ["CUDA_VISIBLE_DEVICES"].split(",")
+
 def main():
     claim(int(sys.argv[1]))
-    import os
     began = time.monotonic()
     print(os.environ["CUDA_VISIBLE_DEVICES"], flush=True)
+    assert os.environ["DISTILL_SHARES"] == str(len(DEVICES) // int(sys.argv[1]))
     time.sleep(float(sys.argv[2]))
     print(began, time.monotonic())
 
@@ -53,6 +55,7 @@ def test_no_device_has_two_jobs_at_once(start):
     spans = {"a": [], "b": []}
     for job in jobs:
         devices, span = job.communicate()[0].splitlines()
+        assert job.returncode == 0
         for device in devices.split(","):
             spans[device].append(tuple(map(float, span.split())))
     assert sum(map(len, spans.values())) == 7
@@ -88,6 +91,16 @@ def test_the_devices_are_those_of_cuda(monkeypatch, tmp_path):
     assert visible({}) == ["0", "1"]
     smi.write_text("#!/bin/sh\necho no driver >&2; exit 9\n")
     assert visible({}) == []
+
+
+def test_without_the_drivers_tools_its_devices_are_counted(monkeypatch, tmp_path):
+    """As in a container that is given the second and the third of the machine, which are 0 and 1 there."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr("distill.cluster.gpus.DEVICES", tmp_path)
+    assert visible({}) == []
+    for name in ("nvidia1", "nvidia2", "nvidiactl", "nvidia-uvm"):
+        (tmp_path / name).touch()
+    assert visible({}) == ["0", "1"]
 
 
 def test_who_needs_no_device_claims_none(monkeypatch, tmp_path):

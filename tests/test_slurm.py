@@ -1,11 +1,15 @@
 """What a training is told by Slurm's variables. That it works under Slurm is in tests/slurm/."""
 
 import os
+import signal
+import subprocess
+import sys
 
 import pytest
 
 from distill.cluster.slurm import preempted, requeue, torchrun
 from distill.program import UserError
+from helpers import SCRIPTS
 
 STEP = {
     "SLURM_JOB_ID": "40017",
@@ -52,3 +56,16 @@ def test_slurm_says_whether_a_signal_is_of_a_preemption(tmp_path, monkeypatch, t
     (tmp_path / "scontrol").chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
     assert preempted({"SLURM_JOB_ID": "7"}) is expected
+
+
+@pytest.mark.parametrize(("time", "asked"), [("None", 1), ("2026-11-24T18:10:12", 2)])
+def test_a_job_whose_place_is_taken_asks_to_be_run_again(tmp_path, time, asked):
+    """Any program, not only a training: Slurm takes what ends within the grace time for failed."""
+    called = tmp_path / "called"
+    (tmp_path / "scontrol").write_text(f'#!/bin/sh\necho "$*" >> {called}; echo "PreemptTime={time}"\n')
+    (tmp_path / "scontrol").chmod(0o755)
+    code = "import signal; from distill.program import run; run(lambda: signal.raise_signal(signal.SIGTERM))"
+    env = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "SLURM_JOB_ID": "7", "PYTHONPATH": str(SCRIPTS)}
+    ended = subprocess.run([sys.executable, "-c", code], env=os.environ | env, capture_output=True)
+    assert ended.returncode == 128 + signal.SIGTERM
+    assert called.read_text().splitlines() == ["show job 7", "requeue 7"][:asked]

@@ -53,7 +53,7 @@ def test_the_rate_is_whole_after_the_warm_up(tmp_path, arrows, warmup, first):
     assert np.allclose(rates, [first, *[1.0] * 6, 0.1, 0.1, 0.01])
 
 
-def test_an_interrupted_training_is_known_again_by_what_shapes_it(tmp_path, arrows):
+def test_an_interrupted_training_is_known_again_by_what_shapes_it(tmp_path, arrows, monkeypatch):
     def digest(how=None, job=None, **spec):
         job = replace(training_job(tmp_path, "faster_rcnn_tiny", arrows, **spec), how=how, **job or {})
         return fingerprint(job, full_config(job, 0)[0])
@@ -70,6 +70,11 @@ def test_an_interrupted_training_is_known_again_by_what_shapes_it(tmp_path, arro
     assert digest(averaged | {"fixed_boxes": {"per_image": 9}}, keep="best") != digest(averaged, keep="best")
 
     assert digest(job={"version": "2"}) != digest()
+    found = []
+    for fast in (True, False):  # killed on one machine, it goes on on another
+        monkeypatch.setattr("distill.models.amp.supported", lambda device, fast=fast: fast)
+        found.append(digest(amp=True))
+    assert found[0] == found[1] != digest(amp=False)
     dataset = read_json(arrows)
     moved, changed = tmp_path / "moved.json", tmp_path / "changed.json"
     write_json(moved, dataset | {"info": dataset["info"] | {"image_root": "/elsewhere"}})

@@ -78,7 +78,12 @@ def run(main: Callable[[], None], imports: str | None = None) -> None:
 
 
 def _end(number: int, frame: FrameType | None) -> None:
-    """Where a job is cancelled, what it has half-written goes; training answers in its own way."""
+    """Where a job is cancelled, what it has half-written goes; one whose place Slurm takes is put back into
+    the queue. A training that has begun answers in its own way."""
+    from distill.cluster.slurm import preempted, requeue  # which are programs too
+
+    if preempted(os.environ):
+        requeue(os.environ)
     sys.exit(128 + number)
 
 

@@ -16,7 +16,9 @@ from pathlib import Path
 
 from distill.program import UserError, log
 
+DEVICES = Path("/dev")
 POLL = 1.0  # seconds
+SHARES = "DISTILL_SHARES"  # jobs like this one that the GPUs of the machine bear: its CPUs are for all
 
 
 def visible(environ: Mapping[str, str]) -> list[str]:
@@ -27,6 +29,8 @@ def visible(environ: Mapping[str, str]) -> list[str]:
     query = ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"]
     try:
         return subprocess.run(query, capture_output=True, text=True, check=True).stdout.split()
+    except FileNotFoundError:  # a container may have the driver and not its tools
+        return [str(number) for number, _ in enumerate(DEVICES.glob("nvidia[0-9]*"))]
     except (OSError, subprocess.CalledProcessError):
         return []
 
@@ -61,6 +65,7 @@ def claim(count: int, device: str = "auto") -> None:
             waiting = True
         time.sleep(POLL)
     os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(mine)
+    os.environ[SHARES] = str(len(devices) // count)
     log.info("GPUs: %s of %s", ",".join(mine), ",".join(devices))
 
 

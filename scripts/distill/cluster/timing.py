@@ -5,9 +5,10 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from distill.study.types import Study
+from distill.study.types import Model, Study
 
 FEW = 16  # images
+ITERATIONS = 100  # of a training: the first ones, and the start of its loaders, take longer
 
 
 def timing(config: dict, study: Study, images: Mapping[str, int]) -> dict:
@@ -30,14 +31,15 @@ def timing(config: dict, study: Study, images: Mapping[str, int]) -> dict:
     models: dict[str, dict[str, Any]] = {}
     for model in study["models"].values():
         path = model["config"]
-        short: dict[str, Any] = {
-            key: model[key] for key in ("batch", "scales", "max_side", "amp") if key in model
-        }
+        short: dict[str, Any] = {key: model[key] for key in ("scales", "max_side", "amp") if key in model}
+        short["batch"] = model["batch"] // (model["gpus"] * model["nodes"])  # one GPU's share
         if path.endswith(".py") and "::" not in path:
             path = os.path.relpath(path, data)
         if "boxes" in model:
             short["boxes"] = names[study["models"][model["boxes"]]["config"]]
-        common = {"config": path, "labelled": "few", "init": "none", "iterations": 20}
+        common = {"config": path, "labelled": "few", "iterations": ITERATIONS}
+        if _start(model, study) != "pretrained":  # from which the first stages are frozen, and take no memory
+            common["init"] = "none"
         models.setdefault(names[model["config"]], {**common, **short})
     return {
         "results": f"{study['results']}/timing",
@@ -48,6 +50,14 @@ def timing(config: dict, study: Study, images: Mapping[str, int]) -> dict:
         "evaluate": {"on": "few-val", "views": ["plain", "all"]},
         "tables": {name: {"rows": [name]} for name in models},
     }
+
+
+def _start(model: Model, study: Study) -> Any:
+    """What the first model starts from that this one goes on from, or goes on from one that does."""
+    start = model["init"]
+    while isinstance(start, str) and start in study["models"]:
+        start = study["models"][start]["init"]
+    return start
 
 
 def _as_written(dataset: str, written: Mapping[str, Any]) -> str:

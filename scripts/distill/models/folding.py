@@ -35,7 +35,7 @@ def fold(network: nn.Module, compute: Callable[[], Any]) -> int:
 
     Returns how many layers were folded.
     """
-    with torch.backends.cudnn.flags(allow_tf32=False):
+    with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
         try:
             before, pairs = _observed(network, compute)
         except Exception as error:  # whatever a network raises that cannot be run this way

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from distill.models.amp import features_in_bfloat16, keep_float32, supported
 from distill.models.application import Application, Proposals, Refinements
-from distill.models.devices import CROPS, in_memory, pick_device, pick_workers
+from distill.models.devices import CROPS, Portions, pick_device, pick_workers
 from distill.models.folding import fold
 from distill.models.loaders import outlive_signals
 from distill.models.model import load
@@ -72,6 +72,7 @@ class Predictor:
         amp: bool = False,
     ) -> None:
         self.device = pick_device(device)
+        self.portions = Portions()
         self.amp = amp and supported(self.device)
         self.folder = Path(folder)
         self.network, self.meta, self.kind = load(folder, self.device)
@@ -190,7 +191,8 @@ class Predictor:
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast):
                 return each(records[rows], data["inputs"], data["data_samples"])
 
-        return in_memory(part, slice(0, len(records)))
+        sizes = [p.shape[1:] for p in pixels]
+        return self.portions(part, len(records), tuple(map(max, zip(*sizes, strict=True))))
 
     def boxes(self, root: Path, images: list[Image], view: View) -> Iterator[tuple[Image, dict]]:
         """Yields (image, {"boxes" (N, 4) x1, y1, x2, y2 in the view, "scores" (N,), "category_ids" (N,)})."""
@@ -287,7 +289,8 @@ class Predictor:
             data = self.network.data_preprocessor({"inputs": inputs, "data_samples": []})
             return self.kind.maps(self.network, data["inputs"])
 
-        return tuple(map(torch.cat, zip(*in_memory(part, slice(0, len(crops))), strict=True)))
+        parts = self.portions(part, len(crops), "crops")
+        return tuple(map(torch.cat, zip(*parts, strict=True)))
 
     @staticmethod
     def rois(

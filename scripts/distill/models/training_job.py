@@ -253,7 +253,8 @@ def fingerprint(job: Job, cfg: Config) -> str:
         "start": {key: value for key, value in start.items() if key != "checkpoint"},
         "datasets": {name: content_digest(path) for name, path in datasets.items() if path},
         "weights": digests(weights),
-        "optimizer": cfg.optim_wrapper.to_dict(),
+        # Not by its type: a training that is killed may go on where bfloat16 is slow.
+        "optimizer": {key: value for key, value in cfg.optim_wrapper.to_dict().items() if key != "type"},
     }
     if job.spec["keep"] == "best" and job.how:
         shape["how"] = of_validation(job.how, kind_of(cfg).task, ROOT)

@@ -56,6 +56,8 @@ def prepare(work: Path, mark: str) -> Path | None:
     if is_main_process():
         note = work / "fingerprint.txt"
         if not (note.is_file() and note.read_bytes() == mark.encode()):
+            if any(checkpoints(work)):
+                log.warning("%s: is of another training (options, data or code); begun anew", work)
             shutil.rmtree(work, ignore_errors=True)  # on NFS an open file of it may stay for a while
             work.mkdir(parents=True, exist_ok=True)
             for old in checkpoints(work):
