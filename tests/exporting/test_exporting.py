@@ -14,6 +14,7 @@ from torchvision.models.detection import (
     keypointrcnn_resnet50_fpn,
 )
 
+from distill.datasets.images import read_image
 from distill.files import read_json
 from distill.models import config_file
 from distill.models import model as models
@@ -127,6 +128,27 @@ def test_a_trained_model_finds_the_same_keypoints_in_images_of_any_size(tmp_path
     ours.view = View(150, aspect=1.5)
     assert agree(*others, ours.pixels(coco["images"][1])) > 0
     agree(*others, np.ones((3, 77, 95), np.float32))
+
+
+def test_images_of_other_sizes_are_resized_as_here(tmp_path, keypoint_model, arrows):
+    """But for OpenCV's whole numbers. Sides that torchvision would cut off move boxes by up to a pixel."""
+    coco, view = read_json(arrows), View(101)
+    sides = [sorted((image["width"], image["height"])) for image in coco["images"]]
+    resized = [long * view.scale / short for short, long in sides]
+    images = [image for image, side in zip(coco["images"], resized, strict=True) if side % 1 >= 0.5]
+    model = changed(keypoint_model, tmp_path / "sure", threshold(0.2))
+    ours = Ours(model, Path(coco["info"]["image_root"]), images, view)
+    for format, (other, ending) in OTHERS.items():
+        files = export_model(model, format, tmp_path / format / f"mine{ending}", view.name)
+        about, run, theirs = read_json(files[1]), other(files), []
+        for image in images:
+            pixels = read_image(ours.folder / image["file_name"])[..., ::-1].transpose(2, 0, 1)
+            found = run(np.ascontiguousarray(pixels, np.float32) / 255)
+            boxes = view.forward_boxes(found["boxes"].astype(float), (image["width"], image["height"]))
+            for label, box, score in zip(found["labels"], boxes, found["scores"], strict=True):
+                theirs.append(record(image, about["categories"][label], box, score))
+        assert share_in_common(ours.found, theirs, pixels=0.5, score=0.01)[0] >= 0.9
+    assert len(ours.found) >= 100
 
 
 def test_where_nothing_is_nothing_is_found(tmp_path, keypoint_model):

@@ -5,7 +5,8 @@
 
 It needs torch and torchvision only. NAME.json has the settings that `build` makes torchvision's FasterRCNN or
 KeypointRCNN of, NAME.pth its state dict. The parts are torchvision's, in the widths of the network; here are
-those that it lacks: EfficientNet-Lite, and the anchors and RoIAlign of mmdet, for what was trained with them.
+those that it lacks: EfficientNet-Lite, and the anchors and RoIAlign of mmdet, for what was trained with them;
+images are resized as they were in training.
 """
 
 import json
@@ -15,11 +16,13 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+from torch.onnx.operators import shape_as_tensor
 from torchvision.models.detection import FasterRCNN, KeypointRCNN
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.backbone_utils import BackboneWithFPN
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
 from torchvision.models.detection.keypoint_rcnn import KeypointRCNNHeads, KeypointRCNNPredictor
+from torchvision.models.detection.transform import GeneralizedRCNNTransform
 from torchvision.models.resnet import BasicBlock, Bottleneck, conv1x1
 from torchvision.ops import Conv2dNormActivation, MultiScaleRoIAlign, roi_align
 
@@ -164,6 +167,16 @@ def keypoint_head(before: int, widths: list[int], groups: int) -> nn.Module:
     return layers
 
 
+class Resizing(GeneralizedRCNNTransform):
+    """torchvision's, but for the sides, which it cuts off to whole pixels, and training has rounded."""
+
+    def resize(self, image: Tensor, target=None) -> tuple[Tensor, None]:
+        sides = shape_as_tensor(image)[-2:].double()
+        scale = torch.minimum(self.min_size[-1] / sides.min(), self.max_size / sides.max())
+        height, width = (sides * scale + 0.5).floor().clamp(min=1).long()
+        return nn.functional.interpolate(image[None], size=[height, width], mode="bilinear")[0], None
+
+
 def build(settings: dict) -> FasterRCNN:
     """torchvision's network of NAME.json, without its weights."""
     neck, anchors, box = (settings[part] for part in ("neck", "anchors", "box_head"))
@@ -183,14 +196,18 @@ def build(settings: dict) -> FasterRCNN:
         "box_head": TwoMLPHead(channels * box["pooling"]["size"] ** 2, box["width"]),
         "box_predictor": FastRCNNPredictor(box["width"], len(settings["categories"])),
     }
-    if not (points := settings.get("keypoint_head")):
-        return FasterRCNN(backbone, **parts, **settings["arguments"])
-    parts |= {
-        "keypoint_roi_pool": pooling(**points["pooling"]),
-        "keypoint_head": keypoint_head(channels, points["widths"], points["groups"]),
-        "keypoint_predictor": KeypointRCNNPredictor(points["widths"][-1], points["keypoints"]),
-    }
-    return KeypointRCNN(backbone, **parts, **settings["arguments"])
+    if points := settings.get("keypoint_head"):
+        parts |= {
+            "keypoint_roi_pool": pooling(**points["pooling"]),
+            "keypoint_head": keypoint_head(channels, points["widths"], points["groups"]),
+            "keypoint_predictor": KeypointRCNNPredictor(points["widths"][-1], points["keypoints"]),
+        }
+    network = (KeypointRCNN if points else FasterRCNN)(backbone, **parts, **settings["arguments"])
+    plain = network.transform
+    network.transform = Resizing(
+        plain.min_size, plain.max_size, plain.image_mean, plain.image_std, plain.size_divisible
+    )
+    return network
 
 
 def load(weights: Path | None = None) -> FasterRCNN:
