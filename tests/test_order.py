@@ -80,6 +80,7 @@ def test_a_second_round_is_correct_and_run_again(labels_path, tmp_path):
     assert len(seen["images"]) == 3
     assert len(seen["annotations"]) == len(answer["annotations"])
     assert not any("score" in a for a in seen["annotations"])
+    assert "as they were: 2 of the corrected images" in done.stderr
 
     before = read_json(results / "study.json")["datasets"]
     root = read_json(labels_path)["info"]["image_root"]

@@ -49,6 +49,23 @@ def test_a_single_seed_has_no_bars():
     assert len(axes.lines) == 1
 
 
+@pytest.mark.parametrize("count", [6, 22])
+def test_many_names_stand_below_the_lines_and_each_has_its_own(count):
+    """Without room of their own, they would leave none to the lines."""
+    figure = Figure(figsize=(4.4, 2.8), layout="constrained")
+    axes = figure.subplots()
+    history = pd.DataFrame({"iteration": [1, 2], "loss": [2.0, 1.0]})
+    plots.losses(axes, [(f"model {number}", history) for number in range(count)])
+    figure.draw_without_rendering()
+    assert axes.get_window_extent().height / figure.dpi > 1.8  # inches
+    assert len({(line.get_color(), line.get_linestyle()) for line in axes.lines}) == count
+    (named,) = figure.legends or [axes.get_legend()]
+    assert [text.get_text() for text in named.texts] == [f"model {number}" for number in range(count)]
+    box = named.get_window_extent()
+    assert box.y0 >= 0
+    assert (box.y1 <= axes.get_window_extent().y0) == (count == 22)
+
+
 NAMES = ["$\\foo$", "_hidden", r"\$ $ \$", "a\nb\x01", "thing\ud800", "<b>&", "NA", "1.50"]
 
 

@@ -27,6 +27,28 @@ def test_a_second_round_is_compared_with_both_teachers(study):
     assert "50.0 AP on val; its teacher 45.2 (+4.8), the first teacher 30.1 (+19.9)." in text
 
 
+def test_a_student_of_two_teachers_is_compared_with_both(study):
+    resolved, results = study
+    resolved["models"]["other"] = resolved["models"]["teacher"] | {"config": "faster_rcnn_r50_fpn"}
+    evaluate(resolved, results, "other", 0.5)
+    resolved["labels"]["distilled"] |= {"teachers": ["teacher", "other"], "together": "teacher+other"}
+    text = re.sub(r"\s+", " ", Elements(Report(resolved, results).render()).text)
+    assert "45.2 AP on val; its teacher teacher 30.1 (+15.1), its teacher other 50.0 (−4.8)." in text
+
+
+def test_a_student_of_other_programs_labels_is_compared_with_its_baseline(study):
+    resolved, results = study
+    entry = resolved["labels"]["distilled"]
+    for key in ("teacher", "together"):
+        del entry[key]
+    entry |= {"teachers": [], "predictions": ["yolo.json"], "posed": True}
+    text = re.sub(r"\s+", " ", Elements(Report(resolved, results).render()).text)
+    assert "45.2 AP on val; a model of labelled images alone, trained as long, 30.1 (+15.1)." in text
+    resolved["models"]["teacher"]["init"] = "pretrained"  # and is no baseline any more
+    text = re.sub(r"\s+", " ", Elements(Report(resolved, results).render()).text)
+    assert "The student reaches 45.2 AP on val." in text
+
+
 def test_a_model_trained_as_long_on_labelled_images_alone_stands_beside_the_student(study):
     resolved, results = study
     teacher, student = (resolved["models"][name] for name in ("teacher", "student"))
@@ -62,7 +84,7 @@ def test_a_student_of_boxes_is_compared_with_the_boxes_of_its_teacher(study):
         path = results / f"evaluation/{model}/val/plain.json"
         write_json(path, read_json(path) | {"boxes": {"AP": 0.4}} | own)
     report = Report(resolved, results)
-    assert report.headline()["teachers"] == [("its teacher", pytest.approx(40))]
+    assert report.headline()["others"] == [("its teacher", pytest.approx(40))]
     (comparison,) = report.comparisons()
     assert comparison["student"] == "student"
 
@@ -92,8 +114,11 @@ def test_seeds_are_one_family_with_the_mean_of_their_ap(study):
         del models[name]
     del labels["distilled"]
     report = Report(resolved, results)
-    [(_, teacher)] = report.headline()["teachers"]
+    [(_, teacher)] = report.headline()["others"]
     assert (teacher, report.headline()["student"]) == pytest.approx((20, 20))
     assert (report.headline()["over"], report.headline()["validation"]) == ("2 seeds", "val")
     assert [card["value"] for card in chains(report)[0]][1::3] == ["20.0", "20.0"]
+    assert "Pictures, labels and counts are of the first seed." in Elements(report.render()).text
+    (results / "evaluation/student-seed1/val/plain.json").unlink()
+    assert Report(resolved, results).headline()["over"] == "1 of 2 seeds"
     assert list(report.shown_labels.items()) == [("distilled", "distilled-seed0")]

@@ -2,6 +2,7 @@
 
 import re
 import shutil
+from types import SimpleNamespace
 
 import pytest
 
@@ -9,7 +10,7 @@ from distill.files import read_json, write_json
 from distill.inspection.pictures import picture
 from distill.labels.calibrate import calibrate
 from distill.labels.generate import generate
-from distill.report import evaluation_charts
+from distill.report import charts, evaluation_charts
 from distill.report.chain import chains
 from distill.report.hidden import audit, hidden_truth, match_boxes
 from distill.report.page import Report
@@ -226,6 +227,21 @@ def test_categories_that_differ_most_are_shown_of_very_many():
     assert "category 39<" not in chart
 
 
+def test_of_very_many_rows_the_first_and_the_last_have_colours_of_their_own():
+    curves = {"0.5": [0.5] * 101, "0.75": [0.2] * 101}
+    evaluation = {"task": "boxes", "precision": curves, "per_category": {"cat": 0.1, "dog": 0.2}}
+    results = SimpleNamespace(evaluations=lambda model, views: [evaluation])
+    rows = [{"name": f"row{n}", "models": [f"row{n}"], "views": "plain"} for n in range(11)]
+    *curves, bars = evaluation_charts.table_charts(results, {"rows": rows})
+    assert len(curves) == 2
+    for chart in curves:
+        assert "the first and the last 7 of 11 rows" in chart
+        assert [f"row{n}<" in chart for n in range(11)] == [True] + [False] * 3 + [True] * 7
+    drawn = [colour for colour in charts.LINES if f"fill: {colour}" in bars]
+    assert len(drawn) == 4
+    assert all(f"row{n}<" in bars for n in (0, 8, 9, 10))
+
+
 def test_evaluations_without_curves_are_no_error(study, tmp_path):
     """Of nothing but AP."""
     resolved, results = study
@@ -256,7 +272,9 @@ def test_labels_of_other_programs_have_no_teacher(tmp_path):
         )
     ]
     assert (cards[2]["value"], cards[2]["lines"]) == ("2", ["yolo.json", "<b>detr.json"])
-    assert report.headline() is None
+    assert [name for name, _ in report.headline()["others"]] == [
+        "a model of labelled images alone, trained as long,"
+    ]
     assert report.comparisons() == []
     assert report.audits()[0]["rows"][0]["generated"] == report.galleries()[0]["labels"] > 0
     assert "&lt;b&gt;detr.json" in report.render()

@@ -233,6 +233,10 @@ def test_an_audit_of_known_mistakes(tmp_path):
     assert (missed["count"], missed["found"], missed["doubt"], missed["score"]) == (2, 1, 1.0, 0.0)
     learned, _ = audit_review(table, labels, truth_of, learn=True)
     assert learned == {**wrong, "learned": None, "learned_worst": None}  # one image has no wrong label
+    for start, count in ((219, 4), (195, 3)):  # a crowd that touches the wrong one, and one that holds it
+        crowd = [{**truth[0], "bbox": [start, 0, 40, 40], "iscrowd": 1}]
+        (wrong, _) = audit_review(table, labels, truth_of | {"annotations": truth + crowd})
+        assert wrong["count"] == count
     elsewhere = [300, 5, 2, 301, 5, 2, 302, 5, 2]  # where its box is still right
     labels["annotations"][-1]["keypoints"] = elsewhere
     (wrong, _) = audit_review(table, labels, truth_of)
@@ -276,6 +280,11 @@ def test_the_program_writes_lists_that_are_read_again(tmp_path):
     assert sorted(review["category"]) == ["NA", "NA", "arrow"]
     assert review["views"].notna().tolist() == (review["score"] == 0.9).tolist()
     assert len(following) == len(IMAGES)
+    text = (tmp_path / "review.csv").read_text()
+    first = text.splitlines()[1].partition(",")[0]
+    (tmp_path / "review.csv").write_text(text.replace(f"\n{first},", "\n,", 1))
+    with pytest.raises(UserError, match=r"review.csv: is damaged, or another file .a number is missing"):
+        read_review(tmp_path / "review.csv")
     (tmp_path / "review.csv").write_text("doubt,kind\nhigh,label\n")
     with pytest.raises(UserError, match=r"review.csv: is damaged, or another file"):
         read_review(tmp_path / "review.csv")

@@ -29,6 +29,8 @@ STYLE: dict[RcKeyType, Any] = {
     "grid.alpha": 0.2,
     "legend.frameon": False,
 }
+STYLES = ("-", "--", ":", "-.")  # of lines, where there are more than colours
+MANY, LINE = 6, 1.5  # names that have room in a chart; the height of one, in sizes of its letters
 NAMES = dict.fromkeys(("row", "views", "gain over"), str)  # columns of a table
 METADATA = {"svg": {"Date": None}, "png": {"Software": None}}
 
@@ -95,7 +97,6 @@ def losses(axes: Axes, histories: Sequence[tuple[str, pd.DataFrame]]) -> None:
     """Training loss by iteration, and dotted AP, where a training was validated. histories: (name,
     history.csv); one name, of several seeds, has one colour."""
     colours = {name: f"C{index % 10}" for index, name in enumerate(dict.fromkeys(n for n, _ in histories))}
-    styles = ("-", "--", ":", "-.")
     labelled = set()
     if validated := [(name, aps) for name, history in histories if len(aps := validations(history))]:
         percent = axes.twinx()
@@ -108,7 +109,7 @@ def losses(axes: Axes, histories: Sequence[tuple[str, pd.DataFrame]]) -> None:
             raise UserError(f"the history of {name} has no columns iteration and loss; train it again")
         history = history[["iteration", "loss"]].replace([np.inf, -np.inf], np.nan)
         means = history.groupby(np.arange(len(history)) * POINTS // max(len(history), POINTS)).mean()
-        style = styles[list(colours).index(name) // 10 % len(styles)]
+        style = STYLES[list(colours).index(name) // 10 % len(STYLES)]
         label = None if name in labelled else literal(name)
         axes.plot(means["iteration"], means["loss"], style, color=colours[name], linewidth=1.2, label=label)
         labelled.add(name)
@@ -116,7 +117,19 @@ def losses(axes: Axes, histories: Sequence[tuple[str, pd.DataFrame]]) -> None:
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.yaxis.set_major_formatter(ScalarFormatter())
     axes.yaxis.set_minor_formatter(NullFormatter())
-    axes.legend(fontsize=7)
+    legend(axes, 7)
+
+
+def legend(axes: Axes, size: int) -> None:
+    """Names the lines of a chart: many of them below it, which makes it as much higher."""
+    handles, names = axes.get_legend_handles_labels()
+    figure = axes.get_figure(root=True)
+    if len(names) <= MANY or figure is None:
+        axes.legend(fontsize=size)
+        return
+    columns = 3
+    figure.set_figheight(figure.get_figheight() + -(-len(names) // columns) * size * LINE / 72)
+    figure.legend(handles, names, fontsize=size, ncols=columns, loc="outside lower center")
 
 
 def validations(history: pd.DataFrame) -> pd.DataFrame:

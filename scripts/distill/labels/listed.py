@@ -13,6 +13,7 @@ REVIEW = dict(
     score=NUMBERS, x=NUMBERS, y=NUMBERS, width=NUMBERS, height=NUMBERS,
     views=NUMBERS, overlap=NUMBERS, keypoint=TEXT, spread=NUMBERS,
 )  # fmt: skip
+ALWAYS = ("image_id", "label", "doubt", "score", "x", "y", "width", "height")  # there in every row
 NEXT = dict(image_id=NUMBERS, file_name=TEXT, mistakes=NUMBERS, labels=NUMBERS, distance=NUMBERS)
 
 
@@ -34,8 +35,8 @@ def _read(path: str | Path, columns: dict[str, str]) -> pd.DataFrame:
         for name, kind in columns.items():
             if kind == NUMBERS:
                 table[name] = pd.to_numeric(table[name].replace("", None))
-        if table[[c for c in ("image_id", "label") if c in columns]].isna().any(axis=None):
-            raise ValueError("an id is missing")
+        if table[[c for c in ALWAYS if c in columns]].isna().any(axis=None):
+            raise ValueError("a number is missing")
         whole = [c for c in ("image_id", "label", "labels") if c in columns]
         if (table[whole] % 1 != 0).any(axis=None):
             raise ValueError("a number is not whole")

@@ -29,9 +29,10 @@ def in_order(
     if unknown := set(order["image_id"]) - set(images):
         raise UserError(f"the list is of other labels: they have no image {min(unknown)}; make both again")
     doubt = review[review["kind"] == "label"].set_index("label")["doubt"].to_dict()
-    notes = {image: _note(rows) for image, rows in review.groupby("image_id")}
     listed = list(dict.fromkeys(order["image_id"].tolist()))[:count]
     kept = set(listed)
+    on_these = review[review["image_id"].isin(kept)]
+    notes = {image: _note(rows) for image, rows in on_these.groupby("image_id")}
     annotations = (a for a in labels["annotations"] if a["image_id"] in kept)
     return {
         **labels,

@@ -86,6 +86,7 @@ class Results:
         rows = [row for table in study["tables"].values() for row in table.get("rows", ())]
         named = (Path(path).parts[-3:] for row in rows for path in row.get("evaluations", ()))
         self._named = set(named)  # evaluations that the report waits for; others may be of models before
+        self.repeated = "fold" if "folds" in study else "seed" if len(study["seeds"]) > 1 else ""
         self._datasets: dict[str, dict[str, Any] | None] = {}
         self._generated: tuple[str, dict[str, Any] | None] = ("", None)
 

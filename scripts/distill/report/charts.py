@@ -87,11 +87,12 @@ def curves(
     with _drawing() as (figure, axes):
         marks: dict[str, Any] = {"marker": "o", "markersize": 4} if marked else {}
         for index, (name, (x, y)) in enumerate(series.items()):
-            axes.plot(x, y, label=literal(name), color=LINES[index % len(LINES)], linewidth=1.4, **marks)
+            colour, style = LINES[index % len(LINES)], plots.STYLES[index // len(LINES) % len(plots.STYLES)]
+            axes.plot(x, y, style, label=literal(name), color=colour, linewidth=1.4, **marks)
         for name, (x, y) in (points or {}).items():
             axes.plot([x], [y], "o", label=literal(name), color=INK, markersize=6)
         axes.set(title=literal(title), xlabel=across)
-        axes.legend(fontsize=8, ncols=1 + (len(series) > 6))
+        plots.legend(axes, 8)
         return to_svg(figure, title)
 
 
@@ -121,7 +122,7 @@ def bars(
             axes.barh(y + (index + 0.5) * height - 0.4, lengths, height * 0.9, label=label, color=colour)
         axes.set_yticks(y, [literal(name) for name in names])
         axes.set_ylim(len(names) - 0.5, -0.5)
-        axes.set_title(title)
+        figure.suptitle(title, fontsize=9)  # above the names too, which may leave the axes little room
         axes.grid(axis="y", visible=False)
         figure.legend(fontsize=8, loc="outside lower center", ncols=min(4, len(groups)))
         return to_svg(figure, title)

@@ -20,22 +20,30 @@ def table_charts(results: Results, table: Mapping[str, Any]) -> list[Markup]:
     rows = table.get("rows", ())
     shown = {row["name"]: results.evaluations(row["models"][0], row["views"]) for row in rows}
     shown = {name: found for name, found in shown.items() if found}
-    return [*precision_recall(shown), *per_category(shown)]
+    named, most, which = list(shown), len(charts.LINES), ""
+    if len(named) > most:
+        which = f", the first and the last {most - 1} of {len(named)} rows"
+        shown = {name: shown[name] for name in [named[0], *named[1 - most :]]}
+    return [*precision_recall(shown, which), *per_category(shown)]
 
 
-def precision_recall(shown: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[Markup]:
+def precision_recall(shown: Mapping[str, Sequence[Mapping[str, Any]]], which: str = "") -> list[Markup]:
     """A chart for each overlap (IoU or OKS) from which a prediction counts as right: the mean over the
-    categories, then over the seeds. shown: name of a line → evaluations, one for each seed."""
+    categories, then over the seeds.
+
+    shown: name of a line → evaluations, one for each seed; as many as there are colours.
+    which: what the title says of them.
+    """
     result = []
     for overlap in ("0.5", "0.75"):
         series = {}
-        for name, found in list(shown.items())[: len(charts.LINES)]:
+        for name, found in shown.items():
             if known := [e["precision"][overlap] for e in found if overlap in e.get("precision", {})]:
                 series[name] = (RECALLS, np.mean(known, axis=0))
         if series:
             kind = next(iter(shown.values()))[0]["task"]
             measure = "OKS" if kind == "keypoints" else "IoU"
-            result.append(charts.curves(series, f"precision at {measure} {overlap}", across="recall"))
+            result.append(charts.curves(series, f"precision at {measure} {overlap}{which}", across="recall"))
     return result
 
 
@@ -59,7 +67,7 @@ def per_category(shown: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[Marku
         title = f"AP by category: the {CATEGORIES} of {len(names)} that differ most"
         names.sort(key=lambda c: -abs((means[groups[-1]].get(c) or 0) - (means[first].get(c) or 0)))
         names = names[:CATEGORIES]
-    colours = [charts.LINES[list(shown).index(group) % len(charts.LINES)] for group in groups]
+    colours = [charts.LINES[list(shown).index(group)] for group in groups]
     values = {group: [means[group].get(c) for c in names] for group in groups}
     return [charts.bars(values, names, title, colours)]
 

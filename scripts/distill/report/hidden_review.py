@@ -5,12 +5,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from pycocotools import mask
 from scipy.stats import mannwhitneyu
 
 from distill.datasets.coco import Coco, Record, by_image
 from distill.datasets.keypoint_meta import keypoint_meta
 from distill.labels.review import doubts
-from distill.predictions.boxes import iou, xywh_to_xyxy
 from distill.report.artifacts import Results
 from distill.report.comparison import keypoint_similarity
 from distill.report.hidden import MATCH
@@ -78,10 +78,8 @@ def _in_image(
     """Whether each row is of a true object; None in a crowd region. A candidate is of none that a label has
     found."""
     crowd = np.array([bool(a.get("iscrowd")) for a in real], bool)
-    overlap = iou(
-        xywh_to_xyxy(rows[["x", "y", "width", "height"]].to_numpy(float)),
-        xywh_to_xyxy([a["bbox"] for a in real] or np.empty((0, 4))),
-    )
+    mine = rows[["x", "y", "width", "height"]].to_numpy(float).tolist()
+    overlap = np.reshape(mask.iou(mine, [a["bbox"] for a in real], crowd), (len(mine), len(real)))
     same = rows["category_id"].to_numpy()[:, None] == [a["category_id"] for a in real]
     near = same & (overlap >= MATCH) & ~crowd
     is_label = (rows["kind"] == "label").to_numpy()
@@ -90,7 +88,7 @@ def _in_image(
         points = known[label].get("keypoints") if label in known else None
         if points and sigmas:
             near[row] &= np.array([_posed(known[label], a, sigmas) for a in real], bool)
-    in_crowd = (same & (overlap > 0) & crowd).any(axis=1) & ~near.any(axis=1)
+    in_crowd = (same & (overlap >= MATCH) & crowd).any(axis=1) & ~near.any(axis=1)
     return [None if skip else bool(one) for skip, one in zip(in_crowd, near.any(axis=1), strict=True)]
 
 

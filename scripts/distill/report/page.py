@@ -63,6 +63,8 @@ class Report(Results):
         return environment.get_template("page.html").render(
             name=self.results.resolve().name,
             headline=self.headline(),
+            repeated=self.repeated,
+            unshown=[family for family in self.families(self.labels) if family not in self.shown_labels],
             unlearnt=self.unlearnt(),
             chains=chains(self),
             tables=self.tables(),
@@ -83,21 +85,27 @@ class Report(Results):
         )
 
     def headline(self) -> dict[str, Any] | None:
-        """AP of the last student, its teacher, its baseline, if that is another model, and, after several
-        rounds, the first teacher of all. None unless the student and its teacher were evaluated."""
-        for labels in reversed(self.labels):
-            student, teacher = self.student(labels), self.labels[labels].get("teacher")
-            ap = partial(self.ap, task=self.models[student]["task"]) if student else self.ap
-            if student and teacher and None not in (aps := (ap(teacher), ap(student))):
-                teachers, first = [("its teacher", aps[0])], self.first_teacher(teacher)
-                if baseline := self.baseline(student, [teacher, first]):
-                    teachers.append(("a model of labelled images alone, trained as long,", ap(baseline)))
-                if first != teacher and (of_first := ap(first)) is not None:
-                    teachers.append(("the first teacher", of_first))
-                validation = self.family(self.models[student]["validation"])
-                members = len(self.families(self.models)[self.family(student)])
-                over = f"{members} {'folds' if 'folds' in self.study else 'seeds'}" if members > 1 else ""
-                return {"student": aps[1], "teachers": teachers, "over": over, "validation": validation}
+        """AP of the last student, its teachers, its baseline, if that is another model, and, after several
+        rounds, the first teacher of all. None unless a student and its teachers were evaluated."""
+        for labels, entry in reversed(self.labels.items()):
+            if not (student := self.student(labels)):
+                continue
+            ap = partial(self.ap, task=self.models[student]["task"])
+            taught = [members[0] for members in self.families(entry["teachers"]).values()]
+            if None in (aps := [ap(student), *map(ap, taught)]):
+                continue
+            names = ["its teacher"] if len(taught) == 1 else [f"its teacher {self.family(m)}" for m in taught]
+            others, firsts = list(zip(names, aps[1:], strict=True)), [self.first_teacher(m) for m in taught]
+            if baseline := self.baseline(student, [*taught, *firsts]):
+                others.append(("a model of labelled images alone, trained as long,", ap(baseline)))
+            if len(taught) == 1 and firsts != taught and (of_first := ap(firsts[0])) is not None:
+                others.append(("the first teacher", of_first))
+            validation = self.family(self.models[student]["validation"])
+            members = len(self.families(self.models)[self.family(student)])
+            evaluated = len(self.evaluations(student, self.test_views))
+            over = f"{members} {self.repeated}s" if members > 1 else ""
+            over = f"{evaluated} of {over}" if evaluated < members else over
+            return {"student": aps[0], "others": others, "over": over, "validation": validation}
         return None
 
     def tables(self) -> list[dict[str, Any]]:
