@@ -1,6 +1,7 @@
 """What runs, by the real Snakemake: the whole chain, targets, files that have changed, failures."""
 
 import os
+import re
 import shutil
 
 import pytest
@@ -220,6 +221,17 @@ def test_weights_of_imagenet_are_asked_for_before_any_job_runs_and_downloaded_on
     project.run("out/models/box-teacher/model.pth")
     (project.folder / "weights/resnet101-63fe2227.pth").unlink()  # the training needs them no more
     project.run("out/models/box-teacher/model.pth")
+
+
+@pytest.mark.parametrize(("device", "asked"), [("auto", True), ("cpu", False)])
+def test_a_study_for_cpus_asks_for_no_gpus_and_no_second_node(tmp_path, device, asked):
+    project = Project(tmp_path)
+    project.config |= {"device": device}
+    project.config["models"]["box-teacher"] |= {"gpus": 2, "nodes": 2, "batch": 4}
+    said = project.snakemake("-n", "out/models/box-teacher/model.pth")
+    (resources,) = re.findall("^rule train_teacher:.*?resources: (.*?)$", said.stdout + said.stderr, re.M | re.S)
+    assert [f"{name}=" in resources for name in ("mpi", "tasks", "gres")] == [asked] * 3
+    assert ("nodes=2" in resources, "mem_mb=32000" in resources, "gpu=4" in resources) == (asked,) * 3
 
 
 @pytest.mark.parametrize(
