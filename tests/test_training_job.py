@@ -6,16 +6,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from mmdet.registry import DATA_SAMPLERS, DATASETS
 from mmengine.registry import PARAM_SCHEDULERS
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from distill.files import read_json, write_json
 from distill.models.model import build
 from distill.models.training_job import fingerprint, full_config
+from distill.models.weights import save_weights
 from distill.study.pretrained import weights_of
 from distill.study.schema import defaults
 from helpers import ROOT
-from helpers.networks import training_job
+from helpers.networks import loader_config, training_job
 
 
 @pytest.mark.parametrize(
@@ -80,6 +82,29 @@ def test_an_interrupted_training_is_known_again_by_what_shapes_it(tmp_path, arro
     write_json(moved, dataset | {"info": dataset["info"] | {"image_root": "/elsewhere"}})
     write_json(changed, dataset | {"annotations": dataset["annotations"][1:]})
     assert digest(job={"labelled": moved}) == digest() != digest(job={"labelled": changed})
+
+
+def test_a_training_that_goes_on_from_another_draws_what_that_one_has_not(tmp_path, arrows):
+    """Also its student and a model of labelled images alone: these see the same ones."""
+    coco = read_json(arrows)
+
+    def draws(before):
+        start = tmp_path / f"{before}.pth"
+        if before is not None:
+            save_weights(start, {"weight": torch.zeros(1)}, {"iterations": 1, "trainings": before})
+        job = training_job(tmp_path, "faster_rcnn_tiny", arrows, init="none")
+        job = replace(job, init=None if before is None else start)
+        loader = loader_config(job, iterations=12)
+        images = DATASETS.build(loader["dataset"])
+        return list(DATA_SAMPLERS.build(loader["sampler"], default_args={"dataset": images}))
+
+    first, second, third = draws(None), draws(1), draws(2)
+    assert draws(0) == first  # of weights that no training here has made
+    assert draws(1) == second
+    keys = [{key for _, key in drawn} for drawn in (first, second, third)]
+    assert len(keys[0] | keys[1] | keys[2]) == 3 * len(first)
+    orders = [[index for index, _ in drawn][: len(coco["images"])] for drawn in (first, second, third)]
+    assert orders[0] != orders[1] != orders[2] != orders[0]
 
 
 def test_other_weights_to_start_from_make_another_training(tmp_path, arrows, monkeypatch):

@@ -32,6 +32,13 @@ def settings(path: Path, published: Spec | None = None, cfg: Config | None = Non
     return checked(found, path) if found else {}
 
 
+def trainings(path: Path) -> int:
+    """How many trainings of this project the weights of a model have behind them."""
+    meta = read_weights(path)["meta"]
+    found = meta.get("trainings", int("iterations" in meta))  # before it was counted: at least its own
+    return found if isinstance(found, int) and found > 0 else 0
+
+
 def load(
     network: nn.Module,
     path: Path,

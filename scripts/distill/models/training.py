@@ -75,6 +75,7 @@ def _train(job: Job, cfg: Config, categories: list[dict], device: torch.device) 
         "categories": categories,
         "iterations": cfg.train_cfg.max_iters,
         "task": kind.task,
+        "trainings": job.before + 1,
     }
     if settings := cfg.get("initial_settings"):
         meta["settings"] = settings.to_dict()

@@ -9,6 +9,7 @@ from typing import Any
 
 from mmengine.config import Config
 from mmengine.dist import get_world_size
+from numpy.random import SeedSequence
 
 from distill import ROOT
 from distill.datasets.coco import Coco
@@ -68,6 +69,18 @@ class Job:
         return self.spec["init"] if isinstance(self.spec["init"], dict) else None
 
     @cached_property
+    def before(self) -> int:
+        """How many trainings the weights have behind them that it starts from."""
+        return initial.trainings(self.init) if self.init and not self.published else 0
+
+    @property
+    def draws(self) -> int:
+        """The seed of all that it draws: a training that goes on from another one's weights sees other
+        minibatches than that one did."""
+        seed = self.spec["seed"]
+        return int(SeedSequence((seed, self.before)).generate_state(1)[0]) if self.before else seed
+
+    @cached_property
     def inputs(self) -> dict[str, str]:
         """Digests of the files that shape the training, beside the config."""
         files = {"labelled": self.labelled, "labels": self.labels, "init": self.init}
@@ -102,7 +115,8 @@ def dataloader(job: Job, kind: Kind, cfg: Config, coco: Coco, iterations: int, w
         if spec["weight"] != "none" or not spec["regress"]:
             options |= dict(weight=spec["weight"], regress=spec["regress"])
         parts.append(part("generated", ann_file=str(job.labels), **options))
-    mix = {key: spec.get(key) for key in ("batch", "seed", "ratio", "balance")} | {"iterations": iterations}
+    mix = {key: spec.get(key) for key in ("batch", "ratio", "balance")}
+    mix |= {"iterations": iterations, "seed": job.draws}
     return dict(
         batch_size=spec["batch"] // get_world_size(),
         num_workers=workers,
@@ -208,7 +222,7 @@ def full_config(job: Job, workers: int) -> tuple[Config, list[dict]]:
                 sampler_seed=None,
             ),
             custom_hooks=[
-                dict(type="SeedEachStep", seed=spec["seed"]),
+                dict(type="SeedEachStep", seed=job.draws),
                 dict(type="Finite", interval=interval),
                 dict(type="PlainCheckpoint"),
                 dict(type="Clock"),
@@ -253,6 +267,7 @@ def fingerprint(job: Job, cfg: Config) -> str:
         "start": {key: value for key, value in start.items() if key != "checkpoint"},
         "datasets": {name: content_digest(path) for name, path in datasets.items() if path},
         "weights": digests(weights),
+        "draws": job.draws,
         # Not by its type: a training that is killed may go on where bfloat16 is slow.
         "optimizer": {key: value for key, value in cfg.optim_wrapper.to_dict().items() if key != "type"},
     }
