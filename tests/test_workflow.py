@@ -229,7 +229,8 @@ def test_a_study_for_cpus_asks_for_no_gpus_and_no_second_node(tmp_path, device, 
     project.config |= {"device": device}
     project.config["models"]["box-teacher"] |= {"gpus": 2, "nodes": 2, "batch": 4}
     said = project.snakemake("-n", "out/models/box-teacher/model.pth")
-    (resources,) = re.findall("^rule train_teacher:.*?resources: (.*?)$", said.stdout + said.stderr, re.M | re.S)
+    shown = said.stdout + said.stderr
+    (resources,) = re.findall("^rule train_teacher:.*?resources: (.*?)$", shown, re.M | re.S)
     assert [f"{name}=" in resources for name in ("mpi", "tasks", "gres")] == [asked] * 3
     assert ("nodes=2" in resources, "mem_mb=32000" in resources, "gpu=4" in resources) == (asked,) * 3
 
