@@ -128,7 +128,8 @@ def test_a_proposal_is_a_study(device, keypoints):
     assert config["model"]["config"].startswith(f"{task}_rcnn_{'lite' if device == 'cpu' else 'r50'}")
     teacher, student = (resolved["models"][name] for name in ("teacher", "student"))
     longer = 2 if keypoints else 1.5  # until it is done
-    assert teacher["iterations"] == (longer * student["iterations"] if device == "cpu" else "auto")
+    assert teacher["iterations"] == longer * (student["iterations"] if device == "cpu" else 5000)
+    assert device == "cpu" or student["iterations"] == teacher["iterations"]  # which starts anew
     baseline = resolved["models"]["supervised"]
     assert [baseline[key] for key in ("init", "iterations")] == [
         student[key] for key in ("init", "iterations")
@@ -158,7 +159,28 @@ def test_hidden_labels_give_an_upper_bound(frames):
 def test_many_unlabelled_images_beside_few_labelled_ones_change_the_ratio():
     assert "ratio" in study()[0]["models"]["student"]
     assert "ratio" not in study(unlabelled_images=100)[0]["models"]["student"]
-    assert "ratio" not in study(replace(FACTS, images=2000))[0]["models"]["student"]
+    many = replace(FACTS, images=2000)
+    assert "ratio" not in study(many, unlabelled_images=5000)[0]["models"]["student"]
+    some = replace(FACTS, images=500)
+    short = study(some, unlabelled_images=50_000)[0]["models"]["student"]
+    assert "ratio" not in short  # on a CPU, in which none is drawn often
+    long = study(some, unlabelled_images=50_000, device="gpu")[0]["models"]["student"]
+    assert long["ratio"] == [1, 3]
+
+
+def test_a_few_unlabelled_images_are_not_drawn_far_more_often_than_labelled_ones():
+    student = study(replace(FACTS, images=5000), unlabelled_images=100, device="gpu")[0]["models"]["student"]
+    assert student["ratio"][0] / student["ratio"][1] == pytest.approx(4000 / 100)
+
+
+def test_on_a_gpu_a_teacher_of_few_images_trains_longer():
+    """As without one: the least length leaves it undone."""
+    teacher, many = (
+        study(replace(FACTS, images=n), unlabelled_images=10 * n, device="gpu")[0]["models"]["teacher"]
+        for n in (500, 50_000)
+    )
+    assert teacher == {"augment": "strong", "iterations": 7500}
+    assert many == {}
 
 
 def test_a_student_without_a_gpu_is_given_as_many_images_as_it_draws():

@@ -12,8 +12,10 @@ from torch.utils.data import DataLoader
 from distill.datasets.figures import CATEGORY
 from distill.datasets.images import scan
 from distill.datasets.keypoint_meta import keypoint_meta
+from distill.models.data import ResizeInstances
 from distill.models.poses import PoseInstances
 from distill.models.training_job import full_config
+from distill.predictions.views import View
 from distill.program import UserError, _message
 from helpers.arrows import colour_at, draw_dataset
 from helpers.networks import SPEC, loader_config, training_job
@@ -65,6 +67,18 @@ def test_boxes_and_keypoints_scale_by_exact_factors(arrows, tmp_path):
             if sample.flip:
                 expected[[0, 2]] = width - expected[[2, 0]]
             assert np.allclose(box, expected, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("shape", "resized"), [((4, 5000), (1, 400)), ((5000, 4), (400, 1)), ((9, 100), (36, 400))]
+)
+def test_a_very_thin_image_is_as_large_as_its_view(shape, resized):
+    resize = ResizeInstances(scale=(400, 100), keep_ratio=True)
+    for _ in range(2):  # the second image has nothing of the first
+        assert resize({"img": np.zeros((*shape, 3), np.uint8)})["img"].shape[:2] == resized
+        width, height = View(100, max_side=400).size(*shape[::-1])
+        assert (height, width) == resized
+        assert resize({"img": np.zeros((60, 80, 3), np.uint8)})["img"].shape[:2] == (100, 133)
 
 
 def test_a_draw_depends_on_its_key_alone(arrows, tmp_path):

@@ -97,7 +97,8 @@ class Options:
 def at_rank(scores: np.ndarray, rank: int) -> Threshold:
     """The threshold that keeps the `rank` highest of `scores` (n,), as nearly as ties allow.
 
-    Scores that tie at the rank are kept all or none, by the closer count; all if both are as close.
+    Scores that tie at the rank are kept all or none, by the closer count; all if both are as close, and where
+    none is higher: of predictions without scores all are as good.
     """
     n = len(scores)
     if rank <= 0 or n == 0:
@@ -107,9 +108,9 @@ def at_rank(scores: np.ndarray, rank: int) -> Threshold:
     tie = np.partition(scores, n - rank)[n - rank]
     higher = scores[scores > tie]
     with_ties = int((scores >= tie).sum())
-    if with_ties - rank <= rank - len(higher):
+    if not len(higher) or with_ties - rank <= rank - len(higher):
         return Threshold(float(tie), rank, with_ties, n, short=False)
-    return Threshold(float(higher.min()) if len(higher) else None, rank, len(higher), n, short=False)
+    return Threshold(float(higher.min()), rank, len(higher), n, short=False)
 
 
 # Of n candidates: category (n,), a position in the labelled dataset's list; score (n,); keypoint scores (m,

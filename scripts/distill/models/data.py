@@ -175,7 +175,18 @@ class LoadInstances(LoadAnnotations):
 
 @TRANSFORMS.register_module()
 class ResizeInstances(Resize):
-    """mmdet's Resize; keypoints follow with the exact factors of x and y."""
+    """mmdet's Resize; keypoints follow with the exact factors of x and y. No side is less than a pixel, as in
+    views."""
+
+    def _resize_img(self, results: dict) -> None:
+        sides, wanted = sorted(results["img"].shape[:2]), sorted(results["scale"])
+        if 2 * sides[0] * min(wanted[0] / sides[0], wanted[1] / sides[1]) < 1:
+            height, width = results["img"].shape[:2]
+            long = round(sides[1] * min(wanted[0] / sides[0], wanted[1] / sides[1]))
+            results["scale"] = (long, 1) if width > height else (1, long)
+            self.keep_ratio = False
+        super()._resize_img(results)
+        self.keep_ratio = True
 
     def transform(self, results: dict) -> dict:
         results = super().transform(results)

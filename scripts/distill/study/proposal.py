@@ -14,7 +14,7 @@ import numpy as np
 from distill.predictions.views import View
 from distill.program import UserError
 from distill.study.facts import RARE, VALIDATED, Facts
-from distill.study.lengths import automatic_length
+from distill.study.lengths import LEAST, automatic_length
 
 STEP = 16  # pixels, of sides
 SMALL = {"cpu": 12, "gpu": 24}  # pixels, of the small objects in training
@@ -112,7 +112,7 @@ def config(found: Facts, sources: Sources, results: str, device: str) -> dict[st
     others = sources.unlabelled_images + found.images * sources.hide
     counts = [count * labelled / found.images for count in found.counts.values() if count]
     varied = len(counts) > VARIED and labelled < EACH * len(counts)
-    ratio = RATIO_OF_FEW if labelled < FEW and others > 5 * labelled and not varied else RATIO
+    ratio = _ratio(labelled, others, device == "gpu" or labelled < FEW, varied)
     model: dict[str, Any] = {"config": NETWORKS[found.task, device]}
     teacher: dict[str, Any] = {}
     longest_side = min(_step((side + STEP) * found.aspect) + STEP, View.max_side)
@@ -132,6 +132,9 @@ def config(found: Facts, sources: Sources, results: str, device: str) -> dict[st
             model["max_side"] = longest_side
         model["iterations"] = "auto"
         longest = automatic_length(round(labelled + others), GPU_BATCH, student=True)
+        if automatic_length(round(labelled), GPU_BATCH) == LEAST:
+            teacher = {"augment": "strong", "iterations": round(LONGER[found.task] * LEAST)}
+            longest = max(longest, teacher["iterations"])
         baseline = {"iterations": 100 * round(longest / 100)}
         most = sources.unlabelled_images
     model["augment"] = "weak"
@@ -152,6 +155,17 @@ def config(found: Facts, sources: Sources, results: str, device: str) -> dict[st
         "labels": {"distilled": {}},
         "tables": {"results": table},
     }
+
+
+def _ratio(labelled: float, others: float, seen_often: bool, varied: bool) -> tuple[int, int]:
+    """Labelled to generated images: no image is drawn far more often than one of the other kind.
+
+    seen_often: whether a training draws the labelled images so often that fewer of them do no harm.
+    varied: whether there are few of each category.
+    """
+    if others * RATIO[0] < labelled * RATIO[1]:
+        return max(RATIO[0], round(RATIO[1] * labelled / max(1, others))), RATIO[1]
+    return RATIO_OF_FEW if seen_often and others > 5 * labelled and not varied else RATIO
 
 
 def drawn(model: Mapping[str, Any], ratio: tuple[int, int]) -> int:
