@@ -52,7 +52,9 @@ def said(crop, view, kind, points):
     step = (np.array(crop.size) - crop.udp_cells) / (np.array(crop.cells) - crop.udp_cells)
     x, y = (
         np.exp(-((np.arange(n) - at[..., None]) ** 2) / (2 * sigma**2))
-        for n, at, sigma in zip(crop.cells, np.moveaxis(points / step, -1, 0), SIGMAS[kind], strict=True)
+        for n, at, sigma in zip(
+            crop.cells, np.moveaxis(points / step - crop.floored / 2, -1, 0), SIGMAS[kind], strict=True
+        )
     )
     return (10 * x, 10 * y) if kind == "simcc" else (y[..., None] * x[..., None, :],)
 
@@ -84,7 +86,9 @@ def test_keypoints_are_read_off_heat_as_mmpose_reads_them(name):
         places, scores = decode(codec, (heat,))
         for n, maps in enumerate(heat):
             keypoints, confidence = theirs.decode(maps)
-            np.testing.assert_allclose(places[n] * step, keypoints[0], atol=0.05)
+            floored = 0.5 if name == "megvii" else 0  # where its cells begin, but for those at the edge
+            inner = (places[n] > 1).all(-1) & (places[n] < [22.5, 30.5]).all(-1) if floored else slice(None)
+            np.testing.assert_allclose(((places[n] + floored) * step)[inner], keypoints[0][inner], atol=0.05)
             if name != "megvii":  # which adds a half to a 255th
                 np.testing.assert_allclose(scores[n], confidence[0].clip(0), rtol=1e-5)
 
@@ -100,9 +104,9 @@ def test_keypoints_are_read_off_distributions_as_mmpose_reads_them():
 def test_a_peak_planted_in_a_view_is_found_in_the_image(view):
     """Of heat and of distributions, in the frame of the plain view; within half a pixel of the input."""
     points, plain = points_in(BOXES), View(200)
-    kinds = {name: ("heat", codec, udp) for name, (codec, _, udp) in HEAT.items() if name != "megvii"}
+    kinds = {name: ("heat", codec, udp) for name, (codec, _, udp) in HEAT.items()}
     for name, (kind, codec, udp) in {**kinds, "simcc": ("simcc", Codec(), False)}.items():
-        crop = Crop(SIZE, (96, 128) if kind == "simcc" else (24, 32), udp, udp)
+        crop = Crop(SIZE, (96, 128) if kind == "simcc" else (24, 32), udp, udp, name == "megvii")
         maps = said(crop, view, kind, in_input(crop, view, BOXES, points))
         if kind == "simcc":
             maps = maps[0][..., None, :], maps[1][..., None]
@@ -110,7 +114,8 @@ def test_a_peak_planted_in_a_view_is_found_in_the_image(view):
         average.add(maps, view, crop.regions(BOXES, view.padding))
         places, _ = average.keypoints()
         off = np.abs(in_input(crop, plain, BOXES, places) - in_input(crop, plain, BOXES, points))
-        assert off.max() < {"msra": 0.8, "simcc": 0.4}.get(name, 0.25), name  # of 2 pixels to a cell
+        most = {"msra": 0.8, "simcc": 0.4, "megvii": 0.6}.get(name, 0.25)  # of 2 pixels to a cell
+        assert off.max() < most, name
 
 
 def test_views_of_mean_evidence_beat_one_view():

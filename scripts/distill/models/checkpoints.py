@@ -16,12 +16,18 @@ from distill.models.weights import read_weights
 WRAPPERS = re.compile(r"^((module|_orig_mod|model|network|net|encoder_q|student|teacher)\.)+")
 
 
+# What OpenMMLab's files hold beside the network: how pixels are normalised, which their config says too, and,
+# in older ones, the running means of the weights, which are the others' again.
+BESIDE = ("data_preprocessor.", "ema_")
+
+
 def read(path: Path) -> tuple[State, dict[str, Any]]:
     """The tensors of a checkpoint, without what wrappers put in front of their names, and its meta."""
     if path.suffix == ".pkl":
         return {key: torch.from_numpy(array.copy()) for key, array in read_arrays(path).items()}, {}
     content = read_weights(path)
-    return unwrapped(content["state_dict"]), content["meta"]
+    tensors = unwrapped(content["state_dict"])
+    return {key: value for key, value in tensors.items() if not key.startswith(BESIDE)}, content["meta"]
 
 
 def unwrapped(state: State) -> State:

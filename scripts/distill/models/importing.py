@@ -60,9 +60,9 @@ def import_model(name: str, config: Path, spec: dict[str, Any], labelled: Path, 
     if of_keypoints and (points_meta := keypoint_meta(coco)):
         count = named_rows.name_count(state, of_keypoints) or 0
         points = complete(checkpoints.names_of("keypoints", count, spec, meta), count, "keypoints", path)
-        order = torch.tensor(positions(points_meta.names, points, "keypoints", path, labelled))
-        for tensor, rows in of_keypoints.items():
-            state[tensor] = state[tensor].index_select(rows.axis, rows.of_names(count)[order].flatten())
+        order = positions(points_meta.names, points, "keypoints", path, labelled)
+        if order != list(range(count)):
+            _select(state, of_keypoints, order, count, path)
         keypoints = len(points_meta.names)
     cfg = Config({"model": named_rows.of_size(cfg, classes, keypoints).model})
     check_weights(state, path)
@@ -88,6 +88,23 @@ def import_model(name: str, config: Path, spec: dict[str, Any], labelled: Path, 
             "unused": unused,
         },
     )
+
+
+def _select(
+    state: State, of_keypoints: dict[str, named_rows.Rows], order: list[int], count: int, path: Path
+) -> None:
+    """Keeps some of a network's `count` keypoints, in another order, in place. Raises UserError where they
+    look at each other, so that the others would say something else then.
+
+    of_keypoints: the tensors that have rows of them. path: of the checkpoint, for messages.
+    """
+    mixed = any(".gau." in name for name in state) and len(order) < count  # RTMPose's attention
+    if mixed or any(rows.others for rows in of_keypoints.values()):  # a stage sees those of the one before
+        what = f"its {count} keypoints look at each other, so that it cannot predict some of them alone"
+        raise UserError(f"{path}: {what}; take it as `init` of a training, or one of the dataset's keypoints")
+    for tensor, rows in of_keypoints.items():
+        where = rows.of_names(count)[torch.tensor(order)].flatten()
+        state[tensor] = state[tensor].index_select(rows.axis, where)
 
 
 def translate(
@@ -118,7 +135,7 @@ def translate(
 def check(state: State, expected: dict[str, torch.Size], has_keypoints: bool, source: Path) -> None:
     """Raises UserError unless `state` holds the expected tensors; others may only be those of heads that the
     network lacks, and such as it computes itself."""
-    spare = ["num_batches_tracked", "mask_", "anchor_generator", "pixel_mean", "pixel_std"]
+    spare = ["num_batches_tracked", "mask_", "point_head", "anchor_generator", "pixel_mean", "pixel_std"]
     spare += [] if has_keypoints else ["keypoint_"]
     wrong = {
         "missing": [k for k in expected if k not in state and not k.endswith("num_batches_tracked")],

@@ -45,7 +45,8 @@ class Rows:
         name, number = torch.arange(count)[:, None], torch.arange(self.each)
         if self.together:
             return name * self.each + number
-        return number * (count + self.others) + (self.others if self.others > 1 else 0) + name
+        first = self.others if self.others > 1 and self.each > 1 else 0  # of an anchor, its box is first
+        return number * (count + self.others) + first + name
 
     def of_others(self, count: int) -> Tensor:
         """Where the other rows are, of a tensor of `count` names."""

@@ -20,7 +20,8 @@ class Codec(msgspec.Struct, frozen=True, omit_defaults=True):
     """How keypoints are read off heatmaps.
 
     refine: what moves a peak off its cell's centre: quarter of a cell towards the higher neighbour, Newton's
-        method on the logarithm (dark, arXiv 1910.06278; udp, arXiv 1911.07524), or megvii's; or none.
+        method on the logarithm (dark, arXiv 1910.06278; udp, arXiv 1911.07524), or megvii's, a quarter of a
+        blurred one; or none.
     blur: side of the Gaussian kernel before refinement, cells; odd.
     sure: of distributions of x and y, the peaks of those that training aims at: they score 1.
     """
@@ -62,7 +63,7 @@ def decode(codec: Codec, maps: tuple[np.ndarray, ...]) -> tuple[np.ndarray, np.n
     inner = np.array([(x > 1) & (x < width - 1), (y > 1) & (y < height - 1)])
     if codec.refine == "quarter":
         return places + np.moveaxis(0.25 * slope * (inner & [y > 0, x > 0]), 0, -1), scores
-    return places + np.moveaxis((0.25 * slope + 0.5) * inner.all(axis=0), 0, -1), scores
+    return places + np.moveaxis(0.25 * slope * inner.all(axis=0), 0, -1), scores
 
 
 def _blurred(heatmap: np.ndarray, kernel: int) -> np.ndarray:

@@ -25,18 +25,21 @@ class Crop:
     cells: W and H of its heatmaps, or the lengths of its distributions of x and y.
     udp: whether the input ends at the centres of its outer pixels (`use_udp` of TopdownAffine).
     udp_cells: whether the heatmap does (the codec UDPHeatmap).
+    floored: whether cell i begins at i cells, not half a cell before (the codec MegviiHeatmap).
     """
 
     size: tuple[int, int]
     cells: tuple[int, int]
     udp: bool = False
     udp_cells: bool = False
+    floored: bool = False
 
     def regions(self, boxes: np.ndarray, padding: float) -> np.ndarray:
         """(N, 4) x1, y1, x2, y2 → the frames of their heatmaps (N, 4; x, y, w, h), both in the image."""
         centre, scale = self._padded(boxes, padding)
         step = scale / (np.array(self.cells) - self.udp_cells)
-        return np.concatenate([centre - scale / 2 - step / 2 + 0.5, step * self.cells], axis=-1)
+        first = centre - scale / 2 + 0.5 - (0 if self.floored else step / 2)
+        return np.concatenate([first, step * self.cells], axis=-1)
 
     def matrices(self, boxes: np.ndarray, view: View) -> np.ndarray:
         """(N, 4) x1, y1, x2, y2 in the image → (N, 2, 3), the maps of the image's pixels to the input's under

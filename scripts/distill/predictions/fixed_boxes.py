@@ -10,9 +10,11 @@ from distill.files import read_json
 from distill.predictions.boxes import xywh_to_xyxy
 from distill.predictions.coco_results import Prediction
 from distill.predictions.views import Size, View
+from distill.predictions.voting import suppress
 from distill.program import UserError
 
 Image = dict[str, Any]  # a record of the dataset JSON
+NMS = 0.5  # IoU, as in the R-CNNs
 
 
 def fixed(
@@ -20,15 +22,18 @@ def fixed(
 ) -> tuple[np.ndarray, np.ndarray]:
     """The boxes of one image that stay the same under all views, the best first.
 
-    found: "boxes" (N, 4) x1, y1, x2, y2 in the view, "scores" (N,).
+    found: "boxes" (N, 4) x1, y1, x2, y2 in the view, "scores" (N,), "category_ids" (N,). Of those of a
+        category that overlap, the best stays: not every detector sees to that itself.
     size: width, height of the image.
     limits: min_score, and per_image, how many at most.
 
     Returns boxes (n, 4) in the image, and which of the N they are.
     """
+    best = suppress(found["boxes"], found["scores"], found["category_ids"], NMS, 1.0)[0]
     boxes = view.inverse_boxes(found["boxes"], size).clip(0, np.array([*size, *size]))
     sides = boxes[:, 2:] - boxes[:, :2]
     keep = (found["scores"] >= limits["min_score"]) & (sides >= 1).all(1)
+    keep &= np.isin(np.arange(len(keep)), best)
     order = np.argsort(-found["scores"][keep], kind="stable")[: limits["per_image"]]
     rows = np.flatnonzero(keep)[order]
     return boxes[rows], rows

@@ -139,8 +139,8 @@ class TopDown(Detector):
         size = tuple(codec.input_size)
         heat = not hasattr(codec, "simcc_split_ratio")
         cells = codec.heatmap_size if heat else [int(side * codec.simcc_split_ratio) for side in size]
-        udp_cells = type(codec).__name__ == "UDPHeatmap"
-        return Crop(size, tuple(cells), bool(network.test_cfg.get("use_udp")), udp_cells)
+        udp, kind = bool(network.test_cfg.get("use_udp")), type(codec).__name__
+        return Crop(size, tuple(cells), udp, kind == "UDPHeatmap", kind == "MegviiHeatmap")
 
     def layout(self, network: Any) -> Layout:
         """What its heatmaps are, and how keypoints are read off them."""

@@ -51,6 +51,8 @@ class Format:
 def stated(what: str, meta: dict[str, Any]) -> list[str] | None:
     """Names of categories or keypoints that a checkpoint states: ours, mmdet's or mmpose's."""
     about, own = meta.get("dataset_meta"), meta.get("categories")
+    if isinstance(about, dict):  # in capitals before mmdet 3.0
+        about = {str(key).lower(): value for key, value in about.items()}
     names = meta.get("rows") if what == "categories" else None
     if names is None and isinstance(own, list) and own and all(isinstance(each, dict) for each in own):
         points = [each["keypoints"] for each in own if each.get("keypoints")]
@@ -111,9 +113,12 @@ def _mmdet(cfg: Config, state: State, meta: dict[str, Any]) -> dict[str, Any]:
         found = re.search(rf"\b{key}=[\[(]{number},{number},{number},?\s*[\])]", text)
         return found and [float(channel) for channel in found.groups()]
 
+    mean, std = numbers("mean"), numbers("std")
+    if mean and std and max(std) < 1:  # of pixels from 0 to 1: mmpose before 1.0
+        mean, std = [255 * value for value in mean], [255 * value for value in std]
     said = {
-        "mean": numbers("mean"),
-        "std": numbers("std"),
+        "mean": mean,
+        "std": std,
         "bgr_to_rgb": (found := re.search(r"to_rgb=(True|False)", text)) and found[1] == "True",
     }
     settings = {"data_preprocessor": {key: value for key, value in said.items() if value is not None}}
@@ -172,7 +177,8 @@ FORMATS = {
         _torchvision,
     ),
     "mmdet": Format((), "last", _mmdet),
-    "mmpose": Format((), "last", _mmdet),  # its files are made by the same program
+    # Its files are made by the same program; those before 1.0 have another name for the head.
+    "mmpose": Format(((r"keypoint_head\.", "head."),), "last", _mmdet),
     "detectron2": Format(
         (
             (r"backbone\.bottom_up\.stem\.conv1\.norm\.", "backbone.bn1."),
