@@ -103,6 +103,9 @@ def test_a_timing_run_is_of_one_gpu_and_of_the_layers_that_learn():
     short = next(model for model in timed["models"].values() if model["config"] == first)
     assert (short["batch"], short["gpus"], short["init"]) == (2, 1, "pretrained")
 
+    zoo = {"config": "faster_rcnn_r50_fpn", "import": {"format": "torchvision", "checkpoint": "zoo.pth"}}
+    imported = STUDY | {"models": STUDY["models"] | {"teacher": zoo}}
+    assert timing(imported, resolve(imported, ROOT), {})["models"]["model0"]["config"] == zoo["config"]
     config = STUDY | {"model": {"config": first, "batch": 8, "gpus": 8, "init": "teacher"}}
     config["models"] = {"teacher": {"init": "none"}, "student": {"labels": "distilled"}}
     timed = resolve(timing(config, resolve(config, ROOT), {}), ROOT)

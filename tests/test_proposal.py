@@ -168,9 +168,12 @@ def test_many_unlabelled_images_beside_few_labelled_ones_change_the_ratio():
     assert long["ratio"] == [1, 3]
 
 
-def test_a_few_unlabelled_images_are_not_drawn_far_more_often_than_labelled_ones():
-    student = study(replace(FACTS, images=5000), unlabelled_images=100, device="gpu")[0]["models"]["student"]
-    assert student["ratio"][0] / student["ratio"][1] == pytest.approx(4000 / 100)
+@pytest.mark.parametrize("device", ["cpu", "gpu"])
+def test_a_few_unlabelled_images_are_not_drawn_far_more_often_than_labelled_ones(device):
+    config, _ = study(replace(FACTS, images=5000), unlabelled_images=100, device=device)
+    labelled, generated = config["models"]["student"]["ratio"]
+    assert labelled / generated == pytest.approx(4000 / 100)
+    assert config["datasets"]["unlabelled"] == POOL  # all of them
 
 
 def test_on_a_gpu_a_teacher_of_few_images_trains_longer():

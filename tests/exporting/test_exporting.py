@@ -130,6 +130,13 @@ def test_a_trained_model_finds_the_same_keypoints_in_images_of_any_size(tmp_path
     agree(*others, np.ones((3, 77, 95), np.float32))
 
 
+def test_a_box_to_train_on_is_resized_with_its_image():
+    resizing = torchvision_loader.Resizing(100, 200, [0.0] * 3, [1.0] * 3)
+    image, target = resizing.resize(torch.zeros(3, 50, 60), {"boxes": torch.tensor([[5.0, 5, 20, 20]])})
+    assert image.shape == (3, 100, 120)
+    assert target["boxes"].tolist() == [[10, 10, 40, 40]]
+
+
 def test_images_of_other_sizes_are_resized_as_here(tmp_path, keypoint_model, arrows):
     """But for OpenCV's whole numbers. Sides that torchvision would cut off move boxes by up to a pixel."""
     coco, view = read_json(arrows), View(101)

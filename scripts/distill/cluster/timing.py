@@ -32,7 +32,8 @@ def timing(config: dict, study: Study, images: Mapping[str, int]) -> dict:
     for model in study["models"].values():
         path = model["config"]
         short: dict[str, Any] = {key: model[key] for key in ("scales", "max_side", "amp") if key in model}
-        short["batch"] = model["batch"] // (model["gpus"] * model["nodes"])  # one GPU's share
+        if "batch" in model:  # which imported ones have not; one GPU's share
+            short["batch"] = model["batch"] // (model["gpus"] * model["nodes"])
         if path.endswith(".py") and "::" not in path:
             path = os.path.relpath(path, data)
         if "boxes" in model:

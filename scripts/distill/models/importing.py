@@ -100,8 +100,8 @@ def _select(
     """
     mixed = any(".gau." in name for name in state) and len(order) < count  # RTMPose's attention
     if mixed or any(rows.others for rows in of_keypoints.values()):  # a stage sees those of the one before
-        what = f"its {count} keypoints look at each other, so that it cannot predict some of them alone"
-        raise UserError(f"{path}: {what}; take it as `init` of a training, or one of the dataset's keypoints")
+        what = f"its {count} keypoints look at each other: it predicts all of them, in its order, or none"
+        raise UserError(f"{path}: {what}; take it as `init` of a training, or give the dataset all of them")
     for tensor, rows in of_keypoints.items():
         where = rows.of_names(count)[torch.tensor(order)].flatten()
         state[tensor] = state[tensor].index_select(rows.axis, where)

@@ -125,7 +125,7 @@ def config(found: Facts, sources: Sources, results: str, device: str) -> dict[st
         baseline: dict[str, Any] = {"init": "teacher"}  # short trainings have not learned all that they can
         longer = round(LONGER[found.task] * model["iterations"])
         teacher = {"augment": "strong", "iterations": longer}
-        most = drawn(model, ratio) // PASSES
+        most = drawn(model, max(ratio, RATIO, key=lambda r: r[1] / r[0])) // PASSES  # of few, all are taken
     else:
         model["scales"] = [_step(side * share) for share in np.linspace(0.8, 1, 6)]
         if longest_side > USUAL_SIDE:  # wide images are trained on as large as they are predicted

@@ -170,11 +170,15 @@ def keypoint_head(before: int, widths: list[int], groups: int) -> nn.Module:
 class Resizing(GeneralizedRCNNTransform):
     """torchvision's, but for the sides, which it cuts off to whole pixels, and training has rounded."""
 
-    def resize(self, image: Tensor, target=None) -> tuple[Tensor, None]:
+    def resize(
+        self, image: Tensor, target: dict[str, Tensor] | None = None
+    ) -> tuple[Tensor, dict[str, Tensor] | None]:
+        if target is not None:  # to be trained on
+            return super().resize(image, target)
         sides = shape_as_tensor(image)[-2:].double()
         scale = torch.minimum(self.min_size[-1] / sides.min(), self.max_size / sides.max())
         height, width = (sides * scale + 0.5).floor().clamp(min=1).long()
-        return nn.functional.interpolate(image[None], size=[height, width], mode="bilinear")[0], None
+        return nn.functional.interpolate(image[None], size=[height, width], mode="bilinear")[0], target
 
 
 def build(settings: dict) -> FasterRCNN:
