@@ -186,8 +186,8 @@ def test_defaults_of_trainings(changed):
     # The others decide how it is run, and how often.
     assert set(changed.usual["models"]) - set(student) == {"labelled", "repeat", "gpus", "nodes", "recipe"}
     train = re.findall(r"^rule train_teacher:\n(?:    .*\n)+", changed.plan, re.M)[0]
-    assert f"nodes={changed.usual['models']['nodes']}," in train
-    assert f"mem_mb={16000 * changed.usual['models']['gpus']}," in train
+    assert "nodes=1," in train  # the study is for CPUs, on which one process trains a model
+    assert "mem_mb=16000," in train
     with pytest.raises(UserError, match="repeat: must be true"):
         resolve(yaml.safe_load(STUDY.replace(", repeat: true", "")), changed.folder)
 

@@ -1,9 +1,11 @@
 """A training of several processes and the terminal that it was started from."""
 
+import os
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -24,10 +26,11 @@ def test_a_closed_terminal_ends_a_training_but_under_nohup(tmp_path, nohup):
     (tmp_path / "program.py").write_text(PROGRAM)
     program = (tmp_path / "program.py", tmp_path / "run")
     command = [sys.executable, SCRIPTS / "launch.py", "--gpus", "1", *program]
+    env = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     answer = signal.SIG_IGN if nohup else signal.SIG_DFL
     before = signal.signal(signal.SIGHUP, answer)  # a new process begins with it
     try:
-        launched = subprocess.Popen(command, stderr=subprocess.PIPE)
+        launched = subprocess.Popen(command, stderr=subprocess.PIPE, env=env)
     finally:
         signal.signal(signal.SIGHUP, before)
     while not (tmp_path / "run").exists():

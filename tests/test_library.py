@@ -11,7 +11,7 @@ from helpers import SCRIPTS
 LIBRARY = SCRIPTS / "distill"
 # Each level imports earlier ones only; packages of the same level know nothing of each other.
 ORDER = [
-    {"forks", "program", "files", "strict"},
+    {"forks", "program", "requeue", "files", "strict"},
     {"datasets"},
     {"predictions"},
     {"labels", "evaluation"},

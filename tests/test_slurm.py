@@ -7,8 +7,9 @@ import sys
 
 import pytest
 
-from distill.cluster.slurm import preempted, requeue, torchrun
+from distill.cluster.slurm import torchrun
 from distill.program import UserError
+from distill.requeue import preempted, requeue
 from helpers import SCRIPTS
 
 STEP = {

@@ -208,6 +208,7 @@ def test_the_device_of_the_study_is_obeyed_where_there_is_a_gpu(tmp_path, arrows
     monkeypatch.setattr("mmengine.runner.runner.get_device", lambda: "cuda")
     train(training_job(tmp_path, "faster_rcnn_tiny", arrows, iterations=1))
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr("distill.models.devices._too_old", lambda: "")
     for device, pinned in (("cpu", False), ("cuda", True)):
         job = replace(training_job(tmp_path, "faster_rcnn_tiny", arrows, amp=True), device=device)
         assert loader_config(job)["pin_memory"] == pinned

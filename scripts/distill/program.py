@@ -16,6 +16,7 @@ from types import FrameType
 from typing import Any, TypeVar
 
 from distill import __version__, forks
+from distill.requeue import preempted, requeue
 
 # Threads of OpenMP that wait for each other sleep: on a machine that does other work too, those that spin
 # keep the others from theirs. Read when torch is loaded.
@@ -80,8 +81,6 @@ def run(main: Callable[[], None], imports: str | None = None) -> None:
 def _end(number: int, frame: FrameType | None) -> None:
     """Where a job is cancelled, what it has half-written goes; one whose place Slurm takes is put back into
     the queue. A training that has begun answers in its own way."""
-    from distill.cluster.slurm import preempted, requeue  # which are programs too
-
     if preempted(os.environ):
         requeue(os.environ)
     sys.exit(128 + number)

@@ -117,7 +117,7 @@ SAVES = f"""
 exec {sys.executable} - <<'END'
 import os, pathlib, signal, sys, time
 sys.path.append("{ROOT}/scripts")
-from distill.cluster.slurm import requeue
+from distill.requeue import requeue
 
 def save(*_):
     pathlib.Path("saved").touch()

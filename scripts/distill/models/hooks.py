@@ -22,10 +22,10 @@ from mmengine.logging import HistoryBuffer
 from mmengine.registry import HOOKS
 from numpy.random import SeedSequence
 
-from distill.cluster.slurm import preempted, requeue
 from distill.files import write_text
 from distill.models import work_folder
 from distill.program import UserError
+from distill.requeue import preempted, requeue
 
 KEPT = 200  # iterations; more than any interval
 
