@@ -179,10 +179,11 @@ class ResizeInstances(Resize):
     views."""
 
     def _resize_img(self, results: dict) -> None:
-        sides, wanted = sorted(results["img"].shape[:2]), sorted(results["scale"])
-        if 2 * sides[0] * min(wanted[0] / sides[0], wanted[1] / sides[1]) < 1:
-            height, width = results["img"].shape[:2]
-            long = round(sides[1] * min(wanted[0] / sides[0], wanted[1] / sides[1]))
+        height, width = results["img"].shape[:2]
+        (short, long), wanted = sorted((height, width)), sorted(results["scale"])
+        factor = min(wanted[0] / short, wanted[1] / long)
+        if 2 * short * factor < 1:
+            long = round(long * factor)
             results["scale"] = (long, 1) if width > height else (1, long)
             self.keep_ratio = False
         super()._resize_img(results)

@@ -20,16 +20,7 @@ from distill.models.loaders import outlive_signals
 from distill.models.model import load
 from distill.models.named_rows import categories_of
 from distill.models.pose_application import Poses, PosesInCrops
-from distill.models.sources import (
-    CroppedImages,
-    Image,
-    Part,
-    Pixels,
-    Source,
-    ViewedImages,
-    Views,
-    batches,
-)
+from distill.models.sources import CroppedImages, Image, Part, Pixels, Source, ViewedImages, Views, batches
 from distill.models.usage import Plan, plan_of
 from distill.predictions.views import View, check_crops, check_images
 from distill.program import DEVICE, UserError, log, progress
@@ -191,8 +182,8 @@ class Predictor:
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast):
                 return each(records[rows], data["inputs"], data["data_samples"])
 
-        sizes = [p.shape[1:] for p in pixels]
-        return self.portions(part, len(records), tuple(map(max, zip(*sizes, strict=True))))
+        padded = tuple(map(max, zip(*(p.shape[1:] for p in pixels), strict=True)))
+        return self.portions(part, len(records), padded)
 
     def boxes(self, root: Path, images: list[Image], view: View) -> Iterator[tuple[Image, dict]]:
         """Yields (image, {"boxes" (N, 4) x1, y1, x2, y2 in the view, "scores" (N,), "category_ids" (N,)})."""

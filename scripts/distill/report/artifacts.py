@@ -140,6 +140,13 @@ class Results:
         found = self._datasets.get(name) or self.optional("datasets", f"{name}.json", read=_read_shown)
         return found["info"] if found else {}
 
+    def repairs(self) -> list[dict[str, Any]]:
+        """Datasets, those too that others are made of, in whose annotations something was repaired: {name,
+        repaired: {what: count}}."""
+        families = self.families(self.study["datasets"])
+        found = {family: self.info(members[0]).get("repaired") for family, members in families.items()}
+        return [{"name": family, "repaired": repaired} for family, repaired in found.items() if repaired]
+
     def merged(self, labels: str) -> Path:
         """The merged predictions that a label set is made of."""
         return self.results / merged_file(self.study, labels)
@@ -180,6 +187,13 @@ class Results:
         blocks = [e.get(task or e["task"]) or {} for e in self.evaluations(model, views or self.test_views)]
         values = [100 * block["AP"] for block in blocks if block.get("AP") is not None]
         return sum(values) / len(values) if values else None
+
+    def averaged_over(self, model: str) -> str:
+        """What `ap` of a model is the mean of: "5 folds", or "2 of 5 folds" if others are not evaluated."""
+        members = len(self.families(self.models)[self.family(model)])
+        evaluated = len(self.evaluations(model, self.test_views))
+        over = f"{members} {self.repeated}s" if members > 1 else ""
+        return f"{evaluated} of {over}" if evaluated < members else over
 
     def student(self, labels: str) -> str | None:
         """The first model that is trained on these labels; if there is none, the first one on a dataset in

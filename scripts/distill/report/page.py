@@ -101,10 +101,7 @@ class Report(Results):
             if len(taught) == 1 and firsts != taught and (of_first := ap(firsts[0])) is not None:
                 others.append(("the first teacher", of_first))
             validation = self.family(self.models[student]["validation"])
-            members = len(self.families(self.models)[self.family(student)])
-            evaluated = len(self.evaluations(student, self.test_views))
-            over = f"{members} {self.repeated}s" if members > 1 else ""
-            over = f"{evaluated} of {over}" if evaluated < members else over
+            over = self.averaged_over(student)
             return {"student": aps[0], "others": others, "over": over, "validation": validation}
         return None
 
@@ -272,13 +269,6 @@ class Report(Results):
             for family, members in self.families(used).items()
             if (dataset := self.dataset(members[0]))
         ]
-
-    def repairs(self) -> list[dict[str, Any]]:
-        """Datasets, those too that others are made of, in whose annotations something was repaired: {name,
-        repaired: {what: count}}."""
-        families = self.families(self.study["datasets"])
-        found = {family: self.info(members[0]).get("repaired") for family, members in families.items()}
-        return [{"name": family, "repaired": repaired} for family, repaired in found.items() if repaired]
 
     def unlearnt(self) -> list[dict[str, Any]]:
         """{validation, names, models} of categories that are tested and that no annotation shows these
