@@ -89,7 +89,7 @@ rule merge_predictions:
     conda:
         "../envs/distill.yaml"
     resources:
-        mem_mb=8000,
+        mem_mb=lambda wildcards, input: max(8000, round(13 * input.size_mb)),  # records are read as a whole
         runtime=60,
     params:
         version=version("merge"),

@@ -5,7 +5,11 @@ from xml.etree import ElementTree
 
 import pytest
 
+from distill.labels import yolo_export
 from distill.labels.exchange import to_cvat, to_label_studio
+from distill.program import UserError
+from helpers.annotated import Coco
+from helpers.answers import LABELS, corrected
 
 
 def test_cvat_gets_what_its_reader_requires(labels):
@@ -77,3 +81,38 @@ def test_label_studio_gets_tasks_in_percent(labels):
         assert [label.get("value") for label in control] == ["arrow", "disc"]
     names = {interface.find(tag).get("name") for tag in ("RectangleLabels", "KeyPointLabels", "Image")}
     assert {r["from_name"] for r in regions.values()} | {r["to_name"] for r in regions.values()} <= names
+
+
+def test_the_ignored_are_no_labels_that_come_home(caplog):
+    """They are shown to nobody: neither have they keypoints to keep, nor does an answer lack them."""
+    labels = deepcopy(LABELS)
+    ignored = {"id": 9, "image_id": 1, "category_id": 3, "bbox": [36, 10, 40, 50], "iscrowd": 1}
+    labels["annotations"].append({**ignored, "keypoints": [0] * 6, "num_keypoints": 0})
+    moved = {"image_id": 5, "category_id": 3, "bbox": [30, 10, 40, 50]}  # nearer to the ignored one
+    image, hand = {"id": 5, "file_name": "1.png"}, {"id": 3, "name": "hand"}
+    answer = {"images": [image], "annotations": [moved], "categories": [hand]}
+    (mine,) = (a for a in corrected(labels, [answer])["annotations"] if a["image_id"] == 1)
+    assert mine["keypoints"] == labels["annotations"][0]["keypoints"]
+    assert "came back as they were" not in caplog.text
+    moved["bbox"] = labels["annotations"][0]["bbox"]
+    corrected(labels, [answer])
+    assert "1 of 1 images came back as they were" in caplog.text
+
+
+def test_yolo_gets_what_is_seen_of_boxes_over_the_edge(tmp_path):
+    part = Coco(tmp_path / "coco", images=1).build()
+    width, height = (part["images"][0][side] for side in ("width", "height"))
+    part["annotations"][0]["bbox"] = [width - 10, -5, 30, 25]
+    yolo_export.export(part, part, part, (6, 4), tmp_path / "out")
+    (label,) = (tmp_path / "out/labels/val").iterdir()
+    line = [float(word) for word in label.read_text().splitlines()[0].split()[1:5]]
+    assert line == pytest.approx([1 - 5 / width, 10 / height, 10 / width, 20 / height], abs=1e-5)
+
+
+def test_yolo_gets_one_order_of_keypoints(tmp_path):
+    part = Coco(tmp_path / "coco", images=2).build()
+    val = deepcopy(part)
+    posed = next(category for category in val["categories"] if category.get("keypoints"))
+    posed["keypoints"] = posed["keypoints"][::-1]
+    with pytest.raises(UserError, match=f"val: {posed['name']} has other keypoints than the labelled"):
+        yolo_export.export(part, part, val, (6, 4), tmp_path / "out")

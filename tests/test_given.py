@@ -221,3 +221,33 @@ def test_the_lines_of_the_page_write_such_a_file(tmp_path, monkeypatch):
     assert 0 < len(found.score) <= 10
     assert set(found.category.tolist()) <= {1, 3}
     assert set(found.place.tolist()) == {0, 1}
+
+
+def test_two_files_are_not_one_image(tmp_path):
+    """A dataset of one folder alone, and what a program said of two."""
+    records = [
+        {"file_name": name, "category_id": 3, "bbox": [1, 1, 9, 9], "score": 0.5}
+        for name in ("a/9.png", "b/9.png")
+    ]
+    images = Images({"images": [{"id": 1, "file_name": "9.png", "width": 64, "height": 48}]}, [])
+    (tmp_path / "x.json").write_text(json.dumps(records))
+    with pytest.raises(UserError, match=r"file_name 'b/9.png' and 'a/9.png' would be one image of the data"):
+        given.read(tmp_path / "x.json", images, CATEGORIES, False)
+
+
+def test_an_id_that_a_union_has_changed_is_neither(tmp_path):
+    def part(folder, ids):
+        images = [
+            {"id": i, "file_name": f"{folder}/{n}.png", "hash": f"{folder}{n}"} for n, i in enumerate(ids)
+        ]
+        return {"images": images, "info": {"kind": "coco"}}
+
+    union = Images(
+        {"images": part("a", [1, 2])["images"] + part("b", [3, 4])["images"]},
+        [part("a", [1, 2]), part("b", [1, 2])],
+    )
+    assert [union.row(key) for key in (3, 4, "a/1.png", "b/0.png")] == [2, 3, 1, 2]
+    with pytest.raises(
+        UserError, match="2 is the id of two images, of datasets that have become one; give file"
+    ):
+        union.row(2)

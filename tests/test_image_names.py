@@ -25,8 +25,11 @@ def test_a_name_without_its_folder_may_be_of_several_images(labels):
     names = ["x.png", "sub/x.png", "other/y.png"]
     for image, name in zip(labels["images"], names, strict=False):
         image["file_name"] = name
-    top = [{"id": 0, "file_name": "x.png"}]
+    top = [{"id": 0, "file_name": "./x.png"}, {"id": 1, "file_name": "y.png"}]
     corrected(labels, [{"images": top, "annotations": [], "categories": []}])
+    one = [{"id": 0, "file_name": "x.png"}]  # sub/x.png, as likely
+    with pytest.raises(UserError, match="several of the labels' images; export it with folders"):
+        corrected(labels, [{"images": one, "annotations": [], "categories": []}])
     names = ["x.png", *(image["file_name"] for image in labels["images"][3:])]
     labels["images"][3]["file_name"] = f"sub/{names[1]}"
     # of a tool that took off all folders

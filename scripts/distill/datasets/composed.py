@@ -5,11 +5,9 @@ import os
 from pathlib import Path, PurePath, PurePosixPath
 
 from distill.datasets.checks import Problems, make_whole, show, unique_ids
-from distill.datasets.image_names import NamedImages
+from distill.datasets.image_names import NamedImages, numbered
 from distill.program import UserError, log
 from distill.strict import as_list, read_json, read_text
-
-NUMBERED = ("folder", "videos", "yolo", "voc", "figures")  # kinds whose images have numbers of our making
 
 
 def subset(spec: dict, sources: dict, images_dir: Path | None) -> dict:
@@ -48,7 +46,7 @@ def subset(spec: dict, sources: dict, images_dir: Path | None) -> dict:
         pool = _drawn(pool, spec, spec["seed"])
     kept = {image["id"] for image in pool}
     return {
-        "info": {"image_root": source["info"]["image_root"], "numbered": _numbered(source)},
+        "info": {"image_root": source["info"]["image_root"], "numbered": numbered(source)},
         "images": pool,
         "annotations": [a for a in source["annotations"] if a["image_id"] in kept],
         "categories": source["categories"],
@@ -105,7 +103,7 @@ def _listed(pool: list[dict], ids: str | list, source: dict, of: str) -> list[di
         stem = PurePosixPath(image["file_name"]).with_suffix("").as_posix()
         table[stem] = None if stem in table else image  # a name that two files share is no name
     by_id = {str(image["id"]): image for image in source["images"]}
-    unclear = {k for k, image in by_id.items() if _numbered(source) and table.get(k, image) is not image}
+    unclear = {k for k, image in by_id.items() if numbered(source) and table.get(k, image) is not image}
     table |= by_id
     table |= {image["file_name"]: image for image in source["images"]}
     kept = set()
@@ -131,7 +129,7 @@ def _of_coco(path: str, source: dict, problems: Problems) -> list[str]:
         raise UserError(f'{path}: not a COCO annotation file: needs an object with a list "images"')
     make_whole(named["images"], ("id",))
     unique_ids(named["images"], "image", problems)
-    if not _numbered(source):
+    if not numbered(source):
         return [str(image["id"]) for image in named["images"]]
     images, of_id = NamedImages(source["images"]), {i["id"]: i["file_name"] for i in source["images"]}
     wanted = []
@@ -144,12 +142,6 @@ def _of_coco(path: str, source: dict, problems: Problems) -> list[str]:
             problems.add(f"{show(name)} may be {' or '.join(map(show, fits[:2]))}")
         wanted.append(fits[0] if fits else name)
     return wanted
-
-
-def _numbered(dataset: dict) -> bool:
-    """Whether the ids of its images are of our making."""
-    info = dataset["info"]
-    return info.get("numbered", info.get("kind") in NUMBERED)
 
 
 def union(spec: dict, sources: dict, images_dir: Path | None) -> dict:
@@ -186,7 +178,7 @@ def union(spec: dict, sources: dict, images_dir: Path | None) -> dict:
             images.append(image | {"id": ids[image["id"]], "file_name": file_name})
         hashes |= {image["hash"] for image in kept}
     return {
-        "info": {"image_root": root, "numbered": any(map(_numbered, members))},
+        "info": {"image_root": root, "numbered": any(map(numbered, members))},
         "images": images,
         "annotations": annotations,
         "categories": members[0]["categories"],

@@ -8,6 +8,14 @@ from typing import Any
 from distill.datasets.coco import Coco
 from distill.program import UserError
 
+NUMBERED = ("folder", "videos", "yolo", "voc", "figures")  # kinds whose images have numbers of our making
+
+
+def numbered(dataset: Mapping[str, Any]) -> bool:
+    """Whether the ids of its images are of our making."""
+    info = dataset.get("info", {})
+    return info.get("numbered", info.get("kind") in NUMBERED)
+
 
 class Images:
     """The images of a dataset, found by id or name.
@@ -22,23 +30,30 @@ class Images:
         self._place = {image["id"]: row for row, image in enumerate(self.records)}
         rows = {image["file_name"]: row for row, image in enumerate(self.records)}
         mine = {image.get("hash", image["file_name"]) for image in self.records}
-        others = [image for source in sources for image in source["images"]]
-        others = [image for image in others if image.get("hash", image["file_name"]) not in mine]
+        given = [image for source in sources for image in source["images"]]
+        others = [image for image in given if image.get("hash", image["file_name"]) not in mine]
         self._others = {image["id"] for image in others}
+        self._meant: dict[int, set[str]] = {}  # several where a union has given an image another id
+        for image in [*self.records, *given]:
+            self._meant.setdefault(image["id"], set()).add(image.get("hash", image["file_name"]))
         unread = [gone for one in (dataset, *sources) for gone in one.get("info", {}).get("skipped", ())]
         self._named = _names({**{image["file_name"]: -1 for image in [*others, *unread]}, **rows})
-        given = any(one.get("info", {}).get("kind") == "coco" for one in (dataset, *sources))
-        self._numbered = {} if given else {int(k): row for k, row in self._named.items() if k.isdecimal()}
+        ours = any(map(numbered, (dataset, *sources)))
+        self._numbered = {int(k): row for k, row in self._named.items() if k.isdecimal()} if ours else {}
 
     def row(self, key: int | str) -> int:
         """Of an image in the dataset's list; −1 of one that only a source has.
 
-        Raises KeyError, and UserError for a number that is one image's id and another one's name: where no
-        annotation file of the user's says the ids, programs take the number in a file's name for its id.
+        Raises KeyError, and UserError for a number that two images have as id, or one as id and one as name:
+        where no annotation file of the user's says the ids, programs take the number in a file's name for it.
         """
         if isinstance(key, str):
             return _find(key, self._named)
         row = self._place[key] if key in self._place or key not in self._others else -1
+        if row >= 0 and len(self._meant[key]) > 1:
+            raise UserError(
+                f"{key} is the id of two images, of datasets that have become one; give file_name"
+            )
         if self._numbered.get(key, row) != row:
             raise UserError(f"{key} is the id of one image and the name of another; give file_name")
         return row

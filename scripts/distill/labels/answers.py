@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any
 
 from distill.datasets.checks import show
@@ -56,18 +55,14 @@ def category_named(name: str, labels: Coco) -> Record:
 class ImagesByName(NamedImages):
     """Those of labels."""
 
-    @cached_property
-    def on_top(self) -> int:
-        """How many are in no folder."""
-        return sum("/" not in name for name in self.named)
-
     def only(self, name: str, flat: bool = False) -> Record:
-        """The one that a name fits. flat: whether the tool took off all folders, so that it may stand for one
-        in a folder, too. Raises UserError where it is none or several."""
+        """The one that a name fits. flat: whether the tool may have taken off all folders, so that it stands
+        for any of that end. Raises UserError where it is none or several."""
         elsewhere = self.ending(name) if flat else []
         fits = elsewhere if len(elsewhere) > 1 else self.fitting(name)
         if len(fits) != 1:
-            raise UserError(f"image {show(name)} is {'several' if fits else 'none'} of the labels' images")
+            what = ("several", "; export it with folders") if fits else ("none", "")
+            raise UserError(f"image {show(name)} is {what[0]} of the labels' images{what[1]}")
         return fits[0]
 
 

@@ -197,7 +197,7 @@ class _Aim:
         aimed = times * self.options.instances
         tested = int(self.tested[which].sum())
         believed = at_rank(seen, tested)
-        if tested >= LEAST_TESTED and believed.threshold is not None:
+        if tested >= LEAST_TESTED and not believed.short:
             return at_rank(scores, round(aimed * int((scores >= believed.threshold).sum())))
         return at_rank(scores, round(aimed * int(self.counts[which].sum()) * self.unlabelled / self.labelled))
 
@@ -228,6 +228,7 @@ def thresholds(
 
     possible = np.flatnonzero(counts)
     shared = threshold(possible) if options.per == "all" else None
+    band = threshold(possible, options.ignore) if shared and options.ignore is not None else None
     common = counts >= options.rare
     usual = threshold(np.flatnonzero(common)) if options.rare else None
     entries, limits = {}, np.full(len(ids), np.inf)
@@ -235,9 +236,11 @@ def thresholds(
         zip(labelled["categories"], counts.tolist(), scores_of, strict=True)
     ):
         found, raised = threshold(np.array([i])), False
-        if validated and count and tested[i] < LEAST_TESTED:
-            what = "%s: %d objects to validate on are too few to aim at: by the mean of labelled images"
-            log.info(what, c["name"], tested[i])
+        if validated and count and (tested[i] < LEAST_TESTED or len(seen[i]) < tested[i]):
+            what = (
+                "%s: %d predictions of %d objects to validate on are too few: by the mean of labelled images"
+            )
+            log.info(what, c["name"], len(seen[i]), tested[i])
         if not count:  # also where all are kept: nothing says what such a label should be
             found = Threshold(None, 0, 0, found.candidates, short=False)
         elif shared:
@@ -248,9 +251,8 @@ def thresholds(
             limits[i] = found.threshold
         entries[str(c["id"])] = entry(c["name"], found, count) | ({"raised": True} if raised else {})
         if options.ignore is not None:
-            among = np.array([i]) if options.per == "category" else possible
-            limit = threshold(among, options.ignore).threshold if count else None
-            entries[str(c["id"])]["ignored_from"] = limit
+            limit = band or threshold(np.array([i]), options.ignore)
+            entries[str(c["id"])]["ignored_from"] = limit.threshold if count else None
         _log(c["name"], found)
 
     kept = score[rows] >= limits[category[rows]]

@@ -55,7 +55,7 @@ def read_coco(
     file = _converted(content)
     theirs = {category.id: category for category in file.categories}
     names = [image.file_name for image in file.images]
-    flat = not any("/" in name for name in names) and len(names) > images.on_top
+    flat = not any("/" in name for name in names)
     mine = {image.id: _same(image, images.only(image.file_name, flat)) for image in file.images}
     if len(theirs) < len(file.categories) or len(mine) < len(file.images):
         raise UserError("two of its images, or of its categories, have one id")

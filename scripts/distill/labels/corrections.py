@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from distill.datasets.coco import Coco, Record, by_image
+from distill.datasets.coco import Coco, Record, by_image, instances
 from distill.labels.answers import Answer, ImagesByName
 from distill.labels.coco_answer import read_coco
 from distill.labels.label_studio_answer import read_tasks
@@ -32,7 +32,7 @@ def corrected(labels: Coco, files: Mapping[str, Any], only_seen: bool = False) -
     has twice or two files correct alike, and where no image is corrected.
     """
     images = ImagesByName(labels["images"])
-    before = by_image(labels["annotations"])
+    before = by_image(instances(labels))
     answers: dict[str, Answer] = {}
     for file, content in files.items():
         try:
@@ -59,7 +59,7 @@ def corrected(labels: Coco, files: Mapping[str, Any], only_seen: bool = False) -
     old = [a for a in labels["annotations"] if a["image_id"] in as_before]
     annotations = [{**a, "id": number} for number, a in enumerate([*old, *new], 1)]
     _summarise(answers, len(seen), labels, images_left, annotations)
-    now = by_image(new)
+    now = by_image(instances({"annotations": new}))
     same = sum(_alike(now.get(image, []), before.get(image, [])) for image in seen)
     if same > MOST * len(seen):
         what = "%d of %d images came back as they were; give those alone that somebody has looked at"

@@ -59,6 +59,10 @@ def export(labels: Coco, labelled: Coco, val: Coco, ratio: tuple[float, float], 
         log.warning("categories that labelled images do not have: %s", ", ".join(more))
     posed = all(any(a.get("keypoints") for a in dataset["annotations"]) for dataset in (labelled, labels))
     meta = keypoint_meta(labelled) if posed else None
+    for name, dataset in datasets.items() if meta else ():
+        for each in dataset["categories"]:
+            if tuple(each.get("keypoints") or meta.names) != meta.names:
+                raise UserError(f"{name}: {each['name']} has other keypoints than the labelled images")
     parts = {name: _part(name, dataset, classes, meta) for name, dataset in datasets.items()}
     for name, part in parts.items():
         for file, (source, lines) in progress(part.items(), len(part), f"writing labels, {name}"):
@@ -115,8 +119,9 @@ def _line(annotation: Record, number: int, image: Record, meta: KeypointMeta | N
     """class x y w h, and x y v of each keypoint."""
     size = np.array([image["width"], image["height"]], float)
     corner, sides = np.split(np.array(annotation["bbox"], float), 2)
-    values = [*(corner + sides / 2) / size, *sides / size]
-    words = [f"{number}", *(f"{value:.6f}" for value in np.clip(values, 0, 1))]
+    corner, end = np.clip(corner, 0, size), np.clip(corner + sides, 0, size)
+    values = [*(corner + end) / 2 / size, *(end - corner) / size]
+    words = [f"{number}", *(f"{value:.6f}" for value in values)]
     if meta:
         flat = annotation.get("keypoints") or [0] * 3 * len(meta.names)
         for x, y, v in np.reshape(flat, (-1, 3)):

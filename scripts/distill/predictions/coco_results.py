@@ -105,9 +105,9 @@ def _stream(path: str | Path, opening: bytes, closing: bytes) -> Iterator[bytes 
             block, _, rest = (rest + chunk).rpartition(b",\n")
             if block:
                 yield block
-        if not rest.endswith(closing):
+        if not (rest := rest.rstrip()).endswith(closing.rstrip()):
             raise UserError(f"{path}: not a JSON file: its end is missing; is the file cut off?")
-        yield rest.removesuffix(closing)
+        yield rest.removesuffix(closing.rstrip())
 
 
 def decode(path: str | Path, block: bytes, kind: type[T]) -> list[T]:

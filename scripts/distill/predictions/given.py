@@ -188,7 +188,7 @@ def _numbers(values: np.ndarray) -> str:
 
 def _looked_up(path: str | Path, found: Sequence[_Record], images: Images) -> np.ndarray:
     """(N,) rows of the records' images in the dataset, −1 of those that are passed over."""
-    rows, known = np.empty(len(found), np.int64), {}
+    rows, known, called = np.empty(len(found), np.int64), {}, {}
     for i, record in enumerate(found):
         key = record.image_id if record.file_name is None else record.file_name
         if key is None:
@@ -203,6 +203,9 @@ def _looked_up(path: str | Path, found: Sequence[_Record], images: Images) -> np
                 named = [images.records[0]["id"], images.records[0]["file_name"]]
                 hint = f"the first is {named[0]}, {show(named[1])}"
                 _wrong(path, i, f"{of} {show(key)} is none of the {len(images.records)} images; {hint}")
+            name = called.setdefault(known[key], key) if isinstance(key, str) else key
+            if known[key] >= 0 and name != key:
+                _wrong(path, i, f"file_name {show(key)} and {show(name)} would be one image of the dataset")
         rows[i] = known[key]
     return rows
 
