@@ -18,13 +18,13 @@ if not os.path.samefile(os.getcwd(), ROOT):
         f"error: run snakemake in {ROOT}, whose programs it calls; `results:` of a study may be anywhere"
     )
 
+from distill.datasets import voc, yolo
 from distill.datasets.images import folders_in
-from distill.datasets.voc import places
 from distill.study import model_config, reruns
 from distill.files import write_json
 from distill.study.lineage import categories_from, lineage, merged_file, origins, trained, trained_on
 from distill.study.needs import margins, merged_from, missing_packages, shards_of
-from distill.study.paths import check_results, in_data
+from distill.study.paths import check_checkpoints, check_results, in_data
 from distill.program import UserError
 from distill.strict import is_line
 from distill.study.pretrained import published, weights_of
@@ -52,7 +52,7 @@ VERSIONS = {
     "merge": 1,
     "calibrate": 1,
     "review": 3,
-    "evaluate": 3,
+    "evaluate": 4,
     "report": 7,
 }
 
@@ -78,6 +78,8 @@ try:
         read(Path(path))  # again, and strictly: Snakemake keeps the last of two equal keys
     study = resolve(config, ROOT)
     check_results(study["results"])
+    if not workflow.remote_exec:  # a job of a cluster names what it misses
+        check_checkpoints(study)
 except UserError as error:
     sys.exit(f"error: {error}")
 

@@ -13,8 +13,12 @@ def dataset_files(wildcards):
     paths = [spec[key] for key in keys if isinstance(spec.get(key), str)]
     # A folder's time is that of what is in itself.
     if spec["kind"] == "voc":
-        paths = list(dict.fromkeys(place for path in paths for place in places(path) if os.path.isdir(place)))
-    if spec["kind"] in ("folder", "videos", "voc"):
+        listed = [voc.list_of(spec["annotations"], spec["split"])] if "split" in spec else []
+        paths = [place for place in dict.fromkeys(voc.places(spec["annotations"])) if os.path.isdir(place)]
+        paths += filter(None, listed)
+    if spec["kind"] == "yolo":
+        paths += yolo.places(spec["annotations"], spec["split"])
+    if spec["kind"] in ("folder", "videos", "voc", "yolo"):
         inside = [folder for path in paths for folder in folders_in(path)]
         paths += [folder for folder in inside if is_plain(folder) and not is_of_results(folder)]
     return [path for path in paths if path not in DOWNLOADED and os.path.exists(path)]

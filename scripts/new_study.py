@@ -53,7 +53,7 @@ def main() -> None:
     results = checked(args)
     paths = [args.images, args.labelled, args.unlabelled, args.val, args.val_images]
     folder = os.path.commonpath([os.path.dirname(os.path.abspath(path)) for path in paths if path])
-    found, sources, coco = looked_at(args, folder)
+    found, sources, coco, prints = looked_at(args, folder)
     proposal.check_parts(found, sources)
     device = args.device or ("gpu" if visible(os.environ) else "cpu")
     study = proposal.config(found, sources, results, device)
@@ -61,7 +61,9 @@ def main() -> None:
     seen = facts.words(found, sources.shared > 0, device, sources.val is None)
     seen += proposal_text.words(study, found, sources, device)
     if sources.val is None:
-        seen += parts.words(found, *parts.parts(study["datasets"], coco))
+        made = parts.parts(study["datasets"], coco)
+        parts.check(made, prints)
+        seen += parts.words(found, made["labelled"], made["val"])
     args.output.parent.mkdir(parents=True, exist_ok=True)
     with replacing(args.output) as path:
         path.write_text(proposal_text.text(study, seen), encoding="utf-8")
@@ -90,9 +92,11 @@ def checked(args: argparse.Namespace) -> str:
     return results
 
 
-def looked_at(args: argparse.Namespace, folder: str) -> tuple[facts.Facts, proposal.Sources, Coco]:
-    """What the labelled images are like, entries of all datasets, with paths from `folder` on, and the
-    labelled dataset."""
+def looked_at(
+    args: argparse.Namespace, folder: str
+) -> tuple[facts.Facts, proposal.Sources, Coco, list[Fingerprint]]:
+    """What the labelled images are like, entries of all datasets, with paths from `folder` on, the labelled
+    dataset, and what its images look like."""
     spec = material.annotated("--labelled", args.labelled, args.images, folder)
     val: dict[str, Any] | None
     if args.val:
@@ -117,9 +121,11 @@ def looked_at(args: argparse.Namespace, folder: str) -> tuple[facts.Facts, propo
             found = facts.facts_of(coco, prints)
         check_splits(("val", "labelled"), tested, coco, (validated, prints))
         known = [coco, tested]
+    elif found.frames:
+        validated = prints[facts.validated_from(len(prints)) :]
     more = given(args, folder, found, known, validated) if args.unlabelled else {"unlabelled": None}
     own = {"val": val, "hide": args.hide or 0.0, "only_annotated": args.only_annotated}
-    return found, proposal.Sources(spec, **own, **more), coco
+    return found, proposal.Sources(spec, **own, **more), coco, prints
 
 
 def given(
@@ -137,7 +143,7 @@ def given(
     if entry["kind"] == "videos":
         entry |= {"frames": proposal.frames_each(found.images, len(files)), "at": "even"}
         return {"unlabelled": entry, "unlabelled_images": material.frames(files, entry["frames"])}
-    if (shared := material.shared(files, known)) == len(files):
+    if len(shared := material.shared(files, known)) == len(files):
         hint = "give a folder with others, or " + (
             "leave --unlabelled out" if args.hide else "hide labels by --hide 0.8"
         )
@@ -145,13 +151,19 @@ def given(
             unseen = f"if nobody looked at the {found.empty} without an object, say --only-annotated"
             hint = f"{unseen}; else {hint}"
         raise UserError(f"{args.unlabelled}: all of its {len(files)} images are labelled ones; {hint}")
-    sample = material.scanned(files)
-    copies = (0, 0) if found.frames else (material.alike(sample, known, validated), len(sample))
+    stretch = None
+    if found.frames and len(known) == 1:
+        tested = {image["hash"] for image in known[0]["images"][facts.validated_from(found.images) :]}
+        stretch = material.stretch([n for n, digest in shared.items() if digest in tested], len(files))
+    start, end = (round(len(files) * part) for part in stretch or (0, 0))
+    sample = material.scanned(files[:start] + files[end:])
     return {
         "unlabelled": entry,
-        "unlabelled_images": len(files) - shared,
-        "shared": shared,
-        "copies": copies,
+        "unlabelled_images": len(files) - len(shared),
+        "shared": len(shared),
+        "copies": (material.alike(sample, known, validated), len(sample)),
+        "aspect": material.aspect(sample),
+        "stretch": stretch,
     }
 
 

@@ -48,7 +48,8 @@ def main() -> None:
         images = image_counts(study)
         write_text(args.timing, yaml.safe_dump(timing(config, study, images), sort_keys=False))
         if {next(iter(study["models"].values()))["labelled"], *study["evaluate"]["on"]} - images.keys():
-            print(f"images are not counted yet; with fewer than {FEW}, write less for few or few-val")
+            fewer = f"if labelled or validation images are fewer than {FEW}"
+            print(f"images are not counted yet; {fewer}, lower `images` of few or few-val in {args.timing}")
         where = ""
         if shutil.which("sbatch"):
             where = "--profile slurm "

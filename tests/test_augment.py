@@ -156,3 +156,14 @@ def test_colours_change_within_their_range():
 def test_every_named_strength_is_a_pipeline(name):
     assert (pipeline(name) == []) == (name == "none")
     assert pipeline(STRENGTHS[name]) == pipeline(name)
+
+
+def test_a_patch_hides_keypoints_and_makes_none():
+    results = {
+        "gt_bboxes": HorizontalBoxes(np.float32([[0, 0, 90, 90]])),
+        "gt_ignore_flags": np.zeros(1, bool),
+        "unsure": False,
+        "gt_keypoints": np.array([[[0, 0, 0], [5, 5, 2], [50, 50, 2]]], np.float32),
+    }
+    EraseInstances(n_patches=1, ratio=0.1)._transform_bboxes(results, np.array([[0, 0, 10, 10]]))
+    assert results["gt_keypoints"][0, :, 2].tolist() == [0, 1, 2]

@@ -191,7 +191,7 @@ def test_rare_categories_are_labelled_as_surely_as_others(tmp_path):
     assert (usual["2"]["threshold"], usual["2"]["met"]) == (0.35, 8)  # six of them junk
     assert rare["1"] == usual["1"]
     assert (rare["2"]["threshold"], rare["2"]["met"], rare["2"]["aimed"]) == (0.5, 2, 8)
-    assert all_rare == usual
+    assert all_rare == usual == calibrate(*files, Options(rare=2))["instances"]  # two are as many as two
     assert one["1"]["threshold"] == one["2"]["threshold"] == 0.35
     surer = [box(i, 2, 0.9 + i / 1000) for i in range(40)]  # its own threshold is the higher one
     files = study(tmp_path, [box(i, 1, 0.5 + i / 100) for i in range(40)] + surer, {1: 10, 2: 2}, 10, 40)

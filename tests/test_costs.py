@@ -70,7 +70,8 @@ def test_a_study_before_and_after_its_first_measurements(project):
     log.write_text("Iter(train) [10/30] eta: 0:00:02\n\n")
     after = plan(project)
     rows = {line.split()[0]: line.split()[1:] for line in after.stdout.splitlines() if line.strip()}
-    assert rows["train_teacher"][1] == "1"
+    # There, but waiting: the datasets that it is to be made of are not.
+    assert rows["train_teacher"][1:6] == ["0", "0", "0", "0", "1"]
     # 10 iterations of half an hour; 30 of a quarter on each of two GPUs
     assert (rows["train_teacher"][6], rows["retrain_student"][6]) == ("5.00", "15.00")
     assert "  7.50 h  retrain_student_wildcards_student" in after.stdout
@@ -148,6 +149,8 @@ def test_the_timing_run_of_folds_of_unions_and_of_pose_estimators(tmp_path):
     assert set(models) == {str(tmp_path / "mine.py"), pose}
     assert timed["models"][models[pose]["boxes"]]["config"].endswith("mine.py")
     assert timed["datasets"]["few"]["of"] == "labelled"
+    seeds = STUDY | {"seeds": [5, 6]}
+    assert timing(seeds, resolve(seeds, ROOT), {})["seeds"] == [5]  # of which a list of images may be
     assert (timed["datasets"]["val"]["range"], timed["datasets"]["rest"]["range"]) == ([0.5, 1], [0, 0.5])
 
 
@@ -158,11 +161,11 @@ def test_a_wrong_target_is_one_line(project):
     assert len(failed.stderr.splitlines()) == 1
     text = (project / "study.yaml").read_text()
     gone = yaml.safe_load(text)
-    gone["models"]["teacher"]["init"], gone["results"] = "gone/model.pth", "other"
+    gone["models"]["teacher"]["init"], gone["results"] = "other/gone.pth", "other"
     (project / "gone.yaml").write_text(yaml.safe_dump(gone))
     command = [sys.executable, "scripts/plan.py", "--configfile", "gone.yaml"]
     failed = subprocess.run(command, cwd=project, capture_output=True, text=True)
-    assert failed.stderr.splitlines() == ["error: gone/model.pth: no such file, and no rule makes it"]
+    assert failed.stderr.splitlines() == ["error: other/gone.pth: no such file, and no rule makes it"]
 
 
 def test_costs_lie_on_a_line():

@@ -116,3 +116,13 @@ def test_yolo_gets_one_order_of_keypoints(tmp_path):
     posed["keypoints"] = posed["keypoints"][::-1]
     with pytest.raises(UserError, match=f"val: {posed['name']} has other keypoints than the labelled"):
         yolo_export.export(part, part, val, (6, 4), tmp_path / "out")
+
+
+def test_corrections_of_an_earlier_round_stay():
+    hand, box = {"id": 3, "name": "hand"}, {"image_id": 1, "category_id": 3, "bbox": [1, 2, 30, 40]}
+    first, second = (
+        {"images": [{"id": 1, "file_name": name}], "annotations": [box], "categories": [hand]}
+        for name in ("1.png", "2.png")
+    )
+    twice = corrected(corrected(deepcopy(LABELS), [first]), [second])
+    assert [(a["image_id"], a["bbox"]) for a in twice["annotations"]] == [(1, box["bbox"]), (2, box["bbox"])]

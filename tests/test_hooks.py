@@ -86,3 +86,9 @@ def test_what_was_logged_long_ago_is_forgotten():
     assert values.tolist() == list(range(1000 - hooks.KEPT, 1000))
     assert counts.tolist() == [1] * hooks.KEPT
     assert hub.get_scalar("train/time").mean(50) == 974.5
+
+
+def test_a_clock_goes_on_after_an_interruption():
+    clock = hooks.Clock()
+    clock.after_load_checkpoint(None, {"seconds": 100})
+    assert 100 <= clock.seconds < 200

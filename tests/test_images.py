@@ -7,11 +7,12 @@ import subprocess
 import sys
 import zlib
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
 
-from distill.datasets.images import PIXEL_LIMIT, list_files, read_image, scan, stated_size
+from distill.datasets.images import FLAT_IMAGES, PIXEL_LIMIT, list_files, read_image, scan, stated_size
 from distill.datasets.jpeg import is_torn
 from distill.program import UserError
 from helpers import SCRIPTS
@@ -74,10 +75,20 @@ def test_16_bit_keeps_the_upper_8(tmp_path, suffix):
     assert image[0, :, 1].tolist() == [0, 0, 1, 255]
 
 
-@pytest.mark.parametrize(("brightest", "dark"), [(4095, True), (4096, False)])
-def test_twelve_bits_in_sixteen_are_noticed(tmp_path, brightest, dark):
-    path = save(tmp_path / "a.png", Image.fromarray(np.array([[3, brightest]], np.uint16)))
-    assert scan(path).dark == dark
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+@pytest.mark.parametrize("shape", [(1, 2), (1, 2, 3), (1, 2, 4)])
+@pytest.mark.parametrize(("values", "flat"), [((0, 4095), 1), ((3, 4300), 0), ((7100, 8500), 1)])
+def test_few_values_of_sixteen_bits_are_noticed(tmp_path, caplog, suffix, shape, values, flat):
+    """Of a camera of 12 bits, or of heat."""
+    pixels = np.zeros(shape, np.uint16)
+    pixels.reshape(2, -1)[:] = np.array(values)[:, None]
+    pixels[..., 3:] = 65535  # opaque
+    path = tmp_path / f"a.{suffix}"
+    cv2.imwrite(str(path), pixels)
+    assert scan(path).flat == flat
+    for _ in range(2):
+        read_image(path)
+    assert caplog.messages == [f"{tmp_path}: {FLAT_IMAGES}"] * flat  # once a folder
 
 
 def test_16_bit_colour_png(tmp_path):

@@ -79,10 +79,13 @@ def test_real_data(images, annotations, expected):
 
 def test_statistics(coco):
     _, b, c, d = coco.data["annotations"]
-    b.update(image_id=1, keypoints=[0] * 9, num_keypoints=0, area=32**2)
+    b.update(image_id=1, keypoints=[0] * 9, num_keypoints=0)
     c.update(iscrowd=1)
-    d.update(area=96**2, keypoints=[1, 1, 1, 0, 0, 0, 0, 0, 0], num_keypoints=1)
-    stats = describe(coco.build())
+    d.update(keypoints=[1, 1, 1, 0, 0, 0, 0, 0, 0], num_keypoints=1)
+    dataset = coco.build()
+    for annotation, area in zip(dataset["annotations"][1::2], (32**2, 96**2), strict=True):
+        annotation["area"] = area
+    stats = describe(dataset)
     assert stats["images"] == 4
     assert (stats["instances"], stats["crowds"]) == (3, 1)
     assert stats["instances_per_image"] == 0.75

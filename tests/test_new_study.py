@@ -8,13 +8,11 @@ import yaml
 from PIL import Image
 
 from distill.study import proposal
-from distill.study.references import sources
-from distill.study.resolve import resolve
-from helpers import ROOT, warm
+from helpers import warm
 from helpers.arrows import draw_dataset
 from helpers.films import film
-from helpers.options import build
 from helpers.others import voc, yolo
+from helpers.proposed import datasets, hashes
 
 
 @pytest.fixture(scope="module")
@@ -46,22 +44,6 @@ def test_a_written_study_is_read_as_it_was_meant(data, tmp_path):
     assert written["results"] == "results/mine"
     again = run(data, tmp_path / "mine.yaml", "--unlabelled", data / "more")
     assert again.stderr.splitlines()[-1].startswith(f"error: {tmp_path / 'mine.yaml'} is there already")
-
-
-def datasets(path):
-    """Those of a written study, built as the workflow does."""
-    study = resolve(yaml.safe_load(path.read_text()), ROOT)
-    made = {}
-    while len(made) < len(study["datasets"]):
-        for name, spec in study["datasets"].items():
-            if name not in made and set(sources(spec)) <= set(made):
-                own = {key: value for key, value in spec.items() if key != "share_predictions"}
-                made[name] = build(name, own, made)
-    return made
-
-
-def hashes(dataset):
-    return {image["hash"] for image in dataset["images"]}
 
 
 @pytest.mark.parametrize("hide", [(), ("--hide", "0.5")])

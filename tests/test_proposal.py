@@ -64,18 +64,18 @@ def test_images_sorted_by_category_are_no_frames(order, frames):
 @pytest.mark.parametrize("device", ["cpu", "gpu"])
 def test_smaller_objects_are_trained_in_larger_images(device):
     sides = [
-        proposal.training_side(replace(FACTS, sizes=(size, 0.2, 0.5)), device)
+        proposal.training_side(replace(FACTS, sizes=(size, 0.2, 0.5)), device, 1.5)
         for size in (0.2, 0.07, 0.06, 0.01)
     ]
     assert sides == sorted(sides)
     assert sides[0] < sides[-1]
     tiny = replace(FACTS, sizes=(0.01, 0.2, 0.5), side=96)
-    assert proposal.training_side(tiny, "cpu") == 144  # not much more than the images have
+    assert proposal.training_side(tiny, "cpu", 1.5) == 144  # not much more than the images have
 
 
 def test_keypoints_are_told_apart_on_what_has_them():
     posed = replace(FACTS, keypoints=3, sizes=(0.1, 0.9, 0.95), posed=0.4)  # mice in large cages
-    assert proposal.training_side(posed, "cpu") == 240
+    assert proposal.training_side(posed, "cpu", 1.5) == 240
 
 
 def test_objects_that_stay_too_small_are_said():
@@ -105,17 +105,24 @@ def test_wide_images_are_trained_on_as_large_as_they_are_predicted():
 
 
 def test_the_neighbours_of_frames_to_validate_on_are_not_learned_from():
-    sources = proposal.Sources(COCO, POOL, None, 0, 700, shared=80)
-    for frames in (True, False):
-        config = proposal.config(replace(FACTS, frames=frames), sources, "results/x", "cpu")
-        assert (config["datasets"]["unlabelled"].get("range") == [0, 0.8]) is frames
-    found, sources = replace(FACTS, frames=True), replace(sources, unlabelled_images=938)
+    found, sources = replace(FACTS, frames=True), proposal.Sources(COCO, POOL, None, 0, 700, shared=80)
+    for stretch, kept in (((0.8, 1), [0, 0.8]), ((0, 0.3), [0.3, 1]), (None, None)):
+        config = proposal.config(found, replace(sources, stretch=stretch), "results/x", "cpu")
+        assert config["datasets"]["unlabelled"].get("range") == kept
+    config = proposal.config(found, replace(sources, stretch=(0.4, 0.5)), "results/x", "cpu")["datasets"]
+    assert [config[name].get("range") for name in ("before", "after", "unlabelled")] == [
+        [0, 0.4],
+        [0.5, 1],
+        None,
+    ]
+    assert config["pool"] == {"kind": "union", "of": ["before", "after"]}
+    sources = replace(sources, unlabelled_images=938, stretch=(0.8, 1))
     assert "images" not in proposal.config(found, sources, "results/x", "cpu")["datasets"]["unlabelled"]
 
 
 def test_objects_of_one_size_are_seen_at_scales_near_that_of_training():
-    narrow = proposal.view_sides(replace(FACTS, sizes=(0.4, 0.5, 0.6)), 176, "gpu")
-    wide = proposal.view_sides(FACTS, 176, "gpu")
+    narrow = proposal.view_sides(replace(FACTS, sizes=(0.4, 0.5, 0.6)), 176, "gpu", 1.5)
+    wide = proposal.view_sides(FACTS, 176, "gpu", 1.5)
     assert narrow == [144, 160, 176, 192]
     assert (min(wide), max(wide)) == (96, 256)
 
@@ -281,6 +288,6 @@ def test_what_is_too_small_is_told_what_helps():
     found = replace(FACTS, sizes=(0.01, 0.02, 0.03))
     for side, hint in ((1000, "cut the images into tiles, or use a GPU"), (100, "take the images larger")):
         found = replace(found, side=side)
-        study = proposal.config(found, proposal.Sources(COCO, POOL, COCO, 0), "results/x", "cpu")
-        (line,) = proposal_text.words(study, found, proposal.Sources(COCO, POOL, COCO, 0), "cpu")
+        study = proposal.config(found, replace(GIVEN, val=COCO), "results/x", "cpu")
+        (line,) = proposal_text.words(study, found, replace(GIVEN, val=COCO), "cpu")
         assert hint in line

@@ -4,7 +4,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from distill.datasets.fingerprints import Fingerprint
 from distill.files import read_json, write_json
 from distill.labels.calibrate import calibrate
 from distill.labels.candidates import candidates
@@ -15,43 +14,8 @@ from distill.labels.review import doubts, worst_first
 from distill.program import UserError
 from distill.report.hidden_review import audit_review
 from helpers import warm
+from helpers.doubted import ALIKE, ARROW, CELL, IMAGES, UNLABELLED, arrow, cell, doubted, prints
 from helpers.options import calibrate_options
-
-CELL, ARROW = {"id": 4, "name": "cell"}, {"id": 9, "name": "arrow", "keypoints": ["tip", "left", "right"]}
-IMAGES = [
-    {"id": i, "file_name": f"{i}.png", "width": 400, "height": 300, "hash": str(i)} for i in range(1, 7)
-]
-UNLABELLED = {"info": {}, "images": IMAGES, "annotations": [], "categories": []}
-
-
-def prints(*looks):
-    """Fingerprints of images by their looks, 256 bits each."""
-    return [Fingerprint(i, str(i), f"{look:064x}") for i, look in enumerate(looks, 1)]
-
-
-ALIKE = prints(*[0] * len(IMAGES))
-
-
-def thresholds(cell=0.5, arrow=0.5, keypoints=0.3):
-    known = {"4": {"threshold": cell}, "9": {"threshold": arrow}}
-    return {"instances": known, "keypoints": {"threshold": keypoints}}
-
-
-def cell(image, x, score, mean=None, **more):
-    agreement = {} if mean is None else {"agreement": {"views": 1.0, "overlap": 0.9, "score": mean}}
-    record = {"image_id": image, "category_id": 4, "bbox": [x, 0.0, 20.0, 20.0], "score": score}
-    return record | agreement | more
-
-
-def arrow(image, x, score, entropy, spread=(1.0, 2.0, 3.0), points=(0.9, 0.9, 0.1)):
-    flat = [value for k, p in enumerate(points) for value in (x + k, 5.0, p)]
-    agreement = {"spread": list(spread), "entropy": list(entropy)}
-    return cell(image, x, score, category_id=9, keypoints=flat, agreement=agreement)
-
-
-def doubted(tmp_path, records, categories=(CELL,), **limits):
-    write_json(tmp_path / "merged.json", records)
-    return doubts(tmp_path / "merged.json", UNLABELLED, list(categories), thresholds(**limits))
 
 
 def sigmoid(value):
@@ -198,8 +162,10 @@ def test_next_images_are_doubtful_and_not_alike(tmp_path):
 
 
 def test_of_frames_with_an_object_each_the_next_images_do_not_look_alike(tmp_path):
-    """1 and 2 are as doubtful as can be, and all but the same; 4 is a labelled image, saved anew."""
-    table = doubted(tmp_path, [cell(i, 0, score) for i, score in ((1, 0.51), (2, 0.51), (3, 0.6), (4, 0.51))])
+    """All are as doubtful; 1 and 2 are all but the same, 4 is a labelled image, saved anew."""
+    table = doubted(
+        tmp_path, [cell(i, 0, score) for i, score in ((1, 0.51), (2, 0.51), (3, 0.51), (4, 0.51))]
+    )
     labelled = {
         "images": [{"id": 9}],
         "annotations": [{"image_id": 9, "category_id": 4, "bbox": [0, 0, 20, 20]}],

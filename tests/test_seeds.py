@@ -58,6 +58,12 @@ def test_a_model_is_repeated_where_what_it_is_made_from_is(source):
         study_of(DRAWN, yaml.safe_dump({"models": {"teacher": {}, "base": base}}))
 
 
+def test_what_has_the_name_of_something_that_is_repeated_need_not_be():
+    named = DRAWN.replace("  val:", "  teacher: {kind: figures, images: 9}\n  val:")
+    extra = "seeds: [0, 1]\nmodels: {base: {labelled: teacher, repeat: false}, teacher: {init: base}}"
+    assert "base" in study_of(named, extra)["models"]
+
+
 IMPORT = "{import: {format: torchvision, checkpoint: zoo.pth}}"
 
 

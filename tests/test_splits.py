@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from distill.datasets.fingerprints import distances, fingerprints
-from distill.datasets.splits import check_splits
+from distill.datasets.splits import check_splits, unlearnt
 from distill.program import UserError
 from helpers.options import build
 
@@ -151,3 +151,10 @@ def test_distances_are_those_of_every_pair():
     for x, row in zip(some.tolist(), found, strict=True):
         for y, bits in zip(others.tolist(), row, strict=True):
             assert bits == sum((a ^ b).bit_count() for a, b in zip(x, y, strict=True))
+
+
+def test_a_category_of_crowds_alone_is_not_learned():
+    one, two = ({"category_id": number, "iscrowd": 0} for number in (1, 2))
+    categories = [{"id": 1, "name": "a"}, {"id": 2, "name": "b"}]
+    validation = {"categories": categories, "annotations": [one, two]}
+    assert unlearnt(validation, {"annotations": [one, {**two, "iscrowd": 1}]}) == ["b"]

@@ -75,6 +75,12 @@ def test_a_recipe_is_a_word_for_options_that_others_override():
     strong = {"labelled": "weak", "generated": "strong"}
     assert augment == {"teacher": {"labelled": "weak"}, "student": strong, "plain": "none", "papers": "none"}
     assert not any("recipe" in model for model in models.values())
+    common = extra.replace("recipe: strong", "augment: none", 1).replace(
+        "augment: none}\n          p", "recipe: strong}\n          p"
+    )
+    assert (
+        study_of(SMALLEST, common)["models"]["plain"]["augment"] == strong
+    )  # of one model, before that of all
     assert models["papers"] == study_of(SMALLEST)["models"]["student"]
 
 

@@ -91,7 +91,19 @@ models: {a: {init: b}, b: {init: a}}
 labels: {distilled: {teacher: [teacher, techer]}}
 => labels.distilled.teacher: there is no model 'techer'; did you mean 'teacher'?
 
+models: {teacher: {}, large: {config: faster_rcnn_r50_fpn, labels: distilled}}
+=> views: teacher and large are tested under other views by default; write plain, and all
+
+models: {teacher: {}, s: {labels: distilled}}
+tables: {t: {rows: [teacher, s], gap: {baseline: [teacher, s], student: s, upper: teacher}}}
+=> tables.t.gap: teacher is compared with itself; name each row once
+
 models: {teacher: {}, k: {config: keypoint_rcnn_tiny}, s: {labels: distilled}}
+views: {plain: [{scale: 9}]}
+=> tables.results.rows: models of boxes and of keypoints do not go into one table; write `tables`, one of each
+
+models: {teacher: {}, k: {config: keypoint_rcnn_tiny}, s: {labels: distilled}}
+views: {plain: [{scale: 9}]}
 labels: {distilled: {teacher: [teacher, k]}}
 => labels.distilled.teacher: teachers of boxes and of keypoints do not make one label set
 
@@ -105,11 +117,13 @@ merge: {boxes: average}
 
 models: {a: {}, b: {config: "mmdet::retinanet/retinanet_r18_fpn_1x_coco.py", lr: auto}}
 tables: {t: {rows: [a, b]}}
+views: {plain: [{scale: 9}]}
 merge: {boxes: average}
 => merge.boxes: average: b scores no given boxes; only Faster and Keypoint R-CNN of config/models can
 
 models: {a: {}, b: {config: "mmdet::retinanet/retinanet_r18_fpn_1x_coco.py", lr: auto, validate: 2}}
 tables: {t: {rows: [a]}}
+views: {plain: [{scale: 9}]}
 merge: {boxes: average}
 => merge.boxes: average: b scores no given boxes; only Faster and Keypoint R-CNN of config/models can
 
@@ -200,6 +214,7 @@ views: {plain: {scales: [1, 2]}}
 
 model: keypoint_rcnn_tiny
 models: {teacher: {config: faster_rcnn_tiny}, s: {labels: distilled}}
+views: {plain: [{scale: 9}]}
 => models.s: a keypoint model cannot learn from teacher, which predicts boxes only
 """.strip().split("\n\n")
 

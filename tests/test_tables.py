@@ -223,6 +223,13 @@ def test_a_place_on_the_axis_is_a_number_or_the_ap_of_a_row():
     assert "| teacher | plain | 3 | 0.25 | 40.0" in markdown(table)
 
 
+def test_a_published_range_may_be_written_either_way():
+    gains = [
+        build(*study(gains={"student": {"over": "teacher", "reference": ends}})) for ends in ([1, 3], [3, 1])
+    ]
+    assert gains[0].frame.equals(gains[1].frame)
+
+
 def test_no_gap_to_close_is_said():
     table = build(*study(gap={"baseline": "upper", "student": "student", "upper": "long"}))
     assert np.isnan(table.frame["gap closed"]).all()
@@ -265,3 +272,10 @@ def test_evaluations_are_exactly_those_of_the_rows():
     spec["rows"][-1]["evaluations"].pop()
     with pytest.raises(UserError, match="same seeds"):
         build(spec | {"gap": GAP}, evaluations)
+
+
+def test_a_gap_of_one_ap_has_a_share():
+    spec, evaluations = study(gap=GAP)
+    for row, ap in {"teacher": 0.25, "long": 0.5, "student": 0.505, "upper": 0.51}.items():
+        evaluations |= {f"{row}-{n}.json": evaluation(ap) for n in range(3)}
+    assert build(spec, evaluations).gaps[0].shares.tolist() == pytest.approx([50] * 3)

@@ -14,7 +14,6 @@ from mmengine.runner import Runner
 
 from distill.evaluation.average_precision import evaluate
 from distill.files import read_json
-from distill.models.averaging import GAMMA
 from distill.models.prediction import detect_boxes, predict_boxes
 from distill.models.predictor import Predictor
 from distill.models.training import train
@@ -78,7 +77,7 @@ def test_the_model_is_the_mean_of_its_weights(plain):
     for key, value in model.items():
         mean = states[0][key].double()
         for step, state in enumerate(states[1:], 1):
-            share = max(1 - OPTIONS["ema"], GAMMA / (GAMMA + step))
+            share = max(1 - OPTIONS["ema"], 9 / (9 + step))
             mean += share * (state[key].double() - mean)
         if value.is_floating_point():
             assert torch.allclose(value.double(), mean, rtol=1e-4, atol=1e-6), key

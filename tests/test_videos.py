@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from distill.datasets.images import read_image
-from distill.datasets.videos import frames, random_frame
+from distill.datasets.videos import extract_frames, frames, random_frame
 from distill.files import write_json
 from distill.inspection.marked import draw_video
 from distill.program import UserError
@@ -193,3 +193,11 @@ def test_frames_of_joined_files_and_without_times_are_drawn_one_after_the_other(
     moments = [frame.seconds for frame in frames(tmp_path / "drawn.mp4")]
     assert len(moments) == len(list(frames(joined)))
     assert moments == sorted(set(moments))
+
+
+@pytest.mark.parametrize("suffix", [".MTS", ".m2ts"])
+def test_what_camcorders_write_is_a_video(tmp_path, suffix):
+    film(tmp_path / "whole.ts", 12).rename(tmp_path / f"a{suffix}")
+    [[frame]] = extract_frames(str(tmp_path), 0, tmp_path / "out", 1, "random")
+    assert frame["file_name"] == f"a{suffix}.jpg"
+    assert "hash" in frame

@@ -127,13 +127,14 @@ def said(error: msgspec.ValidationError) -> str:
 
 def reason(content: bytes, error: Exception) -> str:
     """Why text is no JSON, in one line; Python's own reader says where it stopped."""
+    endless: list[str] = []
     try:
-        json.loads(content)
+        json.loads(content, parse_constant=endless.append)
     except RecursionError:
         return "it is nested too deeply"
     except ValueError as found:  # also of an encoding, and of a number of thousands of digits
-        error = found
-    if b"NaN" in content or b"Infinity" in content:
+        error, endless = found, []
+    if endless:
         return "a number is not finite"
     if content.startswith((codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return "it begins with a byte order mark; save it in UTF-8 without one"

@@ -15,6 +15,7 @@ TEXTS = """
 " " => not a JSON file
 t[:-1] => not a JSON file
 t[: len(t) // 2] => not a JSON file
+'{"info": "NaNcy", ' + t[1:-1] => not a JSON file (Expecting ',' delimiter
 t + "x" => not a JSON file
 t + t => not a JSON file
 "[" + t + "]" => needs an object with a list "images"

@@ -127,6 +127,8 @@ annotations.1.area = nan => area nan is not a number ≥ 0
 annotations.1.area = "60" => area '60' is not a number ≥ 0
 annotations.1.area = [60] => area [60] is not a number ≥ 0
 annotations.1.area = 10**400 => is not a number ≥ 0
+annotations.1.area = 181 => ok it["annotations"][1]["area"] == 120 and it["info"]["repaired"] == {"areas larger than their box replaced by it": 1}
+annotations.1.area = 180 => ok it["annotations"][1]["area"] == 180
 annotations.1.area = null => ok it["annotations"][1]["area"] == 120
 annotations.1.iscrowd = 2 => iscrowd 2 is neither 0 nor 1
 annotations.1.iscrowd = "1" => iscrowd '1' is neither 0 nor 1
@@ -170,10 +172,14 @@ annotations.*.bbox = [old[0] / 40, old[1] / 30, old[2] / 40, old[3] / 30] => 4 o
 annotations.*.bbox = [0.3, 0.4, 0.25, 0.4] => 4 of 4 boxes lie within one pixel: they look like fractions
 annotations.*.bbox = [0.3, 0.4, 0.25, 0.4]; annotations.0.bbox = [4, 5, 10, 12] => 3 of 4 boxes lie within one pixel
 annotations.0.bbox = [0.3, 0.4, 0.25, 0.4]; annotations.*.keypoints = null => ok
+annotations.*.bbox = [32, 15, 54, 28] => are they of images of another size?
+annotations.0.bbox = [-6, -2, 20, 12]; annotations.1.bbox = [-6, 2, 20, 12] => ok it["info"]["repaired"]["boxes over the image's edge clipped"] == 2
 annotations.*.bbox = [22, 15, 34, 28] => they look like x1, y1, x2, y2
 annotations.*.bbox = [22, 5, 34, 17]; annotations.0.bbox = [4, 5, 14, 17] => they look like x1, y1, x2, y2
 annotations.*.bbox = [22, 5, 20, 4]; annotations.0.bbox = [4, 5, 10, 12] => 3 of 4 boxes reach over the image's edge
 annotations.*.bbox = [22, 5, 18.9, 4]; annotations.*.keypoints = null => ok it["info"]["repaired"]["boxes over the image's edge clipped"] == 4
+annotations.*.keypoints = [-1, -1, 2, 5, 6, 1, 0, 0, 0] => ok it["info"]["repaired"]["keypoints outside the image taken as unlabelled"] == 4
+annotations.*.keypoints = [-3, -1, 2, 5, 6, 1, 6, 6, 2] => ok it["info"]["repaired"]["keypoints outside the image taken as unlabelled"] == 4
 annotations.*.keypoints = [0.25, 0.33, 2, 0.12, 0.2, 1, 0, 0, 0] => 8 of 8 keypoints lie within one pixel: they look like fractions
 annotations.*.keypoints = [0, 0, 2, 1, 1, 1, 0, 0, 0] => 4 of 4 keypoints lie within one pixel: they look like fractions
 annotations.*.bbox = [24, 15, 10, 12]; annotations.*.keypoints = [6, 5, 2, 1, 2, 2, 0, 0, 0] => they look relative to it

@@ -14,7 +14,8 @@ DATA = """
 names = ["hand", "cup"] => ok it["categories"][1] == {"id": 1, "name": "cup"}
 names = null => names must be a list of the classes
 names = [] => names must be a list of the classes
-names = {1: "hand", 2: "cup"} => names must be numbered from 0 to 1, each once
+names = {1: "hand", 2: "cup"} => names must be numbered from 0 to 1, each once; there is no number 0
+names = {0: "hand", 2: "cup"} => each once; there is no number 1
 names = {"0": "hand", "1": "cup"} => names must be numbered from 0 to 1
 names = [0, 1] => ok [c["name"] for c in it["categories"]] == ["0", "1"]
 names = ["hand", 0.5] => names: class 1 is called 0.5; a name is a line of text

@@ -4,7 +4,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from distill.program import UserError
@@ -13,7 +13,7 @@ from distill.program import UserError
 @dataclass(frozen=True)
 class Job:
     """One job of the graph. gpus: of all its nodes; benchmark: path, empty for light jobs; temporary: whether
-    its files go once they are read."""
+    its files go once they are read; due: whether it would run now, whatever files are there."""
 
     rule: str
     inputs: tuple[str, ...]
@@ -23,6 +23,7 @@ class Job:
     log: str
     benchmark: str
     temporary: bool = False
+    due: bool = True
 
     @property
     def is_done(self) -> bool:
@@ -37,7 +38,7 @@ class Job:
 
 
 def parse(text: str) -> list[Job]:
-    """The jobs in the output of `snakemake -n --forceall`."""
+    """The jobs in the output of `snakemake -n`."""
     jobs, temporary = [], set(re.findall(r"^Would remove temporary output (.+)$", text, re.M))
     for rule, body in re.findall(r"^(?:local)?rule ([\w-]+):\n((?:    .*\n?)+)", text, re.M):
         entries = dict(re.findall(r"^    (\w+): (.*)$", body, re.M))
@@ -58,7 +59,8 @@ def parse(text: str) -> list[Job]:
 
 
 def finished(jobs: Iterable[Job]) -> set[Job]:
-    """The jobs that are done. Files that are temporary are gone once those that read them are done."""
+    """The jobs that have been done, if perhaps of other options. Files that are temporary are gone once those
+    that read them are done."""
     jobs = list(jobs)
     done = {job for job in jobs if job.is_done}
     readers: dict[str, list[Job]] = {}
@@ -74,7 +76,12 @@ def finished(jobs: Iterable[Job]) -> set[Job]:
 
 def graph(config: Path, targets: list[str]) -> list[Job]:
     """All jobs of a study, done or not, as Snakemake plans them."""
-    command = [sys.executable, "-m", "snakemake", "-n", "--forceall", "--nolock", "--configfile", str(config)]
+    due = {job.outputs for job in _planned(config, targets)}
+    return [replace(job, due=job.outputs in due) for job in _planned(config, targets, "--forceall")]
+
+
+def _planned(config: Path, targets: list[str], *options: str) -> list[Job]:
+    command = [sys.executable, "-m", "snakemake", "-n", *options, "--nolock", "--configfile", str(config)]
     done = subprocess.run([*command, "--", *targets], capture_output=True, text=True)
     if done.returncode:
         text = done.stdout + done.stderr

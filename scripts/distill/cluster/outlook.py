@@ -34,13 +34,13 @@ def queue() -> dict[str, str]:
 
 
 def state_of(job: Job, queued: dict[str, str], done: Container[Job]) -> str:
-    """done (of `jobs.finished`), running or pending (in Slurm's queue), begun (there is a log: it runs
-    here, or failed) or waiting."""
-    if job in done:
+    """done (of `jobs.finished`, and not due again), running or pending (in Slurm's queue), begun (there is a
+    log: it runs here, or failed) or waiting."""
+    if job in done and not job.due:
         return "done"
     if job.comment in queued:
         return queued[job.comment].split()[0]
-    return "begun" if job.log and Path(job.log).exists() else "waiting"
+    return "begun" if job not in done and job.log and Path(job.log).exists() else "waiting"
 
 
 def last_line(path: str, width: int = 96) -> str:

@@ -13,7 +13,8 @@ ITERATIONS = 100  # of a training: the first ones, and the start of its loaders,
 
 def timing(config: dict, study: Study, images: Mapping[str, int]) -> dict:
     """The configuration of a timing run, a study of a few images that is run before a large one: a short
-    training of each model config, and predictions under two views. Neither seeds nor folds are repeated.
+    training of each model config, and predictions under two views. Neither seeds nor folds are repeated: of
+    seeds, which may name files, it is the first.
 
     config: as it was written. study: the same, resolved.
     images: dataset → its number of images, as far as they are known.
@@ -45,6 +46,7 @@ def timing(config: dict, study: Study, images: Mapping[str, int]) -> dict:
     return {
         "results": f"{study['results']}/timing",
         **{key: config[key] for key in ("data", "device", "threads", "predict_amp") if key in config},
+        **({"seeds": study["seeds"][:1]} if "seeds" in config else {}),
         "datasets": datasets,
         "models": models,
         "views": {"plain": study["views"]["plain"], "all": [{"scale": 400}]},

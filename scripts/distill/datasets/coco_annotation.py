@@ -12,6 +12,7 @@ from distill.datasets.coco import visible_keypoints
 
 BOXLESS = "instances with keypoints, but a box without area"
 EDGE = 1e-3  # pixels; less than this over the image's edge is rounding
+FULLER = 1.5  # of a box: areas of images and boxes that were made smaller since
 
 
 class Bad(Exception):
@@ -104,13 +105,16 @@ def around(box: Sequence[float], angle: float) -> list[float]:
 
 
 def _area(given: Any, of_box: float, repaired: Counter[str]) -> float:
-    """An instance's; that of its box where none, or 0, is given: OKS divides by it."""
+    """An instance's; that of its box where none, or 0, is given (OKS divides by it), or what no box holds."""
     if given is None:
         return of_box
     if not are_numbers([given], 1) or given < 0:
         raise Bad(f"area {show(given)} is not a number ≥ 0")
     if given == 0:
         repaired["areas of 0 replaced by those of the boxes"] += 1
+    elif given > FULLER * of_box:
+        repaired["areas larger than their box replaced by it"] += 1
+        return of_box
     return given or of_box
 
 

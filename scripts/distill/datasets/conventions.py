@@ -13,6 +13,7 @@ from distill.program import UserError
 
 MOST = 1 / 2  # of a file's boxes, or of its keypoints: more that do not fit are wrong for sure
 MANY_BOXES, MANY_KEYPOINTS = 1 / 5, 1 / 3  # more are wrong if all fit another convention
+NONE = ((0, 0), (-1, -1))  # where tables of poses put what is missing
 MARGIN = 1 / 10  # of a box's sides: so far beyond it a keypoint still belongs to it
 
 
@@ -34,7 +35,7 @@ class Conventions:
         self.ids.append((annotation["id"], annotation["image_id"]))
         flat, row = annotation.get("keypoints") or (), len(self.boxes) - 1
         points = zip(flat[0::3], flat[1::3], flat[2::3], strict=True)
-        self.points += [(x, y, row) for x, y, v in points if v and (x or y)]  # 0, 0 is for none
+        self.points += [(x, y, row) for x, y, v in points if v and (x, y) not in NONE]
 
     def refuse(self, where: Any, computed: bool = False) -> None:
         """Raises UserError where the file as a whole looks like another convention. computed: x, y, width and
@@ -52,7 +53,7 @@ class Conventions:
         if (boxes[:, 4:] <= 1).any():
             return  # of an image of one pixel
         for what, values in (("boxes", boxes[:, :4]), ("keypoints", points[:, :2])):
-            within = (values <= 1).all(1)
+            within = ((values >= 0) & (values <= 1)).all(1)
             if len(values) and within.mean() > MOST:
                 raise UserError(
                     f"{where}: {within.sum()} of {len(values)} {what} lie within one pixel: they look like "
@@ -60,8 +61,9 @@ class Conventions:
                 )
 
     def _refuse_corners(self, where: Any, boxes: np.ndarray) -> None:
-        over = (boxes[:, :2] + boxes[:, 2:4] > boxes[:, 4:] + 1).any(1) | (boxes[:, :2] < -1).any(1)
-        corners = bool((boxes[:, 2:4] > boxes[:, :2]).all())
+        first, second, sizes = boxes[:, :2], boxes[:, 2:4], boxes[:, 4:]
+        over = (first + second > sizes + 1).any(1) | (first < -1).any(1)
+        corners = bool(((first >= -1) & (second > first) & (second <= sizes + 1)).all())
         if over.sum() > 1 and over.mean() > (MANY_BOXES if corners else MOST):
             annotation, image = self.ids[int(over.argmax())]
             looks = "they look like x1, y1, x2, y2;" if corners else "are they of images of another size?"

@@ -4,6 +4,7 @@ Everything that reads pixels goes through `_load`, so that training can read wha
 Pixels are decoded in full: a truncated file is an error, not a picture with a grey lower half.
 """
 
+import functools
 import hashlib
 import io
 import os
@@ -24,7 +25,8 @@ from distill.program import UserError, cause, in_threads, log
 from distill.strict import is_line
 
 MISSING = "no such file"
-DARK = 4096  # of 16 bits the upper 8 are read: 12 bits in 16 would be nearly black
+FLAT = 4096  # of 16 bits the upper 8 are read: of 12 bits, or of a camera of heat, hardly any are left
+FLAT_IMAGES = f"images of 16 bits use so few values that {FLAT >> 8} or so are left: convert them to 8 bits"
 PIXEL_LIMIT = 200_000_000  # a header can promise terabytes: a decompression bomb
 FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP", "GIF", "PPM")  # no format that runs programs (EPS)
 SUFFIXES = (".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".ppm", ".pgm")
@@ -37,6 +39,7 @@ cv2.setNumThreads(0)  # jobs, loaders and scans share the cores already; OpenCV 
 
 _EIGHT_BIT = frozenset({"1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr"})
 _SIXTEEN_BIT = frozenset({"I;16", "I;16B", "I;16L", "I;16N", "I"})
+_DEEP = "more than 8 bits"  # in `info`: of colours Pillow decodes the upper 8 alone
 _ORIENTATION = 0x0112  # the EXIF tag; values 5 to 8 swap width and height
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -61,7 +64,7 @@ class Scan:
     raw_size: tuple[int, int] = (0, 0)  # as stored
     hash: str = ""  # blake2b-16 of the file's bytes
     reason: str | None = None  # why it cannot be read
-    dark: bool = False  # of 16 bits a pixel it uses but the lowest, and is nearly black
+    flat: bool = False  # of 16 bits a pixel it uses so few values that hardly any are told apart
 
 
 def read_image(
@@ -85,6 +88,8 @@ def read_image(
         upright, raw = _sizes(image, orientation)
         if size is not None and tuple(size) not in (upright, raw):
             raise _Unreadable(f"is {upright[0]}x{upright[1]} pixels, annotated as {size[0]}x{size[1]}")
+        if _is_flat(image):
+            _warn_of_flat(Path(path).parent)
         if orientation in _UPRIGHT and (size is None or tuple(size) == upright):
             image = image.transpose(_UPRIGHT[orientation])
         return _bgr(image)
@@ -108,8 +113,7 @@ def scan(path: str | Path) -> Scan:
                 file.seek(0)
                 if is_torn(file.read()):
                     raise _Unreadable("is damaged (a part of its pixels is destroyed)")
-        dark = image.mode in _SIXTEEN_BIT and int(np.asarray(image).max()) < DARK
-        return Scan(*_sizes(image, orientation), digest, dark=dark)
+        return Scan(*_sizes(image, orientation), digest, flat=_is_flat(image))
     except _Unreadable as error:
         return Scan(reason=str(error))
 
@@ -163,6 +167,18 @@ def folders_in(root: str | Path) -> list[str]:
     return sorted(folder for folder, _, _ in _walk(root) if folder != str(root))
 
 
+def _refuse(error: OSError) -> NoReturn:  # its files would be missing without a word
+    raise UserError(f"{error.filename}: cannot be listed ({error.strerror})")
+
+
+def files_in(folder: str | Path, suffixes: Iterable[str]) -> list[str]:
+    """Paths of what is in a folder itself with these suffixes, hidden or not; [] where there is no folder."""
+    if not os.path.isdir(folder):
+        return []
+    names = sorted(name for found in next(_walk(folder, _refuse))[1:] for name in found)
+    return [os.path.join(folder, name) for name in names if Path(name).suffix.lower() in suffixes]
+
+
 def list_files(root: str | Path, suffixes: Iterable[str], what: str) -> list[str]:
     """Files below `root` with these suffixes, as names relative to it ("sub/a.jpg"), sorted as people count:
     frame2 before frame10.
@@ -174,11 +190,8 @@ def list_files(root: str | Path, suffixes: Iterable[str], what: str) -> list[str
     if not root.is_dir():
         raise UserError(f"{root}: no such folder of {what}")
 
-    def refuse(error: OSError) -> NoReturn:  # its images would be missing without a word
-        raise UserError(f"{error.filename}: cannot be listed ({error.strerror})")
-
     names, others = [], 0
-    for folder, subfolders, files in _walk(root, refuse):
+    for folder, subfolders, files in _walk(root, _refuse):
         for name in subfolders:
             if os.path.islink(os.path.join(folder, name)):
                 log.warning("%s: symbolic link to a folder, not followed", os.path.join(folder, name))
@@ -224,6 +237,7 @@ def _load(file: io.BufferedReader) -> tuple[Image.Image, int]:
             raise Image.DecompressionBombError
         if image.mode not in _EIGHT_BIT | _SIXTEEN_BIT:
             raise _Unreadable(f"has pixels of the unsupported kind {image.mode}: convert it to 8-bit RGB")
+        image.info[_DEEP] = any(";16" in str(tile[3]) for tile in image.tile)
         image.load()
         darkest, brightest = np.ravel(image.getextrema()) if image.mode == "I" else (0, 0)
         if darkest < 0 or brightest > 65535:
@@ -240,6 +254,17 @@ def _load(file: io.BufferedReader) -> tuple[Image.Image, int]:
         return image, image.getexif().get(_ORIENTATION, 1)
     except Exception:  # a broken EXIF block does not spoil the picture
         return image, 1
+
+
+def _is_flat(image: Image.Image) -> bool:
+    if image.mode in _SIXTEEN_BIT:
+        return int(np.ptp(np.asarray(image))) < FLAT
+    return image.info.get(_DEEP, False) and int(np.ptp(np.asarray(image.convert("RGB")))) < FLAT >> 8
+
+
+@functools.cache  # once a folder
+def _warn_of_flat(folder: Path) -> None:
+    log.warning("%s: %s", folder, FLAT_IMAGES)
 
 
 def _sizes(image: Image.Image, orientation: int) -> tuple[tuple[int, int], tuple[int, int]]:

@@ -13,12 +13,13 @@ import os
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from unicodedata import is_normalized, normalize
 from urllib.parse import unquote
 
 from distill.datasets.checks import Problems, WrongSize
 from distill.datasets.coco_check import check_coco, load_coco
 from distill.datasets.composed import subset, union
-from distill.datasets.images import MISSING, SUFFIXES, Scan, list_files, scan_all, stated_sizes
+from distill.datasets.images import FLAT_IMAGES, MISSING, SUFFIXES, Scan, list_files, scan_all, stated_sizes
 from distill.program import UserError, log
 from distill.strict import read_json
 
@@ -204,9 +205,8 @@ def _check_root(root: str, images: list[dict], where: str) -> None:
 def _scan(root: str, images: list[dict]) -> list[tuple[dict, Scan]]:
     paths = [Path(root, image["file_name"]) for image in images]
     found = list(zip(images, scan_all(paths, f"images of {root}"), strict=True))
-    if dark := [image["file_name"] for image, scan in found if scan.dark]:
-        what = "images of 16 bits use only their lowest and are read as nearly black: convert them to 8 bits"
-        log.warning("%s: %d %s (the first is %s)", root, len(dark), what, dark[0])
+    if flat := [image["file_name"] for image, scan in found if scan.flat]:
+        log.warning("%s: %d %s (the first is %s)", root, len(flat), FLAT_IMAGES, flat[0])
     return found
 
 
@@ -245,10 +245,11 @@ def _scan_labelled(root: str, images: list[dict], where: str) -> list[dict]:
 
 def _called(root: str, name: str) -> str:
     """What a folder has in the place of a file that is not there: other letters, slashes or escapes."""
-    last = unquote(name.replace("\\", "/")).rpartition("/")[2].casefold()
+    last = normalize("NFC", unquote(name.replace("\\", "/")).rpartition("/")[2]).casefold()
     found = (os.path.join(folder, file) for folder, _, files in os.walk(root) for file in files)
-    path = next((path for path in found if os.path.basename(path).casefold() == last), None)
-    return f", there is {os.path.relpath(path, root)!r}" if path else ""
+    path = next((p for p in found if normalize("NFC", os.path.basename(p)).casefold() == last), "")
+    apart = "" if is_normalized("NFC", path) else ", whose accents are characters of their own"
+    return f", there is {os.path.relpath(path, root)!r}{apart}" if path else ""
 
 
 def _scan_unlabelled(root: str, images: list[dict], limit: float) -> tuple[list[dict], list[dict]]:
@@ -259,9 +260,8 @@ def _scan_unlabelled(root: str, images: list[dict], limit: float) -> tuple[list[
             hint = _called(root, image["file_name"]) if scan.reason == MISSING and not skipped else ""
             skipped.append({"file_name": image["file_name"], "reason": scan.reason + hint})
             continue
-        given = (image.get("width"), image.get("height"))
-        size = scan.raw_size if given == scan.raw_size else scan.size
-        records.append(_record(image, size, scan.hash))
+        stored = (image.get("width"), image.get("height")) == scan.raw_size
+        records.append(_record(image, scan.raw_size if stored else scan.size, scan.hash))
     _limit_skipped(root, skipped, len(images), limit, "images")
     return records, skipped
 

@@ -20,7 +20,8 @@ from distill.files import replacing
 from distill.program import UserError, cause, in_threads, log
 
 SUFFIXES = (
-    ".mp4", ".m4v", ".avi", ".mkv", ".mov", ".webm", ".mpg", ".mpeg", ".flv", ".wmv", ".ts", ".ogv", ".3gp",
+    ".mp4", ".m4v", ".avi", ".mkv", ".mov", ".webm", ".mpg", ".mpeg", ".flv", ".wmv", ".ts", ".mts",
+    ".m2ts", ".ogv", ".3gp",
 )  # fmt: skip
 
 

@@ -9,7 +9,7 @@ A folder without Annotations has XML files beside the images, as labelImg and Ro
 """
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 from xml.etree import ElementTree
@@ -107,15 +107,27 @@ def list_of(folder: str, split: str) -> str | None:
 
 
 def _listed(folder: str, split: str, files: dict[str, str]) -> list[str]:
-    """The images of a list, each line of which is a file name without its ending, or that and a
-    number."""
+    """The images of a list, each line of which is a file name, or that and a number. VOC's are without folder
+    and ending."""
     if (path := list_of(folder, split)) is None:
         raise UserError(f"{folder}: there is no list {split}.txt in ImageSets/Main")
     lines = [line.strip() for line in read_text(path).splitlines()]
-    stems = list(dict.fromkeys(line if line in files else line.split()[0] for line in lines if line))
+    stems = list(dict.fromkeys(_stem(line, files) for line in lines if line))
     if unknown := [stem for stem in stems if stem not in files]:
         raise UserError(f"{path}: {show(unknown[0])} has no XML file")
     return stems
+
+
+def _stem(line: str, files: Mapping[str, str]) -> str:
+    """Which of the files a line of a list means; the line's first word where it is none."""
+    word = line.split()[0]
+    for name in (line, word):
+        path = PurePosixPath(name)
+        bare = path.with_suffix("") if path.suffix.lower() in (*SUFFIXES, ".xml") else path
+        for parts in (path.parts, *(bare.parts[at:] for at in range(len(bare.parts)))):
+            if (stem := "/".join(parts)) in files:
+                return stem
+    return word
 
 
 def _objects(path: str) -> _Found:

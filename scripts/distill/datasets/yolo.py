@@ -18,6 +18,7 @@ from distill.datasets.checks import show
 from distill.datasets.coco import Record
 from distill.datasets.images import SUFFIXES, list_files, natural_key
 from distill.datasets.keypoint_meta import COCO_KEYPOINTS, derive_flip_pairs
+from distill.datasets.yolo_labels import label_files, label_path, refuse_keypoints
 from distill.program import UserError, log
 from distill.strict import is_line, read_text, read_yaml
 
@@ -61,15 +62,20 @@ def files_of(path: str, data: Mapping[str, Any], split: str) -> list[str]:
     if data.get(split) in (None, "", []):
         there = ", ".join(key for key in SPLITS if data.get(key))
         raise UserError(f"{path}: has no {split}; there is {there or 'no split'}")
-    given = data[split] if isinstance(data[split], list) else [data[split]]
-    files = [file for entry in given for file in _files(path, data, split, entry)]
+    files = [file for entry in _entries(data[split]) for file in _files(path, data, split, entry)]
     return sorted(dict.fromkeys(files), key=natural_key)
 
 
-def label_path(image: str) -> str:
-    """Where the labels of an image are: in `labels` instead of the last folder that is called `images`."""
-    head, found, tail = image.rpartition("/images/")
-    return os.path.splitext(f"{head}/labels/{tail}" if found else image)[0] + ".txt"
+def places(path: str, split: str) -> list[str]:
+    """The folders of a split's images and labels, and its lists: what comes into them is of the dataset. None
+    of a file with mistakes, which `read_layout` names."""
+    try:
+        data = read_yaml(path, READ)
+        found = [str(_place(path, data, split, entry)) for entry in _entries(data[split])]
+    except (UserError, KeyError, TypeError):
+        return []
+    labels = [label_path(f"{place}/x").removesuffix("/x.txt") for place in found if os.path.isdir(place)]
+    return list(dict.fromkeys([*found, *labels]))
 
 
 def read_annotations(
@@ -79,10 +85,12 @@ def read_annotations(
     no image has a label."""
     annotations: list[dict[str, Any]] = []
     repeated = 0
-    for image in images:
-        labels = label_path(os.path.join(root, image["file_name"]))
+    files = label_files(root, [os.path.join(root, image["file_name"]) for image in images])
+    if layout.shape is None:
+        refuse_keypoints(root, filter(None, files))
+    for image, labels in zip(images, files, strict=True):
         mine: list[dict[str, Any]] = []
-        for found in read_labels(labels, layout, (image["width"], image["height"])):
+        for found in read_labels(labels, layout, (image["width"], image["height"])) if labels else []:
             if found in mine:  # ultralytics takes such a line once, too
                 repeated += 1
             else:
@@ -96,13 +104,11 @@ def read_annotations(
 
 
 def read_labels(path: str, layout: Layout, size: tuple[int, int]) -> list[dict[str, Any]]:
-    """The annotations in a file of labels, without ids: [] of an image that has no such file.
+    """The annotations in a file of labels, without ids.
 
     Of an outline (class x y x y …), the box around it. size: (width, height) of the image.
     Raises UserError with the file and the line.
     """
-    if not os.path.lexists(path):
-        return []
     found = []
     for number, line in enumerate(read_text(path).splitlines(), 1):
         if line.strip():
@@ -168,8 +174,9 @@ def _names(path: str, data: Mapping[Any, Any]) -> list[tuple[int, str]]:
     if not isinstance(names, dict) or not names:
         raise UserError(f"{path}: names must be a list of the classes, or a mapping from their numbers")
     names = {number: str(name) if type(name) is int else name for number, name in names.items()}
-    if sorted(names, key=str) != sorted(range(len(names)), key=str):
-        raise UserError(f"{path}: names must be numbered from 0 to {len(names) - 1}, each once")
+    if missing := sorted(set(range(len(names))) - set(names)):
+        what = f"names must be numbered from 0 to {len(names) - 1}, each once"
+        raise UserError(f"{path}: {what}; there is no number {missing[0]}")
     for number, name in names.items():
         if not isinstance(name, str) or not name or not is_line(name):
             raise UserError(f"{path}: names: class {number} is called {show(name)}; a name is a line of text")
@@ -215,8 +222,12 @@ def _is_involution(given: Any, count: int) -> bool:
     return all(0 <= k < count for k in given) and all(given[m] == k for k, m in enumerate(given))
 
 
-def _files(path: str, data: Mapping[str, Any], split: str, entry: Any) -> list[str]:
-    """The images of one entry of a split."""
+def _entries(given: Any) -> list[Any]:
+    return given if isinstance(given, list) else [given]
+
+
+def _place(path: str, data: Mapping[str, Any], split: str, entry: Any) -> Path:
+    """The folder, or the list, that one entry of a split is."""
     if not isinstance(entry, str) or not is_line(entry):
         raise UserError(f"{path}: {split}: {show(entry)} is not the path of a folder or of a list of images")
     home = Path(path).parent
@@ -229,7 +240,12 @@ def _files(path: str, data: Mapping[str, Any], split: str, entry: Any) -> list[s
     place = next((place for place in tried if place.exists()), None)
     if place is None:
         raise UserError(f"{path}: {split}: there is neither a folder nor a file {os.path.normpath(tried[0])}")
-    place = Path(os.path.abspath(place))
+    return Path(os.path.abspath(place))
+
+
+def _files(path: str, data: Mapping[str, Any], split: str, entry: Any) -> list[str]:
+    """The images of one entry of a split."""
+    place = _place(path, data, split, entry)
     if place.is_dir():
         return [str(place / name) for name in list_files(place, SUFFIXES, "images")]
     lines = [line.strip() for line in read_text(place).splitlines()]

@@ -113,13 +113,12 @@ def seeds_too(aps: np.ndarray) -> np.ndarray:
 
 
 def folds_too(aps: np.ndarray) -> np.ndarray:
-    """As `seeds_too`, of F folds (F, B), each tested on images of its own: the images of every fold that is
-    drawn are resampled by themselves. Draws at both levels make up for the folds being few: intervals of five
-    cover too little where folds alone are drawn, or images alone (`tests/test_resampling.py`)."""
-    folds, resamples = aps.shape
-    drawn = np.random.default_rng(1).integers(folds, size=(resamples, folds))
-    apart = np.arange(folds) * (resamples // folds)
-    return aps[drawn, (np.arange(resamples)[:, None] + apart) % max(1, resamples)].mean(axis=1)
+    """As `seeds_too`, of F folds (F, B), each tested on images of its own: how far their AP are apart says
+    all of the luck of images, too. To draw folds, and images of each, covers too little of few."""
+    if len(aps) < 2:
+        return seeds_too(aps)
+    means = pd.DataFrame(aps).mean(axis=1).to_numpy()  # without resamples of no value
+    return seeds_too(np.broadcast_to(means[:, None], aps.shape))
 
 
 def interval(values: np.ndarray, estimate: float) -> tuple[float, float]:

@@ -172,7 +172,7 @@ def _gain(name: str, gain: dict[str, Any], spec: dict[str, Any], evaluations: di
     if ours.shape == others.shape:
         result["gain low"], result["gain high"] = resampling.interval(ours - others, gains.mean())
     if "reference" in gain:
-        low, high = np.broadcast_to(gain["reference"], 2).tolist()
+        low, high = sorted(np.broadcast_to(gain["reference"], 2).tolist())
         difference = gains.mean() - np.clip(gains.mean(), low, high)
         result |= {"gain reference low": low, "gain reference high": high, "gain difference": difference}
     return result

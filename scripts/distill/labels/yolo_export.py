@@ -59,10 +59,9 @@ def export(labels: Coco, labelled: Coco, val: Coco, ratio: tuple[float, float], 
         log.warning("categories that labelled images do not have: %s", ", ".join(more))
     posed = all(any(a.get("keypoints") for a in dataset["annotations"]) for dataset in (labelled, labels))
     meta = keypoint_meta(labelled) if posed else None
-    for name, dataset in datasets.items() if meta else ():
-        for each in dataset["categories"]:
-            if tuple(each.get("keypoints") or meta.names) != meta.names:
-                raise UserError(f"{name}: {each['name']} has other keypoints than the labelled images")
+    for name, each in ((name, each) for name, dataset in datasets.items() for each in dataset["categories"]):
+        if meta and tuple(each.get("keypoints") or meta.names) != meta.names:
+            raise UserError(f"{name}: {each['name']} has other keypoints than the labelled images")
     parts = {name: _part(name, dataset, classes, meta) for name, dataset in datasets.items()}
     for name, part in parts.items():
         for file, (source, lines) in progress(part.items(), len(part), f"writing labels, {name}"):

@@ -188,7 +188,8 @@ def _numbers(values: np.ndarray) -> str:
 
 def _looked_up(path: str | Path, found: Sequence[_Record], images: Images) -> np.ndarray:
     """(N,) rows of the records' images in the dataset, −1 of those that are passed over."""
-    rows, known, called = np.empty(len(found), np.int64), {}, {}
+    rows, known = np.empty(len(found), np.int64), {}
+    called: dict[int, str] = {}
     for i, record in enumerate(found):
         key = record.image_id if record.file_name is None else record.file_name
         if key is None:

@@ -74,6 +74,8 @@ def usual_models(study: Study, root: Path) -> dict[str, Entry]:
 def model(name: str, own: Entry, study: Study, root: Path) -> Entry:
     """A model and its task. own: what is written of it; the rest is as for all models, or usual."""
     given = {**study["model"], **own}
+    if "recipe" in own and "augment" not in own:  # what is written of one model counts before what is of all
+        given.pop("augment", None)
     if "config" not in given:
         raise UserError(
             f"models.{name}: needs the key 'config' (or give all models one: `model: faster_rcnn_tiny`)"
@@ -113,9 +115,15 @@ def defaults_of(config: str, root: Path) -> Entry:
 
 
 def view_sets(study: Study, root: Path) -> dict[str, list[str]]:
-    """Each as the names of its views; those that are not written are by the model config."""
-    config = study["model"].get("config") or next(iter(study["models"].values()))["config"]
-    usual = defaults_of(config, root)["views"]
+    """Each as the names of its views; those that are not written are by the model config. Raises UserError
+    where two detectors would have different ones."""
+    configs = {name: entry["config"] for name, entry in study["models"].items() if "boxes" not in entry}
+    each = {name: defaults_of(config, root)["views"] for name, config in configs.items()}
+    first, usual = next(iter(each.items()))
+    for name, theirs in each.items():
+        if "plain" not in study.get("views", {}) and theirs["plain"] != usual["plain"]:
+            what = "are tested under other views by default; write plain, and all"
+            raise UserError(f"views: {first} and {name} {what}")
     if any("boxes" in entry for entry in study["models"].values()):
         crops = schema.defaults_by_config(root)["crops"]
         usual["crops"] = [

@@ -38,6 +38,7 @@ class Facts:
     ordered: whether this order is that of their names.
     alike: images that look like another one. copies: images that Roboflow made of others by augmentation.
     empty: images without an object.
+    parted: whether a split in their order has copies of a file on both sides.
     """
 
     images: int
@@ -55,6 +56,7 @@ class Facts:
     copies: int = 0
     empty: int = 0
     crowds: int = 0
+    parted: bool = False
 
     @property
     def task(self) -> str:
@@ -88,6 +90,10 @@ def facts_of(coco: Coco, prints: Sequence[Fingerprint]) -> Facts:
     swapped = {k for pair in meta.flip_pairs for k in pair} if meta else set()
     files = [image["file_name"] for image in coco["images"]]
     first, last = (common.groupby("category")["place"].agg(which) for which in ("min", "max"))
+    cut = validated_from(len(files))
+    early, late = (
+        {image.get("hash") for image in part} for part in (coco["images"][:cut], coco["images"][cut:])
+    )
     in_time = ((first < 1 - VALIDATED) & (last >= 1 - VALIDATED)).all()  # not sorted by category
     return Facts(
         images=len(coco["images"]),
@@ -104,6 +110,7 @@ def facts_of(coco: Coco, prints: Sequence[Fingerprint]) -> Facts:
         alike=_alike(prints),
         copies=len(files) - len({name.partition(".rf.")[0] for name in files}),
         crowds=crowds,
+        parted=bool(early & late - {None}),
         empty=len(coco["images"]) - len({a["image_id"] for a in coco["annotations"]}),
     )
 
@@ -113,6 +120,11 @@ def of_one_scene(prints: Sequence[Fingerprint]) -> bool:
     words = looks(list(prints))
     bits = np.bitwise_count(words[1:] ^ words[:-1]).sum(axis=-1)
     return bool(len(bits) and np.median(bits) < SCENE * SIDE**2)
+
+
+def validated_from(images: int) -> int:
+    """The first of so many images, in their order, that is validated on where they are split so."""
+    return int((1 - VALIDATED) * images + 0.5)
 
 
 def _alike(prints: Sequence[Fingerprint]) -> int:

@@ -1,9 +1,11 @@
 """What somebody has, as entries of `datasets`: whose format it is in, and which images are there twice."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from distill.datasets.coco import Coco
 from distill.datasets.fingerprints import Fingerprint, distances, fingerprints, looks
@@ -11,7 +13,7 @@ from distill.datasets.images import SUFFIXES, Scan, hash_bytes, list_files, scan
 from distill.datasets.splits import ALIKE
 from distill.datasets.videos import SUFFIXES as OF_VIDEOS
 from distill.datasets.videos import count_frames
-from distill.datasets.voc import has_xml, list_of
+from distill.datasets.voc import has_xml, list_of, places
 from distill.datasets.yolo import READ, files_of
 from distill.files import read_bytes
 from distill.program import UserError, log
@@ -19,6 +21,8 @@ from distill.strict import read_text, read_yaml
 
 Entry = dict[str, Any]
 SAMPLE = 300  # images, about
+PARTS = ("train", "valid", "val", "test")  # folders in one of VOC, as Roboflow calls them
+END = 0.1  # of files in their order
 
 
 def annotated(option: str, path: str, images: str | None, folder: str) -> Entry:
@@ -64,6 +68,9 @@ def own_validation(path: str, entry: Entry) -> tuple[Entry, Entry | None]:
         return entry, _validation_of_yolo(path, entry)
     if entry["kind"] != "voc":
         return entry, None
+    there = [name for name in PARTS if places(path)[0] == path and has_xml(os.path.join(path, name))]
+    if there not in ([], ["train"]):
+        return _parts_of_voc(path, entry, there)
     lists = {split: file for split in ("train", "trainval", "val") if (file := list_of(path, split))}
     lists = {split: file for split, file in lists.items() if read_text(file).strip()}
     learned = next((split for split in ("train", "trainval") if split in lists), None)
@@ -72,6 +79,19 @@ def own_validation(path: str, entry: Entry) -> tuple[Entry, Entry | None]:
     log.info("%s: the labelled images are those of %s", path, lists[learned])
     apart = learned == "train" and "val" in lists
     return {**entry, "split": learned}, {**entry, "split": "val"} if apart else None
+
+
+def _parts_of_voc(path: str, entry: Entry, there: Sequence[str]) -> tuple[Entry, Entry | None]:
+    """As `own_validation`, of a folder of folders, as Roboflow writes them. there: the names of these."""
+    tested = next((name for name in ("valid", "val") if name in there), None)
+    if "train" not in there or not tested:
+        hint = f"give the one to learn from, {os.path.join(path, there[0])}, and another one by --val"
+        raise UserError(f"{path}: of the folders train and valid there is {', '.join(there)}; {hint}")
+    log.info("%s: the labelled images are those of train, those of %s are validated on", path, tested)
+    own, val = (
+        {**entry, "annotations": os.path.join(entry["annotations"], name)} for name in ("train", tested)
+    )
+    return own, val
 
 
 def _validation_of_yolo(path: str, entry: Entry) -> Entry | None:
@@ -125,19 +145,34 @@ def warn_of(unreadable: Sequence[str], total: int, what: str) -> None:
         log.warning("%d of %d %s cannot be read (%s): %s", len(unreadable), total, what, unreadable[0], more)
 
 
-def shared(files: Sequence[str], datasets: Sequence[Coco]) -> int:
-    """How many of these files are, byte for byte, images of the datasets. Only those are read that are of the
-    length of one of them."""
+def shared(files: Sequence[str], datasets: Sequence[Coco]) -> dict[int, str]:
+    """Which of these files are, byte for byte, images of the datasets: their places and hashes. Only those
+    are read that are of the length of one of them."""
     hashes, lengths = set(), set()
     for dataset in datasets:
         root = dataset["info"]["image_root"]
         hashes |= {image["hash"] for image in dataset["images"]}
         lengths |= {os.path.getsize(os.path.join(root, image["file_name"])) for image in dataset["images"]}
-    count = 0
-    for path in files:
+    found = {}
+    for place, path in enumerate(files):
         if os.path.isfile(path) and os.path.getsize(path) in lengths:
-            count += hash_bytes(read_bytes(path)) in hashes
-    return count
+            found[place] = hash_bytes(read_bytes(path))
+    return {place: digest for place, digest in found.items() if digest in hashes}
+
+
+def stretch(places: Collection[int], total: int) -> tuple[float, float] | None:
+    """From where to where, in fractions, some of so many files are; near an end, to this end. None where
+    there are none, or they are all over the files."""
+    if not places or max(places) + 1 - min(places) > total / 2:
+        return None
+    start, end = min(places) / total, (max(places) + 1) / total
+    return round(start, 6) if start > END else 0, round(end, 6) if end < 1 - END else 1
+
+
+def aspect(sample: Mapping[str, Scan]) -> float:
+    """Longer side by shorter one, which nine of ten images of a sample do not exceed."""
+    sizes = [scan.size for scan in sample.values() if not scan.reason]
+    return float(np.quantile([max(size) / min(size) for size in sizes], 0.9))
 
 
 def scanned(files: Sequence[str]) -> dict[str, Scan]:

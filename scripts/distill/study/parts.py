@@ -1,20 +1,21 @@
 """The parts that a proposed study makes of annotated images: do they teach, and tell, what they are to?"""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from distill import ROOT
 from distill.datasets.coco import Coco
 from distill.datasets.composed import subset
-from distill.datasets.splits import unlearnt
+from distill.datasets.fingerprints import Fingerprint
+from distill.datasets.splits import check_splits, unlearnt
 from distill.study.facts import Facts, listed, plural
 from distill.study.schema import with_defaults
 
 FEW = 50  # images to validate on
 
 
-def parts(specs: Mapping[str, Any], given: Coco) -> tuple[Coco, Coco]:
-    """The images to learn from and those to validate on, both made of `given`.
+def parts(specs: Mapping[str, Any], given: Coco) -> dict[str, Coco]:
+    """The datasets that are made of `given` alone, by name: `val`, and `labelled`, to learn from.
 
     specs: the study's datasets, of which the first is `given`.
     """
@@ -24,7 +25,16 @@ def parts(specs: Mapping[str, Any], given: Coco) -> tuple[Coco, Coco]:
             made[name] = given
         elif spec["kind"] == "subset" and spec["of"] in made:
             made[name] = subset(with_defaults(ROOT, spec, "datasets", "subset"), made, None)
-    return made["labelled"], made["val"]
+    return made
+
+
+def check(made: Mapping[str, Coco], prints: Iterable[Fingerprint]) -> None:
+    """Raises UserError as the run would: one of the images to validate on is learned from too, or none has an
+    object. made: by `parts`. prints: of all images."""
+    names = ("val", "annotated" if "annotated" in made else "labelled")
+    looks = {found.id: found for found in prints}
+    tested, learned = ([looks[image["id"]] for image in made[name]["images"]] for name in names)
+    check_splits(names, made[names[0]], made[names[1]], (tested, learned), categories=False)
 
 
 def words(found: Facts, labelled: Coco, val: Coco) -> Iterator[str]:

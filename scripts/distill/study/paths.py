@@ -6,6 +6,8 @@ from copy import deepcopy
 from typing import Any
 
 from distill.program import UserError
+from distill.study.references import STARTS
+from distill.study.types import Study
 
 OF_DATASETS = ("annotations", "images", "videos", "ids")
 
@@ -49,6 +51,20 @@ def check_results(folder: str) -> None:
         raise UserError(f"results: {path} is not a folder; choose another place or name")
     if not os.access(path, os.W_OK | os.X_OK):
         raise UserError(f"results: nothing may be written into {path}; choose another place")
+
+
+def check_checkpoints(study: Study) -> None:
+    """Raises UserError where a checkpoint that a model is, or starts from, is missing: Snakemake forgives
+    that of a model that is there, and then sees no other change of it."""
+    for name, model in study["models"].items():
+        for key in ("import", "init"):
+            given: Any = model.get(key)
+            path = given["checkpoint"] if isinstance(given, dict) else given
+            if path is None or path in STARTS or path in study["models"]:
+                continue
+            inside = os.path.relpath(path, study["results"]).split(os.sep)[0] != os.pardir
+            if not inside and not os.path.exists(path):
+                raise UserError(f"models.{name}.{key}: {path}: no such file")
 
 
 def _paths(config: dict[str, Any]) -> Iterator[tuple[str, Any, Any]]:

@@ -5,7 +5,7 @@ an anchor finds it, few images are seen often, and a student trains as long as i
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,7 @@ from distill.study.lengths import LEAST, automatic_length
 STEP = 16  # pixels, of sides
 SMALL = {"cpu": 12, "gpu": 24}  # pixels, of the small objects in training
 POSED = {"cpu": 96, "gpu": 192}  # pixels, of an object whose keypoints are to be told apart
+LEAST_SIDE = 64  # pixels, of whatever images
 SIDES = {"cpu": (128, 256), "gpu": (480, 800)}  # pixels, least and most of the shorter side
 NETWORKS = {  # by what is annotated, and the device
     ("boxes", "cpu"): "faster_rcnn_lite",
@@ -50,6 +51,8 @@ class Sources:
     unlabelled_images: how many are given, beside `shared` annotated ones that are among them.
     only_annotated: whether labelled images without an annotation are left out.
     copies: of a sample of unlabelled images, how many look like some that may be validated on; its size.
+    aspect: of this sample, as of `Facts`, or 0.
+    stretch: from where to where in their order, in fractions, frames to validate on are among them.
     """
 
     labelled: dict[str, Any]
@@ -60,6 +63,8 @@ class Sources:
     shared: int = 0
     only_annotated: bool = False
     copies: tuple[int, int] = (0, 0)
+    aspect: float = 0
+    stretch: tuple[float, float] | None = None
 
 
 def frames_each(labelled: int, videos: int) -> int:
@@ -82,24 +87,38 @@ def check_parts(found: Facts, sources: Sources) -> None:
         )
 
 
-def training_side(found: Facts, device: str) -> int:
-    """The shorter side, in pixels, at which objects are large enough, within what the device bears and half
-    as much again as the images have."""
+def amounts(found: Facts, sources: Sources) -> tuple[float, float]:
+    """How many images are learned from with their labels, and how many without."""
+    learned = found.images * (1 if sources.val else 1 - VALIDATED)
+    return learned * (1 - sources.hide), learned * sources.hide + sources.unlabelled_images
+
+
+def longest_shorter_side(aspect: float) -> int:
+    """Of images with this aspect: in a larger view the longer side, which is limited, decides."""
+    return max(LEAST_SIDE, STEP * int(View.max_side / aspect / STEP))
+
+
+def training_side(found: Facts, device: str, aspect: float) -> int:
+    """The shorter side, in pixels, at which objects are large enough, within what the device bears, half as
+    much again as the images have, and what views of this aspect can show."""
     least, most = SIDES[device]
     wanted = SMALL[device] / found.sizes[0]
     if found.keypoints:
         wanted = max(wanted, POSED[device] / found.posed)
-    return int(np.clip(_step(wanted), least, max(least, min(most, _step(1.5 * found.side)))))
+    side = int(np.clip(_step(wanted), least, max(least, min(most, _step(1.5 * found.side)))))
+    return min(side, longest_shorter_side(aspect))
 
 
-def view_sides(found: Facts, side: int, device: str) -> list[int]:
+def view_sides(found: Facts, side: int, device: str, aspect: float) -> list[int]:
     """Around that of training; as far as the paper's (half to one and a half) where there is a GPU, less far
-    where objects are all of one size."""
+    where objects are all of one size. None is larger than what views of this aspect can show."""
     if found.sizes[2] <= OF_ONE_SIZE * found.sizes[0]:
-        return [side - 2 * STEP, side - STEP, side, side + STEP]
-    if device == "gpu":
-        return [_step(side * share) for share in np.linspace(0.5, 1.5, 9)]
-    return [_step(side * share) for share in (0.82, 1, 1.18)]
+        sides = [side - 2 * STEP, side - STEP, side, side + STEP]
+    elif device == "gpu":
+        sides = [_step(side * share) for share in np.linspace(0.5, 1.5, 9)]
+    else:
+        sides = [_step(side * share) for share in (0.82, 1, 1.18)]
+    return sorted({each for each in sides if each <= longest_shorter_side(aspect)})
 
 
 def config(found: Facts, sources: Sources, results: str, device: str) -> dict[str, Any]:
@@ -107,15 +126,15 @@ def config(found: Facts, sources: Sources, results: str, device: str) -> dict[st
 
     results: its folder of results. device: cpu or gpu.
     """
-    side = training_side(found, device)
-    labelled = found.images * (1 - sources.hide) * (1 if sources.val else 1 - VALIDATED)
-    others = sources.unlabelled_images + found.images * sources.hide
+    aspect = max(found.aspect, sources.aspect)
+    side = training_side(found, device, aspect)
+    labelled, others = amounts(found, sources)
     counts = [count * labelled / found.images for count in found.counts.values() if count]
     varied = len(counts) > VARIED and labelled < EACH * len(counts)
     ratio = _ratio(labelled, others, device == "gpu" or labelled < FEW, varied)
     model: dict[str, Any] = {"config": NETWORKS[found.task, device]}
     teacher: dict[str, Any] = {}
-    longest_side = min(_step((side + STEP) * found.aspect) + STEP, View.max_side)
+    longest_side = min(_step((side + STEP) * aspect) + STEP, View.max_side)
     if device == "cpu":
         model["scales"] = [side - 2 * STEP, side - STEP, side, side + STEP]
         model["max_side"] = longest_side
@@ -145,10 +164,10 @@ def config(found: Facts, sources: Sources, results: str, device: str) -> dict[st
     return {
         "results": results,
         "model": model,
-        "datasets": dict(_datasets(sources, found.frames, most)),
+        "datasets": dict(_datasets(sources, found, most)),
         "views": {
             "plain": [{"scale": side}],
-            "all": {"scales": view_sides(found, side, device), "flip": True},
+            "all": {"scales": view_sides(found, side, device, aspect), "flip": True},
         },
         **options,
         "models": models,
@@ -197,12 +216,13 @@ def _models(
     return models, table
 
 
-def _datasets(sources: Sources, frames: bool, most: int) -> Iterator[tuple[str, dict[str, Any]]]:
+def _datasets(sources: Sources, found: Facts, most: int) -> Iterator[tuple[str, dict[str, Any]]]:
     """Validation images are set aside first, then those whose labels are hidden. Frames are split by time.
 
     most: how many unlabelled images are taken.
     """
     name, own, val = "labelled", sources.labelled, sources.val
+    frames = found.frames
     if sources.only_annotated:
         yield "listed", own
         own = {"kind": "subset", "of": "listed", "annotated": True}
@@ -211,13 +231,11 @@ def _datasets(sources: Sources, frames: bool, most: int) -> Iterator[tuple[str, 
             val = {"kind": "subset", "of": "val_listed", "annotated": True}
     if val is None:
         yield "everything", own
-        parts = (
-            ({"range": [1 - VALIDATED, 1]}, {"range": [0, 1 - VALIDATED]})
-            if frames
-            else ({"fraction": VALIDATED}, {"exclude": "val"})
-        )
-        yield "val", {"kind": "subset", "of": "everything", **parts[0]}
-        own = {"kind": "subset", "of": "everything", **parts[1]}
+        part: dict[str, Any] = {"range": [1 - VALIDATED, 1]} if frames else {"fraction": VALIDATED}
+        yield "val", {"kind": "subset", "of": "everything", **part}
+        own = {"kind": "subset", "of": "everything"}
+        own |= {"range": [0, 1 - VALIDATED]} if frames else {}
+        own |= {"exclude": "val"} if found.parted or not frames else {}
     else:
         yield "val", val
     if not sources.hide:
@@ -229,21 +247,7 @@ def _datasets(sources: Sources, frames: bool, most: int) -> Iterator[tuple[str, 
         )
         yield name, {"kind": "subset", "of": "annotated", **part}
     hidden = {"kind": "subset", "of": "annotated", "exclude": "labelled", "strip_annotations": True}
-    given = sources.unlabelled
-    taken: dict[str, Any] = {}
-    left = sources.unlabelled_images
-    if sources.shared and frames and val is None:
-        # Neighbours of frames to validate on stay out too, where labelled frames are from all of a video.
-        taken["range"] = [0, 1 - VALIDATED]
-        left = int((1 - VALIDATED) * (left + sources.shared)) - sources.shared
-    if left > SPARE * most:
-        taken["images"] = most
-    if sources.shared:
-        known = ["val", "annotated" if sources.hide else "labelled"]
-        taken = {"exclude": known, **taken, "strip_annotations": True}
-    if given and taken:
-        yield "pool", given
-        given = {"kind": "subset", "of": "pool", **taken}
+    given = yield from _taken(sources, most)
     match given, bool(sources.hide):
         case None, _:
             yield "unlabelled", hidden
@@ -253,6 +257,33 @@ def _datasets(sources: Sources, frames: bool, most: int) -> Iterator[tuple[str, 
             yield "hidden", hidden
             yield "more", given
             yield "unlabelled", {"kind": "union", "of": ["hidden", "more"]}
+
+
+def _taken(sources: Sources, most: int) -> Generator[tuple[str, dict[str, Any]], None, dict[str, Any] | None]:
+    """The given images of which unlabelled ones are taken, `most` of them; returns the entry of these."""
+    given = sources.unlabelled
+    taken: dict[str, Any] = {}
+    left = sources.unlabelled_images
+    if sources.stretch:  # neighbours of frames to validate on stay out too
+        start, end = sources.stretch
+        left = int((1 - end + start) * (left + sources.shared)) - sources.shared
+        kept = [[a, b] for a, b in ((0, start), (end, 1)) if a < b]
+        if len(kept) == 1:
+            taken["range"] = kept[0]
+        else:
+            yield "whole", sources.unlabelled or {}
+            for part_of, bounds in zip(("before", "after"), kept, strict=True):
+                yield part_of, {"kind": "subset", "of": "whole", "range": bounds}
+            given = {"kind": "union", "of": ["before", "after"]}
+    if left > SPARE * most:
+        taken["images"] = most
+    if sources.shared:
+        known = ["val", "annotated" if sources.hide else "labelled"]
+        taken = {"exclude": known, **taken, "strip_annotations": True}
+    if given and taken:
+        yield "pool", given
+        return {"kind": "subset", "of": "pool", **taken}
+    return given
 
 
 def _step(value: float) -> int:

@@ -5,6 +5,7 @@ from typing import Any
 
 import yaml
 
+from distill.study import proposal
 from distill.study.facts import Facts, plural
 from distill.study.proposal import PASSES, SMALL, Sources
 
@@ -28,13 +29,22 @@ def words(study: Mapping[str, Any], found: Facts, sources: Sources, device: str)
     lines = []
     side = study["views"]["plain"][0]["scale"]
     if (pixels := found.sizes[0] * side) < SMALL[device] / 2:
-        hint = "cut the images into tiles" + (", or use a GPU, which bears larger ones" * (device == "cpu"))
+        of_gpu = proposal.training_side(found, "gpu", max(found.aspect, sources.aspect))
+        bears = device == "cpu" and of_gpu > side
+        hint = "cut the images into tiles" + ", or use a GPU, which bears larger ones" * bears
         if side >= found.side:  # they are shown as large as they are
             hint = "take the images larger"
         lines.append(f"small objects have about {pixels:.2g} pixels in training, too few to be found: {hint}")
     if sources.copies[0]:
         what = "look like images to validate on, or their neighbours in a video: take such copies out"
         lines.append(f"of {plural(sources.copies[1], 'unlabelled image')}, {sources.copies[0]} {what}")
+    if found.frames and sources.val is None and (sources.unlabelled or {}).get("kind") == "videos":
+        what = "the last fifth of the labelled frames is validated on: give other videos, or --val"
+        lines.append(f"if the unlabelled videos are those of the labelled frames, {what}")
+    labelled, others = proposal.amounts(found, sources)
+    if others < labelled:
+        beside = f"only {plural(round(others), 'unlabelled image')} beside {round(labelled)} labelled ones"
+        lines.append(f"{beside}: a student can hardly gain; give several times as many, or --hide 0.8")
     if "calibrate" in study:
         lines.append("where objects are few, only predictions that are as sure as others become labels")
     iterations, given = study["model"]["iterations"], sources.unlabelled_images

@@ -33,12 +33,15 @@ def of_dataset(spec: Dataset, root: Path) -> Options:
 
 
 def of_training(model: Model, root: Path, how: Mapping[str, Any]) -> Options:
-    """Not how often checkpoints are written, nor where the training can be watched. Of a config from outside,
-    with a digest of what packages have of it; its other files are inputs of the job.
+    """Not how often checkpoints are written, nor where the training can be watched; of boxes not what is done
+    with instances without keypoints. Of a config from outside, with a digest of what packages have of it; its
+    other files are inputs of the job.
 
     how: the training is validated. It decides which weights are the best.
     """
     mine = _unusual(training(model), defaults(root, "models"))
+    if model["task"] == "boxes":
+        mine.pop("unposed", None)
     if digest := packaged(model["config"], root):
         mine["packaged"] = digest
     if model["keep"] == "best":

@@ -53,7 +53,8 @@ def _table(where: str, table: dict[str, Any], study: Mapping[str, Any]) -> Table
         rows[row["name"]] = row
     tasks = {study["models"][row["model"]]["task"] for row in rows.values()}
     if len(tasks) > 1:
-        raise UserError(f"{where}.rows: models of boxes and of keypoints do not go into one table")
+        hint = "" if "tables" in study else "; write `tables`, one of each"
+        raise UserError(f"{where}.rows: models of boxes and of keypoints do not go into one table{hint}")
     _check_names(where, table, rows)
     _check_plot(where, table, rows)
     return cast(Table, {"task": tasks.pop(), **table, "rows": list(rows.values())})
@@ -78,6 +79,10 @@ def _check_names(where: str, table: Mapping[str, Any], rows: Mapping[str, Row]) 
     for key, names in table.get("gap", {}).items():
         for name in as_list(names):
             known(name, rows, f"{where}.gap.{key}", "row")
+    if "gap" in table:
+        compared = [name for names in table["gap"].values() for name in as_list(names)]
+        if twice := [name for name in compared if compared.count(name) > 1]:
+            raise UserError(f"{where}.gap: {twice[0]} is compared with itself; name each row once")
     for name in table["reference"]:
         known(name, rows, f"{where}.reference", "row")
     for system, numbers in table["published"].items():

@@ -165,11 +165,12 @@ def _repeated(study: Study, drawn: set[str]) -> set[str]:
     # An imported pose estimator predicts in the boxes of another model, which may be repeated.
     imported = {name: model for name, model in models.items() if "import" in model}
     repeated |= {name for name, model in imported.items() if model.get("boxes") in repeated}
-    own, each = drawn.union(study["labels"], repeated), "fold" if "folds" in study else "seed"
+    sets, each = drawn.union(study["labels"]), "fold" if "folds" in study else "seed"
     for name, model in models.items():
         start = model["init"] if isinstance(model["init"], str) else None
-        made_of = (model["labelled"], model["labels"], start, model["validation"], model.get("boxes"))
-        if name not in repeated and "import" not in model and (shared := own.intersection(made_of)):
+        shared = drawn.intersection((model["labelled"], model["validation"]))
+        shared |= sets.intersection((model["labels"],)) | repeated.intersection((start, model.get("boxes")))
+        if name not in repeated and "import" not in model and shared:
             own_ones = f"each {each} has a {min(shared)} of its own"
             raise UserError(f"models.{name}.repeat: must be true, as {own_ones}")
     return repeated
