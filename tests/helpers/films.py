@@ -15,6 +15,7 @@ def film(path, frames, container=None, codec="mpeg4", level=20):
         stream.width, stream.height = 64, 48
         stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
         stream.gop_size = 4
+        stream.thread_count = 2  # slices, and so bytes, would be as many as the machine has cores
         for i in range(frames):
             grey = np.full((48, 64, 3), level * i, np.uint8)
             out.mux(stream.encode(av.VideoFrame.from_ndarray(grey, "rgb24")))
