@@ -15,9 +15,9 @@ def dataset_files(wildcards):
     if spec["kind"] == "voc":
         listed = [voc.list_of(spec["annotations"], spec["split"])] if "split" in spec else []
         paths = [place for place in dict.fromkeys(voc.places(spec["annotations"])) if os.path.isdir(place)]
-        paths += filter(None, listed)
+        paths += [path for path in listed if path and is_plain(path)]
     if spec["kind"] == "yolo":
-        paths += yolo.places(spec["annotations"], spec["split"])
+        paths += filter(is_plain, yolo.places(spec["annotations"], spec["split"]))
     if spec["kind"] in ("folder", "videos", "voc", "yolo"):
         inside = [folder for path in paths for folder in folders_in(path)]
         paths += [folder for folder in inside if is_plain(folder) and not is_of_results(folder)]

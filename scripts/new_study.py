@@ -153,8 +153,9 @@ def given(
         raise UserError(f"{args.unlabelled}: all of its {len(files)} images are labelled ones; {hint}")
     stretch = None
     if found.frames and len(known) == 1:
-        tested = {image["hash"] for image in known[0]["images"][facts.validated_from(found.images) :]}
-        stretch = material.stretch([n for n, digest in shared.items() if digest in tested], len(files))
+        images, cut = known[0]["images"], facts.validated_from(found.images)
+        early, late = ({image["hash"] for image in part} for part in (images[:cut], images[cut:]))
+        stretch = material.stretch([n for n, digest in shared.items() if digest in late - early], len(files))
     start, end = (round(len(files) * part) for part in stretch or (0, 0))
     sample = material.scanned(files[:start] + files[end:])
     return {

@@ -20,7 +20,7 @@ import yaml
 from distill import ROOT
 from distill.cluster.costs import TRAINING_RULES, estimate
 from distill.cluster.gpus import visible
-from distill.cluster.jobs import graph
+from distill.cluster.jobs import graph, graph_now
 from distill.cluster.outlook import image_counts, outlook, queue
 from distill.cluster.timing import FEW, timing
 from distill.files import write_text
@@ -57,7 +57,7 @@ def main() -> None:
             where = f"--resources gpu={gpus} "
         print(f"now: snakemake {where}--configfile {shlex.quote(str(args.timing))}")
         return
-    jobs, images, known = graph(args.configfile, args.targets), image_counts(study), []
+    jobs, images, known = graph_now(args.configfile, args.targets), image_counts(study), []
     for path in args.measured:
         other = resolve(read(path), ROOT)
         known += [(job, other, image_counts(other)) for job in graph(path, [])]

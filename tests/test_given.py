@@ -247,6 +247,11 @@ def test_an_id_that_a_union_has_changed_is_neither(tmp_path):
         [part("a", [1, 2]), part("b", [1, 2])],
     )
     assert [union.row(key) for key in (3, 4, "a/1.png", "b/0.png")] == [2, 3, 1, 2]
+    swapped = [{"id": 101, "file_name": "000102.jpg"}, {"id": 102, "file_name": "000101.jpg"}]
+    theirs, folder = part("a", [1]), {"images": part("b", [3])["images"], "info": {"kind": "folder"}}
+    theirs["images"] += swapped  # whose ids the user's file says
+    joined = {"images": theirs["images"] + folder["images"], "info": {"numbered": True}}
+    assert Images(joined, [theirs, folder]).row(101) == 1
     with pytest.raises(
         UserError, match="2 is the id of two images, of datasets that have become one; give file"
     ):

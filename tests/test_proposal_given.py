@@ -5,7 +5,6 @@ from dataclasses import replace
 import pytest
 
 from distill.predictions.views import View
-from distill.program import UserError
 from distill.study import material, proposal, proposal_text
 from helpers.others import OBJECT, annotation, voc
 from helpers.proposed import COCO, FACTS, GIVEN, study
@@ -70,6 +69,7 @@ def test_videos_of_frames_that_are_validated_on(frames, val, said):
         (range(80, 96, 5), (0.8, 1)),
         (range(40, 50), (0.4, 0.5)),
         (range(3, 30, 9), (0, 0.22)),
+        ((10, 80, 85, 90, 95), (0.8, 1)),  # a frame that looks like another one
         ((5, 60), None),
         ((), None),
     ],
@@ -88,11 +88,8 @@ def test_folders_of_voc_as_roboflow_exports_them(tmp_path, folders, val):
         objects = OBJECT.format(name="cat", difficult=0, box=(1, 1, 9, 9))
         (tmp_path / name / "0.xml").write_text(annotation(objects))
     entry = {"kind": "voc", "annotations": "x"}
-    if val is None:
-        with pytest.raises(
-            UserError, match=r"there is train, test; give the one to learn from, .*/train, and"
-        ):
-            material.own_validation(str(tmp_path), entry)
+    if val is None:  # whoever gives it wants all
+        assert material.own_validation(str(tmp_path), entry) == (entry, None)
         return
     own = material.own_validation(str(tmp_path), entry)
     assert [part["annotations"] for part in own] == ["x/train", f"x/{val}"]

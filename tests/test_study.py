@@ -16,6 +16,13 @@ from helpers import ROOT
 from helpers.configs import DRAWN, FOLDED, SMALLEST, study_of
 
 
+def test_views_that_are_written_are_of_all_models():
+    networks = "models: {teacher: {config: faster_rcnn_r50_fpn}, student: {labels: distilled}}"
+    views = "views: {mine: [{scale: 200}]}\nevaluate: {views: [mine], on: val}"
+    study = study_of(SMALLEST, f"{networks}\n{views}\nlabels: {{distilled: {{views: mine}}}}")
+    assert study["views"]["mine"] == ["s0200"]
+
+
 def test_paths_may_start_at_home(monkeypatch):
     monkeypatch.setenv("HOME", "/home/me")
     extra = "{results: ~/out, data: '~', model: {config: faster_rcnn_tiny, init: ~/a.pth}}"

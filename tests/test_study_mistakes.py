@@ -96,7 +96,7 @@ models: {teacher: {}, large: {config: faster_rcnn_r50_fpn, labels: distilled}}
 
 models: {teacher: {}, s: {labels: distilled}}
 tables: {t: {rows: [teacher, s], gap: {baseline: [teacher, s], student: s, upper: teacher}}}
-=> tables.t.gap: teacher is compared with itself; name each row once
+=> tables.t.gap: teacher is compared with itself
 
 models: {teacher: {}, k: {config: keypoint_rcnn_tiny}, s: {labels: distilled}}
 views: {plain: [{scale: 9}]}

@@ -4,6 +4,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -76,8 +77,16 @@ def finished(jobs: Iterable[Job]) -> set[Job]:
 
 def graph(config: Path, targets: list[str]) -> list[Job]:
     """All jobs of a study, done or not, as Snakemake plans them."""
-    due = {job.outputs for job in _planned(config, targets)}
-    return [replace(job, due=job.outputs in due) for job in _planned(config, targets, "--forceall")]
+    return _planned(config, targets, "--forceall")
+
+
+def graph_now(config: Path, targets: list[str]) -> list[Job]:
+    """The same, each with whether it is due."""
+    with ThreadPoolExecutor() as pool:
+        due = pool.submit(_planned, config, targets)
+        jobs = graph(config, targets)
+    outputs = {job.outputs for job in due.result()}
+    return [replace(job, due=job.outputs in outputs) for job in jobs]
 
 
 def _planned(config: Path, targets: list[str], *options: str) -> list[Job]:

@@ -38,8 +38,9 @@ class Images:
             self._meant.setdefault(image["id"], set()).add(image.get("hash", image["file_name"]))
         unread = [gone for one in (dataset, *sources) for gone in one.get("info", {}).get("skipped", ())]
         self._named = _names({**{image["file_name"]: -1 for image in [*others, *unread]}, **rows})
-        ours = any(map(numbered, (dataset, *sources)))
-        self._numbered = {int(k): row for k, row in self._named.items() if k.isdecimal()} if ours else {}
+        theirs = [one for one in (dataset, *sources) if not numbered(one)]
+        self._stated = {image["id"] for one in theirs for image in one["images"]}
+        self._numbered = {int(name): row for name, row in self._named.items() if name.isdecimal()}
 
     def row(self, key: int | str) -> int:
         """Of an image in the dataset's list; −1 of one that only a source has.
@@ -54,7 +55,7 @@ class Images:
             raise UserError(
                 f"{key} is the id of two images, of datasets that have become one; give file_name"
             )
-        if self._numbered.get(key, row) != row:
+        if key not in self._stated and self._numbered.get(key, row) != row:
             raise UserError(f"{key} is the id of one image and the name of another; give file_name")
         return row
 

@@ -77,5 +77,5 @@ def _normal(path: str) -> str:
 def _has_labels(path: str) -> bool:
     """Whether there are labels in a text file, which may be a list of classes or a licence."""
     with suppress(UserError, ValueError):
-        return len([float(word) for word in read_text(path).split()]) >= 5
+        return any(len([float(word) for word in line.split()]) >= 5 for line in read_text(path).splitlines())
     return False

@@ -61,7 +61,8 @@ class ImagesByName(NamedImages):
         elsewhere = self.ending(name) if flat else []
         fits = elsewhere if len(elsewhere) > 1 else self.fitting(name)
         if len(fits) != 1:
-            what = ("several", "; export it with folders") if fits else ("none", "")
+            hint = f"; export it with folders, or call the one in none ./{name}"
+            what = ("several", hint) if fits else ("none", "")
             raise UserError(f"image {show(name)} is {what[0]} of the labels' images{what[1]}")
         return fits[0]
 

@@ -8,7 +8,7 @@ whole, in one line with the record, counted from 0: where one is wrong, others a
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, NoReturn
 
 import msgspec
@@ -204,9 +204,10 @@ def _looked_up(path: str | Path, found: Sequence[_Record], images: Images) -> np
                 named = [images.records[0]["id"], images.records[0]["file_name"]]
                 hint = f"the first is {named[0]}, {show(named[1])}"
                 _wrong(path, i, f"{of} {show(key)} is none of the {len(images.records)} images; {hint}")
-            name = called.setdefault(known[key], key) if isinstance(key, str) else key
-            if known[key] >= 0 and name != key:
-                _wrong(path, i, f"file_name {show(key)} and {show(name)} would be one image of the dataset")
+            name = str(PurePosixPath(key)) if isinstance(key, str) else ""
+            if name and known[key] >= 0 and (first := called.setdefault(known[key], name)) != name:
+                both = f"file_name {show(name)} and {show(first)} would be one image of the dataset"
+                _wrong(path, i, f"{both}; leave out the records of one")
         rows[i] = known[key]
     return rows
 

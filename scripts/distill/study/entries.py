@@ -121,7 +121,7 @@ def view_sets(study: Study, root: Path) -> dict[str, list[str]]:
     each = {name: defaults_of(config, root)["views"] for name, config in configs.items()}
     first, usual = next(iter(each.items()))
     for name, theirs in each.items():
-        if "plain" not in study.get("views", {}) and theirs["plain"] != usual["plain"]:
+        if "views" not in study and theirs["plain"] != usual["plain"]:
             what = "are tested under other views by default; write plain, and all"
             raise UserError(f"views: {first} and {name} {what}")
     if any("boxes" in entry for entry in study["models"].values()):

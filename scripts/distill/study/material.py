@@ -1,7 +1,7 @@
 """What somebody has, as entries of `datasets`: whose format it is in, and which images are there twice."""
 
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +21,8 @@ from distill.strict import read_text, read_yaml
 
 Entry = dict[str, Any]
 SAMPLE = 300  # images, about
-PARTS = ("train", "valid", "val", "test")  # folders in one of VOC, as Roboflow calls them
 END = 0.1  # of files in their order
+MOST = 0.8  # of the files that are in one stretch
 
 
 def annotated(option: str, path: str, images: str | None, folder: str) -> Entry:
@@ -68,9 +68,10 @@ def own_validation(path: str, entry: Entry) -> tuple[Entry, Entry | None]:
         return entry, _validation_of_yolo(path, entry)
     if entry["kind"] != "voc":
         return entry, None
-    there = [name for name in PARTS if places(path)[0] == path and has_xml(os.path.join(path, name))]
-    if there not in ([], ["train"]):
-        return _parts_of_voc(path, entry, there)
+    if parts := _parts_of_voc(path):
+        log.info("%s: the labelled images are those of its folder %s", path, parts[0])
+        own, val = ({**entry, "annotations": os.path.join(entry["annotations"], part)} for part in parts)
+        return own, val
     lists = {split: file for split in ("train", "trainval", "val") if (file := list_of(path, split))}
     lists = {split: file for split, file in lists.items() if read_text(file).strip()}
     learned = next((split for split in ("train", "trainval") if split in lists), None)
@@ -81,17 +82,13 @@ def own_validation(path: str, entry: Entry) -> tuple[Entry, Entry | None]:
     return {**entry, "split": learned}, {**entry, "split": "val"} if apart else None
 
 
-def _parts_of_voc(path: str, entry: Entry, there: Sequence[str]) -> tuple[Entry, Entry | None]:
-    """As `own_validation`, of a folder of folders, as Roboflow writes them. there: the names of these."""
-    tested = next((name for name in ("valid", "val") if name in there), None)
-    if "train" not in there or not tested:
-        hint = f"give the one to learn from, {os.path.join(path, there[0])}, and another one by --val"
-        raise UserError(f"{path}: of the folders train and valid there is {', '.join(there)}; {hint}")
-    log.info("%s: the labelled images are those of train, those of %s are validated on", path, tested)
-    own, val = (
-        {**entry, "annotations": os.path.join(entry["annotations"], name)} for name in ("train", tested)
-    )
-    return own, val
+def _parts_of_voc(path: str) -> tuple[str, str] | None:
+    """The folders to learn from and to validate on, where there are such and nothing beside them, as Roboflow
+    writes them."""
+    if places(path)[0] != path or any(Path(path).glob("*.[xX][mM][lL]")):
+        return None
+    there = [name for name in ("train", "valid", "val") if has_xml(os.path.join(path, name))]
+    return ("train", there[1]) if there[:1] == ["train"] and there[1:] else None
 
 
 def _validation_of_yolo(path: str, entry: Entry) -> Entry | None:
@@ -160,12 +157,15 @@ def shared(files: Sequence[str], datasets: Sequence[Coco]) -> dict[int, str]:
     return {place: digest for place, digest in found.items() if digest in hashes}
 
 
-def stretch(places: Collection[int], total: int) -> tuple[float, float] | None:
+def stretch(places: Sequence[int], total: int) -> tuple[float, float] | None:
     """From where to where, in fractions, some of so many files are; near an end, to this end. None where
     there are none, or they are all over the files."""
-    if not places or max(places) + 1 - min(places) > total / 2:
+    near = [place for place in places if abs(place - np.median(places)) <= total / 4]
+    if not near or len(near) < MOST * len(
+        places
+    ):  # a few are frames that look like others, wherever these are
         return None
-    start, end = min(places) / total, (max(places) + 1) / total
+    start, end = min(near) / total, (max(near) + 1) / total
     return round(start, 6) if start > END else 0, round(end, 6) if end < 1 - END else 1
 
 

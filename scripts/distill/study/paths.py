@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator, Mapping
 from copy import deepcopy
+from pathlib import Path
 from typing import Any
 
 from distill.program import UserError
@@ -56,14 +57,17 @@ def check_results(folder: str) -> None:
 def check_checkpoints(study: Study) -> None:
     """Raises UserError where a checkpoint that a model is, or starts from, is missing: Snakemake forgives
     that of a model that is there, and then sees no other change of it."""
+    fetched = [
+        in_data(path, study["data"]) for one in study["downloads"].values() for path in one["contents"]
+    ]
     for name, model in study["models"].items():
         for key in ("import", "init"):
             given: Any = model.get(key)
             path = given["checkpoint"] if isinstance(given, dict) else given
             if path is None or path in STARTS or path in study["models"]:
                 continue
-            inside = os.path.relpath(path, study["results"]).split(os.sep)[0] != os.pardir
-            if not inside and not os.path.exists(path):
+            made = any(Path(path).is_relative_to(place) for place in (study["results"], *fetched))
+            if not made and not os.path.exists(path):
                 raise UserError(f"models.{name}.{key}: {path}: no such file")
 
 

@@ -80,9 +80,13 @@ def _check_names(where: str, table: Mapping[str, Any], rows: Mapping[str, Row]) 
         for name in as_list(names):
             known(name, rows, f"{where}.gap.{key}", "row")
     if "gap" in table:
-        compared = [name for names in table["gap"].values() for name in as_list(names)]
-        if twice := [name for name in compared if compared.count(name) > 1]:
-            raise UserError(f"{where}.gap: {twice[0]} is compared with itself; name each row once")
+        baselines, students, (upper,) = (
+            as_list(table["gap"][key]) for key in ("baseline", "student", "upper")
+        )
+        if upper in [*baselines, *students] or set(students) <= set(baselines):
+            raise UserError(
+                f"{where}.gap: {upper if upper in baselines else students[0]} is compared with itself"
+            )
     for name in table["reference"]:
         known(name, rows, f"{where}.reference", "row")
     for system, numbers in table["published"].items():
