@@ -1,7 +1,6 @@
 """Writes a model for the programs of others: torchvision, mmdet, mmpose, ONNX."""
 
 import argparse
-import sys
 from contextlib import redirect_stdout
 from pathlib import Path
 
@@ -19,7 +18,7 @@ def main() -> None:
         "--view", default="plain", help="what images are resized to: a view such as s0800, or plain"
     )
     args = parser.parse_args()
-    with redirect_stdout(sys.stderr):  # mmdet says there what is not installed
+    with redirect_stdout(None):  # mmdet says there what is not installed
         from distill.models.exports.exporting import export_model
     for path in export_model(args.model, args.format, args.output, args.view):
         print(path)

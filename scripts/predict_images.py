@@ -1,7 +1,6 @@
 """What a model finds on a folder of images, on image files, or on a video: COCO results, and pictures."""
 
 import argparse
-import sys
 from contextlib import redirect_stdout
 from pathlib import Path
 
@@ -36,7 +35,7 @@ def main() -> None:
     from distill.models.usage import plan_of
 
     source, plan = Source.of(args.images), plan_of(args.model, args.views, args.boxes)
-    with redirect_stdout(sys.stderr):  # mmdet says there what is not installed
+    with redirect_stdout(None):  # mmdet says there what is not installed
         from distill.inspection import marked
         from distill.models.applied import predict_files
         from distill.models.predictor import Predictor
