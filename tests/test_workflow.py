@@ -256,6 +256,7 @@ def test_what_would_end_a_training_is_said_before_its_teacher_is_trained(tmp_pat
     study = yaml.safe_load(DRAWN) | {
         "results": "out",
         "models": {"teacher": {}, "student": {"labels": "distilled"}},
+        "views": {"plain": [{"scale": 200}]},
     }
     study["models"]["student"] |= student
     lay_out(tmp_path, study)

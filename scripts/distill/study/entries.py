@@ -115,15 +115,9 @@ def defaults_of(config: str, root: Path) -> Entry:
 
 
 def view_sets(study: Study, root: Path) -> dict[str, list[str]]:
-    """Each as the names of its views; those that are not written are by the model config. Raises UserError
-    where two detectors would have different ones."""
-    configs = {name: entry["config"] for name, entry in study["models"].items() if "boxes" not in entry}
-    each = {name: defaults_of(config, root)["views"] for name, config in configs.items()}
-    first, usual = next(iter(each.items()))
-    for name, theirs in each.items():
-        if "views" not in study and theirs["plain"] != usual["plain"]:
-            what = "are tested under other views by default; write plain, and all"
-            raise UserError(f"views: {first} and {name} {what}")
+    """Each as the names of its views; those that are not written are by the model config."""
+    config = study["model"].get("config") or next(iter(study["models"].values()))["config"]
+    usual = defaults_of(config, root)["views"]
     if any("boxes" in entry for entry in study["models"].values()):
         crops = schema.defaults_by_config(root)["crops"]
         usual["crops"] = [

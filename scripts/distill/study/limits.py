@@ -8,6 +8,7 @@ from distill.evaluation.metrics import METRICS, USUAL
 from distill.predictions.views import View, check_crops, check_images
 from distill.program import UserError
 from distill.strict import as_list
+from distill.study.entries import defaults_of
 from distill.study.lineage import origins
 from distill.study.model_config import is_our_rcnn, is_outside, is_topdown
 from distill.study.schema import suggestion
@@ -45,6 +46,22 @@ def check(config: Mapping[str, Any], study: Mapping[str, Any], root: Path) -> No
             raise UserError(f"evaluate.on: the dataset {name!r} has no annotations")
     for name, table in study["tables"].items():
         _check_metrics(f"tables.{name}", table)
+    if "views" not in config:
+        _check_default_views(study["models"], root)
+
+
+def _check_default_views(models: Mapping[str, Any], root: Path) -> None:
+    """That detectors do not all see test images under the views of the first one, unnoticed."""
+    plain = {
+        name: defaults_of(model["config"], root)["views"]["plain"]
+        for name, model in models.items()
+        if "boxes" not in model
+    }
+    first, usual = next(iter(plain.items()))
+    for name, mine in plain.items():
+        if mine != usual:
+            what = "are tested under other views by default; write plain, and all"
+            raise UserError(f"views: {first} and {name} {what}")
 
 
 def _check_dataset(where: str, spec: Mapping[str, Any], study: Mapping[str, Any]) -> None:
