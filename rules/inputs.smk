@@ -5,23 +5,20 @@
 
 
 def dataset_files(wildcards):
-    """The files and folders that a dataset is read from, but not the images of an annotation file. What `download`
-    gets is left out, since that must not run unless asked for; and what is missing, which the program then names.
-    """
+    """The files and folders that a dataset is read from, but not the images of an annotation file; nor what `download`
+    gets, which must not run unless asked for; nor what is missing, which the program then names."""
     spec = study["datasets"][wildcards.dataset]
     keys = ["annotations", "videos", "ids"] + (["images"] if spec["kind"] == "folder" else [])
     paths = [spec[key] for key in keys if isinstance(spec.get(key), str)]
     # A folder's time is that of what is in itself.
     if spec["kind"] == "voc":
-        listed = [voc.list_of(spec["annotations"], spec["split"])] if "split" in spec else []
-        paths = [place for place in dict.fromkeys(voc.places(spec["annotations"])) if os.path.isdir(place)]
-        paths += [path for path in listed if path and is_plain(path)]
+        listed = voc.list_of(spec["annotations"], spec["split"]) if "split" in spec else None
+        paths = list(filter(None, dict.fromkeys([*voc.places(spec["annotations"]), listed])))
     if spec["kind"] == "yolo":
-        paths += filter(is_plain, yolo.places(spec["annotations"], spec["split"]))
+        paths += yolo.places(spec["annotations"], spec["split"])
     if spec["kind"] in ("folder", "videos", "voc", "yolo"):
-        inside = [folder for path in paths for folder in folders_in(path)]
-        paths += [folder for folder in inside if is_plain(folder) and not is_of_results(folder)]
-    return [path for path in paths if path not in DOWNLOADED and os.path.exists(path)]
+        paths += [folder for path in paths for folder in folders_in(path) if not is_of_results(folder)]
+    return [path for path in paths if path not in DOWNLOADED and is_plain(path) and os.path.exists(path)]
 
 
 def is_plain(path):

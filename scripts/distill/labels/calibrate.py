@@ -237,9 +237,7 @@ def thresholds(
     ):
         found, raised = threshold(np.array([i])), False
         if validated and count and (tested[i] < LEAST_TESTED or len(seen[i]) < tested[i]):
-            what = (
-                "%s: %d predictions of %d objects to validate on are too few: by the mean of labelled images"
-            )
+            what = "%s: %d predictions of %d objects validated on are too few: by the mean of labelled images"
             log.info(what, c["name"], len(seen[i]), tested[i])
         if not count:  # also where all are kept: nothing says what such a label should be
             found = Threshold(None, 0, 0, found.candidates, short=False)
